@@ -1,0 +1,91 @@
+//! The result of running one evaluator revision on one trace.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::{SpanId, TraceId};
+
+/// Who produced a score (OpenInference `annotator_kind`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnnotatorKind {
+    /// A deterministic rule.
+    Code,
+    /// A language model.
+    Llm,
+    /// A person.
+    Human,
+}
+
+/// What became of an evaluation. Only [`Outcome::Scored`] ever enters an average.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// There is a score.
+    Scored,
+    /// The evaluator has nothing to say about a run like this one.
+    NotApplicable,
+    /// A needed input is missing; the explanation names it.
+    NotEvaluable,
+    /// The judge failed or could not be understood, after retries.
+    Failed,
+    /// The judge budget was spent.
+    SkippedBudget,
+    /// Sampling left this trace out of judging.
+    SampledOut,
+}
+
+impl Outcome {
+    /// Every outcome, in the order reports list them.
+    pub const ALL: [Self; 6] =
+        [Self::Scored, Self::NotApplicable, Self::NotEvaluable, Self::Failed, Self::SkippedBudget, Self::SampledOut];
+
+    /// The outcome as it is written in JSON, columns and metric labels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Scored => "scored",
+            Self::NotApplicable => "not_applicable",
+            Self::NotEvaluable => "not_evaluable",
+            Self::Failed => "failed",
+            Self::SkippedBudget => "skipped_budget",
+            Self::SampledOut => "sampled_out",
+        }
+    }
+
+    /// Reads what [`Outcome::as_str`] wrote.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.as_str() == text)
+    }
+}
+
+/// One row for every (trace, evaluator): the line `driftline evaluate` prints and the row the store keeps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// The trace that was evaluated.
+    pub trace_id: TraceId,
+    /// The span that the score is about; the root span when it is about the whole run.
+    pub span_id: SpanId,
+    /// The evaluator's name.
+    pub evaluator: String,
+    /// Hash of everything that changes a score.
+    pub revision: String,
+    /// Who scored.
+    pub annotator_kind: AnnotatorKind,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The score in [0, 1], higher is better; present exactly when `outcome` is `scored`.
+    pub value: Option<f64>,
+    /// Short verdict, for example `pass` or `fail`.
+    pub label: Option<String>,
+    /// One sentence for a person.
+    pub explanation: Option<String>,
+}
+
+impl Evaluation {
+    /// Whether this evaluation flags its trace for review: scored, and below a half.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.outcome == Outcome::Scored && self.value.is_some_and(|value| value < 0.5)
+    }
+}

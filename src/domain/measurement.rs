@@ -1,0 +1,85 @@
+//! What is measured on every trace without anyone configuring it, and the record that statistics read.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::TraceId;
+use super::time::Timestamp;
+
+/// The kind of a series decides its summary, its test and its detector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SeriesKind {
+    /// True or false per trace.
+    Boolean,
+    /// A few ordered levels per trace.
+    Ordinal,
+    /// A non-negative number per trace.
+    Numeric,
+    /// One or more categories per trace.
+    Categorical,
+    /// An ordered list of tool names per trace.
+    Sequence,
+}
+
+/// One trace's value in one series.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Value {
+    /// For [`SeriesKind::Boolean`].
+    Boolean(bool),
+    /// For [`SeriesKind::Numeric`] and [`SeriesKind::Ordinal`]; finite.
+    Number(f64),
+    /// For [`SeriesKind::Sequence`]: tool names in order, repeats kept.
+    Sequence(Vec<String>),
+    /// For [`SeriesKind::Categorical`]: how often each category occurred in the trace.
+    Counts(BTreeMap<String, u32>),
+}
+
+/// One named measurement of one trace.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measurement {
+    /// The series' name: a measurement (`output_tokens`), an evaluator (`loop`) or a label column (`success`).
+    pub series: String,
+    /// The series' kind.
+    pub kind: SeriesKind,
+    /// The value.
+    pub value: Value,
+    /// Probability with which this value was observed, given that the trace was received; 1 for what every trace
+    /// gets, the judging rate for what a judge scored.
+    pub probability: f64,
+}
+
+/// Everything statistics need to know of one trace: it is what baselines, drift reports, gates and detectors read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TraceRecord {
+    /// The trace, so that every number opens into what made it.
+    pub trace_id: TraceId,
+    /// Cluster of the trace: its conversation, else itself.
+    pub conversation: String,
+    /// `service.name`.
+    pub service: String,
+    /// Dimensions to split by: `model`, `release`, `environment`, `agent`, and configured attributes.
+    pub segments: BTreeMap<String, String>,
+    /// When the run ended; it belongs to the window of this hour.
+    pub ended_at: Timestamp,
+    /// Probability of upstream sampling; `None` when unknown.
+    pub upstream_probability: Option<f64>,
+    /// The trace's values.
+    pub measurements: Vec<Measurement>,
+}
+
+impl TraceRecord {
+    /// The trace's value in a series, if it has one.
+    #[must_use]
+    pub fn measurement(&self, series: &str) -> Option<&Measurement> {
+        self.measurements.iter().find(|measurement| measurement.series == series)
+    }
+
+    /// Inverse inclusion probability of a value, with an unknown upstream probability taken as 1 (reports say so).
+    #[must_use]
+    pub fn weight(&self, measurement: &Measurement) -> f64 {
+        1.0 / (measurement.probability * self.upstream_probability.unwrap_or(1.0))
+    }
+}

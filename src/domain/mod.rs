@@ -1,0 +1,9 @@
+//! What things are: plain data and its invariants. No async, no IO, no clock, no other module of ours.
+
+pub mod alert;
+pub mod evaluation;
+pub mod ids;
+pub mod measurement;
+pub mod report;
+pub mod time;
+pub mod trace;

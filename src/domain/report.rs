@@ -1,0 +1,170 @@
+//! What a drift report and a gate say: the JSON that `driftline drift --json` and `driftline gate --json` print.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::TraceId;
+use super::measurement::SeriesKind;
+
+/// Verdict on one series, or on a whole report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DriftVerdict {
+    /// The change is significant after correction and large enough to matter.
+    Drift,
+    /// There was enough to judge by, and no drift.
+    NoDrift,
+    /// Too little to judge by.
+    InsufficientEvidence,
+}
+
+/// An estimate with its interval and the number of traces behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// Traces with a value.
+    pub n: u64,
+    /// Weighted mean (numeric), share true (boolean), share of the largest category or transition otherwise.
+    pub estimate: Option<f64>,
+    /// Lower end of the 95 % interval.
+    pub low: Option<f64>,
+    /// Upper end of the 95 % interval.
+    pub high: Option<f64>,
+}
+
+/// A named effect size.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Effect {
+    /// Which effect size, for example `difference` or `ratio_of_means`.
+    pub name: String,
+    /// Its value; current against baseline.
+    pub value: Option<f64>,
+}
+
+/// One tool transition or category whose share moved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Transition {
+    /// The tool before; `START` at the beginning of a run. Empty for a category.
+    pub from: String,
+    /// The tool after; `END` at the end of a run. The category's name for a category.
+    pub to: String,
+    /// Share of all transitions in the baseline.
+    pub baseline: f64,
+    /// Share of all transitions now.
+    pub current: f64,
+    /// Standardised difference with the pooled, clustered variance.
+    pub z: f64,
+}
+
+/// The comparison of one series.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SeriesReport {
+    /// Name of the series.
+    pub series: String,
+    /// `all`, or `dimension=value`.
+    pub segment: String,
+    /// Kind of the series.
+    pub kind: SeriesKind,
+    /// The verdict.
+    pub verdict: DriftVerdict,
+    /// Significant before correction over the report only: worth a look, not an alarm.
+    pub notable: bool,
+    /// The baseline side.
+    pub baseline: Estimate,
+    /// The current side.
+    pub current: Estimate,
+    /// Effect size.
+    pub effect: Effect,
+    /// The test that gave the p-value, or why there is none.
+    pub test: String,
+    /// p-value before correction.
+    pub p_value: Option<f64>,
+    /// p-value after Benjamini-Hochberg over the whole report.
+    pub adjusted_p_value: Option<f64>,
+    /// What moved inside a sequence or categorical series, largest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transitions: Vec<Transition>,
+    /// Traces of the current side that contribute most.
+    pub evidence: Vec<TraceId>,
+    /// Pairs used, when the comparison was paired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<u64>,
+    /// What limits this number, in plain words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// A whole drift report.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DriftReport {
+    /// Drift if any series drifts, else no drift if any series could be judged.
+    pub verdict: DriftVerdict,
+    /// False-discovery rate that holds over the whole report.
+    pub alpha: f64,
+    /// Traces on each side.
+    pub traces: Sides,
+    /// Every compared series, drifting ones first.
+    pub series: Vec<SeriesReport>,
+    /// Share of traces by segment value on each side: `dimension → value → (baseline, current)`.
+    pub mix: BTreeMap<String, BTreeMap<String, (f64, f64)>>,
+    /// What limits the whole report, in plain words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// Number of traces on each side of a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sides {
+    /// Baseline traces.
+    pub baseline: u64,
+    /// Current traces.
+    pub current: u64,
+}
+
+/// Verdict of a gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GateVerdict {
+    /// The candidate is shown to be good enough.
+    Pass,
+    /// The candidate is shown not to be good enough.
+    Fail,
+    /// Neither is shown.
+    Inconclusive,
+}
+
+/// The gate's answer for one series of the policy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GateSeries {
+    /// Name of the series.
+    pub series: String,
+    /// The verdict.
+    pub verdict: GateVerdict,
+    /// The margin, floor or ceiling that was asked for.
+    pub margin: f64,
+    /// Candidate minus baseline (margin), or candidate minus bound (floor, ceiling), so that positive is better.
+    pub difference: Option<f64>,
+    /// Lower end of the (1 - 2 alpha) interval of the difference.
+    pub low: Option<f64>,
+    /// Upper end of the interval.
+    pub high: Option<f64>,
+    /// Baseline traces (or pairs).
+    pub n_baseline: u64,
+    /// Candidate traces (or pairs).
+    pub n_candidate: u64,
+    /// Candidate traces (or pairs) needed for the policy's power, when inconclusive.
+    pub needed_n: Option<u64>,
+    /// One sentence for a person.
+    pub reason: String,
+}
+
+/// A gate's whole answer: fail if any series fails, pass if all pass, else inconclusive.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GateReport {
+    /// The overall verdict.
+    pub verdict: GateVerdict,
+    /// One-sided error rate of each series' verdict.
+    pub alpha: f64,
+    /// Each series of the policy.
+    pub series: Vec<GateSeries>,
+}
