@@ -123,10 +123,20 @@ impl SessionCounts {
         self.cells.iter().map(|cell| (cell.name(), cell.count / self.weight))
     }
 
-    /// The most frequent cell: its share, and the standard error of the share (linearised over sessions).
+    /// The most frequent cell.
     #[must_use]
-    pub fn largest_share(&self) -> Option<(f64, f64)> {
-        let (index, cell) = self.cells.iter().enumerate().max_by(|(_, a), (_, b)| a.count.total_cmp(&b.count))?;
+    pub fn largest_cell(&self) -> Option<Cell> {
+        self.cells.iter().max_by(|a, b| a.count.total_cmp(&b.count)).map(CellMoments::name)
+    }
+
+    /// A cell's share and the share's standard error, linearised over sessions; `None` without events.
+    #[must_use]
+    pub fn share_of(&self, name: &Cell) -> Option<(f64, f64)> {
+        if self.weight <= 0.0 {
+            return None;
+        }
+        let Some(index) = self.cells.iter().position(|cell| cell.name() == *name) else { return Some((0.0, 0.0)) };
+        let cell = &self.cells[index];
         let share = cell.count / self.weight;
         let square = self.products.iter().find(|(i, j, _)| (*i, *j) == (index, index)).map_or(0.0, |(_, _, q)| *q);
         let residual = square - 2.0 * share * cell.cross + share * share * self.weight_squared;
