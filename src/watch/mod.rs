@@ -2,6 +2,8 @@
 
 pub mod baseline;
 pub mod drift;
+pub mod gate;
+pub mod gate_policy;
 pub mod key;
 pub mod paired;
 pub mod summary;
