@@ -17,6 +17,7 @@ pub mod non_inferiority;
 pub mod paired;
 pub mod proportion;
 pub mod sequence;
+pub mod session;
 pub mod survey;
 pub mod wasserstein;
 pub mod welch;

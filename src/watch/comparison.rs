@@ -3,7 +3,8 @@
 use crate::domain::ids::TraceId;
 use crate::domain::measurement::SeriesKind;
 use crate::domain::report::{DriftVerdict, Effect, Estimate, SeriesReport, Transition};
-use crate::stats::sequence::{Cell, CellShift};
+use crate::stats::sequence::CellShift;
+use crate::stats::session::Cell;
 
 /// Confidence of every interval in a report.
 pub(crate) const CONFIDENCE: f64 = 0.95;

@@ -1,6 +1,8 @@
 //! From measured traces to baselines, drift reports, gates, detectors and alerts: pure.
 
+pub mod alerts;
 pub mod baseline;
+pub mod detect;
 pub mod drift;
 pub mod gate;
 pub mod gate_policy;
@@ -9,8 +11,11 @@ pub mod paired;
 pub mod summary;
 
 mod comparison;
+mod score;
 mod unpaired;
 
+#[cfg(test)]
+mod detect_tests;
 #[cfg(test)]
 mod drift_tests;
 #[cfg(test)]

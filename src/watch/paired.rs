@@ -24,7 +24,8 @@ use crate::stats::contingency::jensen_shannon_distance;
 use crate::stats::distribution::student_quantile;
 use crate::stats::moments::Moments;
 use crate::stats::paired::{mcnemar_exact, sign_flip};
-use crate::stats::sequence::{CELL_LIMIT, Cell, CellShift};
+use crate::stats::sequence::CellShift;
+use crate::stats::session::{CELL_LIMIT, Cell};
 
 /// Fewest tasks on both sides for a paired verdict.
 const LEAST_PAIRS: usize = 25;

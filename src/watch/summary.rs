@@ -13,7 +13,7 @@ use crate::domain::measurement::{SeriesKind, Value};
 use crate::domain::time::Timestamp;
 use crate::stats::histogram::{Histogram, Scale};
 use crate::stats::moments::Moments;
-use crate::stats::sequence::{Cell, SessionCounts, transitions};
+use crate::stats::session::{Cell, SessionCounts, transitions};
 
 /// Trace ids kept at each end of a numeric series.
 const EXTREMES: usize = 10;

@@ -25,7 +25,8 @@ use crate::stats::histogram::{Histogram, Scale};
 use crate::stats::interval::{Interval, wilson};
 use crate::stats::moments::Moments;
 use crate::stats::proportion::{fisher_exact, score_test};
-use crate::stats::sequence::{Cell, SessionCounts, compare_sessions};
+use crate::stats::sequence::compare_sessions;
+use crate::stats::session::{Cell, SessionCounts};
 use crate::stats::wasserstein::Distance;
 
 /// Fewest traces on a side for a verdict by an approximate test.
@@ -233,10 +234,10 @@ fn compare_cells(
         return row.note(&format!("fewer than {least_traces} traces or {LEAST_CLUSTERS} conversations on a side"));
     }
     let Some(result) = compare_sessions(before, after) else {
-        return row.tested("rao_scott_and_largest_z", 1.0, Some(0.0), false).note("one category on both sides");
+        return row.note("no events on one side");
     };
     let distance = result.jensen_shannon_distance;
-    let mut row = row.tested("rao_scott_and_largest_z", result.p_value, Some(distance), distance_matters(distance));
+    let mut row = row.tested("rao_scott_largest_z_fisher", result.p_value, Some(distance), distance_matters(distance));
     row.report.transitions = moved(&result.shifts);
     row.report.evidence = traces_of_risen(&result.shifts, traces_by_cell);
     row
