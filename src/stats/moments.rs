@@ -150,10 +150,11 @@ impl Moments {
         if inflation.is_finite() { inflation } else { 1.0 }
     }
 
-    /// Whether every value stands alone with weight 1, so that exact binomial methods apply.
+    /// Whether every value stands alone and all weights are equal, so that exact binomial methods apply: sampling every
+    /// trace with the same probability changes no share.
     #[must_use]
     pub fn is_simple_sample(&self) -> bool {
-        self.clusters == self.count && self.weight == self.count as f64 && self.weight_squared == self.weight
+        self.clusters == self.count && self.kish_size() >= self.count as f64 * (1.0 - 1e-9)
     }
 }
 
@@ -193,5 +194,14 @@ mod tests {
     fn values_that_never_vary_count_once_per_cluster() {
         let clusters = [vec![(1.0, 1.0); 4], vec![(1.0, 1.0); 4]];
         assert!((Moments::of_clusters(clusters.iter().map(Vec::as_slice)).effective_size() - 2.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn equal_weights_are_a_simple_sample_and_unequal_ones_or_clusters_are_not() {
+        let simple =
+            |clusters: &[Vec<(f64, f64)>]| Moments::of_clusters(clusters.iter().map(Vec::as_slice)).is_simple_sample();
+        assert!(simple(&vec![vec![(1.0, 10.0)]; 30]));
+        assert!(!simple(&[vec![(1.0, 10.0)], vec![(0.0, 1.0)]]));
+        assert!(!simple(&vec![vec![(1.0, 1.0); 2]; 30]));
     }
 }

@@ -28,6 +28,8 @@ pub struct SessionCounts {
     pub events: f64,
     /// N: weighted events.
     pub weight: f64,
+    /// Least and greatest weight per event of a session; both 0 without sessions.
+    event_weights: (f64, f64),
     /// Σ over sessions of their squared weighted events.
     weight_squared: f64,
     /// Cells in order of name.
@@ -70,7 +72,7 @@ impl SessionCounts {
         }
         let names = keep_most_frequent(totals.into_iter().map(|(cell, count)| (cell.clone(), count)).collect());
         let mut dense = Dense::zero(names.len());
-        let mut events = 0.0;
+        let (mut events, mut event_weights) = (0.0, None);
         let index: BTreeMap<&Cell, usize> = names.iter().enumerate().map(|(index, cell)| (cell, index)).collect();
         let other = index.get(&other_cell()).copied();
         for (counts, size) in sessions.iter().filter(|(counts, _)| !counts.is_empty()) {
@@ -80,10 +82,12 @@ impl SessionCounts {
                     *vector.entry(at).or_default() += count;
                 }
             }
+            let weight = vector.values().sum::<f64>() / size;
+            event_weights = Some(widened(event_weights, (weight, weight)));
             dense.add_session(&vector);
             events += size;
         }
-        dense.into_counts(&names, events)
+        dense.into_counts(&names, events, event_weights.unwrap_or_default())
     }
 
     /// Both parts together; a session split over them counts as two.
@@ -95,7 +99,9 @@ impl SessionCounts {
         }
         let names = keep_most_frequent(totals);
         let dense = Dense::of(self, &names).plus(&Dense::of(other, &names));
-        dense.into_counts(&names, self.events + other.events)
+        let side = |side: &Self| Some(side.event_weights).filter(|_| side.sessions > 0);
+        let event_weights = side(other).map_or(self.event_weights, |range| widened(side(self), range));
+        dense.into_counts(&names, self.events + other.events, event_weights)
     }
 
     /// Each cell's share of all events, in order of name.
@@ -125,6 +131,11 @@ impl SessionCounts {
         Some((share, (residual.max(0.0) * correction).sqrt() / self.weight))
     }
 
+    /// Whether every session's events weigh the same, so that sessions may be counted.
+    pub(super) fn is_evenly_weighted(&self) -> bool {
+        self.event_weights.1 <= self.event_weights.0 * (1.0 + 1e-9)
+    }
+
     /// The names of the cells, in order.
     pub(super) fn names(&self) -> impl Iterator<Item = Cell> {
         self.cells.iter().map(CellMoments::name)
@@ -150,6 +161,11 @@ impl SessionCounts {
             |cell: &CellMoments| (cell.from.as_str(), cell.to.as_str()).cmp(&(name.0.as_str(), name.1.as_str()));
         self.cells.binary_search_by(order).ok().map(|index| &self.cells[index])
     }
+}
+
+/// A range grown to cover another.
+fn widened(range: Option<(f64, f64)>, other: (f64, f64)) -> (f64, f64) {
+    range.map_or(other, |range| (range.0.min(other.0), range.1.max(other.1)))
 }
 
 impl CellMoments {
@@ -257,7 +273,7 @@ impl Dense {
         self
     }
 
-    fn into_counts(self, names: &[Cell], events: f64) -> SessionCounts {
+    fn into_counts(self, names: &[Cell], events: f64, event_weights: (f64, f64)) -> SessionCounts {
         let size = names.len();
         let cell = |(index, (from, to)): (usize, &Cell)| CellMoments {
             from: from.clone(),
@@ -271,6 +287,7 @@ impl Dense {
             sessions: self.sessions,
             events,
             weight: self.weight,
+            event_weights,
             weight_squared: self.weight_squared,
             cells: names.iter().enumerate().map(cell).collect(),
             products: upper

@@ -10,6 +10,8 @@ use super::key::{ALL, SeriesKey};
 use super::summary::SeriesSummary;
 use super::unpaired;
 use crate::domain::report::{DriftReport, DriftVerdict, SeriesReport, Sides};
+use crate::stats::mix::{SegmentShift, kitagawa};
+use crate::stats::moments::Moments;
 use crate::stats::multiplicity::benjamini_hochberg;
 
 /// How to compare.
@@ -69,7 +71,13 @@ pub(crate) fn report(
             }
             (None, None) => continue,
         };
-        comparisons.push(comparison);
+        let is_notable = comparison.judged_p_value().is_some_and(|p| p <= options.alpha);
+        let by = options.by.as_deref().filter(|_| is_notable && matched.baseline.segment == ALL);
+        let split = by.and_then(|by| mix_split(baseline, current, &matched, by));
+        comparisons.push(match split {
+            Some(split) => comparison.note(&split),
+            None => comparison,
+        });
     }
     let series = conclude(comparisons, options.alpha);
     DriftReport {
@@ -147,6 +155,41 @@ fn shown_segment(service: &str, segment: &str, is_one_to_one: bool) -> String {
         (false, ALL) => format!("service={service}"),
         (false, segment) => format!("service={service},{segment}"),
     }
+}
+
+/// How much of a change of a mean comes from the traffic's mix of segments, and how much from within them.
+fn mix_split(baseline: &Baseline, current: &Baseline, matched: &Matched, by: &str) -> Option<String> {
+    let (before, after) = (segments(baseline, &matched.baseline, by), segments(current, &matched.current, by));
+    let total = |side: &BTreeMap<&str, Moments>| side.values().map(|moments| moments.weight).sum::<f64>();
+    let (total_before, total_after) = (total(&before), total(&after));
+    let names: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
+    let shift = |name: &&str| {
+        let (one, other) = (before.get(name), after.get(name));
+        // A segment on one side only has that side's mean on both, which books it as mix.
+        let mean = |side: Option<&Moments>| side.or(one).or(other).map_or(0.0, |moments| moments.mean);
+        SegmentShift {
+            baseline_share: one.map_or(0.0, |moments| moments.weight) / total_before,
+            current_share: other.map_or(0.0, |moments| moments.weight) / total_after,
+            baseline_mean: mean(one),
+            current_mean: mean(other),
+        }
+    };
+    let split = kitagawa(&names.iter().map(shift).collect::<Vec<_>>());
+    let change = split.mix + split.within;
+    let text = format!(
+        "of the change {change:+.4}, {:+.4} comes from another mix of {by} and {:+.4} from within its segments",
+        split.mix, split.within
+    );
+    (total_before > 0.0 && total_after > 0.0).then_some(text)
+}
+
+/// The moments of a series in each segment of a dimension.
+fn segments<'a>(side: &'a Baseline, key: &SeriesKey, by: &str) -> BTreeMap<&'a str, Moments> {
+    let of_series = side.series.iter().filter(|(other, _)| other.service == key.service && other.series == key.series);
+    of_series
+        .filter(|(other, _)| other.segment != ALL && is_wanted(&other.segment, Some(by)))
+        .filter_map(|(other, summary)| summary.moments().map(|moments| (other.segment.as_str(), *moments)))
+        .collect()
 }
 
 /// Share of traces by dimension and value on each side.

@@ -235,3 +235,25 @@ fn reports_repeat_exactly_with_the_same_seed() {
     let (before, after) = (traces(HEALTHY, 0, 100, 1, &mut rng), traces(HEALTHY, 1000, 100, 1, &mut rng));
     assert_eq!(unpaired(&before, &after), unpaired(&before, &after));
 }
+
+#[test]
+fn a_pure_shift_of_the_mix_is_told_apart_from_a_change_within() {
+    let sample = |first: usize, free: usize| -> Vec<TraceRecord> {
+        (0..1000)
+            .map(|offset| {
+                let mut one = record(first + offset, &format!("{first}-{offset}"));
+                let (tier, solved) = if offset < free { ("free", offset % 2 == 0) } else { ("paid", offset % 10 != 0) };
+                one.segments.insert("tier".to_owned(), tier.to_owned());
+                one.measurements = vec![measurement("success", SeriesKind::Boolean, Value::Boolean(solved))];
+                one
+            })
+            .collect()
+    };
+    let options = DriftOptions { by: Some("tier".to_owned()), ..DriftOptions::default() };
+    let report = drift(&baseline(&sample(0, 200)), &baseline(&sample(5000, 500)), &options);
+    let whole = report.series.iter().find(|row| row.segment == "all").unwrap();
+    assert_eq!(whole.verdict, DriftVerdict::Drift);
+    let note = whole.note.as_deref().unwrap();
+    assert!(note.contains("-0.1200 comes from another mix of tier") && note.contains("0.0000 from within"), "{note}");
+    assert!(report.series.iter().filter(|row| row.segment != "all").all(|row| row.verdict == DriftVerdict::NoDrift));
+}

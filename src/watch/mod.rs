@@ -19,4 +19,8 @@ mod detect_tests;
 #[cfg(test)]
 mod drift_tests;
 #[cfg(test)]
+mod gate_tests;
+#[cfg(test)]
+mod real_tests;
+#[cfg(test)]
 mod samples;

@@ -3,8 +3,9 @@
 //! | kind | test | matters when |
 //! |---|---|---|
 //! | boolean | score z on effective sizes; Fisher when small | 2 points and Cohen's h 0.1 |
-//! | ordinal | Wasserstein-1 against its bridge law | distance 0.1 baseline deviations, or mean 2 points |
-//! | numeric | the same on a logarithmic scale | distance or mean 0.1 baseline deviations |
+//! | ordinal, up to 10 levels | Wasserstein-1 against its bridge law, and G | Cliff's delta 0.1, or Jensen-Shannon distance 0.05 |
+//! | ordinal, finer | Wasserstein-1 | distance 0.1 baseline deviations, or mean 2 points |
+//! | numeric | Wasserstein-1 on a logarithmic scale | distance or mean 0.1 baseline deviations |
 //! | categorical, sequence | Rao-Scott and largest z over conversations | Jensen-Shannon distance 0.05 |
 //!
 //! Below 50 traces a side there is no verdict but by an exact test, which may show drift and never its absence.
@@ -20,9 +21,11 @@ use super::summary::{Distribution, Extremes, SeriesSummary};
 use crate::domain::ids::TraceId;
 use crate::domain::measurement::SeriesKind;
 use crate::domain::report::Estimate;
+use crate::stats::contingency::{jensen_shannon_distance, likelihood_ratio, pool_levels};
 use crate::stats::distribution::{normal_quantile, student_quantile};
 use crate::stats::histogram::{Histogram, Scale};
 use crate::stats::interval::{Interval, wilson};
+use crate::stats::mann_whitney::mann_whitney;
 use crate::stats::moments::Moments;
 use crate::stats::proportion::{fisher_exact, score_test};
 use crate::stats::sequence::compare_sessions;
@@ -35,6 +38,8 @@ const LEAST_TRACES: u64 = 50;
 const LEAST_SEQUENCES: u64 = 100;
 /// Fewest conversations on a side: standard errors over clusters need some.
 const LEAST_CLUSTERS: u64 = 20;
+/// Most distinct scores that are compared as levels.
+const MOST_LEVELS: usize = 10;
 /// Expected count below which the normal approximation of a share gives way to Fisher's test.
 const LEAST_EXPECTED: f64 = 5.0;
 
@@ -186,12 +191,25 @@ fn compare_numbers(
     let is_far = distance > 0.0 && distance >= 0.1 * deviation(&baseline_counts, &positions);
     let change = after.mean - before.mean;
     match histogram.scale() {
+        Scale::Unit if bins.len() <= MOST_LEVELS => {
+            let (p_levels, matters) = compare_levels(&baseline_counts, &current_counts);
+            let p_value = (2.0 * p_value.min(p_levels)).min(1.0);
+            row.tested("wasserstein_1_and_g", p_value, Some(change), matters)
+        }
         Scale::Unit => row.tested("wasserstein_1", p_value, Some(change), is_far || change.abs() >= 0.02),
         Scale::Magnitude => {
             let matters = is_far || change.abs() >= 0.1 * before.standard_deviation().max(f64::MIN_POSITIVE);
             row.tested("wasserstein_1_log_scale", p_value, Some(after.mean / before.mean), matters)
         }
     }
+}
+
+/// The G-test over few levels, which sees scores move to both ends, and whether the change matters.
+fn compare_levels(before: &[f64], after: &[f64]) -> (f64, bool) {
+    let (pooled_before, pooled_after) = pool_levels(before, after, LEAST_EXPECTED);
+    let p_value = likelihood_ratio(&pooled_before, &pooled_after).p_value;
+    let is_shifted = mann_whitney(after, before).cliffs_delta.abs() >= 0.1;
+    (p_value, is_shifted || distance_matters(jensen_shannon_distance(before, after)))
 }
 
 /// Where bins lie on the axis of the distance: scores as they are; magnitudes in octaves, zero one octave below the
