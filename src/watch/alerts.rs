@@ -1,5 +1,8 @@
 //! From signals to alerts: one open alert for one trouble, kept up to date, resolved when it is over.
 //!
+//! A deviation beyond two standard deviations opens an alert for information; the second hour running, or the detector's
+//! confirmation, makes the same alert a warning. What the detector confirmed only the detector resolves.
+//!
 //! Pure: the open alerts and the hour's signals go in, the changed alerts come out. Repeating a call with its own
 //! result as the open alerts changes nothing but the times, so a reconciler may be killed and run again.
 
@@ -13,8 +16,12 @@ use crate::domain::time::Timestamp;
 
 /// Trace ids kept with an alert.
 const TRACES: usize = 20;
-/// The detector, as alerts name it.
-const DETECTOR: &str = "shiryaev_roberts";
+/// Detector of an alert within the alert budget.
+const BUDGETED: &str = "shiryaev_roberts";
+/// Detector of an alert by the rule of two standard deviations.
+const DEVIATION: &str = "two_standard_deviations";
+/// Hours running beyond two standard deviations that make a warning.
+const HOURS_TO_WARN: u32 = 2;
 
 /// A signal with where and when it was seen.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,55 +66,73 @@ pub fn fingerprint(key: &SeriesKey, direction: Direction) -> String {
 /// lost alert comes back.
 #[must_use]
 pub fn advance(open: &[Alert], signals: &[StreamSignal]) -> Vec<AlertChange> {
-    let mut alerts: BTreeMap<String, Alert> = open
-        .iter()
-        .filter(|alert| alert.state.is_open())
-        .map(|alert| (alert.fingerprint.clone(), alert.clone()))
-        .collect();
-    let mut changes: BTreeMap<String, AlertChange> = BTreeMap::new();
-    let mut closed = Vec::new();
+    let is_open = |alert: &&Alert| alert.state.is_open();
+    let alerts = open.iter().filter(is_open).map(|alert| (alert.fingerprint.clone(), alert.clone())).collect();
+    let mut ledger = Ledger { alerts, changes: BTreeMap::new(), closed: Vec::new() };
     for StreamSignal { key, at, signal } in signals {
         match signal {
             Signal::Found(finding) | Signal::Continues(finding) => {
-                let fingerprint = fingerprint(key, finding.direction);
-                let change = match alerts.get(&fingerprint) {
-                    None => AlertChange::Opened(opened(fingerprint.clone(), key, finding, *at)),
-                    Some(alert) => {
-                        let is_new = matches!(changes.get(&fingerprint), Some(AlertChange::Opened(_)));
-                        let alert = updated(alert, key, finding, *at);
-                        if is_new { AlertChange::Opened(alert) } else { AlertChange::Updated(alert) }
-                    }
-                };
-                alerts.insert(fingerprint.clone(), change.alert().clone());
-                changes.insert(fingerprint, change);
+                ledger.raise(key, finding, *at, BUDGETED, Severity::Warn);
             }
-            Signal::Recovered(direction) => {
-                let fingerprint = fingerprint(key, *direction);
-                if let Some(alert) = alerts.remove(&fingerprint) {
-                    changes.remove(&fingerprint);
-                    closed.push(AlertChange::Resolved(Alert {
-                        state: AlertState::Resolved,
-                        updated_at: *at,
-                        resolved_at: Some(*at),
-                        ..alert
-                    }));
-                }
+            Signal::Deviates { finding, hours } => {
+                let severity = if *hours >= HOURS_TO_WARN { Severity::Warn } else { Severity::Info };
+                ledger.raise(key, finding, *at, DEVIATION, severity);
             }
+            Signal::Recovered(direction) => ledger.resolve(key, *direction, *at, BUDGETED),
+            Signal::Returned(direction) => ledger.resolve(key, *direction, *at, DEVIATION),
         }
     }
-    closed.into_iter().chain(changes.into_values()).collect()
+    ledger.closed.into_iter().chain(ledger.changes.into_values()).collect()
 }
 
+/// Alerts while signals are applied.
+struct Ledger {
+    alerts: BTreeMap<String, Alert>,
+    changes: BTreeMap<String, AlertChange>,
+    closed: Vec<AlertChange>,
+}
+
+impl Ledger {
+    /// Opens or updates the alert; a deviation adds nothing to what the detector has confirmed.
+    fn raise(&mut self, key: &SeriesKey, finding: &Finding, at: Timestamp, detector: &str, severity: Severity) {
+        let fingerprint = fingerprint(key, finding.direction);
+        let known = self.alerts.get(&fingerprint);
+        if known.is_some_and(|alert| alert.detector == BUDGETED && detector != BUDGETED) {
+            return;
+        }
+        let is_new = known.is_none() || matches!(self.changes.get(&fingerprint), Some(AlertChange::Opened(_)));
+        let base = known.cloned().unwrap_or_else(|| opened(fingerprint.clone(), key, finding, at));
+        let severity = severity.max(base.severity);
+        let alert = Alert { severity, detector: detector.to_owned(), ..updated(&base, key, finding, at) };
+        self.alerts.insert(fingerprint.clone(), alert.clone());
+        let change = if is_new { AlertChange::Opened(alert) } else { AlertChange::Updated(alert) };
+        self.changes.insert(fingerprint, change);
+    }
+
+    /// Resolves the alert, if this detector is the one that holds it open.
+    fn resolve(&mut self, key: &SeriesKey, direction: Direction, at: Timestamp, detector: &str) {
+        let fingerprint = fingerprint(key, direction);
+        if self.alerts.get(&fingerprint).is_none_or(|alert| alert.detector != detector) {
+            return;
+        }
+        self.changes.remove(&fingerprint);
+        self.closed.extend(self.alerts.remove(&fingerprint).map(|alert| {
+            AlertChange::Resolved(Alert { state: AlertState::Resolved, updated_at: at, resolved_at: Some(at), ..alert })
+        }));
+    }
+}
+
+/// A new alert, still without estimates.
 fn opened(fingerprint: String, key: &SeriesKey, finding: &Finding, at: Timestamp) -> Alert {
-    let alert = Alert {
+    Alert {
         fingerprint,
         state: AlertState::Pending,
-        severity: Severity::Warn,
+        severity: Severity::Info,
         service: key.service.clone(),
         series: key.series.clone(),
         segment: key.segment.clone(),
         direction: finding.direction.as_str().to_owned(),
-        detector: DETECTOR.to_owned(),
+        detector: String::new(),
         guarantee: String::new(),
         summary: String::new(),
         baseline: None,
@@ -118,8 +143,7 @@ fn opened(fingerprint: String, key: &SeriesKey, finding: &Finding, at: Timestamp
         resolved_at: None,
         trace_ids: Vec::new(),
         runbook: runbook(&key.series).to_owned(),
-    };
-    updated(&alert, key, finding, at)
+    }
 }
 
 /// The alert with the finding's estimates; the newest traces come first.
@@ -242,5 +266,26 @@ mod tests {
         let again = signal(7, Signal::Found(finding(Direction::Up, 0.8, 2)));
         let changes = advance(&[opened[0].alert().clone()], &[over, again]);
         assert!(matches!(&changes[..], [AlertChange::Resolved(_), AlertChange::Opened(_)]), "{changes:?}");
+    }
+
+    #[test]
+    fn a_deviation_informs_then_warns_and_belongs_to_the_detector_once_confirmed() {
+        let deviates =
+            |hour, hours| signal(hour, Signal::Deviates { finding: finding(Direction::Down, 0.7, hour as u8), hours });
+        let alert =
+            |open: &[Alert], signal: StreamSignal| advance(open, &[signal]).first().map(|one| one.alert().clone());
+        let first = alert(&[], deviates(1, 1)).unwrap();
+        assert_eq!((first.severity, first.detector.as_str()), (Severity::Info, DEVIATION));
+        let second = alert(std::slice::from_ref(&first), deviates(2, 2)).unwrap();
+        assert_eq!((second.severity, &second.fingerprint), (Severity::Warn, &first.fingerprint));
+        let returned = signal(3, Signal::Returned(Direction::Down));
+        assert_eq!(alert(std::slice::from_ref(&second), returned.clone()).unwrap().state, AlertState::Resolved);
+
+        let confirmed = alert(&[first], signal(2, Signal::Found(finding(Direction::Down, 0.7, 9)))).unwrap();
+        assert_eq!((confirmed.severity, confirmed.detector.as_str()), (Severity::Warn, BUDGETED));
+        let open = std::slice::from_ref(&confirmed);
+        assert!(advance(open, &[returned, deviates(4, 1)]).is_empty());
+        let recovered = signal(5, Signal::Recovered(Direction::Down));
+        assert_eq!(alert(open, recovered).unwrap().state, AlertState::Resolved);
     }
 }

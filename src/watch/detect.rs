@@ -27,6 +27,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::comparison::{distance_matters, moved, traces_of_risen};
+use super::deviation::{DeviationRule, Judgment};
 use super::score::{Score, Scored};
 use super::summary::{Distribution, SeriesSummary};
 use crate::domain::ids::TraceId;
@@ -121,6 +122,15 @@ pub enum Signal {
     Continues(Finding),
     /// A change found earlier is over.
     Recovered(Direction),
+    /// The hour's mean lies beyond two standard deviations, outside the alert budget.
+    Deviates {
+        /// The deviation: its evidence is the number of standard deviations.
+        finding: Finding,
+        /// Hours running on this side.
+        hours: u32,
+    },
+    /// The hour's mean is back within two standard deviations.
+    Returned(Direction),
 }
 
 /// The state of one stream between hours.
@@ -129,6 +139,7 @@ pub struct StreamState {
     watches: Vec<Watch>,
     /// Hours too thin to test, joined, and the first of them.
     pending: Option<(Timestamp, SeriesSummary)>,
+    deviation: DeviationRule,
 }
 
 /// One direction's detector, its memory, and its alarm while there is one.
@@ -191,6 +202,11 @@ impl StreamState {
             let watch = self.watch(*direction);
             signals.extend(reading.and_then(|reading| watch.take_in(reading, threshold)));
         }
+        let judgments = self.deviation.observe(at, window, baseline);
+        signals.extend(judgments.into_iter().map(|judgment| match judgment {
+            Judgment::Beyond { finding, hours } => Signal::Deviates { finding, hours },
+            Judgment::Returned(direction) => Signal::Returned(direction),
+        }));
         signals
     }
 

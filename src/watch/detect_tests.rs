@@ -94,7 +94,7 @@ fn first_alarm(
         let window = summary(kind, hour, 1, rng, |rng| draw(hour >= change, rng));
         stream.observe(at(hour), &window, &baseline, budget).into_iter().find_map(|signal| match signal {
             Signal::Found(finding) => Some((hour, finding)),
-            Signal::Continues(_) | Signal::Recovered(_) => None,
+            _ => None,
         })
     })
 }
@@ -187,6 +187,7 @@ fn an_alarm_goes_on_recovers_and_can_be_raised_again() {
                     Signal::Found(_) => story.push(("found", hour)),
                     Signal::Recovered(_) => story.push(("recovered", hour)),
                     Signal::Continues(finding) => assert!(finding.onset <= at(hour)),
+                    Signal::Deviates { .. } | Signal::Returned(_) => {}
                 }
             }
         }
@@ -221,7 +222,41 @@ fn silence_other_kinds_and_tiny_baselines_change_nothing() {
     let tiny = summary(SeriesKind::Boolean, -1, 1, &mut rng, |rng| boolean(false, rng));
     for hour in 0..50 {
         let window = summary(SeriesKind::Boolean, hour, 1, &mut rng, |_| Value::Boolean(false));
-        assert!(stream.observe(at(hour), &window, &tiny, &budget).is_empty());
+        let signals = stream.observe(at(hour), &window, &tiny, &budget);
+        assert!(signals.is_empty(), "{signals:?}");
     }
     assert!(!stream.is_alarmed());
+}
+
+#[test]
+fn two_standard_deviations_fire_about_as_often_as_they_say_and_follow_a_change() {
+    let mut rng = Rng::with_seed(67);
+    let budget = AlertBudget { false_alarms: 1.0, windows: 720.0, detectors: 10 };
+    let (mut judged, mut beyond) = (0, 0);
+    for _ in 0..6 {
+        let baseline = summary(SeriesKind::Boolean, -100, 100, &mut rng, |rng| boolean(false, rng));
+        let mut stream = StreamState::default();
+        for hour in 0..100 {
+            let window = summary(SeriesKind::Boolean, hour, 2, &mut rng, |rng| boolean(false, rng));
+            let signals = stream.observe(at(hour), &window, &baseline, &budget);
+            judged += 1;
+            beyond += usize::from(signals.iter().any(|signal| matches!(signal, Signal::Deviates { .. })));
+        }
+    }
+    let share = beyond as f64 / f64::from(judged);
+    assert!((0.01..=0.08).contains(&share), "{share} of unchanged hours lie beyond two standard deviations");
+
+    let baseline = summary(SeriesKind::Boolean, -100, 100, &mut rng, |rng| boolean(false, rng));
+    let mut stream = StreamState::default();
+    let mut longest = 0;
+    for hour in 0..12 {
+        let window = summary(SeriesKind::Boolean, hour, 4, &mut rng, |rng| boolean(true, rng));
+        for signal in stream.observe(at(hour), &window, &baseline, &budget) {
+            if let Signal::Deviates { finding, hours } = signal {
+                assert!(finding.direction == Direction::Down && finding.evidence > 2.0);
+                longest = longest.max(hours);
+            }
+        }
+    }
+    assert!(longest >= 5, "a twelve-point drop held for {longest} hours");
 }

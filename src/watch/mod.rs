@@ -11,6 +11,7 @@ pub mod paired;
 pub mod summary;
 
 mod comparison;
+mod deviation;
 mod score;
 mod unpaired;
 
