@@ -238,7 +238,7 @@ impl StreamState {
         let ((before, _), (after, traces_by_cell)) = (cells(baseline)?, cells(&joined)?);
         let result = compare_sessions(before, after)?;
         let matters = distance_matters(result.jensen_shannon_distance);
-        let log_e_value = log_calibrated(result.p_value);
+        let log_e_value = log_calibrated(result.p_value) / baseline.over_dispersion.factor;
         let (cell, share, baseline_share) = leading_cell(&result, before, after)?;
         Some(Reading {
             at: since,

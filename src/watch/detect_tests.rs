@@ -139,34 +139,44 @@ fn planted_changes_of_every_kind_are_found_within_hours_with_their_onset() {
     }
 }
 
+/// Hours whose share of the rarer answer differs by more than chance: 15 % give or take `spread`.
+fn uneven(kind: SeriesKind, spread: f64, first: i64, hours: usize, rng: &mut Rng) -> SeriesSummary {
+    let shares: Vec<f64> = (0..hours).map(|_| 0.15 + 2.0 * spread * (rng.f64() - 0.5)).collect();
+    let drawn = std::cell::Cell::new(0);
+    summary(kind, first, hours, rng, |rng| {
+        let is_rare = rng.f64() < shares[drawn.replace(drawn.get() + 1) / HOURLY];
+        match kind {
+            SeriesKind::Boolean => Value::Boolean(!is_rare),
+            _ => Value::Counts([(if is_rare { "length" } else { "stop" }.to_owned(), 1)].into()),
+        }
+    })
+}
+
 #[test]
 fn over_dispersed_hours_are_tempered_and_their_guarantee_is_approximate() {
     let mut rng = Rng::with_seed(63);
-    let budget = AlertBudget { false_alarms: 2.0, windows: 60.0, detectors: 60 };
-    let draw_hours = |first: i64, hours: usize, rng: &mut Rng| {
-        let shares: Vec<f64> = (0..hours).map(|_| 0.85 + 0.28 * (rng.f64() - 0.5)).collect();
-        let drawn = std::cell::Cell::new(0);
-        summary(SeriesKind::Boolean, first, hours, rng, |rng| {
-            let hour = drawn.replace(drawn.get() + 1) / HOURLY;
-            Value::Boolean(rng.f64() < shares[hour])
-        })
-    };
-    let mut alarms = 0;
-    for _ in 0..30 {
-        let baseline = draw_hours(-100, 100, &mut rng);
-        assert!(baseline.over_dispersion.factor > 1.4, "{:?}", baseline.over_dispersion);
-        let mut stream = StreamState::default();
-        for hour in 0..60 {
-            let window = draw_hours(hour, 1, &mut rng);
-            for signal in stream.observe(at(hour), &window, &baseline, &budget) {
-                if let Signal::Found(finding) = signal {
-                    assert!(!finding.guarantee.is_exact);
-                    alarms += 1;
+    for kind in [SeriesKind::Boolean, SeriesKind::Categorical] {
+        let budget = AlertBudget { false_alarms: 2.0, windows: 60.0, detectors: 60 };
+        let mut alarms = 0;
+        for _ in 0..30 {
+            let baseline = uneven(kind, 0.14, -100, 100, &mut rng);
+            assert!(baseline.over_dispersion.factor > 1.4, "{kind:?}: {:?}", baseline.over_dispersion);
+            let mut stream = StreamState::default();
+            for hour in 0..60 {
+                let window = uneven(kind, 0.14, hour, 1, &mut rng);
+                for signal in stream.observe(at(hour), &window, &baseline, &budget) {
+                    if let Signal::Found(finding) = signal {
+                        assert!(!finding.guarantee.is_exact);
+                        alarms += 1;
+                    }
                 }
             }
         }
+        assert!(alarms <= 5, "{kind:?}: {alarms} false alarms where two are budgeted");
+        let even = || uneven(kind, 0.0, -100, 100, &mut rng).over_dispersion;
+        let within_chance = std::iter::repeat_with(even).take(10).filter(|one| one.is_within_chance()).count();
+        assert!(within_chance >= 8, "{kind:?}: {within_chance} of 10 even baselines");
     }
-    assert!(alarms <= 5, "{alarms} false alarms where two are budgeted");
 }
 
 #[test]

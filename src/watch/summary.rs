@@ -4,7 +4,7 @@
 //! conversation, so that nothing computed from a summary forgets how the traces were sampled or that turns of
 //! one conversation depend on each other. Summaries of disjoint traces merge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -320,6 +320,7 @@ fn cells(kind: SeriesKind, usable: &[&Observation<'_>]) -> SeriesSummary {
         }
     }
     let counts = SessionCounts::of_sessions(&sessions.into_values().collect::<Vec<_>>());
+    let over_dispersion = cell_over_dispersion(&counted, &counts);
     let traces_by_cell =
         keep_traces(counted.iter().flat_map(|(one, cells)| cells.keys().map(|cell| (cell, one.trace_id))));
     let distribution = if kind == SeriesKind::Sequence {
@@ -328,5 +329,38 @@ fn cells(kind: SeriesKind, usable: &[&Observation<'_>]) -> SeriesSummary {
         Distribution::Categorical { counts, traces_by_cell }
     };
     let traces = counted.iter().filter(|(_, cells)| !cells.is_empty()).count() as u64;
-    SeriesSummary { traces, rejected: 0, over_dispersion: OverDispersion::UNKNOWN, distribution }
+    SeriesSummary { traces, rejected: 0, over_dispersion, distribution }
+}
+
+/// By how much hours vary more than their conversations explain: the variance of the cells' shares clustered by hour over
+/// that clustered by conversation, cells weighing 1/share as in Pearson's statistic.
+fn cell_over_dispersion(counted: &[(&Observation<'_>, BTreeMap<Cell, f64>)], counts: &SessionCounts) -> OverDispersion {
+    let shares: Vec<(Cell, f64)> = counts.shares().filter(|(_, share)| *share > 0.0).collect();
+    let hours = counted.iter().map(|(one, _)| one.ended_at.hour()).collect::<BTreeSet<_>>().len() as u64;
+    if hours < LEAST_CLUSTERS || shares.is_empty() {
+        return OverDispersion::UNKNOWN;
+    }
+    let correction = hours as f64 / (hours as f64 - 1.0);
+    let by_hour = clustered_variance(counted, &shares, |one| one.ended_at.hour()) * correction;
+    let by_conversation = clustered_variance(counted, &shares, |one| one.conversation);
+    let factor = by_hour / by_conversation;
+    OverDispersion { factor: if factor.is_finite() { factor.max(1.0) } else { 1.0 }, clusters: hours }
+}
+
+/// Σ over cells and clusters of (Σ over the cluster's traces of weight · (count - share · events))²/share.
+fn clustered_variance<'a, C: Ord>(
+    counted: &[(&Observation<'a>, BTreeMap<Cell, f64>)],
+    shares: &[(Cell, f64)],
+    cluster: impl Fn(&Observation<'a>) -> C,
+) -> f64 {
+    let mut residuals: BTreeMap<C, Vec<f64>> = BTreeMap::new();
+    for (one, cells) in counted {
+        let events: f64 = cells.values().sum();
+        let sums = residuals.entry(cluster(one)).or_insert_with(|| vec![0.0; shares.len()]);
+        for (sum, (cell, share)) in sums.iter_mut().zip(shares) {
+            *sum += one.weight * (cells.get(cell).copied().unwrap_or(0.0) - share * events);
+        }
+    }
+    let of_cluster = |sums: &Vec<f64>| sums.iter().zip(shares).map(|(sum, (_, share))| sum * sum / share).sum::<f64>();
+    residuals.values().map(of_cluster).sum()
 }
