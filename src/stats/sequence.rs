@@ -1,21 +1,24 @@
 //! Did the shares of tool transitions (or of categories) change, when the counts of one session belong together?
 //!
 //! **Question.** Each session yields a vector of counts over cells. A cell is a transition (from, to) between tools
-//! padded with START and END, or a category, which is a cell without a "from". Did the cells' shares of all events change?
+//! padded with START and END, or a category, which is a cell without a "from". Did the cells' shares of all events
+//! change?
 //!
 //! **Statistic.** Calls of one session depend on each other, so a G-test on pooled calls is wrong for a third of all
-//! unchanged comparisons. Sessions are the unit instead: [`super::session`] keeps first and second moments of the session
-//! vectors, and the variance of the shares is estimated from the residuals of both sides together (with per-side
-//! variances rare cells alone raise 37 % false alarms). Three tests share α: Pearson's statistic over all cells with the
-//! second-order Rao-Scott correction, strong when many cells move a little, and the largest |z| over frequent cells with
-//! Bonferroni, strong when one does, and naming it. Cells too rare for either (a tool nobody called before) are counted
-//! in sessions that have them at all, by Fisher's exact test with Bonferroni; only where sessions weigh the same.
+//! unchanged comparisons. Sessions are the unit instead: [`super::session`] keeps first and second moments of the
+//! session vectors, and the variance of the shares is estimated from the residuals of both sides together (with
+//! per-side variances rare cells alone raise 37 % false alarms). Three tests share α: Pearson's statistic over all
+//! cells with the second-order Rao-Scott correction, strong when many cells move a little, and the largest |z| over
+//! frequent cells with Bonferroni, strong when one does, and naming it. Cells too rare for either (a tool nobody
+//! called before) are counted in sessions that have them at all, by Fisher's exact test with Bonferroni; only where
+//! sessions weigh the same.
 //!
-//! **When it fires.** p = the smallest, times the number of tests that apply. Measured on clustered sessions: 4.0 % false at 5 %, power 0.68 for a retry loop.
+//! **When it fires.** p = the smallest, times the number of tests that apply. On simulated clustered sessions (240
+//! against 120) 12 of 300 unchanged comparisons have p < 0.05.
 //!
 //! **Cold start.** The callers ask for at least 20 sessions a side. Cells with an expected count below 5 are pooled
-//! into OTHER; only cells with an expected count of 20 or more are named. A swap of two adjacent calls in 8 % of traces is
-//! not visible with 120 sessions.
+//! into OTHER for the first test; the second takes cells with an expected count of 20 or more, the third the rest. A
+//! swap of two adjacent calls in 8 % of traces is not visible with 120 sessions.
 //!
 //! Sources: Rao and Scott 1981, 1984; Thomas and Rao 1987.
 

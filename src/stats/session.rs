@@ -1,7 +1,7 @@
 //! What is kept of sessions, so that shares of transitions and categories can be compared without the traces.
 //!
-//! Each session yields a vector of counts over cells; first and second moments of these vectors are enough for every test
-//! in [`super::sequence`], and merge by addition.
+//! Each session yields a vector of counts over cells; first and second moments of these vectors are enough for every
+//! test in [`super::sequence`], and merge by addition.
 
 use std::collections::{BTreeMap, BTreeSet};
 

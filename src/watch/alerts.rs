@@ -1,7 +1,7 @@
 //! From signals to alerts: one open alert for one trouble, kept up to date, resolved when it is over.
 //!
-//! A deviation beyond two standard deviations opens an alert for information; the second hour running, or the detector's
-//! confirmation, makes the same alert a warning. What the detector confirmed only the detector resolves.
+//! A deviation beyond two standard deviations opens an alert for information; the second hour running, or the
+//! detector's confirmation, makes the same alert a warning. What the detector confirmed only the detector resolves.
 //!
 //! Pure: the open alerts and the hour's signals go in, the changed alerts come out. Repeating a call with its own
 //! result as the open alerts changes nothing but the times, so a reconciler may be killed and run again.

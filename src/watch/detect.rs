@@ -4,20 +4,21 @@
 //! go wrong in is watched by a detector of [`crate::stats::e_process`] of its own.
 //!
 //! **Statistic.** Every kind is brought to a score in [0, 1] whose mean falls when something is wrong, see
-//! [`super::score`]; categories and tool sequences to the p-value of this hour against the baseline, as an e-value, which
-//! counts as no evidence (at most 1) while the distance is too small to matter.
+//! [`super::score`]; categories and tool sequences to the p-value of this hour against the baseline, as an e-value,
+//! which counts as no evidence (at most 1) while the distance is too small to matter.
 //!
 //! **When it fires.** At the evidence that the alert budget asks of each of its detectors. The bound is not the
-//! baseline's mean but a lower confidence bound of it less one point: the point is the smallest change worth an alert, and
-//! the confidence is set so that wrong bounds use up a tenth of the budget.
+//! baseline's mean but a lower confidence bound of it less one point: the point is the smallest change worth an alert,
+//! and the confidence is set so that wrong bounds use up a tenth of the budget.
 //!
 //! **Where it is exact.** For scores of independent traces of equal weight. With sampling weights, conversations of
-//! several traces or hours that vary more than chance allows, evidence is tempered by the over-dispersion of the baseline and the
-//! guarantee is approximate, as for p-values of categories and sequences. Each finding says which, and why.
+//! several traces or hours that vary more than chance allows, evidence is tempered by the over-dispersion of the
+//! baseline and the guarantee is approximate, as for p-values of categories and sequences. Each finding says which,
+//! and why.
 //!
 //! **Cold start.** A baseline worth fewer than 50 independent traces (20 conversations and 50 traces for categories,
-//! 100 for sequences) watches nothing. Hours too thin for a p-value are joined until they suffice. An hour without traces
-//! changes nothing.
+//! 100 for sequences) watches nothing. Hours too thin for a p-value are joined until they suffice. An hour without
+//! traces changes nothing.
 //!
 //! **Recovery.** From the alarm on the opposite bets run, and at evidence 20 the detector starts afresh. For
 //! categories and sequences the bet is that fewer than half of the tests have p > 0.2 while the change lasts.

@@ -2,12 +2,12 @@
 //!
 //! **Question.** The rule people ask for first. It looks at one hour at a time and keeps no evidence.
 //!
-//! **Statistic.** (hour's mean - baseline's mean) over the standard deviation of hourly means, which is σ·√(φ(1/n + 1/n₀)):
-//! σ and the over-dispersion φ from the baseline, n and n₀ the Kish sizes of the hour and the baseline. (Two standard
-//! deviations of single scores would never fire: a share of 0.9 cannot rise by 0.6.)
+//! **Statistic.** (hour's mean - baseline's mean) over the standard deviation of hourly means, which is σ·√(φ(1/n +
+//! 1/n₀)): σ and the over-dispersion φ from the baseline, n and n₀ the Kish sizes of the hour and the baseline. (Two
+//! standard deviations of single scores would never fire: a share of 0.9 cannot rise by 0.6.)
 //!
-//! **When it fires.** Beyond 2, which one unchanged hour in twenty is: 94 of 100 unchanged streams fire within a hundred
-//! hours. It is therefore for information, outside the alert budget. Twice running on the same side happens to
+//! **When it fires.** Beyond 2, which one unchanged hour in twenty is: 94 of 100 unchanged streams fire within a
+//! hundred hours. It is therefore for information, outside the alert budget. Twice running on the same side happens to
 //! one unchanged stream in ten within a hundred hours, and is worth a warning.
 //!
 //! **Cold start.** Hours are joined until they hold 50 traces; the baseline must hold 50.

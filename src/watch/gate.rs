@@ -3,17 +3,17 @@
 //! **Question.** For each series of the policy: is the candidate worse by less than the margin (or beyond its floor or
 //! ceiling)? Differences are turned so that positive is better.
 //!
-//! **Statistic.** The two-sided (1 - 2α) interval of the difference. Paired by task where both sides carry one: Bonett-Price
-//! for one yes or no a task, Student over task differences otherwise. Unpaired: Newcombe on effective sizes for shares,
-//! Welch for means. Against a bound: Clopper-Pearson or Wilson for a share, Student for a mean.
+//! **Statistic.** The two-sided (1 - 2α) interval of the difference. Paired by task where both sides carry one:
+//! Bonett-Price for one yes or no a task, Student over task differences otherwise. Unpaired: Newcombe on effective
+//! sizes for shares, Welch for means. Against a bound: Clopper-Pearson or Wilson for a share, Student for a mean.
 //!
-//! **When it answers.** Pass when the interval lies above minus the margin: wrong for at most α of candidates that
-//! are worse by the margin, and, since all series must pass, for the gate as a whole (intersection-union). Fail when it
-//! lies below, after Holm's correction over the series, because any failure fails the gate. Else inconclusive, with the size
-//! at which the difference seen would be shown with the policy's power.
+//! **When it answers.** Pass when the interval lies above minus the margin: wrong for at most α of candidates that are
+//! worse by the margin, and, since all series must pass, for the gate as a whole (intersection-union). Fail when it
+//! lies below, after Holm's correction over the series, because any failure fails the gate. Else inconclusive, with
+//! the size at which the difference seen would be shown with the policy's power.
 //!
-//! **Cold start.** Means need 20 traces (or tasks) from 20 conversations a side. The gate is a fixed look: repeating it as
-//! traces arrive until it passes voids α.
+//! **Cold start.** Means need 20 traces (or tasks) from 20 conversations a side. The gate is a fixed look: repeating
+//! it as traces arrive until it passes voids α.
 
 use super::baseline::Baseline;
 use super::gate_policy::{Bound, Direction, GatePolicy, Goal};
@@ -128,7 +128,8 @@ fn judged(policy: &GatePolicy, goal: &Goal, evidence: &Evidence, failing: f64) -
         GateVerdict::Inconclusive => "shows neither",
     };
     let reason = format!(
-        "the {:.0} % interval {low:+.4} to {high:+.4} of the difference {:+.4}, positive being better, against {:+.4} over {} {}, {relation}",
+        "the {:.0} % interval {low:+.4} to {high:+.4} of the difference {:+.4}, positive being better, \
+         against {:+.4} over {} {}, {relation}",
         confidence * 100.0,
         evidence.difference,
         -margin,

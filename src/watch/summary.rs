@@ -332,8 +332,8 @@ fn cells(kind: SeriesKind, usable: &[&Observation<'_>]) -> SeriesSummary {
     SeriesSummary { traces, rejected: 0, over_dispersion, distribution }
 }
 
-/// By how much hours vary more than their conversations explain: the variance of the cells' shares clustered by hour over
-/// that clustered by conversation, cells weighing 1/share as in Pearson's statistic.
+/// By how much hours vary more than their conversations explain: the variance of the cells' shares clustered by hour
+/// over that clustered by conversation, cells weighing 1/share as in Pearson's statistic.
 fn cell_over_dispersion(counted: &[(&Observation<'_>, BTreeMap<Cell, f64>)], counts: &SessionCounts) -> OverDispersion {
     let shares: Vec<(Cell, f64)> = counts.shares().filter(|(_, share)| *share > 0.0).collect();
     let hours = counted.iter().map(|(one, _)| one.ended_at.hour()).collect::<BTreeSet<_>>().len() as u64;

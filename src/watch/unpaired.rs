@@ -3,7 +3,7 @@
 //! | kind | test | matters when |
 //! |---|---|---|
 //! | boolean | score z on effective sizes; Fisher when small | 2 points and Cohen's h 0.1 |
-//! | ordinal, up to 10 levels | Wasserstein-1 against its bridge law, and G | Cliff's delta 0.1, or Jensen-Shannon distance 0.05 |
+//! | ordinal, 10 levels | Wasserstein-1 with its bridge law, and G | Cliff's delta 0.1, or Jensen-Shannon 0.05 |
 //! | ordinal, finer | Wasserstein-1 | distance 0.1 baseline deviations, or mean 2 points |
 //! | numeric | Wasserstein-1 on a logarithmic scale | distance or mean 0.1 baseline deviations |
 //! | categorical, sequence | Rao-Scott and largest z over conversations | Jensen-Shannon distance 0.05 |
