@@ -48,6 +48,34 @@ fn two_samples_of_one_process_seldom_drift_even_in_conversations() {
     assert!(false_alarms <= 10, "{false_alarms} of {reports} reports at 5 %");
 }
 
+/// What is left when failures are kept and successes sampled, each trace saying with what probability.
+fn tail_sampled(records: Vec<TraceRecord>, healthy_rate: f64, rng: &mut Rng) -> Vec<TraceRecord> {
+    let keep = |mut record: TraceRecord| {
+        let is_healthy = record.measurement("success").is_some_and(|one| one.value == Value::Boolean(true));
+        let probability = if is_healthy { healthy_rate } else { 1.0 };
+        record.upstream_probability = Some(probability);
+        (rng.f64() < probability).then_some(record)
+    };
+    records.into_iter().filter_map(keep).collect()
+}
+
+#[test]
+fn sampling_successes_less_often_is_no_drift() {
+    let mut rng = Rng::with_seed(43);
+    let (mut false_alarms, mut naive) = (0, 0);
+    for _ in 0..60 {
+        let before = tail_sampled(traces(HEALTHY, 0, 500, 1, &mut rng), 0.4, &mut rng);
+        let mut after = tail_sampled(traces(HEALTHY, 1000, 500, 1, &mut rng), 0.2, &mut rng);
+        let report = unpaired(&before, &after);
+        false_alarms += usize::from(report.verdict == DriftVerdict::Drift);
+        assert!((row(&report, "success").current.estimate.unwrap() - 0.8).abs() < 0.12);
+        after.iter_mut().for_each(|record| record.upstream_probability = None);
+        naive += usize::from(unpaired(&before, &after).verdict == DriftVerdict::Drift);
+    }
+    assert!(false_alarms <= 7, "{false_alarms} of 60 at 5 %");
+    assert!(naive > 50, "without the probabilities it is taken for drift, {naive} of 60 times");
+}
+
 #[test]
 fn pairs_of_one_process_seldom_drift() {
     let mut rng = Rng::with_seed(32);

@@ -20,6 +20,8 @@ use crate::stats::moments::Moments;
 const TOLERANCE: f64 = 0.01;
 /// Fewest independent traces that a baseline must be worth.
 const LEAST_BASELINE: f64 = 50.0;
+/// Fewest conversations in a baseline, or nothing is known of how much their traces depend on each other.
+const LEAST_CLUSTERS: u64 = 20;
 
 /// The score of one direction, fixed by the baseline.
 pub(crate) struct Score {
@@ -67,7 +69,8 @@ impl Score {
             }
             Distribution::Categorical { .. } | Distribution::Sequence { .. } => return None,
         };
-        let size = baseline.moments()?.kish_size() / baseline.over_dispersion.factor;
+        let moments = baseline.moments().filter(|moments| moments.clusters >= LEAST_CLUSTERS)?;
+        let size = moments.kish_size() / baseline.over_dispersion.factor;
         let score = Self { direction, rule, size, mean: 0.0, variance: 0.0 };
         let scores = Moments::of_cluster(&score.apply(baseline)?.against);
         Some(Self { mean: scores.mean, variance: scores.variance(), ..score })
