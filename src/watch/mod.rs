@@ -1,1 +1,27 @@
-//!
+//! From measured traces to baselines, drift reports, gates, detectors and alerts: pure.
+
+pub mod alerts;
+pub mod baseline;
+pub mod detect;
+pub mod drift;
+pub mod gate;
+pub mod gate_policy;
+pub mod key;
+pub mod paired;
+pub mod summary;
+
+mod comparison;
+mod deviation;
+mod score;
+mod unpaired;
+
+#[cfg(test)]
+mod detect_tests;
+#[cfg(test)]
+mod drift_tests;
+#[cfg(test)]
+mod gate_tests;
+#[cfg(test)]
+mod real_tests;
+#[cfg(test)]
+mod samples;

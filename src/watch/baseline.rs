@@ -1,0 +1,206 @@
+//! A selection of traces, summarised series by series: what a baseline is, and what one is compared with.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::key::{ALL, SeriesKey};
+use super::summary::{Observation, SeriesSummary};
+use crate::domain::ids::TraceId;
+use crate::domain::measurement::TraceRecord;
+use crate::domain::time::Timestamp;
+
+/// Values of a dimension that get series of their own; the most frequent win.
+const VALUES_PER_DIMENSION: usize = 20;
+/// Trace ids kept to notice that two selections overlap: the smallest ones, so that the same traces keep the same.
+const IDENTITY: usize = 64;
+
+/// An immutable summary of every series over a selection of traces.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// Its name.
+    pub name: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// The selection, as the user wrote it.
+    pub selection: String,
+    /// Traces in it.
+    pub traces: u64,
+    /// Traces whose upstream sampling probability is unknown; they are counted as if it were 1.
+    pub probability_unknown: u64,
+    /// Traces by segment: dimension, value, traces.
+    pub mix: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Every series, over all traces and over each segment.
+    pub series: BTreeMap<SeriesKey, SeriesSummary>,
+    /// The smallest trace ids.
+    pub identity: BTreeSet<TraceId>,
+}
+
+impl Baseline {
+    /// Summarises records, over all of them and by each of the most frequent values of each dimension.
+    #[must_use]
+    pub fn from_records(name: &str, now: Timestamp, selection: &str, records: &[TraceRecord]) -> Self {
+        let mix = mix(records);
+        Self {
+            name: name.to_owned(),
+            created_at: now,
+            selection: selection.to_owned(),
+            traces: records.len() as u64,
+            probability_unknown: records.iter().filter(|record| record.upstream_probability.is_none()).count() as u64,
+            series: summarize(records, &mix),
+            mix,
+            identity: records
+                .iter()
+                .map(|record| record.trace_id)
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .take(IDENTITY)
+                .collect(),
+        }
+    }
+
+    /// The services that have series.
+    #[must_use]
+    pub fn services(&self) -> BTreeSet<&str> {
+        self.series.keys().map(|key| key.service.as_str()).collect()
+    }
+
+    /// A series over all traces of all services; `None` when there is none, or kinds differ between services.
+    #[must_use]
+    pub fn overall(&self, series: &str) -> Option<SeriesSummary> {
+        let mut parts = self.series.iter().filter(|(key, _)| key.series == series && key.segment == ALL);
+        let (_, first) = parts.next()?;
+        parts.try_fold(first.clone(), |all, (_, part)| all.merge(part))
+    }
+}
+
+/// Traces by dimension and value, limited to the most frequent values.
+fn mix(records: &[TraceRecord]) -> BTreeMap<String, BTreeMap<String, u64>> {
+    let mut mix: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+    for (dimension, value) in records.iter().flat_map(|record| &record.segments) {
+        *mix.entry(dimension.clone()).or_default().entry(value.clone()).or_default() += 1;
+    }
+    for values in mix.values_mut().filter(|values| values.len() > VALUES_PER_DIMENSION) {
+        let mut by_count: Vec<(u64, String)> = values.iter().map(|(value, count)| (*count, value.clone())).collect();
+        by_count.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+        *values = by_count.into_iter().take(VALUES_PER_DIMENSION).map(|(count, value)| (value, count)).collect();
+    }
+    mix
+}
+
+/// Summarises every series of the records, over all and over every segment that `mix` lists.
+fn summarize(
+    records: &[TraceRecord],
+    mix: &BTreeMap<String, BTreeMap<String, u64>>,
+) -> BTreeMap<SeriesKey, SeriesSummary> {
+    let mut observations: BTreeMap<(&str, &str, String), Vec<Observation<'_>>> = BTreeMap::new();
+    for record in records {
+        let kept = |(dimension, value): &(&String, &String)| {
+            mix.get(*dimension).is_some_and(|values| values.contains_key(*value))
+        };
+        let segments: Vec<String> = std::iter::once(ALL.to_owned())
+            .chain(record.segments.iter().filter(kept).map(|(dimension, value)| format!("{dimension}={value}")))
+            .collect();
+        for measurement in &record.measurements {
+            for segment in &segments {
+                let key = (record.service.as_str(), measurement.series.as_str(), segment.clone());
+                observations.entry(key).or_default().push(Observation {
+                    trace_id: record.trace_id,
+                    conversation: &record.conversation,
+                    ended_at: record.ended_at,
+                    weight: record.weight(measurement),
+                    kind: measurement.kind,
+                    value: &measurement.value,
+                });
+            }
+        }
+    }
+    let summary = |((service, series, segment), observations): ((&str, &str, String), Vec<Observation<'_>>)| {
+        let key = SeriesKey { service: service.to_owned(), series: series.to_owned(), segment };
+        SeriesSummary::of(&observations).map(|summary| (key, summary))
+    };
+    observations.into_iter().filter_map(summary).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::measurement::{SeriesKind, Value};
+    use crate::watch::samples::{measurement, record};
+
+    fn key(series: &str, segment: &str) -> SeriesKey {
+        SeriesKey { service: "agent".into(), series: series.into(), segment: segment.into() }
+    }
+
+    #[test]
+    fn a_baseline_survives_json_to_the_last_bit() {
+        let mut rng = fastrand::Rng::with_seed(21);
+        let records: Vec<TraceRecord> = (0..300)
+            .map(|index| {
+                let mut one = record(index, &format!("c{}", index / 3));
+                one.segments.insert("model".into(), format!("m{}", index % 2));
+                one.upstream_probability = Some(rng.f64());
+                one.measurements = vec![
+                    measurement("cost_usd", SeriesKind::Numeric, Value::Number(rng.f64() / 7.0)),
+                    measurement("grounded", SeriesKind::Ordinal, Value::Number(rng.f64())),
+                    measurement("success", SeriesKind::Boolean, Value::Boolean(rng.bool())),
+                    measurement("tools", SeriesKind::Sequence, Value::Sequence(vec!["a".into(); rng.usize(0..4)])),
+                ];
+                one
+            })
+            .collect();
+        let baseline = Baseline::from_records("b", Timestamp(7), "file:x", &records);
+        let text = serde_json::to_string(&baseline).unwrap();
+        assert!(serde_json::from_str::<Baseline>(&text).unwrap() == baseline, "a number changed on the way");
+        assert_eq!(baseline.series.len(), 4 * 3);
+        assert_eq!(baseline.series[&key("success", "model=m0")].traces, 150);
+        assert_eq!(baseline.probability_unknown, 0);
+    }
+
+    #[test]
+    fn unusable_values_are_counted_and_left_out() {
+        let bad = [f64::NAN, f64::INFINITY, -1.0, 1e300];
+        let mut records: Vec<TraceRecord> = (0..10).map(|index| record(index, &index.to_string())).collect();
+        for (index, one) in records.iter_mut().enumerate() {
+            let value = bad.get(index).copied().unwrap_or(2.0);
+            one.measurements = vec![measurement("steps", SeriesKind::Numeric, Value::Number(value))];
+        }
+        records[9].measurements[0].probability = 0.0;
+        let baseline = Baseline::from_records("b", Timestamp(0), "", &records);
+        let summary = &baseline.series[&key("steps", "all")];
+        assert_eq!((summary.traces, summary.rejected), (5, 5));
+        assert_eq!(summary.moments().unwrap().mean, 2.0);
+    }
+
+    #[test]
+    fn a_dimension_with_endless_values_keeps_the_most_frequent() {
+        let records: Vec<TraceRecord> = (0..500)
+            .map(|index| {
+                let mut one = record(index, "c");
+                let value = if index % 5 == 0 { "common".to_owned() } else { index.to_string() };
+                one.segments.insert("user".into(), value);
+                one.measurements = vec![measurement("ok", SeriesKind::Boolean, Value::Boolean(true))];
+                one
+            })
+            .collect();
+        let baseline = Baseline::from_records("b", Timestamp(0), "", &records);
+        assert_eq!(baseline.mix["user"].len(), VALUES_PER_DIMENSION);
+        assert_eq!(baseline.mix["user"]["common"], 100);
+        assert_eq!(baseline.series.len(), 1 + VALUES_PER_DIMENSION);
+    }
+
+    #[test]
+    fn weights_are_inverse_probabilities() {
+        let records: Vec<TraceRecord> = (0..40)
+            .map(|index| {
+                let mut one = record(index, &index.to_string());
+                one.upstream_probability = Some(if index < 20 { 1.0 } else { 0.1 });
+                one.measurements = vec![measurement("ok", SeriesKind::Boolean, Value::Boolean(index >= 20))];
+                one
+            })
+            .collect();
+        let baseline = Baseline::from_records("b", Timestamp(0), "", &records);
+        let moments = baseline.series[&key("ok", "all")].moments().unwrap();
+        assert!((moments.mean - 200.0 / 220.0).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,377 @@
+//! Has a stream moved away from its baseline, and has it come back? Asked every hour, for ever.
+//!
+//! **Question.** One stream (a series of one service) delivers one summary an hour. Each direction that the stream can
+//! go wrong in is watched by a detector of [`crate::stats::e_process`] of its own.
+//!
+//! **Statistic.** Every kind is brought to a score in [0, 1] whose mean falls when something is wrong, see
+//! [`super::score`]; categories and tool sequences to the p-value of this hour against the baseline, as an e-value,
+//! which counts as no evidence (at most 1) while the distance is too small to matter.
+//!
+//! **When it fires.** At the evidence that the alert budget asks of each of its detectors. The bound is not the
+//! baseline's mean but a lower confidence bound of it less one point: the point is the smallest change worth an alert,
+//! and the confidence is set so that wrong bounds use up a tenth of the budget.
+//!
+//! **Where it is exact.** For scores of independent traces of equal weight. With sampling weights, conversations of
+//! several traces or hours that vary more than chance allows, evidence is tempered by the over-dispersion of the
+//! baseline and the guarantee is approximate, as for p-values of categories and sequences. Each finding says which,
+//! and why.
+//!
+//! **Cold start.** A baseline worth fewer than 50 independent traces (20 conversations and 50 traces for categories,
+//! 100 for sequences) watches nothing. Hours too thin for a p-value are joined until they suffice. An hour without
+//! traces changes nothing.
+//!
+//! **Recovery.** From the alarm on the opposite bets run, and at evidence 20 the detector starts afresh. For
+//! categories and sequences the bet is that fewer than half of the tests have p > 0.2 while the change lasts.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::comparison::{distance_matters, moved, traces_of_risen};
+use super::deviation::{DeviationRule, Judgment};
+use super::score::{Score, Scored};
+use super::summary::{Distribution, SeriesSummary};
+use crate::domain::ids::TraceId;
+use crate::domain::measurement::SeriesKind;
+use crate::domain::report::Transition;
+use crate::domain::time::Timestamp;
+use crate::stats::e_process::{AlertBudget, Bets, Detector, Recovery, log_calibrated};
+use crate::stats::sequence::{SessionComparison, compare_sessions};
+use crate::stats::session::{Cell, SessionCounts};
+
+/// Hours remembered for the estimate since the onset: four weeks.
+const REMEMBERED_HOURS: usize = 28 * 24;
+/// Fewest conversations for a p-value.
+const LEAST_CONVERSATIONS: u64 = 20;
+
+/// Which way a stream went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// Scores fell; or more runs lie below the baseline's tenth percentile.
+    Down,
+    /// Scores rose; or more runs lie above the baseline's ninetieth percentile.
+    Up,
+    /// The shares of categories or transitions changed.
+    Shape,
+}
+
+impl Direction {
+    /// The directions that a stream is watched in: as many detectors share the alert budget.
+    #[must_use]
+    pub const fn of(kind: SeriesKind) -> &'static [Self] {
+        match kind {
+            SeriesKind::Boolean | SeriesKind::Ordinal | SeriesKind::Numeric => &[Self::Down, Self::Up],
+            SeriesKind::Categorical | SeriesKind::Sequence => &[Self::Shape],
+        }
+    }
+
+    /// The direction as it is written in alerts.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Up => "up",
+            Self::Shape => "shape",
+        }
+    }
+}
+
+/// Whether the false-alarm rate of a finding is known exactly.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guarantee {
+    /// Whether all assumptions hold as far as can be seen.
+    pub is_exact: bool,
+    /// Which do not, or that all do.
+    pub reason: String,
+}
+
+/// A change that the budget lets us claim.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Which way.
+    pub direction: Direction,
+    /// What `baseline` and `current` are, for example `mean` or `share above 812`.
+    pub measure: String,
+    /// The evidence M when it was found.
+    pub evidence: f64,
+    /// The evidence that was needed.
+    pub threshold: f64,
+    /// The first hour that the change is seen in: the last reset of the winning bet.
+    pub onset: Timestamp,
+    /// Baseline estimate of `measure`.
+    pub baseline: Option<f64>,
+    /// Estimate of `measure` since the onset.
+    pub current: Option<f64>,
+    /// Traces since the onset.
+    pub traces: u64,
+    /// Categories or transitions that moved in the last test.
+    pub transitions: Vec<Transition>,
+    /// Traces of the last hour that show it.
+    pub trace_ids: Vec<TraceId>,
+    /// What the false-alarm rate is worth.
+    pub guarantee: Guarantee,
+}
+
+/// What an hour brought.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signal {
+    /// A change was found.
+    Found(Finding),
+    /// A change found earlier goes on; estimates are up to date.
+    Continues(Finding),
+    /// A change found earlier is over.
+    Recovered(Direction),
+    /// The hour's mean lies beyond two standard deviations, outside the alert budget.
+    Deviates {
+        /// The deviation: its evidence is the number of standard deviations.
+        finding: Finding,
+        /// Hours running on this side.
+        hours: u32,
+    },
+    /// The hour's mean is back within two standard deviations.
+    Returned(Direction),
+}
+
+/// The state of one stream between hours.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct StreamState {
+    watches: Vec<Watch>,
+    /// Hours too thin to test, joined, and the first of them.
+    pending: Option<(Timestamp, SeriesSummary)>,
+    deviation: DeviationRule,
+}
+
+/// One direction's detector, its memory, and its alarm while there is one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Watch {
+    direction: Direction,
+    detector: Detector,
+    hours: VecDeque<Hour>,
+    alarm: Option<Alarm>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Alarm {
+    finding: Finding,
+    recovery: Recovery,
+}
+
+/// What is remembered of one hour.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Hour {
+    at: Timestamp,
+    traces: u64,
+    weight: f64,
+    estimate: f64,
+}
+
+/// One hour, brought to what a detector reads.
+struct Reading {
+    at: Timestamp,
+    log_factors: Vec<f64>,
+    log_factors_of_recovery: Vec<f64>,
+    hour: Hour,
+    measure: String,
+    baseline: f64,
+    transitions: Vec<Transition>,
+    trace_ids: Vec<TraceId>,
+    guarantee: Guarantee,
+}
+
+impl StreamState {
+    /// Takes in the hour that starts at `at`; hours must come in order, each once. An hour of another kind than the
+    /// baseline's changes nothing.
+    pub fn observe(
+        &mut self,
+        at: Timestamp,
+        window: &SeriesSummary,
+        baseline: &SeriesSummary,
+        budget: &AlertBudget,
+    ) -> Vec<Signal> {
+        if window.kind() != baseline.kind() || window.traces == 0 {
+            return Vec::new();
+        }
+        let threshold = budget.threshold();
+        let mut signals = Vec::new();
+        for direction in Direction::of(baseline.kind()) {
+            let reading = match direction {
+                Direction::Shape => self.shape_reading(at, window, baseline),
+                Direction::Down | Direction::Up => score_reading(*direction, at, window, baseline, budget),
+            };
+            let watch = self.watch(*direction);
+            signals.extend(reading.and_then(|reading| watch.take_in(reading, threshold)));
+        }
+        let judgments = self.deviation.observe(at, window, baseline);
+        signals.extend(judgments.into_iter().map(|judgment| match judgment {
+            Judgment::Beyond { finding, hours } => Signal::Deviates { finding, hours },
+            Judgment::Returned(direction) => Signal::Returned(direction),
+        }));
+        signals
+    }
+
+    /// Whether any direction is in alarm.
+    #[must_use]
+    pub fn is_alarmed(&self) -> bool {
+        self.watches.iter().any(|watch| watch.alarm.is_some())
+    }
+
+    fn watch(&mut self, direction: Direction) -> &mut Watch {
+        let index = self.watches.iter().position(|watch| watch.direction == direction).unwrap_or_else(|| {
+            let (detector, hours) = (Detector::default(), VecDeque::new());
+            self.watches.push(Watch { direction, detector, hours, alarm: None });
+            self.watches.len() - 1
+        });
+        &mut self.watches[index]
+    }
+
+    /// Joins the hour to those still pending, and tests them once they suffice.
+    fn shape_reading(&mut self, at: Timestamp, window: &SeriesSummary, baseline: &SeriesSummary) -> Option<Reading> {
+        let (since, joined) = match self.pending.take() {
+            Some((since, pending)) => (since, pending.merge(window)?),
+            None => (at, window.clone()),
+        };
+        if !suffices(&joined) || !suffices(baseline) {
+            self.pending = Some((since, joined)).filter(|_| suffices(baseline));
+            return None;
+        }
+        let ((before, _), (after, traces_by_cell)) = (cells(baseline)?, cells(&joined)?);
+        let result = compare_sessions(before, after)?;
+        let matters = distance_matters(result.jensen_shannon_distance);
+        let log_e_value = log_calibrated(result.p_value) / baseline.over_dispersion.factor;
+        let (cell, share, baseline_share) = leading_cell(&result, before, after)?;
+        Some(Reading {
+            at: since,
+            log_factors: vec![if matters { log_e_value } else { log_e_value.min(0.0) }],
+            // Half of the tests at most have p > 0.2 while the change lasts: a fair bet on those that do.
+            log_factors_of_recovery: vec![if result.p_value > 0.2 || !matters { 1.5_f64.ln() } else { 0.5_f64.ln() }],
+            hour: Hour { at: since, traces: joined.traces, weight: after.weight, estimate: share },
+            measure: cell,
+            baseline: baseline_share,
+            transitions: moved(&result.shifts),
+            trace_ids: traces_of_risen(&result.shifts, traces_by_cell),
+            guarantee: Guarantee {
+                is_exact: false,
+                reason: "p-values against one estimated baseline, by a large-sample test".to_owned(),
+            },
+        })
+    }
+}
+
+type TracesByCell = [(Cell, Vec<TraceId>)];
+
+fn cells(summary: &SeriesSummary) -> Option<(&SessionCounts, &TracesByCell)> {
+    match &summary.distribution {
+        Distribution::Categorical { counts, traces_by_cell } | Distribution::Sequence { counts, traces_by_cell } => {
+            Some((counts, traces_by_cell))
+        }
+        Distribution::Boolean { .. } | Distribution::Number { .. } => None,
+    }
+}
+
+/// Whether a summary of categories or sequences is large enough for a p-value.
+fn suffices(summary: &SeriesSummary) -> bool {
+    let least_traces = if summary.kind() == SeriesKind::Sequence { 100 } else { 50 };
+    summary.traces >= least_traces && cells(summary).is_some_and(|(counts, _)| counts.sessions >= LEAST_CONVERSATIONS)
+}
+
+/// The cell that moved most, else the most frequent one: what it is called, its share now, and in the baseline.
+fn leading_cell(
+    result: &SessionComparison,
+    before: &SessionCounts,
+    after: &SessionCounts,
+) -> Option<(String, f64, f64)> {
+    let cell = result.shifts.first().map(|shift| shift.cell.clone()).or_else(|| before.largest_cell())?;
+    let name = if cell.0.is_empty() { cell.1.clone() } else { format!("{} → {}", cell.0, cell.1) };
+    Some((format!("share of {name}"), after.share_of(&cell)?.0, before.share_of(&cell)?.0))
+}
+
+fn score_reading(
+    direction: Direction,
+    at: Timestamp,
+    window: &SeriesSummary,
+    baseline: &SeriesSummary,
+    budget: &AlertBudget,
+) -> Option<Reading> {
+    let score = Score::of(direction, baseline)?;
+    let bound = score.bound(budget.baseline_confidence())?;
+    let over_dispersion = baseline.over_dispersion.factor;
+    let Scored { against, for_recovery, estimate, trace_ids } = score.apply(window)?;
+    Some(Reading {
+        at,
+        log_factors: Bets::against_drop(bound, score.variance(bound)).log_factors(&against, over_dispersion),
+        log_factors_of_recovery: Bets::against_drop(1.0 - bound, score.variance(bound))
+            .log_factors(&for_recovery, over_dispersion),
+        hour: Hour { at, traces: window.traces, weight: window.moments()?.weight, estimate },
+        measure: score.measure(),
+        baseline: score.baseline(),
+        transitions: Vec::new(),
+        trace_ids,
+        guarantee: guarantee(window, baseline),
+    })
+}
+
+fn guarantee(window: &SeriesSummary, baseline: &SeriesSummary) -> Guarantee {
+    let is_simple = |summary: &SeriesSummary| summary.moments().is_some_and(|moments| moments.is_simple_sample());
+    let reason = if !is_simple(window) || !is_simple(baseline) {
+        "traces are weighted by sampling or share conversations; evidence is tempered"
+    } else if baseline.over_dispersion.clusters == 0 {
+        "the baseline is too short to see whether its hours vary more than chance allows"
+    } else if !baseline.over_dispersion.is_within_chance() {
+        "hours of the baseline vary more than chance allows; evidence is tempered"
+    } else {
+        let reason = "independent traces of equal weight".to_owned();
+        return Guarantee { is_exact: true, reason };
+    };
+    Guarantee { is_exact: false, reason: reason.to_owned() }
+}
+
+impl Watch {
+    fn take_in(&mut self, reading: Reading, threshold: f64) -> Option<Signal> {
+        self.hours.push_back(reading.hour);
+        if self.hours.len() > REMEMBERED_HOURS {
+            self.hours.pop_front();
+        }
+        if let Some(mut alarm) = self.alarm.take() {
+            alarm.recovery.step(&reading.log_factors_of_recovery);
+            if alarm.recovery.is_complete() {
+                self.detector = Detector::default();
+                return Some(Signal::Recovered(self.direction));
+            }
+            let Finding { onset, evidence, .. } = alarm.finding;
+            alarm.finding = self.finding(reading, onset, evidence, threshold);
+            let signal = Signal::Continues(alarm.finding.clone());
+            self.alarm = Some(alarm);
+            return Some(signal);
+        }
+        self.detector.step(&reading.log_factors, reading.at.0);
+        let log_evidence = self.detector.log_evidence();
+        if log_evidence < threshold.ln() {
+            return None;
+        }
+        let onset = Timestamp(self.detector.onset().unwrap_or(reading.at.0));
+        let finding = self.finding(reading, onset, log_evidence.min(700.0).exp(), threshold);
+        self.alarm = Some(Alarm { finding: finding.clone(), recovery: Recovery::default() });
+        Some(Signal::Found(finding))
+    }
+
+    fn finding(&self, reading: Reading, onset: Timestamp, evidence: f64, threshold: f64) -> Finding {
+        let since = || self.hours.iter().filter(|hour| hour.at >= onset);
+        let weight: f64 = since().map(|hour| hour.weight).sum();
+        let current = since().map(|hour| hour.weight * hour.estimate).sum::<f64>() / weight;
+        Finding {
+            direction: self.direction,
+            measure: reading.measure,
+            evidence,
+            threshold,
+            onset,
+            baseline: Some(reading.baseline),
+            current: Some(current).filter(|current| current.is_finite()),
+            traces: since().map(|hour| hour.traces).sum(),
+            transitions: reading.transitions,
+            trace_ids: reading.trace_ids,
+            guarantee: reading.guarantee,
+        }
+    }
+}
