@@ -64,14 +64,17 @@ impl ExpectedEvidence {
 const COURSE_OF_RUN: &[&str] = &[
     "tool_transitions",
     "tool_chosen",
-    "tool_outcome",
+    "tool_outcomes",
     "tool_calls",
-    "retries",
+    "tool_errors",
+    "tool_repeats",
+    "model_calls",
     "steps",
     "finish_reason",
     "latency_seconds",
     "input_tokens",
     "output_tokens",
+    "output_tokens_per_call",
     "reasoning_tokens",
     "cost_usd",
     "answer_length",
@@ -96,6 +99,101 @@ const fn failing(any_of: &'static [&'static str]) -> ExpectedEvidence {
 const fn drifting(any_of: &'static [&'static str]) -> ExpectedEvidence {
     ExpectedEvidence::DriftingSeries { any_of }
 }
+
+/// In the order of the enum, by which it is indexed.
+const PROFILES: [Profile; Fault::ALL.len()] = [
+    Profile {
+        name: "refund_loop",
+        doc: "issue_refund is called again and again with the same arguments",
+        agent: Agent::Support,
+        evidence: failing(&["loop"]),
+        also_moves: COURSE_OF_RUN,
+    },
+    Profile {
+        name: "empty_result",
+        doc: "get_fare_rules says OK and returns nothing; the agent carries on",
+        agent: Agent::Support,
+        evidence: failing(&["empty_result"]),
+        also_moves: COURSE_OF_RUN,
+    },
+    Profile {
+        name: "invented_answer_after_failure",
+        doc: "every source fails or is empty, and the answer states invented facts",
+        agent: Agent::Research,
+        evidence: failing(&[
+            "unsupported_after_failure",
+            "groundedness",
+            "lexical_support",
+            "empty_result",
+            "tool_outcome",
+            "task_completion",
+        ]),
+        also_moves: COURSE_OF_RUN,
+    },
+    Profile {
+        name: "tool_timeouts_and_invalid_args",
+        doc: "after a prompt change search_flights refuses its arguments or times out",
+        agent: Agent::Support,
+        evidence: failing(&["tool_outcome"]),
+        also_moves: COURSE_OF_RUN,
+    },
+    Profile {
+        name: "cut_off_answer",
+        doc: "the answer ends in the middle with finish reason length",
+        agent: Agent::Research,
+        evidence: failing(&["finish_reason", "instruction_following", "task_completion"]),
+        also_moves: &["answer_length", "output_tokens", "output_tokens_per_call", "cost_usd", "latency_seconds"],
+    },
+    Profile {
+        name: "misquoted_policy",
+        doc: "the answer states another deadline or fee than the policy passage",
+        agent: Agent::Support,
+        evidence: failing(UNSUPPORTED_ANSWER),
+        also_moves: COURSE_OF_RUN,
+    },
+    Profile {
+        name: "quantity_ten_times_off",
+        doc: "an invoice for ten times the ordered quantity is approved as matching",
+        agent: Agent::Invoice,
+        evidence: failing(&["argument_outlier", "groundedness", "policy_compliance", "task_completion"]),
+        also_moves: &[],
+    },
+    Profile {
+        name: "ungrounded_claim",
+        doc: "the cited answer holds a figure or a name that no document holds",
+        agent: Agent::Research,
+        evidence: failing(&["groundedness", "lexical_support", "task_completion"]),
+        also_moves: &[],
+    },
+    Profile {
+        name: "cost_runaway",
+        doc: "the run reads dozens of pages and costs many times the usual",
+        agent: Agent::Research,
+        evidence: failing(&["limits"]),
+        also_moves: COURSE_OF_RUN,
+    },
+    Profile {
+        name: "stops_reasoning",
+        doc: "after the model upgrade reasoning tokens fall and verify_citation vanishes",
+        agent: Agent::Research,
+        evidence: drifting(&["reasoning_tokens", "tool_transitions", "tool_chosen", "output_tokens"]),
+        also_moves: COURSE_OF_RUN,
+    },
+    Profile {
+        name: "behaviour_trade",
+        doc: "the new prompt escalates less and skips check_refund_eligibility",
+        agent: Agent::Support,
+        evidence: drifting(&["tool_transitions", "tool_chosen", "trajectory"]),
+        also_moves: COURSE_OF_RUN,
+    },
+    Profile {
+        name: "slow_tool",
+        doc: "open_page answers long after the latency limit",
+        agent: Agent::Research,
+        evidence: failing(&["limits"]),
+        also_moves: &["latency_seconds"],
+    },
+];
 
 impl Fault {
     /// Every fault, in the order reports list them.
@@ -150,99 +248,19 @@ impl Fault {
         profile.evidence.names().iter().chain(profile.also_moves).copied()
     }
 
-    const fn profile(self) -> Profile {
-        match self {
-            Self::RefundLoop => Profile {
-                name: "refund_loop",
-                doc: "issue_refund is called again and again with the same arguments",
-                agent: Agent::Support,
-                evidence: failing(&["loop"]),
-                also_moves: COURSE_OF_RUN,
-            },
-            Self::EmptyResult => Profile {
-                name: "empty_result",
-                doc: "get_fare_rules says OK and returns nothing; the agent carries on",
-                agent: Agent::Support,
-                evidence: failing(&["empty_result"]),
-                also_moves: COURSE_OF_RUN,
-            },
-            Self::InventedAnswerAfterFailure => Profile {
-                name: "invented_answer_after_failure",
-                doc: "every source fails or is empty, and the answer states invented facts",
-                agent: Agent::Research,
-                evidence: failing(&[
-                    "unsupported_after_failure",
-                    "groundedness",
-                    "lexical_support",
-                    "empty_result",
-                    "tool_outcome",
-                    "task_completion",
-                ]),
-                also_moves: COURSE_OF_RUN,
-            },
-            Self::ToolTimeoutsAndInvalidArgs => Profile {
-                name: "tool_timeouts_and_invalid_args",
-                doc: "after a prompt change search_flights refuses its arguments or times out",
-                agent: Agent::Support,
-                evidence: failing(&["tool_outcome"]),
-                also_moves: COURSE_OF_RUN,
-            },
-            Self::CutOffAnswer => Profile {
-                name: "cut_off_answer",
-                doc: "the answer ends in the middle with finish reason length",
-                agent: Agent::Research,
-                evidence: failing(&["finish_reason"]),
-                also_moves: &["answer_length", "output_tokens", "cost_usd", "latency_seconds"],
-            },
-            Self::MisquotedPolicy => Profile {
-                name: "misquoted_policy",
-                doc: "the answer states another deadline or fee than the policy passage",
-                agent: Agent::Support,
-                evidence: failing(UNSUPPORTED_ANSWER),
-                also_moves: COURSE_OF_RUN,
-            },
-            Self::QuantityTenTimesOff => Profile {
-                name: "quantity_ten_times_off",
-                doc: "an invoice for ten times the ordered quantity is approved as matching",
-                agent: Agent::Invoice,
-                evidence: failing(&["argument_outlier", "groundedness", "policy_compliance", "task_completion"]),
-                also_moves: &[],
-            },
-            Self::UngroundedClaim => Profile {
-                name: "ungrounded_claim",
-                doc: "the cited answer holds a figure or a name that no document holds",
-                agent: Agent::Research,
-                evidence: failing(&["groundedness", "lexical_support", "task_completion"]),
-                also_moves: &[],
-            },
-            Self::CostRunaway => Profile {
-                name: "cost_runaway",
-                doc: "the run reads dozens of pages and costs many times the usual",
-                agent: Agent::Research,
-                evidence: failing(&["limits"]),
-                also_moves: COURSE_OF_RUN,
-            },
-            Self::StopsReasoning => Profile {
-                name: "stops_reasoning",
-                doc: "after the model upgrade reasoning tokens fall and verify_citation vanishes",
-                agent: Agent::Research,
-                evidence: drifting(&["reasoning_tokens", "tool_transitions", "tool_chosen", "output_tokens"]),
-                also_moves: COURSE_OF_RUN,
-            },
-            Self::BehaviourTrade => Profile {
-                name: "behaviour_trade",
-                doc: "the new prompt escalates less and skips check_refund_eligibility",
-                agent: Agent::Support,
-                evidence: drifting(&["tool_transitions", "tool_chosen", "trajectory"]),
-                also_moves: COURSE_OF_RUN,
-            },
-            Self::SlowTool => Profile {
-                name: "slow_tool",
-                doc: "open_page answers long after the latency limit",
-                agent: Agent::Research,
-                evidence: failing(&["limits"]),
-                also_moves: &["latency_seconds"],
-            },
+    const fn profile(self) -> &'static Profile {
+        &PROFILES[self as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_finds_its_own_profile() {
+        for fault in Fault::ALL {
+            assert_eq!(serde_json::to_value(fault).unwrap(), fault.name());
         }
     }
 }

@@ -28,7 +28,7 @@ mod tests;
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use self::agent::Agent;
 pub use self::fault::{ExpectedEvidence, Fault};
@@ -61,17 +61,17 @@ pub struct SimulatedTrace {
     pub truth: Truth,
 }
 
-/// Ground truth of one trace.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// Ground truth of one trace: a line of the file that goes beside simulated traces.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Truth {
     /// The trace.
     pub trace_id: TraceId,
     /// Name of the scenario.
-    pub scenario: &'static str,
+    pub scenario: String,
     /// The agent that ran.
     pub agent: Agent,
     /// `service.version` of the run.
-    pub release: &'static str,
+    pub release: String,
     /// Half of the scenario.
     pub phase: Phase,
     /// Faults that this trace shows; empty for a healthy one.

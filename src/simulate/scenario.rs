@@ -34,7 +34,7 @@ const MODEL_UPGRADE_SERIES: &[&str] = &[
     "input_tokens",
     "output_tokens",
     "reasoning_tokens",
-    "tokens_per_second",
+    "output_tokens_per_call",
     "cost_usd",
     "latency_seconds",
     "answer_length",

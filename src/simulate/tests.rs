@@ -120,7 +120,7 @@ fn shows(trace: &SimulatedTrace, fault: Fault) -> bool {
                 && (!numbers(&answer).is_subset(&numbers(&data))
                     || quoted(&answer).iter().any(|name| !data.contains(name)))
         }
-        Fault::CostRunaway => tool_calls(trace, "open_page").count() > 20,
+        Fault::CostRunaway => total_tokens(trace) > 200_000,
         Fault::StopsReasoning => {
             let reasoning = operation(trace, "chat").map(|call| integer(call, "gen_ai.usage.reasoning.output_tokens"));
             trace.truth.agent == Agent::Research
@@ -132,8 +132,13 @@ fn shows(trace: &SimulatedTrace, fault: Fault) -> bool {
                 && tool_calls(trace, "check_refund_eligibility").next().is_none()
         }
         Fault::SlowTool => operation(trace, "execute_tool")
-            .any(|call| call.end_time_unix_nano - call.start_time_unix_nano > 60_000_000_000),
+            .any(|call| call.end_time_unix_nano - call.start_time_unix_nano > 120_000_000_000),
     }
+}
+
+fn total_tokens(trace: &SimulatedTrace) -> i64 {
+    let counts = ["gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens"];
+    operation(trace, "chat").flat_map(|call| counts.map(|count| integer(call, count))).sum()
 }
 
 fn ends_for(call: &Span, reason: &str) -> bool {
@@ -163,6 +168,14 @@ fn a_plan_gives_exactly_its_traces_in_order_of_their_end() {
     assert!(ends.is_sorted());
     let ids: BTreeSet<&[u8]> = traces.iter().map(|trace| spans(trace)[0].trace_id.as_slice()).collect();
     assert_eq!(ids.len(), 701);
+}
+
+#[test]
+fn the_truth_is_read_back_from_its_line() {
+    for trace in traffic("model_upgrade", 40, 13) {
+        let line = serde_json::to_string(&trace.truth).unwrap();
+        assert_eq!(serde_json::from_str::<Truth>(&line).unwrap(), trace.truth, "{line}");
+    }
 }
 
 #[test]

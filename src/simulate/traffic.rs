@@ -1,7 +1,6 @@
 //! The stream of runs: who arrives when, on which release, with what trouble; handed out in order of their end.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -22,35 +21,8 @@ pub(crate) struct Traffic {
     plan: Plan,
     rng: Rng,
     told: usize,
-    order: u64,
-    waiting: BinaryHeap<Reverse<Waiting>>,
-}
-
-/// A run that waits for every run that ends before it.
-struct Waiting {
-    ended_at: Timestamp,
-    order: u64,
-    trace: SimulatedTrace,
-}
-
-impl PartialEq for Waiting {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Waiting {}
-
-impl PartialOrd for Waiting {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Waiting {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.ended_at, self.order).cmp(&(other.ended_at, other.order))
-    }
+    /// By end and, for equal ends, by order of telling.
+    waiting: BTreeMap<(Timestamp, usize), SimulatedTrace>,
 }
 
 impl Iterator for Traffic {
@@ -58,17 +30,17 @@ impl Iterator for Traffic {
 
     fn next(&mut self) -> Option<SimulatedTrace> {
         // A run may leave once nothing that has yet to start can end before it.
-        while self.told < self.plan.traces && self.waiting.peek().is_none_or(|next| next.0.ended_at > self.arrival()) {
+        while self.told < self.plan.traces && !self.next_is_settled() {
             self.tell_conversation();
         }
-        self.waiting.pop().map(|next| next.0.trace)
+        self.waiting.pop_first().map(|(_, trace)| trace)
     }
 }
 
 impl Traffic {
     pub(crate) fn new(plan: &Plan) -> Self {
         let rng = Rng::with_seed(plan.seed);
-        Self { plan: plan.clone(), rng, told: 0, order: 0, waiting: BinaryHeap::new() }
+        Self { plan: plan.clone(), rng, told: 0, waiting: BTreeMap::new() }
     }
 
     /// Share of the plan that lies behind the next conversation.
@@ -79,6 +51,10 @@ impl Traffic {
     /// When the next conversation begins: arrivals are even over the plan's duration.
     fn arrival(&self) -> Timestamp {
         self.plan.start.plus(self.plan.duration.mul_f64(self.elapsed_share()))
+    }
+
+    fn next_is_settled(&self) -> bool {
+        self.waiting.first_key_value().is_some_and(|((ended_at, _), _)| *ended_at <= self.arrival())
     }
 
     /// One conversation is one run, but for support, whose customers come back with another question.
@@ -100,17 +76,16 @@ impl Traffic {
 
     fn enqueue(&mut self, story: &Story, recording: Recording) {
         self.told += 1;
-        self.order += 1;
         let truth = Truth {
             trace_id: recording.trace_id,
-            scenario: story.scenario.name,
+            scenario: story.scenario.name.to_owned(),
             agent: story.agent,
-            release: story.scenario.release(story.agent, story.phase).version,
+            release: story.scenario.release(story.agent, story.phase).version.to_owned(),
             phase: story.phase,
             faults: recording.faults,
         };
         let trace = SimulatedTrace { request: recording.request, truth };
-        self.waiting.push(Reverse(Waiting { ended_at: recording.ended_at, order: self.order, trace }));
+        self.waiting.insert((recording.ended_at, self.told), trace);
     }
 }
 

@@ -2,7 +2,14 @@
 
 /// The instruction that the answer breaks; `None` when it keeps every one that can be checked.
 pub(crate) fn objection(answer: &str, instructions: &str) -> Option<String> {
-    too_long(answer, instructions).or_else(|| promised_date(answer, instructions))
+    too_long(answer, instructions)
+        .or_else(|| promised_date(answer, instructions))
+        .or_else(|| (!is_finished(answer)).then(|| "the answer breaks off in the middle".to_owned()))
+}
+
+/// Whether the last sentence has an end.
+fn is_finished(answer: &str) -> bool {
+    answer.trim_end().trim_end_matches(['"', '”', ')', ']']).ends_with(['.', '!', '?'])
 }
 
 /// "at most N sentences"
@@ -71,6 +78,12 @@ mod tests {
         assert!(objection("The money will arrive on 2026-05-14.", told).is_some());
         assert_eq!(objection("Your flight of 2026-05-14 is cancelled.", told), None);
         assert_eq!(objection("The money will arrive soon.", told), None);
+    }
+
+    #[test]
+    fn an_answer_that_breaks_off_follows_nothing() {
+        assert!(objection("The fee is", "Be kind.").unwrap().contains("breaks off"));
+        assert_eq!(objection("See \"the fee.\"", "Be kind."), None);
     }
 
     #[test]

@@ -13,6 +13,10 @@ pub(crate) fn objection(answer: &str, shown: &Shown) -> Option<String> {
         return None;
     }
     let data = shown.data.as_deref();
+    // What the material lost on its way to the judge must not be held against the answer.
+    if data.is_some_and(|data| data.contains("bytes left out")) {
+        return None;
+    }
     data.and_then(|data| unfounded_success(answer, data))
         .or_else(|| unsupported_name(answer, shown))
         .or_else(|| unsupported_claim(answer, shown))
@@ -196,6 +200,12 @@ mod tests {
         let records = shown("{\"quantity\":120,\"total\":5}\n{\"quantity\":12,\"total\":5}");
         assert!(objection("The invoice matches the order.", &records).unwrap().contains("quantity"));
         assert_eq!(objection("The order is for 12 units, the invoice for 120.", &records), None);
+    }
+
+    #[test]
+    fn shortened_data_is_not_held_against_the_answer() {
+        assert!(objection("It costs 12.", &shown("head tail")).is_some());
+        assert_eq!(objection("It costs 12.", &shown("head\n[... 900 bytes left out ...]\ntail")), None);
     }
 
     #[test]

@@ -45,7 +45,7 @@ async fn healthy_answers_pass_and_wrong_ones_are_caught() {
     let client = reqwest::Client::new();
     let judge = ScriptedJudge::start().await.unwrap();
     let (mut healthy, mut refused, mut wrong, mut caught) = (0, 0, 0, 0);
-    for trace in traffic("model_upgrade", 1600, 21) {
+    for trace in traffic("model_upgrade", 2000, 21) {
         let is_wrong = trace.truth.faults.iter().any(|fault| JUDGED.contains(fault));
         if !is_wrong && trace.truth.phase == Phase::Changed && !trace.truth.faults.is_empty() {
             continue;
@@ -65,11 +65,13 @@ async fn healthy_answers_pass_and_wrong_ones_are_caught() {
     assert!(f64::from(caught) >= 0.95 * f64::from(wrong), "{caught} of {wrong} wrong answers caught");
 }
 
-#[tokio::test]
-async fn faults_of_another_kind_do_not_trouble_the_judge() {
+#[test]
+fn of_the_other_faults_only_a_cut_off_answer_troubles_the_judge() {
     for trace in traffic("model_upgrade", 1200, 22) {
-        if !trace.truth.faults.iter().any(|fault| JUDGED.contains(fault)) {
-            assert_eq!(judge(&prompt(&trace)).verdict, "YES", "{:?} {}", trace.truth.faults, answer(&trace));
+        let faults = &trace.truth.faults;
+        if !faults.iter().any(|fault| JUDGED.contains(fault)) {
+            let expected = if faults.contains(&Fault::CutOffAnswer) { "NO" } else { "YES" };
+            assert_eq!(judge(&prompt(&trace)).verdict, expected, "{faults:?} {}", answer(&trace));
         }
     }
 }

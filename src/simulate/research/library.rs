@@ -185,7 +185,7 @@ impl Fact {
 
 /// A long page with nothing to the point, as a run that reads without end collects them.
 pub(crate) fn long_page(rng: &mut Rng) -> String {
-    (0..rng.u32(14..22)).map(|_| pick(rng, &FILLERS)).collect::<Vec<_>>().join(" ")
+    (0..rng.u32(26..34)).map(|_| pick(rng, &FILLERS)).collect::<Vec<_>>().join(" ")
 }
 
 /// A number with commas between thousands.

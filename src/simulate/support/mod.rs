@@ -44,12 +44,12 @@ const RULE_QUESTIONS: [&str; 5] = [
     "I may have to cancel. What are the conditions?",
 ];
 const REBOOKING_REQUESTS: [&str; 4] = [
-    "Is there an earlier flight that I could take instead?",
+    "Is there another flight that I could take instead?",
     "I need to travel on another day. What is there?",
     "Which other flights do you have on my route?",
-    "Could you look for a cheaper connection on my route?",
+    "Could you look for another connection on my route?",
 ];
-const GREETINGS: [&str; 5] = ["Hello!", "Hi there,", "Good morning.", "Hey,", "Dear Larkwing team,"];
+const GREETINGS: [&str; 5] = ["Hello!", "Hi there.", "Good morning.", "Hey.", "Good evening!"];
 const CLOSINGS: [&str; 4] = [
     "Is there anything else I can do for you?",
     "Let me know if you need anything else.",
@@ -66,7 +66,9 @@ pub(crate) fn setting(release: Release) -> Setting {
 pub(crate) fn tell(recorder: &mut Recorder, booking: &Booking, trouble: Trouble) {
     recorder.note(text("order.id", booking.order_id.as_str()));
     match trouble.accident {
-        Some(Fault::RefundLoop | Fault::EmptyResult) => refund(recorder, booking, trouble),
+        // A loop needs a refund to begin with.
+        Some(Fault::RefundLoop) => refund(recorder, &Booking { is_no_show: false, ..booking.clone() }, trouble),
+        Some(Fault::EmptyResult) => refund(recorder, booking, trouble),
         Some(Fault::MisquotedPolicy) => explain_rules(recorder, booking, trouble),
         Some(Fault::ToolTimeoutsAndInvalidArgs) => rebook(recorder, booking, trouble),
         _ => match recorder.rng.u32(..100) {
@@ -84,18 +86,18 @@ fn refund(recorder: &mut Recorder, booking: &Booking, trouble: Trouble) {
     find_booking(recorder, booking);
     let has_rules = look_up_rules(recorder, booking.fare, trouble);
     let trades = trouble.habit == Some(Fault::BehaviourTrade);
-    if trades && happens(recorder.rng, 0.5) {
+    let loops = trouble.accident == Some(Fault::RefundLoop);
+    if trades && !loops && happens(recorder.rng, 0.5) {
         recorder.mark(Fault::BehaviourTrade);
         return pay(recorder, booking, booking.total, has_rules);
     }
     check_eligibility(recorder, booking);
     let escalates = happens(recorder.rng, if trades { 0.05 } else { 0.25 });
-    match trouble.accident {
-        Some(Fault::RefundLoop) => pay_again_and_again(recorder, booking),
-        Some(Fault::EmptyResult) => pay(recorder, booking, booking.refund(), has_rules),
+    match booking.is_no_show {
+        _ if loops => pay_again_and_again(recorder, booking),
         _ if escalates => escalate(recorder, booking),
-        _ if booking.is_no_show => refuse(recorder, booking),
-        _ => pay(recorder, booking, booking.refund(), has_rules),
+        true => refuse(recorder, booking),
+        false => pay(recorder, booking, booking.refund(), has_rules),
     }
 }
 
@@ -150,7 +152,7 @@ fn open(recorder: &mut Recorder, booking: &Booking, requests: &[&str]) {
         recorder.say("Happy to help. Could you give me your booking reference?");
         recorder.user(&format!("Yes, it is {}. {request}", booking.reference));
     } else {
-        recorder.user(&format!("{greeting} my booking is {}. {request}", booking.reference));
+        recorder.user(&format!("{greeting} My booking is {}. {request}", booking.reference));
     }
 }
 

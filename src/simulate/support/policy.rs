@@ -80,9 +80,9 @@ impl Fare {
     pub(crate) fn misquote(&self, rng: &mut fastrand::Rng) -> Quote {
         let truth = self.quote();
         match rng.u32(..3) {
-            0 => Quote { free_hours: truth.free_hours * 2 + 12, ..truth },
+            0 => Quote { free_hours: truth.free_hours * 2 + 15, ..truth },
             1 => Quote { fee: truth.fee + 77, ..truth },
-            _ => Quote { refund_days: truth.refund_days * 3 + 1, ..truth },
+            _ => Quote { refund_days: truth.refund_days * 3 + 2, ..truth },
         }
     }
 }
@@ -109,18 +109,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_misquote_says_something_that_no_fare_says() {
+    fn a_misquote_holds_a_number_that_stands_in_no_rule() {
         let mut rng = fastrand::Rng::with_seed(1);
+        let policy = policy_document();
+        let numbers: Vec<&str> = policy.split(|c: char| !c.is_ascii_digit()).collect();
         for fare in FARES.iter().cycle().take(60) {
-            let wrong = fare.misquote(&mut rng);
-            assert!(FARES.iter().all(|other| {
-                let truth = other.quote();
-                wrong.free_hours != truth.free_hours || wrong.fee != truth.fee || wrong.refund_days != truth.refund_days
-            }));
-            assert!(
-                !policy_document().contains(&format!("{} hours", wrong.free_hours))
-                    || wrong.free_hours == fare.free_hours
-            );
+            let Quote { free_hours, fee, refund_days } = fare.misquote(&mut rng);
+            let stated = [free_hours, fee, refund_days].map(|number| numbers.contains(&number.to_string().as_str()));
+            assert_eq!(stated.iter().filter(|is_stated| !**is_stated).count(), 1, "{}", fare.name);
         }
     }
 }
