@@ -60,11 +60,11 @@ pub(crate) fn tell(recorder: &mut Recorder, trouble: Trouble) {
     let page = fact.document(recorder.rng);
     search(recorder, &fact, &page);
     read(recorder, &page, trouble);
-    let documents = retrieve(recorder, &fact);
+    let source = retrieve(recorder, &fact);
     if !stops_reasoning {
-        verify(recorder, &fact, &documents[0]);
+        verify(recorder, &fact, &source);
     }
-    recorder.note(texts("context.sources", &[documents[0].url.as_str(), page.url.as_str()]));
+    recorder.note(texts("context.sources", &[source.url.as_str(), page.url.as_str()]));
     answer(recorder, &fact, trouble);
     if trouble.accident.is_none() && happens(recorder.rng, 0.25) {
         follow_up(recorder, &fact, stops_reasoning);
@@ -109,15 +109,16 @@ fn read(recorder: &mut Recorder, page: &Document, trouble: Trouble) {
     recorder.call("open_page", &json!({ "url": page.url }), reply.after(seconds));
 }
 
-/// Retrieves passages, the one that states the fact first; now and then the first query finds nothing.
-fn retrieve(recorder: &mut Recorder, fact: &Fact) -> Vec<Document> {
+/// Retrieves passages and gives the best, which states the fact; now and then the first query finds nothing.
+fn retrieve(recorder: &mut Recorder, fact: &Fact) -> Document {
     if happens(recorder.rng, 0.015) {
         recorder.retrieve(&fact.question(), &[]);
     }
-    let mut documents = vec![fact.document(recorder.rng)];
+    let best = fact.document(recorder.rng);
+    let mut documents = vec![best.clone()];
     documents.extend((0..recorder.rng.u32(1..4)).map(|_| fact.sibling(recorder.rng).document(recorder.rng)));
     recorder.retrieve(&fact.query(), &documents);
-    documents
+    best
 }
 
 fn verify(recorder: &mut Recorder, fact: &Fact, document: &Document) {
@@ -154,9 +155,9 @@ fn say_cited(recorder: &mut Recorder, fact: &Fact) {
 fn follow_up(recorder: &mut Recorder, fact: &Fact, stops_reasoning: bool) {
     let next = fact.sibling(recorder.rng);
     recorder.user(&format!("Thank you. One more: {}", next.question()));
-    let documents = retrieve(recorder, &next);
+    let source = retrieve(recorder, &next);
     if !stops_reasoning {
-        verify(recorder, &next, &documents[0]);
+        verify(recorder, &next, &source);
     }
     say_cited(recorder, &next);
 }

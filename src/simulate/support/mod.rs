@@ -93,11 +93,14 @@ fn refund(recorder: &mut Recorder, booking: &Booking, trouble: Trouble) {
     }
     check_eligibility(recorder, booking);
     let escalates = happens(recorder.rng, if trades { 0.05 } else { 0.25 });
-    match booking.is_no_show {
-        _ if loops => pay_again_and_again(recorder, booking),
-        _ if escalates => escalate(recorder, booking),
-        true => refuse(recorder, booking),
-        false => pay(recorder, booking, booking.refund(), has_rules),
+    if loops {
+        pay_again_and_again(recorder, booking);
+    } else if escalates {
+        escalate(recorder, booking);
+    } else if booking.is_no_show {
+        refuse(recorder, booking);
+    } else {
+        pay(recorder, booking, booking.refund(), has_rules);
     }
 }
 
