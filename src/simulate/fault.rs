@@ -124,6 +124,7 @@ const PROFILES: [Profile; Fault::ALL.len()] = [
             "unsupported_after_failure",
             "groundedness",
             "lexical_support",
+            "policy_compliance",
             "empty_result",
             "tool_outcome",
             "task_completion",
@@ -162,7 +163,7 @@ const PROFILES: [Profile; Fault::ALL.len()] = [
         name: "ungrounded_claim",
         doc: "the cited answer holds a figure or a name that no document holds",
         agent: Agent::Research,
-        evidence: failing(&["groundedness", "lexical_support", "task_completion"]),
+        evidence: failing(UNSUPPORTED_ANSWER),
         also_moves: &[],
     },
     Profile {

@@ -211,7 +211,7 @@ impl<'a> Recorder<'a> {
         self.wait(0.02, 0.3);
         let root = self.root_span();
         self.spans.insert(0, root);
-        let scope = InstrumentationScope { name: "driftline.simulate".to_owned(), ..InstrumentationScope::default() };
+        let scope = InstrumentationScope { name: "simulated-agents".to_owned(), ..InstrumentationScope::default() };
         let scope_spans = ScopeSpans { scope: Some(scope), spans: self.spans, ..ScopeSpans::default() };
         let resource = Some(resource(self.setting.agent, &self.setting.release));
         let resource_spans = ResourceSpans { resource, scope_spans: vec![scope_spans], ..ResourceSpans::default() };
