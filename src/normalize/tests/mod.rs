@@ -1,0 +1,3 @@
+//! Behaviour of the whole normalizer: on real traces, and on built ones.
+
+mod agreement;
