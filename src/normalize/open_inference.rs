@@ -56,19 +56,28 @@ fn role(attributes: Attributes<'_>) -> Role {
 }
 
 fn input(attributes: Attributes<'_>) -> Vec<Message<'_>> {
-    read(attributes, "llm.input_messages.", INPUT, "user")
+    read(attributes, "llm.input_messages.", [INPUT, "input.mime_type"], "user")
 }
 
 fn output(attributes: Attributes<'_>) -> Vec<Message<'_>> {
-    read(attributes, "llm.output_messages.", OUTPUT, "assistant")
+    read(attributes, "llm.output_messages.", [OUTPUT, "output.mime_type"], "assistant")
 }
 
-/// The flattened messages, else the span's value: messages as JSON, or a text, wrapped in JSON or not.
-fn read<'a>(attributes: Attributes<'a>, list: &'static str, value: &str, speaker: &'static str) -> Vec<Message<'a>> {
+/// The flattened messages, else the span's value: a text as it stands, or JSON that holds messages or wraps a text.
+fn read<'a>(
+    attributes: Attributes<'a>,
+    list: &'static str,
+    [value, mime_type]: [&str; 2],
+    speaker: &'static str,
+) -> Vec<Message<'a>> {
     let names = FlatNames { list, message: "message.", call: "tool_call.", function: "function." };
     let messages = messages::read_flattened(attributes, &names, speaker);
     if !messages.is_empty() {
         return messages;
+    }
+    // An answer may be JSON and still be a text: only the type says that it is a wrapping.
+    if attributes.text(&[mime_type]).as_deref() != Some("application/json") {
+        return attributes.content(&[value]).into_iter().map(|text| Message::plain(speaker, text)).collect();
     }
     match attributes.json(&[value]) {
         Some(json @ Json::Object(_)) if json.get("messages").is_none() => {
