@@ -55,8 +55,8 @@ impl<'a> Tree<'a> {
         let mut wraps = vec![false; self.views.len()];
         for start in self.positions_of(Role::Model) {
             let mut above = self.parents[start];
-            // Where a mark stands already, everything above it is marked too.
-            while let Some(position) = above.filter(|position| !wraps[*position]) {
+            // Where a mark stands already, everything above it is marked too; in a cycle no span wraps itself.
+            while let Some(position) = above.filter(|position| !wraps[*position] && *position != start) {
                 wraps[position] = true;
                 above = self.parents[position];
             }
