@@ -1,5 +1,7 @@
 //! A trace as driftline understands it, in the shape of `inspect --json`.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 
 use crate::domain::ids::TraceId;
@@ -63,12 +65,9 @@ pub struct InspectedTool {
 
 impl From<&Trace> for Inspection {
     fn from(trace: &Trace) -> Self {
-        let mut finish_reasons: Vec<String> = Vec::new();
-        for reason in trace.model_calls().flat_map(|call| &call.finish_reasons) {
-            if !finish_reasons.contains(reason) {
-                finish_reasons.push(reason.clone());
-            }
-        }
+        let mut seen = HashSet::new();
+        let finish_reasons = trace.model_calls().flat_map(|call| &call.finish_reasons);
+        let finish_reasons = finish_reasons.filter(|reason| seen.insert(reason.as_str())).cloned().collect();
         Self {
             trace_id: trace.trace_id,
             convention: trace.convention,

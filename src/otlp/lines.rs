@@ -235,10 +235,13 @@ impl TraceReader {
 
 impl Format {
     fn sniff(start: &[u8]) -> Self {
+        let binary = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
         match start {
             [] => Self::Empty,
             [0..=4, ..] => Self::Messages,
-            [b'\n', ..] if start.trim_ascii_start().first().is_none_or(|byte| *byte != b'{') => Self::OneMessage,
+            [b'\n', rest @ ..] if Encoding::sniff(start) == Encoding::Protobuf && rest.iter().any(binary) => {
+                Self::OneMessage
+            }
             _ => Self::Lines,
         }
     }

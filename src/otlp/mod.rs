@@ -50,12 +50,18 @@ pub enum Encoding {
 impl Encoding {
     /// The encoding of a message without headers, as brokers carry it.
     ///
-    /// A body that starts with a line feed is protobuf: that byte is the tag of the first field.
+    /// JSON is an object whose first key starts with a printable character. Protobuf can look like a line feed, a
+    /// brace and a quote (a tag and two lengths), but then a tag follows, which is a control character.
     #[must_use]
     pub fn sniff(bytes: &[u8]) -> Self {
-        let blank = |byte: &&u8| matches!(**byte, b' ' | b'\t' | b'\r' | b'\n');
-        let text = bytes.first() != Some(&b'\n') && bytes.iter().find(|byte| !blank(byte)) == Some(&b'{');
-        if text { Self::Json } else { Self::Protobuf }
+        match bytes.trim_ascii_start() {
+            [b'{', object @ ..] => match object.trim_ascii_start() {
+                [] | [b'}', ..] | [b'"'] => Self::Json,
+                [b'"', first, ..] if *first >= b' ' => Self::Json,
+                _ => Self::Protobuf,
+            },
+            _ => Self::Protobuf,
+        }
     }
 
     /// The encoding that a `Content-Type` names, whatever its parameters; `None` when it is neither.
@@ -108,7 +114,8 @@ mod tests {
     #[test]
     fn the_encoding_of_a_headerless_body_is_found_from_its_first_bytes() {
         assert_eq!(Encoding::sniff(b" \t{\"resourceSpans\":[]}"), Encoding::Json);
-        assert_eq!(Encoding::sniff(b"\n{"), Encoding::Protobuf);
+        assert_eq!(Encoding::sniff(b"\r\n{\n  \"resourceSpans\":[]}"), Encoding::Json);
+        assert_eq!(Encoding::sniff(b"\n{\n\"\n\x20"), Encoding::Protobuf, "lengths 123 and 34");
         assert_eq!(Encoding::sniff(b""), Encoding::Protobuf);
     }
 

@@ -5,7 +5,7 @@ use crate::normalize::{AttributeMapping, normalize};
 use crate::otlp::any_value::Value;
 use crate::otlp::{AnyValue, KeyValue, RawTrace, Resource, ResourceSpans, ScopeSpans, Span, Status, assemble};
 
-/// A span of trace 1 from its id, its parent's (0 for none), and texts by key. Starts at its id in seconds, for one.
+/// A span from its id, its parent's (0 for none) and texts by key. It starts at its id in seconds and takes one second.
 pub(super) fn span(id: u32, parent: u32, attributes: &[(&str, &str)]) -> Span {
     let second = 1_000_000_000;
     Span {

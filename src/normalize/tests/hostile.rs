@@ -26,7 +26,7 @@ fn cycles_orphans_and_spans_that_are_their_own_parent_end() {
 fn a_tree_of_ten_thousand_levels_is_walked_without_recursion() {
     let tools =
         [("gen_ai.operation.name", "execute_tool"), ("gen_ai.tool.name", "dig"), ("gen_ai.tool.call.id", "same")];
-    let level = |id: u32| span(id, id - 1, if id % 2 == 0 { &tools } else { CHAT });
+    let level = |id: u32| span(id, id - 1, if id.is_multiple_of(2) { &tools } else { CHAT });
     let found = trace((1..=10_000).map(level).collect());
     assert_eq!(found.span_count, 10_000);
     assert_eq!(found.model_calls().count(), 1, "only the innermost is a leaf");
