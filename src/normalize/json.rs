@@ -33,9 +33,9 @@ impl<'a> Json<'a> {
         serde_json::from_str(text).ok()
     }
 
-    /// Reads a list or object written as JSON text; any other text stands for itself.
+    /// Reads a list, an object or a quoted text written as JSON; any other text stands for itself.
     pub(super) fn from_text(text: &'a str) -> Self {
-        let structured = text.trim_start().starts_with(['[', '{']);
+        let structured = text.trim_start().starts_with(['[', '{', '"']);
         structured.then(|| Self::parse(text)).flatten().unwrap_or(Self::Text(Cow::Borrowed(text)))
     }
 

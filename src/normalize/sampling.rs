@@ -1,4 +1,4 @@
-//! The probability with which upstream sampling kept a trace (OpenTelemetry specification, tracestate handling, `ot=th`).
+//! The probability with which upstream sampling kept a trace (OpenTelemetry specification, tracestate handling).
 
 use crate::domain::ids::TraceId;
 

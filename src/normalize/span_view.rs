@@ -81,12 +81,22 @@ impl<'a> SpanView<'a> {
 
     /// Messages given to the model or agent.
     pub(super) fn input(&self) -> Vec<Message<'a>> {
-        (self.convention.input)(self.attributes())
+        self.messages(self.convention.input)
     }
 
     /// Messages that the model or agent answered.
     pub(super) fn output(&self) -> Vec<Message<'a>> {
-        (self.convention.output)(self.attributes())
+        self.messages(self.convention.output)
+    }
+
+    /// Messages on the span, else on the first of its events that carries any under the same names.
+    fn messages(&self, read: for<'b> fn(Attributes<'b>) -> Vec<Message<'b>>) -> Vec<Message<'a>> {
+        let on_span = read(self.attributes());
+        if !on_span.is_empty() {
+            return on_span;
+        }
+        let mut on_events = self.span.events.iter().map(|event| read(Attributes(&event.attributes)));
+        on_events.find(|messages| !messages.is_empty()).unwrap_or_default()
     }
 
     /// `error.type`, which may stand on a span whose status is fine.

@@ -97,8 +97,7 @@ impl<'a> Told<'a> {
             0..=READ_AT_MOST => Json::from_text(text),
             _ => Json::Text(Cow::Borrowed(text)),
         });
-        let reported = self.result.as_deref().zip(read.as_ref());
-        let reported = reported.and_then(|(text, read)| tool_outcome::error_in_result(text, read));
+        let reported = read.as_ref().and_then(tool_outcome::error_in_result);
         let result_empty = read.as_ref().map(tool_outcome::is_empty);
         let repeat_of = self.arguments.as_deref().and_then(|arguments| repeats.seen(&self.name, arguments, index));
         let says: Vec<&str> =

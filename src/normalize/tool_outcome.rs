@@ -1,4 +1,4 @@
-//! How a tool call ended, from whatever the span carries: its status, its error type, or a result that reads as an error.
+//! How a tool call ended, from what its span carries: a status, an error type, or a result that reads as an error.
 
 use std::borrow::Cow;
 
@@ -86,10 +86,10 @@ pub(super) fn failure_kind(error: &str) -> ToolStatus {
 }
 
 /// The error that a result reports although its span may say that all went well.
-pub(super) fn error_in_result(text: &str, result: &Json<'_>) -> Option<String> {
+pub(super) fn error_in_result(result: &Json<'_>) -> Option<String> {
     match result {
         Json::Object(_) => error_member(result),
-        Json::Text(_) if starts_as_error(text.trim_start()) => Some(text.trim().to_owned()),
+        Json::Text(text) if starts_as_error(text.trim_start()) => Some(text.trim().to_owned()),
         _ => None,
     }
 }
@@ -118,7 +118,7 @@ pub(super) fn is_empty(result: &Json<'_>) -> bool {
     match result {
         Json::Null => true,
         Json::Bool(_) | Json::Number(_) => false,
-        Json::Text(text) => matches!(text.trim(), "" | "null" | "None" | "[]" | "{}" | "\"\"" | "\"[]\"" | "\"{}\""),
+        Json::Text(text) => matches!(text.trim(), "" | "null" | "None" | "[]" | "{}"),
         Json::Array(items) => items.is_empty(),
         Json::Object(members) => {
             let all_nothing = members.iter().all(|(_, value)| is_nothing(value));

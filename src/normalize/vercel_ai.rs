@@ -33,7 +33,7 @@ pub(super) const CONVENTION: Convention = Convention {
 
 const OPERATION: &str = "ai.operationId";
 
-/// The outer spans (`ai.generateText`) are model calls too: with an inner one below they are no leaf and count no tokens.
+/// The outer spans (`ai.generateText`) are model calls too: with an inner one below them they are no leaf.
 fn role(attributes: Attributes<'_>) -> Role {
     match attributes.text(&[OPERATION]).as_deref() {
         Some("ai.toolCall") => Role::Tool,

@@ -61,7 +61,11 @@ macro_rules! read_from_text {
     };
 }
 
-read_from_text!(Text, "text", text => String::from_utf8_lossy(text).into_owned());
+// Checked first, since the lossy reading of good text takes several times as long.
+read_from_text!(Text, "text", text => match std::str::from_utf8(text) {
+    Ok(text) => text.to_owned(),
+    Err(_) => String::from_utf8_lossy(text).into_owned(),
+});
 read_from_text!(Id, "a hexadecimal id", text => hex::decode(text).unwrap_or_else(|_| vec![0]));
 read_from_text!(Bytes, "base64 text", text => base64::decode(text).unwrap_or_default());
 

@@ -4,6 +4,7 @@ use super::builder::{failed, raw, span, trace};
 use crate::domain::trace::Trace;
 use crate::normalize::{AttributeMapping, Inspection, normalize};
 use crate::otlp::Span;
+use crate::otlp::span::Event;
 
 const CHAT: (&str, &str) = ("gen_ai.operation.name", "chat");
 const AGENT: (&str, &str) = ("gen_ai.operation.name", "invoke_agent");
@@ -76,6 +77,14 @@ fn of_a_recorded_history_only_what_followed_the_last_answer_is_new() {
     let found = trace(vec![span(1, 0, &[CHAT, ("gen_ai.input.messages", history)])]);
     assert_eq!(found.input.as_deref(), Some("second"));
     assert_eq!(found.system_instructions.as_deref(), Some("be kind"));
+}
+
+#[test]
+fn messages_are_read_from_an_event_of_the_span_where_the_span_has_none() {
+    let details = span(9, 0, &[("gen_ai.output.messages", &said("assistant", "hello"))]);
+    let event = Event { attributes: details.attributes, ..Default::default() };
+    let found = trace(vec![Span { events: vec![event], ..span(1, 0, &[CHAT]) }]);
+    assert_eq!(found.output.as_deref(), Some("hello"));
 }
 
 #[test]

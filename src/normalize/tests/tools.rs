@@ -72,6 +72,7 @@ fn errors_are_sorted_by_what_they_say() {
 fn a_result_that_reports_an_error_counts_although_the_span_is_fine() {
     let errors = [
         ("Error: order not found", "Error: order not found"),
+        ("\"Error: order not found\"", "Error: order not found"),
         (r#"{"error": "no such user"}"#, "no such user"),
         (r#"{"error": {"code": 5, "message": "no such user"}}"#, "no such user"),
         (r#"{"isError": true, "content": []}"#, r#"{"isError":true,"content":[]}"#),
@@ -103,6 +104,7 @@ fn a_result_without_data_is_empty_and_one_with_any_is_not() {
         "{}",
         "null",
         " [ ] ",
+        "\"[]\"",
         "\"\"",
         r#"{"results":[]}"#,
         r#"{"results":[],"total":0,"next":null}"#,
