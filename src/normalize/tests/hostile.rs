@@ -3,7 +3,7 @@
 use super::builder::{raw, span, trace};
 use crate::domain::time::Timestamp;
 use crate::normalize::{AttributeMapping, normalize};
-use crate::otlp::{Span, assemble};
+use crate::otlp::{Encoding, Span, assemble, decode_traces, split_by_trace};
 
 const CHAT: &[(&str, &str)] = &[("gen_ai.operation.name", "chat"), ("gen_ai.usage.input_tokens", "5")];
 
@@ -78,4 +78,30 @@ fn spans_of_any_order_make_the_same_trace() {
     fastrand::Rng::with_seed(7).shuffle(&mut shuffled);
     let mapping = AttributeMapping::default();
     assert_eq!(normalize(&raw(&[], spans), &mapping), normalize(&raw(&[], shuffled), &mapping));
+}
+
+#[test]
+fn bytes_flipped_anywhere_are_refused_or_read_but_never_a_crash() {
+    let text = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"0af7651916cd43dd8448eb211c80319c",
+        "spanId":"b7ad6b7169203331","startTimeUnixNano":"5","endTimeUnixNano":9,"attributes":[
+        {"key":"gen_ai.operation.name","value":{"stringValue":"chat"}},
+        {"key":"gen_ai.input.messages","value":{"arrayValue":{"values":[{"kvlistValue":{"values":[]}}]}}},
+        {"key":"gen_ai.output.messages","value":{"stringValue":"[{\"role\":\"assistant\",\"parts\":[{}]}]"}},
+        {"key":"gen_ai.usage.input_tokens","value":{"doubleValue":"NaN"}}]}]}]}]}"#;
+    let spans = decode_traces(text.as_bytes(), Encoding::Json).unwrap();
+    let binary = split_by_trace(spans).traces.remove(0).encode();
+    let mut random = fastrand::Rng::with_seed(11);
+    let mut read = 0;
+    for (original, encoding) in [(text.as_bytes(), Encoding::Json), (&binary, Encoding::Protobuf)] {
+        for _ in 0..3000 {
+            let mut bytes = original.to_vec();
+            (0..random.usize(1..4)).for_each(|_| bytes[random.usize(0..original.len())] = random.u8(..));
+            let pieces = decode_traces(&bytes, encoding).map(|spans| split_by_trace(spans).traces).unwrap_or_default();
+            for piece in pieces {
+                let raw = assemble(piece.trace_id, vec![piece.resource_spans]);
+                read += usize::from(normalize(&raw, &AttributeMapping::default()).is_some());
+            }
+        }
+    }
+    assert!(read > 1000, "most flips spoil only a value: {read}");
 }
