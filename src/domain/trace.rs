@@ -3,7 +3,7 @@
 //! `normalize` builds a [`Trace`] from OTLP spans; every evaluator and measurement reads only this. An absent
 //! fact is `None`, never zero and never an empty text: a missing token count must not look like a free call.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -227,13 +227,8 @@ impl Trace {
     /// Distinct models in order of first use.
     #[must_use]
     pub fn models(&self) -> Vec<&str> {
-        let mut models: Vec<&str> = Vec::new();
-        for model in self.model_calls().filter_map(|call| call.model.as_deref()) {
-            if !models.contains(&model) {
-                models.push(model);
-            }
-        }
-        models
+        let mut seen = HashSet::new();
+        self.model_calls().filter_map(|call| call.model.as_deref()).filter(|model| seen.insert(*model)).collect()
     }
 
     /// Everything the agent was shown as data: tool results and retrieved documents, in order.

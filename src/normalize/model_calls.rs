@@ -1,0 +1,83 @@
+//! Model calls: the leaves among inference spans, with what was new in their input and said in their output.
+
+use crate::domain::trace::ModelCall;
+
+use super::convention::Role;
+use super::json::Json;
+use super::messages::{self, Message, Part, RequestedCall};
+use super::span_view::SpanView;
+use super::tree::Tree;
+
+/// A model call and the messages around it.
+pub(super) struct Exchange<'a> {
+    /// Position of its span.
+    pub(super) position: usize,
+    pub(super) input: Vec<Message<'a>>,
+    pub(super) output: Vec<Message<'a>>,
+    pub(super) call: ModelCall,
+}
+
+/// The leaf model calls in order: one that only wraps another repeats its tokens and messages.
+pub(super) fn exchanges<'a>(tree: &Tree<'a>) -> Vec<Exchange<'a>> {
+    let wraps = tree.wraps_model();
+    let spans = tree.views.iter().enumerate().zip(wraps);
+    let leaves = spans.filter(|((_, view), wraps)| view.role == Role::Model && !wraps);
+    leaves.map(|((position, view), _)| Exchange::read(position, view)).collect()
+}
+
+impl<'a> Exchange<'a> {
+    fn read(position: usize, view: &SpanView<'a>) -> Self {
+        let (input, output) = (view.input(), view.output());
+        let call = ModelCall {
+            span_id: view.id,
+            started_at: view.started_at,
+            ended_at: view.ended_at,
+            model: view.text(|names| names.model).map(Into::into),
+            input_tokens: view.count(|names| names.input_tokens),
+            output_tokens: view.count(|names| names.output_tokens),
+            reasoning_tokens: view.count(|names| names.reasoning_tokens),
+            cost_usd: view.number(|names| names.cost_usd),
+            finish_reasons: finish_reasons(view, &output),
+            error: view.error(),
+            output_text: messages::said_by("assistant", &output),
+            user_text: messages::said_by("user", messages::new_since_last_answer(&input)),
+        };
+        Self { position, input, output, call }
+    }
+
+    /// The tools that the model asked for.
+    pub(super) fn requested_calls(&self) -> impl Iterator<Item = &RequestedCall<'a>> {
+        self.output.iter().flat_map(Message::tool_calls)
+    }
+
+    /// The results of tools that the model was told, by call id.
+    pub(super) fn tool_results(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.input.iter().flat_map(|message| &message.parts).filter_map(|part| match part {
+            Part::ToolResult { id: Some(id), result: Some(result) } => Some((id.as_ref(), result.as_str())),
+            _ => None,
+        })
+    }
+}
+
+fn finish_reasons(view: &SpanView<'_>, output: &[Message<'_>]) -> Vec<String> {
+    match view.json(|names| names.finish_reasons) {
+        Some(Json::Array(reasons)) => {
+            reasons.iter().filter_map(Json::as_text).map(|reason| common_word(reason)).collect()
+        }
+        Some(Json::Text(reason)) if !reason.is_empty() => vec![common_word(&reason)],
+        _ => output.iter().filter_map(|message| message.finish_reason.as_deref()).map(common_word).collect(),
+    }
+}
+
+/// One word for what providers call differently, so that a change of provider does not look like a change of
+/// behaviour; a reason we do not know keeps its name.
+fn common_word(reason: &str) -> String {
+    let reason = reason.to_ascii_lowercase().replace('-', "_");
+    match reason.as_str() {
+        "end_turn" | "stop_sequence" | "complete" | "eos" => "stop".to_owned(),
+        "max_tokens" | "max_output_tokens" | "model_length" => "length".to_owned(),
+        "tool_calls" | "tool_use" | "function_call" => "tool_call".to_owned(),
+        "safety" | "refusal" | "blocked" | "content_filtered" => "content_filter".to_owned(),
+        _ => reason,
+    }
+}

@@ -1,0 +1,137 @@
+//! The run as a whole: its steps in order, who it belongs to, what was asked and answered.
+
+use std::collections::BTreeMap;
+
+use crate::domain::time::Timestamp;
+use crate::domain::trace::{Retrieval, Step, ToolCall, Trace};
+use crate::otlp::RawTrace;
+
+use super::convention::{FactNames, Names, Role};
+use super::mapping::AttributeMapping;
+use super::messages;
+use super::missing::missing;
+use super::model_calls::{Exchange, exchanges};
+use super::span_view::{SpanView, attribute, ordered_views};
+use super::tool_calls::tool_calls;
+use super::tree::Tree;
+use super::{general, sampling};
+
+/// Understands a trace. `None` when it has no span with a valid id.
+#[must_use]
+pub fn normalize(raw: &RawTrace, mapping: &AttributeMapping) -> Option<Trace> {
+    let tree = Tree::new(ordered_views(raw))?;
+    let exchanges = exchanges(&tree);
+    let tools = tool_calls(&tree, &exchanges);
+    let (root, subject) = (tree.root(), tree.subject());
+    let (started_at, ended_at) = extent(&tree);
+    let texts = Texts::read(&tree, &exchanges);
+    let attributes = mapped_attributes(&tree, mapping);
+    let mut trace = Trace {
+        trace_id: raw.trace_id,
+        root_span_id: root.id,
+        convention: subject.convention.name,
+        service: general::service(subject.resource).unwrap_or_else(|| general::UNKNOWN_SERVICE.to_owned()),
+        release: general::service_version(subject.resource).or_else(|| anywhere(&tree, |names| names.agent_version)),
+        environment: general::environment(subject.resource).or_else(|| general::environment(subject.attributes())),
+        agent: anywhere(&tree, |names| names.agent),
+        conversation_id: anywhere(&tree, |names| names.conversation),
+        user_id: anywhere(&tree, |names| names.user).or_else(|| attributes.get("user").cloned()),
+        attributes,
+        started_at,
+        ended_at,
+        clock_is_real: general::clock_is_real(subject.resource),
+        error: root.error(),
+        input: texts.input,
+        output: texts.output,
+        system_instructions: texts.system_instructions,
+        steps: steps(&tree, exchanges, tools),
+        span_count: tree.views.len(),
+        upstream_probability: sampling::probability(&root.span.trace_state, raw.trace_id),
+        missing: Vec::new(),
+    };
+    trace.missing = missing(&trace);
+    Some(trace)
+}
+
+/// Earliest start and latest end; spans whose sender set no time are passed over where any has one.
+fn extent(tree: &Tree<'_>) -> (Timestamp, Timestamp) {
+    let times = tree.views.iter().flat_map(|view| [view.started_at, view.ended_at]).filter(|time| time.0 > 0);
+    let (earliest, latest) = times
+        .fold((Timestamp(i64::MAX), Timestamp(0)), |(earliest, latest), time| (earliest.min(time), latest.max(time)));
+    (earliest.min(latest), latest)
+}
+
+/// A fact of the run: from the root span, else the first span that knows it.
+fn anywhere(tree: &Tree<'_>, names: fn(&FactNames) -> Names) -> Option<String> {
+    tree.root_first().find_map(|view| view.text(names)).map(Into::into)
+}
+
+fn mapped_attributes(tree: &Tree<'_>, mapping: &AttributeMapping) -> BTreeMap<String, String> {
+    let find = |keys: &[String]| {
+        let on_a_span = tree.root_first().find_map(|view| attribute(view.attributes(), keys));
+        on_a_span.or_else(|| attribute(tree.subject().resource, keys))
+    };
+    let mut found: BTreeMap<String, String> =
+        mapping.iter().filter_map(|(name, keys)| Some((name.to_owned(), find(keys)?))).collect();
+    if let Some(version) = anywhere(tree, |names| names.prompt_version) {
+        found.entry("prompt_version".to_owned()).or_insert(version);
+    }
+    found
+}
+
+/// What was asked of the run, told to it, and answered by it.
+struct Texts {
+    input: Option<String>,
+    output: Option<String>,
+    system_instructions: Option<String>,
+}
+
+impl Texts {
+    fn read(tree: &Tree<'_>, exchanges: &[Exchange<'_>]) -> Self {
+        let outermost = outermost(tree, exchanges);
+        let whole_run = || [tree.root(), tree.subject()].into_iter();
+        let asked = outermost.iter().rev().find_map(|exchange| exchange.call.user_text.clone());
+        let answered = whole_run().find_map(|view| messages::said_by("assistant", &view.output()));
+        let last_said = || outermost.iter().rev().find_map(|exchange| exchange.call.output_text.clone());
+        let instructed = tree.root_first().find_map(|view| view.json(|names| names.system_instructions));
+        let told = || outermost.iter().find_map(|exchange| messages::said_by("system", &exchange.input));
+        Self {
+            input: asked.or_else(|| whole_run().find_map(|view| messages::last_said_by_user(&view.input()))),
+            output: answered.or_else(last_said),
+            system_instructions: instructed.and_then(|json| messages::instructions(&json)).or_else(told),
+        }
+    }
+}
+
+/// The model calls that talk with the user, not those of sub-agents or inside of tools.
+fn outermost<'e, 'a>(tree: &Tree<'_>, exchanges: &'e [Exchange<'a>]) -> Vec<&'e Exchange<'a>> {
+    let depths = tree.enclosing();
+    let depth = |exchange: &Exchange<'_>| depths[exchange.position];
+    let least = exchanges.iter().map(depth).min();
+    exchanges.iter().filter(|exchange| Some(depth(exchange)) == least).collect()
+}
+
+/// Merges the steps in order of their spans; tools that only messages tell of follow the call that asked for them.
+fn steps(tree: &Tree<'_>, exchanges: Vec<Exchange<'_>>, tools: Vec<(usize, ToolCall)>) -> Vec<Step> {
+    let retrieval = |(position, view): (usize, &SpanView<'_>)| {
+        (view.role == Role::Retrieval).then(|| (position, Step::Retrieval(read_retrieval(view))))
+    };
+    let calls = exchanges.into_iter().map(|exchange| (exchange.position, Step::Model(exchange.call)));
+    let tools = tools.into_iter().map(|(position, call)| (position, Step::Tool(call)));
+    let retrievals = tree.views.iter().enumerate().filter_map(retrieval);
+    let mut steps: Vec<(usize, Step)> = calls.chain(tools).chain(retrievals).collect();
+    steps.sort_by_key(|(position, _)| *position);
+    steps.into_iter().map(|(_, step)| step).collect()
+}
+
+fn read_retrieval(view: &SpanView<'_>) -> Retrieval {
+    let documents = (view.convention.documents)(view.attributes());
+    Retrieval {
+        span_id: view.id,
+        started_at: view.started_at,
+        ended_at: view.ended_at,
+        query: view.text(|names| names.query).map(Into::into),
+        documents_recorded: documents.is_some(),
+        documents: documents.unwrap_or_default(),
+    }
+}

@@ -1,0 +1,107 @@
+//! Span trees that no honest tracer makes.
+
+use super::builder::{raw, span, trace};
+use crate::domain::time::Timestamp;
+use crate::normalize::{AttributeMapping, normalize};
+use crate::otlp::{Encoding, Span, assemble, decode_traces, split_by_trace};
+
+const CHAT: &[(&str, &str)] = &[("gen_ai.operation.name", "chat"), ("gen_ai.usage.input_tokens", "5")];
+
+#[test]
+fn a_trace_without_spans_is_nothing() {
+    let empty = assemble("01010101010101010101010101010101".parse().unwrap(), Vec::new());
+    assert_eq!(normalize(&empty, &AttributeMapping::default()), None);
+}
+
+#[test]
+fn cycles_orphans_and_spans_that_are_their_own_parent_end() {
+    let found = trace(vec![span(1, 2, CHAT), span(2, 3, &[]), span(3, 1, &[]), span(4, 4, CHAT), span(5, 99, CHAT)]);
+    assert_eq!(found.span_count, 5);
+    assert_eq!(found.model_calls().count(), 3);
+    let earliest = found.model_calls().next().unwrap();
+    assert_eq!(found.root_span_id, earliest.span_id, "without a root the earliest span stands for it");
+}
+
+#[test]
+fn a_tree_of_ten_thousand_levels_is_walked_without_recursion() {
+    let tools =
+        [("gen_ai.operation.name", "execute_tool"), ("gen_ai.tool.name", "dig"), ("gen_ai.tool.call.id", "same")];
+    let level = |id: u32| span(id, id - 1, if id.is_multiple_of(2) { &tools } else { CHAT });
+    let found = trace((1..=10_000).map(level).collect());
+    assert_eq!(found.span_count, 10_000);
+    assert_eq!(found.model_calls().count(), 1, "only the innermost is a leaf");
+    assert_eq!(found.input_tokens(), Some(5));
+}
+
+#[test]
+fn a_hundred_thousand_spans_are_read_in_linear_time() {
+    let wide = |id: u32| span(id, u32::from(id != 1), CHAT);
+    let found = trace((1..=100_000).map(wide).collect());
+    assert_eq!(found.model_calls().count(), 99_999);
+}
+
+#[test]
+fn clocks_that_run_backwards_or_were_never_set_are_harmless() {
+    let backwards = Span { start_time_unix_nano: 9_000_000_000, end_time_unix_nano: 1, ..span(1, 0, CHAT) };
+    let unset = Span { start_time_unix_nano: 0, end_time_unix_nano: 0, ..span(2, 1, CHAT) };
+    let far = Span { end_time_unix_nano: u64::MAX, ..span(3, 1, CHAT) };
+    let found = trace(vec![backwards, unset, far]);
+    assert_eq!(found.started_at, Timestamp(3_000_000_000));
+    assert!(found.model_calls().all(|call| call.ended_at >= call.started_at));
+    assert!(found.latency_seconds().unwrap() >= 0.0);
+}
+
+#[test]
+fn content_of_the_wrong_shape_is_no_content() {
+    let shapes =
+        ["[[[[", "{", "5", "[1,2]", "[{\"role\":5,\"parts\":7}]", "[{\"parts\":[{\"type\":\"text\"}]}]", "null"];
+    for shape in shapes {
+        let found = trace(vec![span(
+            1,
+            0,
+            &[CHAT[0], ("gen_ai.output.messages", shape), ("gen_ai.response.finish_reasons", shape)],
+        )]);
+        assert_eq!(found.model_calls().count(), 1, "{shape}");
+    }
+}
+
+#[test]
+fn indices_of_flattened_messages_cannot_allocate_what_they_name() {
+    let found = trace(vec![span(1, 0, &[CHAT[0], ("gen_ai.completion.18446744073709551615.content", "hi")])]);
+    assert_eq!(found.output.as_deref(), Some("hi"));
+}
+
+#[test]
+fn spans_of_any_order_make_the_same_trace() {
+    let spans: Vec<Span> = (1..=50).map(|id| span(id, id / 3, CHAT)).collect();
+    let mut shuffled = spans.clone();
+    fastrand::Rng::with_seed(7).shuffle(&mut shuffled);
+    let mapping = AttributeMapping::default();
+    assert_eq!(normalize(&raw(&[], spans), &mapping), normalize(&raw(&[], shuffled), &mapping));
+}
+
+#[test]
+fn bytes_flipped_anywhere_are_refused_or_read_but_never_a_crash() {
+    let text = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"0af7651916cd43dd8448eb211c80319c",
+        "spanId":"b7ad6b7169203331","startTimeUnixNano":"5","endTimeUnixNano":9,"attributes":[
+        {"key":"gen_ai.operation.name","value":{"stringValue":"chat"}},
+        {"key":"gen_ai.input.messages","value":{"arrayValue":{"values":[{"kvlistValue":{"values":[]}}]}}},
+        {"key":"gen_ai.output.messages","value":{"stringValue":"[{\"role\":\"assistant\",\"parts\":[{}]}]"}},
+        {"key":"gen_ai.usage.input_tokens","value":{"doubleValue":"NaN"}}]}]}]}]}"#;
+    let spans = decode_traces(text.as_bytes(), Encoding::Json).unwrap();
+    let binary = split_by_trace(spans).traces.remove(0).encode();
+    let mut random = fastrand::Rng::with_seed(11);
+    let mut read = 0;
+    for (original, encoding) in [(text.as_bytes(), Encoding::Json), (&binary, Encoding::Protobuf)] {
+        for _ in 0..3000 {
+            let mut bytes = original.to_vec();
+            (0..random.usize(1..4)).for_each(|_| bytes[random.usize(0..original.len())] = random.u8(..));
+            let pieces = decode_traces(&bytes, encoding).map(|spans| split_by_trace(spans).traces).unwrap_or_default();
+            for piece in pieces {
+                let raw = assemble(piece.trace_id, vec![piece.resource_spans]);
+                read += usize::from(normalize(&raw, &AttributeMapping::default()).is_some());
+            }
+        }
+    }
+    assert!(read > 1000, "most flips spoil only a value: {read}");
+}

@@ -1,0 +1,94 @@
+//! Parents and children. Whatever the links say (cycles, orphans, a span as its own parent, ten thousand levels), every
+//! walk visits each span a bounded number of times and nothing recurses.
+
+use std::collections::HashMap;
+
+use super::convention::Role;
+use super::span_view::SpanView;
+
+/// The spans of a trace in order, and where each one's parent is.
+pub(super) struct Tree<'a> {
+    pub(super) views: Vec<SpanView<'a>>,
+    parents: Vec<Option<usize>>,
+    /// Position of the root, or of the earliest span when the root never arrived.
+    root: usize,
+}
+
+impl<'a> Tree<'a> {
+    /// `None` when there is no span.
+    pub(super) fn new(views: Vec<SpanView<'a>>) -> Option<Self> {
+        let positions: HashMap<&[u8], usize> =
+            views.iter().enumerate().map(|(position, view)| (view.id.as_bytes().as_slice(), position)).collect();
+        let parent = |(position, view): (usize, &SpanView<'_>)| {
+            positions.get(view.span.parent_span_id.as_slice()).copied().filter(|parent| *parent != position)
+        };
+        let parents = views.iter().enumerate().map(parent).collect();
+        let root = views.iter().position(|view| view.span.parent_span_id.is_empty()).unwrap_or(0);
+        (!views.is_empty()).then_some(Self { views, parents, root })
+    }
+
+    /// The root span, or the earliest span when the root never arrived.
+    pub(super) fn root(&self) -> &SpanView<'a> {
+        &self.views[self.root]
+    }
+
+    /// The root, then every span in order.
+    pub(super) fn root_first(&self) -> impl Iterator<Item = &SpanView<'a>> {
+        std::iter::once(self.root()).chain(&self.views)
+    }
+
+    /// Position of the parent, when it has arrived.
+    pub(super) fn parent(&self, position: usize) -> Option<usize> {
+        self.parents[position]
+    }
+
+    /// The span that stands for the run: the root, unless that is another service's and agents or models run below.
+    pub(super) fn subject(&self) -> &SpanView<'a> {
+        let runs = |view: &&SpanView<'a>| matches!(view.role, Role::Agent | Role::Model);
+        let agent = || self.views.iter().find(|view| view.role == Role::Agent);
+        let root = Some(self.root()).filter(runs);
+        root.or_else(agent).or_else(|| self.views.iter().find(runs)).unwrap_or_else(|| self.root())
+    }
+
+    /// For each span, whether a model call lies below it. A model call with another below it only wraps that one.
+    pub(super) fn wraps_model(&self) -> Vec<bool> {
+        let mut wraps = vec![false; self.views.len()];
+        for start in self.positions_of(Role::Model) {
+            let mut above = self.parents[start];
+            // Where a mark stands already, everything above it is marked too; in a cycle no span wraps itself.
+            while let Some(position) = above.filter(|position| !wraps[*position] && *position != start) {
+                wraps[position] = true;
+                above = self.parents[position];
+            }
+        }
+        wraps
+    }
+
+    /// For each span, how many agents and tools it runs inside of: what a sub-agent hears is not what the user said.
+    pub(super) fn enclosing(&self) -> Vec<usize> {
+        let mut depths: Vec<Option<usize>> = vec![None; self.views.len()];
+        let mut path = Vec::new();
+        for start in 0..self.views.len() {
+            let mut above = Some(start);
+            while let Some(position) = above.filter(|position| depths[*position].is_none()) {
+                // A mark for cycles: the walk that comes back here starts counting from zero.
+                depths[position] = Some(0);
+                path.push(position);
+                above = self.parents[position];
+            }
+            while let Some(position) = path.pop() {
+                depths[position] = Some(self.parents[position].map_or(0, |parent| self.depth_below(parent, &depths)));
+            }
+        }
+        depths.into_iter().map(Option::unwrap_or_default).collect()
+    }
+
+    fn depth_below(&self, parent: usize, depths: &[Option<usize>]) -> usize {
+        let encloses = matches!(self.views[parent].role, Role::Agent | Role::Tool);
+        depths[parent].unwrap_or_default() + usize::from(encloses)
+    }
+
+    fn positions_of(&self, role: Role) -> impl Iterator<Item = usize> {
+        self.views.iter().enumerate().filter(move |(_, view)| view.role == role).map(|(position, _)| position)
+    }
+}

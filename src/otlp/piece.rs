@@ -1,0 +1,86 @@
+//! Pieces of a trace as bytes for the store, and pieces put together to the whole trace.
+
+use std::collections::HashSet;
+
+use prost::Message as _;
+
+use crate::domain::ids::{SpanId, TraceId};
+
+use super::{DecodeError, Encoding, ResourceSpans, Span, TracePiece, TracesData, decode_traces};
+
+/// All spans of one trace that have arrived, each span id once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RawTrace {
+    /// The trace.
+    pub trace_id: TraceId,
+    /// Its spans, by resource and scope.
+    pub resource_spans: Vec<ResourceSpans>,
+}
+
+impl RawTrace {
+    /// The spans in order of arrival.
+    pub fn spans(&self) -> impl Iterator<Item = &Span> {
+        self.resource_spans.iter().flat_map(|group| &group.scope_spans).flat_map(|group| &group.spans)
+    }
+}
+
+impl TracePiece {
+    /// The spans as a protobuf `TracesData`; the same piece always gives the same bytes.
+    #[must_use]
+    pub fn encode(self) -> Vec<u8> {
+        TracesData { resource_spans: self.resource_spans }.encode_to_vec()
+    }
+}
+
+/// Reads what [`TracePiece::encode`] wrote.
+///
+/// # Errors
+/// The bytes are not a `TracesData`.
+pub fn decode_piece(bytes: &[u8]) -> Result<Vec<ResourceSpans>, DecodeError> {
+    decode_traces(bytes, Encoding::Protobuf)
+}
+
+/// Puts the pieces of one trace together; of spans with the same id the first seen stays.
+///
+/// Order the pieces by arrival for a stable answer. Parents are not followed here, so cycles cannot hang it.
+#[must_use]
+pub fn assemble(trace_id: TraceId, pieces: Vec<Vec<ResourceSpans>>) -> RawTrace {
+    let mut seen = HashSet::new();
+    let mut resource_spans: Vec<ResourceSpans> = pieces.into_iter().flatten().collect();
+    for group in resource_spans.iter_mut().flat_map(|group| &mut group.scope_spans) {
+        group.spans.retain(|span| SpanId::from_bytes(&span.span_id).is_ok_and(|id| seen.insert(id)));
+    }
+    RawTrace { trace_id, resource_spans }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ScopeSpans, split_by_trace};
+    use super::*;
+
+    fn piece(spans: &[(u8, &str)]) -> Vec<ResourceSpans> {
+        let spans = spans.iter().map(|&(id, name)| Span {
+            trace_id: vec![1; 16],
+            span_id: vec![id; 8],
+            name: name.to_owned(),
+            ..Default::default()
+        });
+        let scope_spans = vec![ScopeSpans { spans: spans.collect(), ..Default::default() }];
+        vec![ResourceSpans { scope_spans, ..Default::default() }]
+    }
+
+    #[test]
+    fn of_spans_with_the_same_id_the_first_seen_stays() {
+        let trace_id = TraceId::from_bytes(&[1; 16]).unwrap();
+        let trace = assemble(trace_id, vec![piece(&[(1, "first"), (1, "twin")]), piece(&[(2, "b"), (1, "late")])]);
+        assert_eq!(trace.spans().map(|span| span.name.as_str()).collect::<Vec<_>>(), ["first", "b"]);
+    }
+
+    #[test]
+    fn a_piece_survives_the_store_byte_for_byte() {
+        let spans = piece(&[(1, "a"), (2, "b")]);
+        let stored = split_by_trace(spans.clone()).traces.remove(0).encode();
+        assert_eq!(decode_piece(&stored).unwrap(), spans);
+        assert_eq!(split_by_trace(spans).traces.remove(0).encode(), stored);
+    }
+}
