@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cases::{Case, parse_cases};
 use super::kinds::{Behaviour, KINDS, Kind, Source};
+use super::measure::SERIES;
 use super::mistake::{InvalidEvaluators, Mistake, line_of_key, line_of_offset};
 use super::revision::revision;
 use crate::domain::evaluation::AnnotatorKind;
@@ -243,12 +244,17 @@ fn name_mistakes(folder: &EvaluatorFolder) -> Vec<Mistake> {
                 .chars()
                 .all(|character| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '_')
     };
-    if is_word(&folder.name) {
+    let (problem, remedy) = if !is_word(&folder.name) {
+        (
+            "no evaluator name",
+            "name the folder with lower-case letters, digits and _, beginning with a letter, at most 64",
+        )
+    } else if SERIES.iter().any(|series| series.name == folder.name) {
+        ("the name of a measured series", "name the folder otherwise: an evaluator's scores are a series of its name")
+    } else {
         return Vec::new();
-    }
-    let problem = format!("{:?} is no evaluator name", folder.name);
-    let remedy = "name the folder with lower-case letters, digits and _, beginning with a letter, at most 64";
-    vec![folder.mistake(DEFINITION, &problem, remedy)]
+    };
+    vec![folder.mistake(DEFINITION, &format!("{:?} is {problem}", folder.name), remedy)]
 }
 
 impl EvaluatorFolder {

@@ -112,7 +112,7 @@ pub const SERIES: &[Series] = &[
         value: |trace| count(trace.output.as_ref().map(|answer| answer.chars().count() as u64)),
     },
     Series {
-        name: "finish_reason",
+        name: "finish_reasons",
         kind: SeriesKind::Categorical,
         unit: "model calls",
         doc: "why the model stopped",

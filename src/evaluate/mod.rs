@@ -15,4 +15,6 @@ pub mod sampling;
 pub mod shipped;
 
 #[cfg(test)]
+mod readme;
+#[cfg(test)]
 mod real_data;

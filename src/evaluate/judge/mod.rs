@@ -10,6 +10,7 @@ mod verdict;
 use serde_json::json;
 
 pub use input::Input;
+pub(super) use template::RULES;
 pub use template::{Template, TemplateProblem};
 pub use verdict::{Verdict, VerdictError, parse_verdict};
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{Behaviour, Built, Source, changed_from_default};
-use crate::evaluate::judge::{Input, Judge, Template};
+use crate::evaluate::judge::{Input, Judge, RULES, Template};
 use crate::evaluate::mistake::Mistake;
 
 pub(super) const DOC: &str = "a language model answers YES or NO with one sentence, on the inputs it declares";
@@ -58,6 +58,7 @@ fn built(source: &Source<'_>, settings: Settings, policy: Option<String>, templa
     let canonical = json!({
         "settings": changed_from_default(&settings),
         "prompt": source.folder.file(PROMPT),
+        "rules": RULES,
         "policy": policy,
     });
     let judge = Judge {
