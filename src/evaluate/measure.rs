@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::kinds::clip;
 use crate::domain::measurement::{Measurement, SeriesKind, Value};
 use crate::domain::trace::{ToolCall, ToolStatus, Trace};
 
@@ -158,7 +159,7 @@ pub const SERIES: &[Series] = &[
         kind: SeriesKind::Sequence,
         unit: "tool calls",
         doc: "the tools in the order they were called",
-        value: |trace| Some(Value::Sequence(trace.tool_calls().map(|call| call.name.clone()).collect())),
+        value: |trace| Some(Value::Sequence(trace.tool_calls().map(|call| clip(&call.name)).collect())),
     },
 ];
 
@@ -185,7 +186,7 @@ fn count(count: Option<u64>) -> Option<Value> {
 fn counts<'a>(categories: impl Iterator<Item = &'a str>) -> Option<Value> {
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();
     for category in categories {
-        *counts.entry(category.to_owned()).or_default() += 1;
+        *counts.entry(clip(category)).or_default() += 1;
     }
     (!counts.is_empty()).then_some(Value::Counts(counts))
 }
@@ -271,6 +272,14 @@ mod tests {
         let measured = measured(json!({"clock_is_real": false, "steps": [{"model": ""}]}));
         let names: Vec<&str> = measured.keys().map(String::as_str).collect();
         assert_eq!(names, ["model_calls", "run_error", "steps", "tool_calls", "tool_transitions"]);
+    }
+
+    #[test]
+    fn a_name_of_any_length_makes_a_short_category() {
+        let measured = measured(json!({"steps": [{"tool": "x".repeat(100_000)}]}));
+        for series in ["tool_chosen", "tool_transitions"] {
+            assert!(serde_json::to_string(&measured[series]).unwrap().len() < 120, "{series}");
+        }
     }
 
     #[test]

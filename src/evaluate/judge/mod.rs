@@ -64,11 +64,10 @@ impl Judge {
         }
         match fit::fit(sections, self.max_prompt_bytes) {
             Ok(fitted) => Ok(Prepared { judge: self, fitted }),
-            Err(lost) => Err(Finding::NotEvaluable(format!(
-                "{} does not fit into {} bytes without losing documents",
-                lost.name(),
-                self.max_prompt_bytes
-            ))),
+            Err(lost) => {
+                let limit = self.max_prompt_bytes;
+                Err(Finding::NotEvaluable(format!("{} in full, which does not fit into {limit} bytes", lost.name())))
+            }
         }
     }
 

@@ -10,8 +10,6 @@
 //!
 //! The nonce is drawn per call, so no text of a trace can close its fence or open another.
 
-use std::fmt::Write as _;
-
 use super::Input;
 use super::fit::Fitted;
 
@@ -166,9 +164,8 @@ pub(super) fn user(template: &Template, fitted: &Fitted<'_>, nonce: &str) -> Str
 
 fn push_section(message: &mut String, input: Input, fitted: &Fitted<'_>, nonce: &str) {
     let section = input.section();
-    let written = match fitted.text(input) {
-        Some(text) => write!(message, "<<<BEGIN {section} {nonce}\n{text}\n<<<END {section} {nonce}"),
-        None => write!(message, "(not recorded)"),
-    };
-    debug_assert!(written.is_ok(), "writing to a string cannot fail");
+    match fitted.text(input) {
+        Some(text) => message.push_str(&format!("<<<BEGIN {section} {nonce}\n{text}\n<<<END {section} {nonce}")),
+        None => message.push_str("(not recorded)"),
+    }
 }

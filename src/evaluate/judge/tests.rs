@@ -107,7 +107,7 @@ fn a_judge_cannot_judge_when_documents_would_be_lost() {
     let documents: Vec<String> = (0..400).map(|number| format!("{number} {}", "z".repeat(1_000))).collect();
     let trace = trace(json!({"output": "x", "steps": [{"retrieval": "q", "documents": documents}]}));
     let Err(Finding::NotEvaluable(lost)) = judge("groundedness").prepare(&trace) else { panic!("documents were lost") };
-    assert_eq!(lost, "retrieved_data does not fit into 60000 bytes without losing documents");
+    assert_eq!(lost, "retrieved_data in full, which does not fit into 60000 bytes");
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl Rule for LimitsRule {
         let (mut exceeded, mut within, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
         for limit in LIMITS {
             let Some(most) = (limit.setting)(&self.0) else { continue };
-            match (limit.taken)(trace) {
+            match (limit.taken)(trace).filter(|taken| taken.is_finite()) {
                 Some(taken) if taken > most => {
                     exceeded.push(format!("{} {} is over {most}", limit.name, rounded(taken)))
                 }

@@ -19,6 +19,8 @@
 //!   found; a tool that is meant to be waited on so is listed in `polling_tools`.
 //! - **A retry that works**: `timeout`, `timeout`, `success` is two repetitions and an answer.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Built, Finding, Rule, Source, clip};
@@ -67,7 +69,7 @@ impl Rule for LoopRule {
         if let Some(found) = (1..=self.0.longest_cycle).find_map(|period| self.longest_stretch(&calls, period)) {
             return found.finding(&calls);
         }
-        if calls.iter().filter(|call| call.call.arguments.is_none()).count() >= self.0.same_arguments {
+        if self.could_hide_a_loop(&calls) {
             return Finding::NotEvaluable("gen_ai.tool.call.arguments".to_owned());
         }
         Finding::pass(format!("no loop in {} tool calls", calls.len()))
@@ -90,9 +92,10 @@ fn calls_in_order(trace: &Trace) -> Vec<Position<'_>> {
     for step in &trace.steps {
         match step {
             Step::Model(call) => {
-                if call.user_text.is_some() && call.user_text != last_user_text {
+                let user_text = call.user_text.as_deref();
+                if user_text.is_some() && user_text != last_user_text {
                     turn += 1;
-                    last_user_text.clone_from(&call.user_text);
+                    last_user_text = user_text;
                 }
             }
             Step::Tool(call) => {
@@ -113,6 +116,15 @@ struct Stretch {
 }
 
 impl LoopRule {
+    /// Whether some tool was called often enough for a loop without its arguments being recorded.
+    fn could_hide_a_loop(&self, calls: &[Position<'_>]) -> bool {
+        let mut unrecorded: BTreeMap<&str, usize> = BTreeMap::new();
+        for position in calls.iter().filter(|position| position.call.arguments.is_none()) {
+            *unrecorded.entry(&position.call.name).or_default() += 1;
+        }
+        unrecorded.values().any(|count| *count >= self.0.same_arguments)
+    }
+
     fn longest_stretch(&self, calls: &[Position<'_>], period: usize) -> Option<Stretch> {
         let mut longest: Option<Stretch> = None;
         let mut start = 0;

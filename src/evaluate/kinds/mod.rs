@@ -164,7 +164,7 @@ fn changed_from_default<S: Serialize + Default>(settings: &S) -> serde_json::Val
     changed
 }
 
-/// Text from a trace inside an explanation: one line, at most 80 characters.
+/// Text from a trace inside an explanation or as a category: one line, at most 80 characters.
 pub(crate) fn clip(text: &str) -> String {
     const LONGEST: usize = 80;
     let mut clipped: String =
