@@ -188,6 +188,13 @@ mod tests {
     }
 
     #[test]
+    fn the_draw_of_a_trace_stays_what_it_was() {
+        // A changed draw would resample every trace that is delivered again after an upgrade.
+        let id: TraceId = "65888dddb25592422df09b0e4b474df2".parse().unwrap();
+        assert_eq!((uniform(id) * 1e6).floor(), 309_675.0);
+    }
+
+    #[test]
     fn errors_slow_runs_and_failed_rules_are_always_sampled() {
         let policy = SamplingPolicy { healthy_rate: 0.0, ..SamplingPolicy::default() };
         for facts in [

@@ -1,5 +1,6 @@
 //! The client against a real local server that behaves well and badly.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -218,6 +219,28 @@ async fn a_server_that_never_answers_is_given_up() {
 async fn an_endless_body_is_not_read_to_its_end() {
     let (url, _) = serve(|| "x".repeat(3 * 1024 * 1024).into_response()).await;
     assert_eq!(ask(&url).await.unwrap_err(), JudgeError::TooLarge { limit: 1024 * 1024 });
+}
+
+#[tokio::test]
+async fn no_more_calls_are_under_way_than_configured() {
+    let (under_way, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let seen = Arc::clone(&most);
+    let handler = move || async move {
+        most.fetch_max(under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        under_way.fetch_sub(1, Ordering::SeqCst);
+        completion("x")
+    };
+    let app = axum::Router::new().route("/v1/chat/completions", post(handler));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut settings = settings(&format!("http://{}/v1", listener.local_addr().unwrap()));
+    settings.concurrency = 2;
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let client = client(settings).unwrap();
+    let request = request();
+    let answers = futures_util::future::join_all((0..8).map(|_| client.complete(&request))).await;
+    assert!(answers.iter().all(Result::is_ok));
+    assert_eq!(seen.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]

@@ -179,7 +179,74 @@ pub(crate) fn clip(text: &str) -> String {
 mod tests {
     use std::collections::BTreeSet;
 
+    use serde_json::json;
+
     use super::*;
+    use crate::evaluate::cases::trace_of;
+    use crate::evaluate::definition::{EvaluatorDefinition, EvaluatorFolder, JudgeModels};
+
+    /// What a rule with this own table finds in a described run.
+    fn found(kind: &str, table: &str, run: serde_json::Value) -> Finding {
+        let toml = format!("kind = \"{kind}\"\ndescription = \"d\"\n[{kind}]\n{table}");
+        let folder = EvaluatorFolder {
+            name: "mine".to_owned(),
+            place: "mine".to_owned(),
+            files: [("evaluator.toml".to_owned(), toml)].into(),
+        };
+        let trace = trace_of(&serde_json::from_value(run).unwrap());
+        match EvaluatorDefinition::parse(&folder, &JudgeModels::new()).unwrap().behaviour {
+            Behaviour::Rule(rule) => rule.check(&trace),
+            Behaviour::Judge(_) => panic!("{kind} is no rule"),
+        }
+    }
+
+    fn passes(finding: &Finding) -> bool {
+        matches!(finding, Finding::Scored { value, .. } if *value == 1.0)
+    }
+
+    #[test]
+    fn a_polling_tool_may_be_called_again_and_again_and_another_may_not() {
+        let run = json!({"steps": [{"tool": "wait", "arguments": {}, "result": "pending", "times": 9}]});
+        assert!(passes(&found("loop", "polling_tools = [\"wait\"]", run.clone())));
+        assert!(!passes(&found("loop", "polling_tools = [\"sleep\"]", run)));
+    }
+
+    #[test]
+    fn an_ignored_tool_may_answer_with_nothing() {
+        let run = json!({"steps": [
+            {"tool": "delete", "arguments": {}, "result": "", "empty": true},
+            {"tool": "get", "arguments": {}, "result": "x"}
+        ]});
+        assert!(passes(&found("empty_result", "ignore_tools = [\"delete\"]", run.clone())));
+        assert!(!passes(&found("empty_result", "", run)));
+    }
+
+    #[test]
+    fn each_limit_reads_its_own_number() {
+        let run = json!({"seconds": 8, "steps": [
+            {"model": "m", "input_tokens": 20, "output_tokens": 5, "cost_usd": 0.5},
+            {"tool": "t", "times": 2}
+        ]});
+        for (limit, taken) in [
+            ("latency_seconds", 8.0),
+            ("cost_usd", 0.5),
+            ("input_tokens", 20.0),
+            ("output_tokens", 5.0),
+            ("total_tokens", 25.0),
+            ("steps", 3.0),
+            ("tool_calls", 2.0),
+        ] {
+            assert!(passes(&found("limits", &format!("{limit} = {taken:?}"), run.clone())), "{limit}");
+            assert!(!passes(&found("limits", &format!("{limit} = {:?}", taken - 0.1), run.clone())), "{limit}");
+        }
+    }
+
+    #[test]
+    fn a_limit_on_nothing_that_is_recorded_is_not_evaluable() {
+        let run = json!({"steps": [{"model": "m"}]});
+        let finding = found("limits", "cost_usd = 1.0\ninput_tokens = 9.0", run);
+        assert_eq!(finding, Finding::NotEvaluable("gen_ai.usage.cost".to_owned()));
+    }
 
     #[test]
     fn kinds_have_unique_names_and_one_line_of_doc() {
