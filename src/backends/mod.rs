@@ -1,1 +1,3 @@
-//!
+//! The outside world: one folder per seam.
+
+pub mod judge;

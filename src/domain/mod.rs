@@ -3,6 +3,7 @@
 pub mod alert;
 pub mod evaluation;
 pub mod ids;
+pub mod judge;
 pub mod measurement;
 pub mod report;
 pub mod time;

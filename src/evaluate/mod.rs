@@ -1,1 +1,20 @@
+//! From a normalized trace to its evaluations, its measurements and its sampling decision. Pure: the only IO is
+//! [`definition::load_directory`], and randomness and time are arguments.
 //!
+//! [`run::evaluate`] is the one code path of `driftline evaluate` and of the service.
+
+pub mod cases;
+pub mod definition;
+pub mod judge;
+pub mod kinds;
+pub mod measure;
+pub mod mistake;
+mod revision;
+pub mod run;
+pub mod sampling;
+pub mod shipped;
+
+#[cfg(test)]
+mod readme;
+#[cfg(test)]
+mod real_data;

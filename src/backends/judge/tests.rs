@@ -1,0 +1,300 @@
+//! The client against a real local server that behaves well and badly.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::domain::judge::JudgeRequest;
+
+/// What the server received.
+#[derive(Clone, Default)]
+struct Received(Arc<Mutex<Vec<(HeaderMap, Value)>>>);
+
+impl Received {
+    fn only(&self) -> (HeaderMap, Value) {
+        let received = self.0.lock().unwrap();
+        assert_eq!(received.len(), 1, "exactly one call was made");
+        received[0].clone()
+    }
+}
+
+/// Serves `/v1/chat/completions` with one fixed response.
+async fn serve(response: impl Fn() -> Response + Clone + Send + Sync + 'static) -> (String, Received) {
+    let received = Received::default();
+    let handler = move |State(received): State<Received>, headers: HeaderMap, Json(body): Json<Value>| async move {
+        received.0.lock().unwrap().push((headers, body));
+        response()
+    };
+    let app = axum::Router::new().route("/v1/chat/completions", post(handler)).with_state(received.clone());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (url, received)
+}
+
+/// Reads one request, writes these bytes and closes.
+async fn serve_bytes(bytes: &'static [u8]) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut request = vec![0; 64 * 1024];
+        let read = socket.read(&mut request).await.unwrap();
+        assert!(read > 0);
+        socket.write_all(bytes).await.unwrap();
+    });
+    url
+}
+
+fn settings(base_url: &str) -> JudgeModelSettings {
+    toml::from_str(&format!("base_url = {base_url:?}\nmodel = \"judge-1\"\ntimeout = \"5s\"")).unwrap()
+}
+
+fn client(settings: JudgeModelSettings) -> Result<JudgeClient, SettingsError> {
+    // Main does this once; in tests whoever comes first wins.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    JudgeClient::new(settings)
+}
+
+fn request() -> JudgeRequest {
+    JudgeRequest {
+        system: "judge".to_owned(),
+        user: "a private text".to_owned(),
+        schema: json!({"type": "object"}),
+        max_tokens: 64,
+    }
+}
+
+async fn ask(base_url: &str) -> Result<crate::domain::judge::JudgeAnswer, JudgeError> {
+    client(settings(base_url)).unwrap().complete(&request()).await
+}
+
+fn completion(content: &str) -> Response {
+    let usage = json!({"prompt_tokens": 120, "completion_tokens": 9});
+    Json(json!({"choices": [{"message": {"role": "assistant", "content": content}}], "usage": usage})).into_response()
+}
+
+#[tokio::test]
+async fn a_good_answer_comes_back_with_its_tokens_and_the_request_is_complete() {
+    let (url, received) = serve(|| completion(r#"{"reason": "r", "verdict": "YES"}"#)).await;
+    let answer = ask(&url).await.unwrap();
+    assert_eq!(answer.text, r#"{"reason": "r", "verdict": "YES"}"#);
+    assert_eq!((answer.input_tokens, answer.output_tokens), (Some(120), Some(9)));
+
+    let (headers, body) = received.only();
+    assert!(headers.get("authorization").is_none());
+    let expected = json!({
+        "model": "judge-1",
+        "messages": [{"role": "system", "content": "judge"}, {"role": "user", "content": "a private text"}],
+        "max_tokens": 64,
+        "temperature": 0,
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "verdict", "strict": true, "schema": {"type": "object"}}
+        }
+    });
+    assert_eq!(body, expected);
+}
+
+#[tokio::test]
+async fn prose_around_the_verdict_is_passed_on_as_it_is() {
+    let (url, _) = serve(|| completion("Sure! {\"verdict\": \"NO\"} Bye")).await;
+    assert_eq!(ask(&url).await.unwrap().text, "Sure! {\"verdict\": \"NO\"} Bye");
+}
+
+#[tokio::test]
+async fn parameters_replace_the_temperature_and_the_token_key_can_be_named() {
+    let (url, received) = serve(|| completion("x")).await;
+    let mut settings = settings(&url);
+    settings.parameters = [("reasoning_effort".to_owned(), json!("low"))].into();
+    settings.max_tokens_key = "max_completion_tokens".to_owned();
+    settings.structured_output = false;
+    client(settings).unwrap().complete(&request()).await.unwrap();
+    let (_, body) = received.only();
+    let keys: Vec<&String> = body.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["max_completion_tokens", "messages", "model", "reasoning_effort"]);
+}
+
+#[tokio::test]
+async fn missing_usage_is_unknown_and_not_zero() {
+    let (url, _) = serve(|| Json(json!({"choices": [{"message": {"content": "x"}}]})).into_response()).await;
+    let answer = ask(&url).await.unwrap();
+    assert_eq!((answer.input_tokens, answer.output_tokens), (None, None));
+}
+
+#[tokio::test]
+async fn a_rate_limit_is_transient_and_says_how_long_to_wait() {
+    let (url, _) = serve(|| (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "7")]).into_response()).await;
+    let error = ask(&url).await.unwrap_err();
+    assert_eq!(error, JudgeError::RateLimited { retry_after: Some(Duration::from_secs(7)) });
+    assert!(error.is_transient());
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+}
+
+#[tokio::test]
+async fn a_wait_that_makes_no_sense_is_not_said() {
+    for wait in ["-1", "NaN", "1e300", "Wed, 21 Oct 2026 07:28:00 GMT"] {
+        let (url, _) = serve(move || (StatusCode::TOO_MANY_REQUESTS, [("retry-after", wait)]).into_response()).await;
+        assert_eq!(ask(&url).await.unwrap_err(), JudgeError::RateLimited { retry_after: None });
+    }
+}
+
+#[tokio::test]
+async fn server_errors_are_transient() {
+    for status in [500, 502, 503, 529, 408] {
+        let (url, _) = serve(move || StatusCode::from_u16(status).unwrap().into_response()).await;
+        let error = ask(&url).await.unwrap_err();
+        assert_eq!(error, JudgeError::Unavailable { status, retry_after: None });
+        assert!(error.is_transient());
+    }
+}
+
+#[tokio::test]
+async fn a_refused_request_is_permanent_and_its_message_is_not_repeated() {
+    let body = json!({"error": {"message": "cannot process: a private text", "code": "context_length_exceeded"}});
+    let (url, _) = serve(move || (StatusCode::BAD_REQUEST, Json(body.clone())).into_response()).await;
+    let error = ask(&url).await.unwrap_err();
+    assert!(!error.is_transient());
+    let text = error.to_string();
+    assert_eq!(text, "the judge model's provider refused the request with status 400 (context_length_exceeded)");
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let (other, elsewhere) = serve(|| completion("x")).await;
+    let location = format!("{other}/chat/completions");
+    let (url, _) =
+        serve(move || (StatusCode::TEMPORARY_REDIRECT, [("location", location.clone())]).into_response()).await;
+    assert!(matches!(ask(&url).await.unwrap_err(), JudgeError::Refused { status: 307, .. }));
+    assert!(elsewhere.0.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn half_a_body_is_a_broken_connection() {
+    let url = serve_bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{\"choices\": [{\"mess").await;
+    let error = ask(&url).await.unwrap_err();
+    assert!(matches!(error, JudgeError::Connection { .. }), "{error:?}");
+    assert!(error.is_transient());
+}
+
+#[tokio::test]
+async fn a_server_that_closes_at_once_is_a_broken_connection() {
+    let url = serve_bytes(b"").await;
+    assert!(matches!(ask(&url).await.unwrap_err(), JudgeError::Connection { .. }));
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_named_without_its_path() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let error = ask(&format!("http://{address}/v1")).await.unwrap_err();
+    assert!(error.is_transient());
+    let text = error.to_string();
+    assert!(text.starts_with(&format!("the connection to the judge model at {address} failed: ")), "{text}");
+    assert!(!text.contains("/v1"), "{text}");
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut settings = settings(&format!("http://{}/v1", listener.local_addr().unwrap()));
+    settings.timeout = Duration::from_millis(100);
+    let error = client(settings).unwrap().complete(&request()).await.unwrap_err();
+    assert_eq!(error, JudgeError::Timeout { after: Duration::from_millis(100) });
+    assert!(error.is_transient());
+}
+
+#[tokio::test]
+async fn an_endless_body_is_not_read_to_its_end() {
+    let (url, _) = serve(|| "x".repeat(3 * 1024 * 1024).into_response()).await;
+    assert_eq!(ask(&url).await.unwrap_err(), JudgeError::TooLarge { limit: 1024 * 1024 });
+}
+
+#[tokio::test]
+async fn no_more_calls_are_under_way_than_configured() {
+    let (under_way, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let seen = Arc::clone(&most);
+    let handler = move || async move {
+        most.fetch_max(under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        under_way.fetch_sub(1, Ordering::SeqCst);
+        completion("x")
+    };
+    let app = axum::Router::new().route("/v1/chat/completions", post(handler));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut settings = settings(&format!("http://{}/v1", listener.local_addr().unwrap()));
+    settings.concurrency = 2;
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let client = client(settings).unwrap();
+    let request = request();
+    let answers = futures_util::future::join_all((0..8).map(|_| client.complete(&request))).await;
+    assert!(answers.iter().all(Result::is_ok));
+    assert_eq!(seen.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_completion_is_unreadable() {
+    for body in [json!("hello"), json!({"choices": []}), json!({"choices": [{"message": {"content": null}}]})] {
+        let (url, _) = serve(move || Json(body.clone()).into_response()).await;
+        assert_eq!(ask(&url).await.unwrap_err(), JudgeError::Unreadable);
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_declines_is_not_asked_again() {
+    let body = json!({"choices": [{"message": {"content": null, "refusal": "I cannot help with that"}}]});
+    let (url, _) = serve(move || Json(body.clone()).into_response()).await;
+    let error = ask(&url).await.unwrap_err();
+    assert_eq!(error, JudgeError::Declined);
+    assert!(!error.is_transient());
+}
+
+#[tokio::test]
+async fn the_key_is_sent_and_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("key");
+    std::fs::write(&file, "top-secret\n").unwrap();
+    let (url, received) = serve(|| completion("x")).await;
+    let client = client(JudgeModelSettings { api_key_file: Some(file), ..settings(&url) }).unwrap();
+    client.complete(&request()).await.unwrap();
+    assert_eq!(received.only().0["authorization"], "Bearer top-secret");
+    assert!(!format!("{client:?}").contains("top-secret"));
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused_before_any_call() {
+    let refused = |change: fn(&mut JudgeModelSettings)| {
+        let mut settings = settings("http://127.0.0.1:1/v1");
+        change(&mut settings);
+        client(settings).unwrap_err().to_string()
+    };
+    assert_eq!(refused(|s| s.base_url = "ftp://host".to_owned()), "base_url \"ftp://host\" is no http or https URL");
+    assert_eq!(refused(|s| s.concurrency = 0), "concurrency must be greater than zero");
+    assert_eq!(
+        refused(|s| s.api_key_env = Some("DRIFTLINE_TEST_NOT_SET".to_owned())),
+        "the environment variable DRIFTLINE_TEST_NOT_SET named by api_key_env is not set"
+    );
+    assert!(refused(|s| s.api_key_file = Some("/nonexistent/key".into())).contains("/nonexistent/key"));
+    assert!(toml::from_str::<JudgeModelSettings>("base_url = \"x\"\nmodel = \"m\"\nmodle = \"n\"").is_err());
+}
+
+#[test]
+fn a_price_is_known_only_when_both_halves_are() {
+    let mut settings = settings("http://127.0.0.1:1/v1");
+    assert_eq!(settings.cost_usd(1_000, 1_000), None);
+    settings.input_usd_per_mtok = Some(2.0);
+    assert_eq!(settings.cost_usd(1_000, 1_000), None);
+    settings.output_usd_per_mtok = Some(8.0);
+    assert_eq!(settings.cost_usd(1_000_000, 500_000), Some(6.0));
+}

@@ -1,0 +1,116 @@
+//! The pure part of a judge: which inputs it needs, what it is asked, and what its answer means.
+//!
+//! Asking is done elsewhere: `run::evaluate` says what is to be judged, `backends::judge` calls the model.
+
+mod fit;
+mod input;
+mod template;
+mod verdict;
+
+use serde_json::json;
+
+pub use input::Input;
+pub(super) use template::RULES;
+pub use template::{Template, TemplateProblem};
+pub use verdict::{Verdict, VerdictError, parse_verdict};
+
+use super::kinds::Finding;
+use crate::domain::judge::JudgeRequest;
+use crate::domain::trace::Trace;
+use fit::Fitted;
+
+/// One judge: what it needs and how it asks.
+#[derive(Debug, Clone)]
+pub struct Judge {
+    /// Inputs without which it cannot judge.
+    pub inputs: Vec<Input>,
+    /// Inputs that are shown where the trace has them.
+    pub optional_inputs: Vec<Input>,
+    /// The policy document; `None` when the agent's own system instructions are the policy.
+    pub policy: Option<String>,
+    /// Key of the judge model under `[judge.models]`.
+    pub model: String,
+    /// Most bytes of untrusted text in a prompt; three to four bytes are a token in English, one to three elsewhere.
+    pub max_prompt_bytes: usize,
+    /// Most tokens an answer may take.
+    pub max_tokens: u32,
+    /// The prompt.
+    pub template: Template,
+}
+
+/// A trace's inputs, cut to size and ready to be rendered.
+#[derive(Debug)]
+pub struct Prepared<'a> {
+    judge: &'a Judge,
+    fitted: Fitted<'a>,
+}
+
+impl Judge {
+    /// Gathers and fits what the judge needs from a trace.
+    ///
+    /// # Errors
+    /// [`Finding::NotEvaluable`] naming the first missing input, or the input that would be lost in the cut.
+    pub fn prepare<'a>(&'a self, trace: &'a Trace) -> Result<Prepared<'a>, Finding> {
+        let mut sections = Vec::new();
+        for input in &self.inputs {
+            let texts = self.texts(*input, trace);
+            if texts.is_empty() {
+                return Err(Finding::NotEvaluable(format!("{} ({})", input.name(), input.attribute())));
+            }
+            sections.push((*input, texts));
+        }
+        for input in &self.optional_inputs {
+            sections.push((*input, self.texts(*input, trace)));
+        }
+        match fit::fit(sections, self.max_prompt_bytes) {
+            Ok(fitted) => Ok(Prepared { judge: self, fitted }),
+            Err(lost) => {
+                let limit = self.max_prompt_bytes;
+                Err(Finding::NotEvaluable(format!("{} in full, which does not fit into {limit} bytes", lost.name())))
+            }
+        }
+    }
+
+    fn texts<'a>(&'a self, input: Input, trace: &'a Trace) -> Vec<&'a str> {
+        match (input, &self.policy) {
+            (Input::Policy, Some(policy)) => vec![policy],
+            (input, _) => input.texts(trace),
+        }
+    }
+}
+
+impl Prepared<'_> {
+    /// Whether something was cut to fit the prompt.
+    #[must_use]
+    pub fn is_truncated(&self) -> bool {
+        self.fitted.is_truncated
+    }
+
+    /// The request. `nonce` fences the untrusted texts: it must be unpredictable to whoever writes traces, and made
+    /// of letters and digits.
+    #[must_use]
+    pub fn render(&self, nonce: &str) -> JudgeRequest {
+        JudgeRequest {
+            system: template::system(&self.judge.template, nonce),
+            user: template::user(&self.judge.template, &self.fitted, nonce),
+            schema: schema(),
+            max_tokens: self.judge.max_tokens,
+        }
+    }
+}
+
+/// The answer's shape. The reason comes first, so that the verdict follows from it.
+fn schema() -> serde_json::Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "reason": { "type": "string", "description": "one sentence, written before the verdict" },
+            "verdict": { "type": "string", "enum": ["YES", "NO"] }
+        },
+        "required": ["reason", "verdict"],
+        "additionalProperties": false
+    })
+}
+
+#[cfg(test)]
+mod tests;

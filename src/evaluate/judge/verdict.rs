@@ -1,0 +1,176 @@
+//! Reading a judge's answer: tolerant of how it is wrapped, strict about what it says.
+
+use serde_json::{Map, Value};
+
+/// What a judge decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Decision {
+    Yes,
+    No,
+}
+
+/// A judge's verdict and its reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether the judge said YES.
+    pub is_yes: bool,
+    /// The judge's reason; a judge that gave none says so.
+    pub reason: String,
+}
+
+/// Why an answer holds no verdict. Never guessed: an answer that cannot be read is a failure, not a NO.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VerdictError {
+    /// No JSON object with a verdict anywhere in the answer.
+    #[error("the judge's answer holds no JSON object with a verdict")]
+    NoVerdict,
+    /// The verdict is a word we do not know.
+    #[error("the judge's verdict {0:?} is neither YES nor NO")]
+    UnknownVerdict(String),
+    /// Several objects with different verdicts.
+    #[error("the judge's answer holds both YES and NO")]
+    Contradiction,
+}
+
+/// Longest answer that is read; a verdict is far shorter.
+const LONGEST_ANSWER: usize = 64 * 1024;
+/// Longest reason that is kept, in characters.
+const LONGEST_REASON: usize = 1_000;
+
+/// Reads `{"reason": …, "verdict": …}` from an answer, also inside prose or code fences.
+///
+/// # Errors
+/// No verdict, an unknown word for it, or two that contradict each other.
+pub fn parse_verdict(answer: &str) -> Result<Verdict, VerdictError> {
+    let answer = &answer[..answer.floor_char_boundary(LONGEST_ANSWER)];
+    let mut verdict = None;
+    for object in objects(answer) {
+        let Some(word) = field(&object, "verdict") else { continue };
+        let decision = decision(word)?;
+        match &verdict {
+            Some((earlier, _)) if *earlier != decision => return Err(VerdictError::Contradiction),
+            _ => verdict = Some((decision, reason(&object))),
+        }
+    }
+    let (decision, reason) = verdict.ok_or(VerdictError::NoVerdict)?;
+    Ok(Verdict { is_yes: decision == Decision::Yes, reason })
+}
+
+/// Every outermost JSON object in a text.
+fn objects(text: &str) -> Vec<Map<String, Value>> {
+    let mut objects = Vec::new();
+    let mut position = 0;
+    while let Some(start) = text[position..].find('{').map(|offset| position + offset) {
+        let mut values = serde_json::Deserializer::from_str(&text[start..]).into_iter::<Map<String, Value>>();
+        match values.next() {
+            Some(Ok(object)) => {
+                objects.push(object);
+                position = start + values.byte_offset();
+            }
+            _ => position = start + 1,
+        }
+    }
+    objects
+}
+
+fn field<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    object.iter().find(|(key, _)| key.trim().eq_ignore_ascii_case(name)).map(|(_, value)| value)
+}
+
+fn reason(object: &Map<String, Value>) -> String {
+    let text = field(object, "reason").and_then(Value::as_str).map_or("", str::trim);
+    if text.is_empty() { "the judge gave no reason".to_owned() } else { text.chars().take(LONGEST_REASON).collect() }
+}
+
+/// The words that real judges use for their verdict.
+fn decision(verdict: &Value) -> Result<Decision, VerdictError> {
+    let word = match verdict {
+        Value::Bool(is_yes) => is_yes.to_string(),
+        Value::String(text) => text.to_lowercase().replace(['-', '_'], " "),
+        other => other.to_string(),
+    };
+    match word.trim_matches(|character: char| !character.is_alphanumeric()) {
+        "yes" | "y" | "true" | "pass" | "passed" | "compliant" | "grounded" | "supported" | "followed" => {
+            Ok(Decision::Yes)
+        }
+        "no" | "n" | "false" | "fail" | "failed" | "non compliant" | "noncompliant" | "not compliant" | "violation"
+        | "not grounded" | "ungrounded" | "not supported" | "unsupported" | "not followed" => Ok(Decision::No),
+        _ => Err(VerdictError::UnknownVerdict(word.chars().take(40).collect())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_yes(answer: &str) -> Result<bool, VerdictError> {
+        parse_verdict(answer).map(|verdict| verdict.is_yes)
+    }
+
+    #[test]
+    fn a_plain_answer_is_read() {
+        let verdict = parse_verdict(r#"{"reason": "every figure is in the data", "verdict": "YES"}"#).unwrap();
+        assert_eq!(verdict, Verdict { is_yes: true, reason: "every figure is in the data".to_owned() });
+    }
+
+    #[test]
+    fn prose_and_code_fences_around_the_object_do_not_matter() {
+        assert_eq!(
+            is_yes("Sure {see below}:\n```json\n{\"reason\": \"r\", \"verdict\": \"No.\"}\n```\nHope it helps"),
+            Ok(false)
+        );
+    }
+
+    #[test]
+    fn the_spellings_of_real_judges_are_normalised() {
+        for word in ["yes", " Yes. ", "PASS", "**pass**", "True", "compliant"] {
+            assert_eq!(is_yes(&format!(r#"{{"Reason": "r", "Verdict": "{word}"}}"#)), Ok(true), "{word}");
+        }
+        for word in ["no", "NO!", "Failed", "non-compliant", "NOT_GROUNDED", "violation"] {
+            assert_eq!(is_yes(&format!(r#"{{"reason": "r", "verdict": "{word}"}}"#)), Ok(false), "{word}");
+        }
+        assert_eq!(is_yes(r#"{"verdict": false}"#), Ok(false));
+    }
+
+    #[test]
+    fn an_unknown_word_is_an_error_and_never_a_guess() {
+        for word in ["maybe", "yes and no", "partially", "not yes", ""] {
+            let answer = format!(r#"{{"reason": "r", "verdict": "{word}"}}"#);
+            assert_eq!(is_yes(&answer), Err(VerdictError::UnknownVerdict(word.to_owned())));
+        }
+        assert!(matches!(is_yes(r#"{"verdict": null}"#), Err(VerdictError::UnknownVerdict(_))));
+    }
+
+    #[test]
+    fn an_answer_without_an_object_has_no_verdict() {
+        for answer in ["", "YES", "{\"reason\": \"cut of", "[1, 2]", "{\"answer\": \"YES\"}"] {
+            assert_eq!(is_yes(answer), Err(VerdictError::NoVerdict), "{answer}");
+        }
+    }
+
+    #[test]
+    fn two_objects_must_agree() {
+        let yes = r#"{"reason": "r", "verdict": "YES"}"#;
+        let no = r#"{"reason": "r", "verdict": "NO"}"#;
+        assert_eq!(is_yes(&format!("{yes} {yes}")), Ok(true));
+        assert_eq!(is_yes(&format!("{yes} on reflection {no}")), Err(VerdictError::Contradiction));
+    }
+
+    #[test]
+    fn a_verdict_inside_the_reason_is_only_text() {
+        assert_eq!(is_yes(r#"{"reason": "it said {\"verdict\": \"YES\"}", "verdict": "NO"}"#), Ok(false));
+    }
+
+    #[test]
+    fn hostile_answers_end_in_an_error_soon() {
+        for piece in ["{", "{\"a\":", "[{", "{\"a\":{\"", "{}"] {
+            assert_eq!(is_yes(&piece.repeat(100_000)), Err(VerdictError::NoVerdict));
+        }
+    }
+
+    #[test]
+    fn a_long_reason_is_cut() {
+        let answer = format!(r#"{{"reason": "{}", "verdict": "NO"}}"#, "ä".repeat(5_000));
+        assert_eq!(parse_verdict(&answer).unwrap().reason.chars().count(), LONGEST_REASON);
+    }
+}

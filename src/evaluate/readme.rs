@@ -1,0 +1,46 @@
+//! Keeps the tables of `evaluators/README.md` true.
+
+use std::fmt::Write as _;
+
+use super::definition::{EvaluatorDefinition, JudgeModels};
+use super::judge::Input;
+use super::kinds::KINDS;
+use super::shipped::shipped;
+
+const README: &str = include_str!("../../evaluators/README.md");
+
+fn between<'a>(text: &'a str, name: &str) -> &'a str {
+    let (_, rest) = text.split_once(&format!("<!-- generated: {name} -->\n")).unwrap();
+    rest.split_once("<!-- end -->").unwrap().0
+}
+
+fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut text = format!("| {} |\n|{}\n", heads.join(" | "), " --- |".repeat(heads.len()));
+    for row in rows {
+        writeln!(text, "| {} |", row.join(" | ")).unwrap();
+    }
+    text
+}
+
+#[test]
+fn the_table_of_kinds_is_what_is_built() {
+    let rows = KINDS.iter().map(|kind| vec![format!("`{}`", kind.name), kind.version.to_string(), kind.doc.to_owned()]);
+    assert_eq!(between(README, "kinds"), table(&["kind", "version", "what it finds"], rows));
+}
+
+#[test]
+fn the_table_of_shipped_evaluators_is_what_is_shipped() {
+    let rows = shipped().into_iter().map(|folder| {
+        let evaluator = EvaluatorDefinition::parse(&folder, &JudgeModels::new()).unwrap();
+        vec![format!("`{}`", evaluator.name), format!("`{}`", evaluator.kind.name), evaluator.description]
+    });
+    assert_eq!(between(README, "shipped"), table(&["evaluator", "kind", "a pass means"], rows));
+}
+
+#[test]
+fn the_table_of_judge_inputs_is_complete() {
+    let rows = Input::ALL.into_iter().map(|input| {
+        vec![format!("`{}`", input.name()), format!("`{}`", input.section()), input.attribute().to_owned()]
+    });
+    assert_eq!(between(README, "inputs"), table(&["input", "section", "where it comes from"], rows));
+}

@@ -1,0 +1,55 @@
+//! The evaluators that are compiled in.
+
+use std::collections::BTreeMap;
+
+use super::definition::EvaluatorFolder;
+
+/// Names and texts of one file of a shipped evaluator.
+type File = (&'static str, &'static str);
+
+macro_rules! folder {
+    ($name:literal: $($file:literal),+) => {
+        ($name, &[$(($file, include_str!(concat!("../../evaluators/", $name, "/", $file)))),+] as &[File])
+    };
+}
+
+/// Every folder under `evaluators/`, with all its files.
+const SHIPPED: &[(&str, &[File])] = &[
+    folder!("empty_result": "cases.jsonl", "evaluator.toml"),
+    folder!("finish_reason": "cases.jsonl", "evaluator.toml"),
+    folder!("groundedness": "cases.jsonl", "evaluator.toml", "prompt.md"),
+    folder!("instruction_following": "cases.jsonl", "evaluator.toml", "prompt.md"),
+    folder!("limits": "cases.jsonl", "evaluator.toml"),
+    folder!("loop": "cases.jsonl", "evaluator.toml"),
+    folder!("policy_compliance": "cases.jsonl", "evaluator.toml", "prompt.md"),
+    folder!("tool_outcome": "cases.jsonl", "evaluator.toml"),
+];
+
+/// The shipped evaluators' folders, sorted by name.
+#[must_use]
+pub fn shipped() -> Vec<EvaluatorFolder> {
+    SHIPPED.iter().map(|(name, files)| folder(name, files)).collect()
+}
+
+fn folder(name: &str, files: &[File]) -> EvaluatorFolder {
+    let files: BTreeMap<String, String> =
+        files.iter().map(|(file, text)| ((*file).to_owned(), (*text).to_owned())).collect();
+    EvaluatorFolder { name: name.to_owned(), place: format!("evaluators/{name}"), files }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::definition::load_directory;
+    use super::*;
+
+    #[test]
+    fn the_list_is_the_folder() {
+        let on_disk = load_directory(&Path::new(env!("CARGO_MANIFEST_DIR")).join("evaluators")).unwrap();
+        let as_lists = |folders: Vec<EvaluatorFolder>| -> Vec<_> {
+            folders.into_iter().map(|folder| (folder.name, folder.files)).collect()
+        };
+        assert_eq!(as_lists(shipped()), as_lists(on_disk));
+    }
+}
