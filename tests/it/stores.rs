@@ -1,6 +1,7 @@
 //! The contract of the store, held by SQLite and by PostgreSQL: every test runs against both.
 
 mod chunks;
+mod cost;
 mod fixtures;
 mod lifecycle;
 mod outbox;
