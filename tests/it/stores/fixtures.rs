@@ -75,10 +75,11 @@ pub(crate) fn chunk(number: u64, text: &str, root_ended: bool) -> Chunk {
     Chunk { trace_id: trace_id(number), content_hash, body: text.as_bytes().to_vec(), span_count: 1, root_ended }
 }
 
-/// What a worker records for a trace that it has claimed.
+/// What a worker records for a trace that it has claimed; the decision tells how many pieces it has seen.
 pub(crate) fn recorded(due: &DueTrace) -> RecordedTrace {
+    let decision = due.chunks.len().to_string();
     RecordedTrace {
-        trace: StoredTrace { version: due.version + 1, ..stored_trace(due.trace_id) },
+        trace: StoredTrace { version: due.version + 1, decision, ..stored_trace(due.trace_id) },
         generation: due.generation,
         evaluations: Vec::new(),
         judge_jobs: Vec::new(),
