@@ -170,11 +170,13 @@ impl RabbitMqConsumer {
     /// The dead-letter queue did not take it; it can be tried again, or it comes again with the next connection.
     pub async fn dead_letter(&self, delivery: &Delivery, reason: &str) -> Result<(), RabbitMqError> {
         let failed = |source| RabbitMqError::DeadLetter { queue: self.dead_queue.to_string(), source };
-        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let properties = dead_letter_properties(&delivery.message.properties, reason);
-        let (exchange, queue) = (ShortString::default(), self.dead_queue.clone());
-        let published = self.dead_letters.basic_publish(exchange, queue, options, &delivery.body, properties).await;
-        match published.map_err(|error| failed(Some(error)))?.await.map_err(|error| failed(Some(error)))? {
+        let mut published = self.publish_dead_letter(delivery, reason).await;
+        if let Err(error) = published {
+            // After a lost connection this channel may be taken up again later than the one with the messages.
+            self.dead_letters.wait_for_recovery(error).await.map_err(|error| failed(Some(error)))?;
+            published = self.publish_dead_letter(delivery, reason).await;
+        }
+        match published.map_err(|error| failed(Some(error)))? {
             // A message that no queue took is returned, and acknowledged all the same.
             Confirmation::Ack(None) => {
                 self.ack(std::slice::from_ref(delivery)).await;
@@ -182,6 +184,13 @@ impl RabbitMqConsumer {
             }
             Confirmation::Ack(Some(_)) | Confirmation::Nack(_) | Confirmation::NotRequested => Err(failed(None)),
         }
+    }
+
+    async fn publish_dead_letter(&self, delivery: &Delivery, reason: &str) -> Result<Confirmation, lapin::Error> {
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let properties = dead_letter_properties(&delivery.message.properties, reason);
+        let (exchange, queue) = (ShortString::default(), self.dead_queue.clone());
+        self.dead_letters.basic_publish(exchange, queue, options, &delivery.body, properties).await?.await
     }
 
     /// Ends the connection; what is not acknowledged goes back to the queue.

@@ -45,7 +45,7 @@ impl Store {
         let sql = format!(
             "UPDATE judge_job SET due_at = $1, attempts = attempts + 1 WHERE (trace_id, evaluator, revision) IN (\
              SELECT trace_id, evaluator, revision FROM judge_job WHERE due_at <= $2 \
-             ORDER BY due_at, trace_id, evaluator, revision LIMIT $3{}) \
+             ORDER BY due_at LIMIT $3{}) \
              RETURNING trace_id, trace_version, evaluator, revision, probability, attempts",
             self.dialect.claim()
         );

@@ -2,7 +2,7 @@
 //!
 //! [`Store`] is one concrete type over SQLite (one process, one file) and PostgreSQL (a fleet). Every public method is
 //! one transaction that is safe to repeat, and is repeated when the database says that trying again may help. The SQL is
-//! the same text for both; what differs is in [`dialect::Dialect`].
+//! the same text for both; what differs is in `dialect`.
 //!
 //! Rows are locked in one order everywhere, so that transactions queue up instead of deadlocking: chunk, pending, trace,
 //! then what hangs on a trace, then hours and the outbox.

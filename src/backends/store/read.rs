@@ -18,6 +18,9 @@ use crate::domain::time::Timestamp;
 /// Records that are in memory at once while they are visited.
 const PAGE: usize = 512;
 
+/// Where a trace stands among all of them in order of end.
+type Place = (Timestamp, TraceId);
+
 /// How much work is waiting.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct QueueDepths {
@@ -66,7 +69,8 @@ impl Store {
     /// The database failed.
     pub async fn evaluations(&self, trace_id: TraceId) -> Result<Vec<StoredEvaluation>, StoreError> {
         retried("read evaluations", || async {
-            let sql = "SELECT * FROM evaluation WHERE trace_id = $1 ORDER BY evaluator, revision";
+            let sql = "SELECT trace_id, evaluator, revision, trace_version, span_id, annotator_kind, outcome, value, label, \
+                       explanation, probability FROM evaluation WHERE trace_id = $1 ORDER BY evaluator, revision";
             let rows = sqlx::query(sql).bind(trace_id).fetch_all(&self.readers).await?;
             rows.iter().map(read_evaluation).collect()
         })
@@ -111,36 +115,40 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut last = None;
         loop {
-            let page = self.record_page(selection, last).await?;
-            last = page.last().map(|record| (record.ended_at, record.trace_id));
+            let (page, end) = self.record_page(selection, last).await?;
             let is_full = page.len() == PAGE;
             page.into_iter().for_each(&mut visit);
             if !is_full {
                 return Ok(());
             }
+            last = end;
         }
     }
 
+    /// The records that follow a place, and the place of the last of them.
     async fn record_page(
         &self,
         selection: &Selection,
-        after: Option<(Timestamp, TraceId)>,
-    ) -> Result<Vec<TraceRecord>, StoreError> {
+        after: Option<Place>,
+    ) -> Result<(Vec<TraceRecord>, Option<Place>), StoreError> {
         retried("read records", || async {
             let mut statement = Statement::new("SELECT trace_id, ended_at, record FROM trace WHERE 1 = 1");
-            selection.narrow(&mut statement);
+            let since = after.map_or(selection.since, |(ended_at, _)| Some(ended_at));
+            // The bound is given twice, so that every index that ends in these columns starts at the page.
+            Selection { since, ..selection.clone() }.narrow(&mut statement);
             if let Some((ended_at, trace_id)) = after {
                 statement.sql(" AND (ended_at, trace_id) > (").bind(ended_at).sql(", ").bind(trace_id).sql(")");
             }
             statement.sql(" ORDER BY ended_at, trace_id LIMIT ").bind(limit(PAGE));
             let mut transaction = self.begin_read().await?;
-            let mut records = Vec::new();
+            let (mut records, mut end) = (Vec::new(), None);
             for row in statement.fetch(&mut *transaction).await? {
                 records.push(parse_json::<TraceRecord>(row.try_get("record")?)?);
+                end = Some((row.try_get("ended_at")?, row.try_get("trace_id")?));
             }
             add_judgements(&mut transaction, &mut records).await?;
             transaction.commit().await?;
-            Ok(records)
+            Ok((records, end))
         })
         .await
     }

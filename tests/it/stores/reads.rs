@@ -140,7 +140,6 @@ async fn records_of_many_pages_are_seen_once_each_in_order(it: TestStore) {
         .map(|number| {
             let mut trace = plain(number);
             trace.trace.ended_at = seconds(number as i64 / 100);
-            trace.trace.record.ended_at = trace.trace.ended_at;
             trace
         })
         .collect();
