@@ -1,0 +1,328 @@
+//! What was received: pieces of traces, when a trace is due, who has claimed it, and when its body may go.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, AssertSqlSafe, Row};
+
+use super::columns::{count, flag, limit};
+use super::dialect::Dialect;
+use super::retry::retried;
+use super::statement::{for_keys, insert};
+use super::{Store, StoreError};
+use crate::domain::ids::TraceId;
+use crate::domain::time::Timestamp;
+
+/// Traces whose bodies one call of [`Store::purge`] deletes at most.
+const PURGE_BATCH: usize = 500;
+
+/// A received piece of one trace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// The trace.
+    pub trace_id: TraceId,
+    /// Hash of the piece's content, by which a repeat is known.
+    pub content_hash: [u8; 32],
+    /// The piece, in whatever form the caller reads again.
+    pub body: Vec<u8>,
+    /// Spans in the piece.
+    pub span_count: u32,
+    /// Whether the piece holds an ended root span.
+    pub root_ended: bool,
+}
+
+/// When a trace counts as complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompletionPolicy {
+    /// This long after the last piece, once the root has ended.
+    pub root_grace: Duration,
+    /// This long after the last piece, while the root has not.
+    pub quiet_period: Duration,
+    /// At the latest this long after the first piece.
+    pub max_age: Duration,
+}
+
+/// What became of appended pieces; the three add up to what was given.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AppendReport {
+    /// New pieces.
+    pub inserted: usize,
+    /// Pieces that were there already.
+    pub duplicates: usize,
+    /// Pieces of traces whose body has been purged. They are not kept: a trace that can no longer be read as a whole
+    /// is not evaluated again.
+    pub too_late: usize,
+}
+
+/// A complete trace, claimed for evaluation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueTrace {
+    /// The trace.
+    pub trace_id: TraceId,
+    /// Counts what arrived; goes back with the result.
+    pub generation: i64,
+    /// Version of the evaluation that stands, 0 when there is none.
+    pub version: i64,
+    /// How often this generation has been claimed, this claim included. A trace that takes its worker down shows here.
+    pub attempts: u32,
+    /// Bodies of its pieces, in order of arrival.
+    pub chunks: Vec<Vec<u8>>,
+}
+
+/// What [`Store::purge`] deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PurgeReport {
+    /// Traces that lost their body.
+    pub traces: usize,
+}
+
+impl Store {
+    /// Stores pieces and makes their traces pending: due `root_grace` or `quiet_period` after `now`, and no later than
+    /// `max_age` after the first piece. A piece that is there already changes nothing. A new piece of a trace that was
+    /// evaluated makes it pending again.
+    ///
+    /// # Errors
+    /// The database failed; then nothing is stored.
+    pub async fn append_chunks(
+        &self,
+        chunks: &[Chunk],
+        now: Timestamp,
+        policy: &CompletionPolicy,
+    ) -> Result<AppendReport, StoreError> {
+        let mut ordered: Vec<&Chunk> = chunks.iter().collect();
+        ordered.sort_by_key(|chunk| (chunk.trace_id, chunk.content_hash));
+        retried("store received traces", || async {
+            let mut transaction = self.begin().await?;
+            let connection = &mut *transaction;
+            let inserted = insert_chunks(connection, &ordered, now).await?;
+            let arrivals = arrivals(&ordered, &inserted);
+            upsert_pending(connection, self.dialect, &arrivals, now, policy).await?;
+            let closed = take_back_closed(connection, self.dialect, &arrivals).await?;
+            let too_late = inserted.iter().filter(|(trace_id, _)| closed.contains(trace_id)).count();
+            let duplicates = chunks.len() - inserted.len();
+            transaction.commit().await?;
+            Ok(AppendReport { inserted: inserted.len() - too_late, duplicates, too_late })
+        })
+        .await
+    }
+
+    /// Claims due traces, longest due first. No one else gets them before `now + lease`.
+    ///
+    /// # Errors
+    /// The database failed; then nothing is claimed.
+    pub async fn claim_due(&self, now: Timestamp, lease: Duration, limit: usize) -> Result<Vec<DueTrace>, StoreError> {
+        retried("claim due traces", || async {
+            let mut transaction = self.begin().await?;
+            let connection = &mut *transaction;
+            let mut due = claim(connection, self.dialect, now, lease, limit).await?;
+            let trace_ids: Vec<TraceId> = due.iter().map(|trace| trace.trace_id).collect();
+            let versions = versions(connection, &trace_ids).await?;
+            let mut bodies = bodies(connection, &trace_ids).await?;
+            for trace in &mut due {
+                trace.version = versions.get(&trace.trace_id).copied().unwrap_or(0);
+                trace.chunks = bodies.remove(&trace.trace_id).unwrap_or_default();
+            }
+            transaction.commit().await?;
+            Ok(due)
+        })
+        .await
+    }
+
+    /// The pieces of a trace in order of arrival; empty when it is unknown or its body was purged.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn chunks_of(&self, trace_id: TraceId) -> Result<Vec<Vec<u8>>, StoreError> {
+        retried("read a trace's body", || async {
+            let bodies = bodies(&mut *self.readers.acquire().await?, &[trace_id]).await?;
+            Ok(bodies.into_values().next().unwrap_or_default())
+        })
+        .await
+    }
+
+    /// Deletes the bodies of evaluated traces that need not be kept beyond `now`, a bounded number at a time: call again
+    /// while the report is not empty.
+    ///
+    /// # Errors
+    /// The database failed; then nothing is deleted.
+    pub async fn purge(&self, now: Timestamp) -> Result<PurgeReport, StoreError> {
+        retried("purge bodies", || async {
+            let mut transaction = self.begin().await?;
+            let connection = &mut *transaction;
+            let expired = lock_expired(connection, self.dialect, now).await?;
+            // A new statement, now that the rows are locked: a piece may have been added while we waited for them.
+            let closed = for_keys(
+                connection,
+                "UPDATE trace SET body_purged = 1 WHERE trace_id IN",
+                &expired,
+                " AND NOT EXISTS (SELECT 1 FROM pending WHERE pending.trace_id = trace.trace_id) RETURNING trace_id",
+            );
+            let closed = trace_ids(&closed.await?)?;
+            for_keys(connection, "DELETE FROM chunk WHERE trace_id IN", &closed, "").await?;
+            transaction.commit().await?;
+            Ok(PurgeReport { traces: closed.len() })
+        })
+        .await
+    }
+}
+
+type ChunkKey = (TraceId, Vec<u8>);
+
+/// Stores what is not there yet, and tells which that was.
+async fn insert_chunks(
+    connection: &mut AnyConnection,
+    chunks: &[&Chunk],
+    now: Timestamp,
+) -> Result<HashSet<ChunkKey>, sqlx::Error> {
+    let rows = insert(
+        connection,
+        "chunk (trace_id, content_hash, arrived_at, span_count, body)",
+        chunks,
+        |row, chunk| {
+            row.bind(chunk.trace_id).bind(chunk.content_hash.as_slice());
+            row.bind(now).bind(i64::from(chunk.span_count)).bind(chunk.body.as_slice());
+        },
+        "ON CONFLICT (trace_id, content_hash) DO NOTHING RETURNING trace_id, content_hash",
+    );
+    rows.await?.iter().map(|row| Ok((row.try_get("trace_id")?, row.try_get("content_hash")?))).collect()
+}
+
+/// The traces that grew, with whether an ended root was among what is new.
+fn arrivals(chunks: &[&Chunk], inserted: &HashSet<ChunkKey>) -> Vec<(TraceId, bool)> {
+    let mut traces = BTreeMap::new();
+    for chunk in chunks {
+        if inserted.contains(&(chunk.trace_id, chunk.content_hash.to_vec())) {
+            *traces.entry(chunk.trace_id).or_insert(false) |= chunk.root_ended;
+        }
+    }
+    traces.into_iter().collect()
+}
+
+async fn upsert_pending(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+    arrivals: &[(TraceId, bool)],
+    now: Timestamp,
+    policy: &CompletionPolicy,
+) -> Result<(), sqlx::Error> {
+    let [grace, quiet, max_age] = [policy.root_grace, policy.quiet_period, policy.max_age].map(nanos);
+    // The policy is part of the text: it is ours, and the same for as long as the process lives.
+    let grow = format!(
+        "ON CONFLICT (trace_id) DO UPDATE SET generation = pending.generation + 1, attempts = 0, \
+         last_seen_at = excluded.last_seen_at, \
+         root_ended = CASE WHEN pending.root_ended + excluded.root_ended > 0 THEN 1 ELSE 0 END, \
+         due_at = {least}(pending.first_seen_at + {max_age}, excluded.last_seen_at \
+         + CASE WHEN pending.root_ended + excluded.root_ended > 0 THEN {grace} ELSE {quiet} END)",
+        least = dialect.least()
+    );
+    insert(
+        connection,
+        "pending (trace_id, first_seen_at, last_seen_at, due_at, root_ended, generation, attempts, claimed_until)",
+        arrivals,
+        |row, (trace_id, root_ended)| {
+            let wait = max_age.min(if *root_ended { grace } else { quiet });
+            row.bind(*trace_id).bind(now).bind(now).bind(now.0.saturating_add(wait));
+            row.bind(i64::from(*root_ended)).bind(1_i64).bind(0_i64).bind(0_i64);
+        },
+        &grow,
+    )
+    .await
+    .map(drop)
+}
+
+/// A duration as the text of a statement takes it: a century is forever, and two of them still add up.
+fn nanos(duration: Duration) -> i64 {
+    const CENTURY: i64 = 100 * 365 * 24 * Timestamp::NANOS_PER_HOUR;
+    i64::try_from(duration.as_nanos()).unwrap_or(CENTURY).min(CENTURY)
+}
+
+/// Deletes what was just added to traces whose body is gone. It is asked last, and the answer held, so that a purge
+/// that runs at the same time either sees the trace pending or is seen here.
+async fn take_back_closed(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+    arrivals: &[(TraceId, bool)],
+) -> Result<BTreeSet<TraceId>, sqlx::Error> {
+    let trace_ids: Vec<TraceId> = arrivals.iter().map(|(trace_id, _)| *trace_id).collect();
+    let hold = format!(" ORDER BY trace_id{}", dialect.hold());
+    let mut closed = BTreeSet::new();
+    for row in
+        for_keys(connection, "SELECT trace_id, body_purged FROM trace WHERE trace_id IN", &trace_ids, &hold).await?
+    {
+        if flag(&row, "body_purged")? {
+            closed.insert(row.try_get("trace_id")?);
+        }
+    }
+    let closed_ids: Vec<TraceId> = closed.iter().copied().collect();
+    for_keys(connection, "DELETE FROM chunk WHERE trace_id IN", &closed_ids, "").await?;
+    for_keys(connection, "DELETE FROM pending WHERE trace_id IN", &closed_ids, "").await?;
+    Ok(closed)
+}
+
+async fn claim(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+    now: Timestamp,
+    lease: Duration,
+    traces: usize,
+) -> Result<Vec<DueTrace>, sqlx::Error> {
+    let sql = format!(
+        "UPDATE pending SET claimed_until = $1, attempts = attempts + 1 WHERE trace_id IN (\
+         SELECT trace_id FROM pending WHERE due_at <= $2 AND claimed_until <= $2 ORDER BY due_at, trace_id LIMIT $3{}) \
+         RETURNING trace_id, generation, attempts, due_at",
+        dialect.claim()
+    );
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(now.plus(lease)).bind(now).bind(limit(traces));
+    let mut claimed = Vec::new();
+    for row in query.fetch_all(connection).await? {
+        let due_at: Timestamp = row.try_get("due_at")?;
+        let trace = DueTrace {
+            trace_id: row.try_get("trace_id")?,
+            generation: row.try_get("generation")?,
+            version: 0,
+            attempts: count(&row, "attempts")?,
+            chunks: Vec::new(),
+        };
+        claimed.push((due_at, trace));
+    }
+    claimed.sort_by_key(|(due_at, trace)| (*due_at, trace.trace_id));
+    Ok(claimed.into_iter().map(|(_, trace)| trace).collect())
+}
+
+async fn versions(connection: &mut AnyConnection, trace_ids: &[TraceId]) -> Result<HashMap<TraceId, i64>, sqlx::Error> {
+    let rows = for_keys(connection, "SELECT trace_id, version FROM trace WHERE trace_id IN", trace_ids, "").await?;
+    rows.iter().map(|row| Ok((row.try_get("trace_id")?, row.try_get("version")?))).collect()
+}
+
+async fn bodies(
+    connection: &mut AnyConnection,
+    trace_ids: &[TraceId],
+) -> Result<HashMap<TraceId, Vec<Vec<u8>>>, sqlx::Error> {
+    let order = " ORDER BY trace_id, arrived_at, content_hash";
+    let rows = for_keys(connection, "SELECT trace_id, body FROM chunk WHERE trace_id IN", trace_ids, order).await?;
+    let mut bodies: HashMap<TraceId, Vec<Vec<u8>>> = HashMap::new();
+    for row in rows {
+        bodies.entry(row.try_get("trace_id")?).or_default().push(row.try_get("body")?);
+    }
+    Ok(bodies)
+}
+
+/// Locks evaluated traces whose body need not be kept, passing over those that are being read or added to.
+async fn lock_expired(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+    now: Timestamp,
+) -> Result<Vec<TraceId>, sqlx::Error> {
+    let sql = format!(
+        "SELECT trace_id FROM trace WHERE body_purged = 0 AND keep_body_until <= $1 \
+         AND NOT EXISTS (SELECT 1 FROM pending WHERE pending.trace_id = trace.trace_id) \
+         ORDER BY keep_body_until LIMIT $2{}",
+        dialect.claim()
+    );
+    trace_ids(&sqlx::query(AssertSqlSafe(sql)).bind(now).bind(limit(PURGE_BATCH)).fetch_all(connection).await?)
+}
+
+pub(super) fn trace_ids(rows: &[AnyRow]) -> Result<Vec<TraceId>, sqlx::Error> {
+    rows.iter().map(|row| row.try_get("trace_id")).collect()
+}

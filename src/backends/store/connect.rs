@@ -1,0 +1,127 @@
+//! Opens a store: the file lock, the pools, and what every connection is told.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::any::AnyPoolOptions;
+use sqlx::{AnyPool, Executor};
+
+use super::dialect::Dialect;
+use super::error::StoreError;
+use super::{Store, migrations};
+
+/// SQLite readers run beside the writer; more than a few only compete for the disk.
+const SQLITE_READERS: u32 = 4;
+const POSTGRES_CONNECTIONS: u32 = 10;
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A commit is on the disk before anyone hears of it; a checkpoint moves a batch of bodies, not a few pages.
+const SQLITE_WRITER: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+                             PRAGMA wal_autocheckpoint = 4000; PRAGMA temp_store = MEMORY";
+const SQLITE_READER: &str = "PRAGMA busy_timeout = 5000; PRAGMA query_only = ON; PRAGMA temp_store = MEMORY";
+const POSTGRES_WRITER: &str = "SET application_name = 'driftline'";
+const POSTGRES_READER: &str = "SET application_name = 'driftline'; SET default_transaction_read_only = on";
+
+/// See [`Store::open`].
+pub(super) async fn open(url: &str, read_only: bool) -> Result<Store, StoreError> {
+    sqlx::any::install_default_drivers();
+    if let Some(path) = url.strip_prefix("sqlite://") {
+        return open_sqlite(Path::new(path), read_only).await;
+    }
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return open_postgres(url, read_only).await;
+    }
+    Err(StoreError::Address { url: without_password(url) })
+}
+
+async fn open_sqlite(path: &Path, read_only: bool) -> Result<Store, StoreError> {
+    let path = std::path::absolute(path).map_err(|source| StoreError::Folder { path: path.to_owned(), source })?;
+    if read_only {
+        if !path.exists() {
+            return Err(StoreError::Missing { path });
+        }
+        let pool = connect(&sqlite_url(&path, "ro"), SQLITE_READERS, SQLITE_READER).await?;
+        migrations::check(&pool).await?;
+        return Ok(Store { dialect: Dialect::Sqlite, writers: pool.clone(), readers: pool, _lock: None });
+    }
+    let lock = lock(&path)?;
+    let writers = connect(&sqlite_url(&path, "rwc"), 1, SQLITE_WRITER).await?;
+    migrations::run(&writers, Dialect::Sqlite).await?;
+    let readers = connect(&sqlite_url(&path, "rw"), SQLITE_READERS, SQLITE_READER).await?;
+    Ok(Store { dialect: Dialect::Sqlite, writers, readers, _lock: Some(Arc::new(lock)) })
+}
+
+async fn open_postgres(url: &str, read_only: bool) -> Result<Store, StoreError> {
+    let greeting = if read_only { POSTGRES_READER } else { POSTGRES_WRITER };
+    let pool = connect(url, POSTGRES_CONNECTIONS, greeting).await?;
+    if read_only {
+        migrations::check(&pool).await?;
+    } else {
+        migrations::run(&pool, Dialect::Postgres).await?;
+    }
+    Ok(Store { dialect: Dialect::Postgres, writers: pool.clone(), readers: pool, _lock: None })
+}
+
+/// Connects once, so that a wrong address is told at start, and tells every connection the `greeting`.
+async fn connect(url: &str, connections: u32, greeting: &'static str) -> Result<AnyPool, StoreError> {
+    AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .after_connect(move |connection, _| Box::pin(async move { connection.execute(greeting).await.map(drop) }))
+        .connect(url)
+        .await
+        .map_err(|source| StoreError::Database { operation: "be reached", source })
+}
+
+/// Takes the store for this process. The lock goes away with the process, however it ends.
+fn lock(store: &Path) -> Result<File, StoreError> {
+    if let Some(folder) = store.parent() {
+        std::fs::create_dir_all(folder).map_err(|source| StoreError::Folder { path: folder.to_owned(), source })?;
+    }
+    let path = lock_path(store);
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|source| StoreError::Folder { path: path.clone(), source })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: store.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(StoreError::Folder { path, source }),
+    }
+}
+
+fn lock_path(store: &Path) -> PathBuf {
+    let mut path = store.as_os_str().to_owned();
+    path.push(".lock");
+    path.into()
+}
+
+/// A path may hold any character; an address may not.
+fn sqlite_url(path: &Path, mode: &str) -> String {
+    let path = path.to_string_lossy().replace('%', "%25").replace('?', "%3F").replace('#', "%23");
+    format!("sqlite://{path}?mode={mode}")
+}
+
+/// An address as it may be shown: what stands before its last `@` can hold a password.
+fn without_password(url: &str) -> String {
+    url.rsplit_once('@').map_or_else(|| url.to_owned(), |(_, host)| format!("…@{host}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_never_part_of_an_error() {
+        assert_eq!(without_password("mysql://root:secret@host/db"), "…@host/db");
+        assert_eq!(without_password("mysql://host/db"), "mysql://host/db");
+    }
+
+    #[tokio::test]
+    async fn a_store_may_live_in_a_folder_with_a_strange_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("50% of #1 ?").join("store.db");
+        open(&format!("sqlite://{}", path.display()), false).await.unwrap();
+        assert!(path.exists());
+    }
+}

@@ -1,0 +1,122 @@
+//! What can go wrong with a store, and whether trying again may help.
+
+use std::path::PathBuf;
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The address names no store.
+    #[error("store address {url:?} is neither sqlite://PATH nor postgres://USER@HOST/DATABASE")]
+    Address {
+        /// The address, without its password.
+        url: String,
+    },
+    /// A read-only store has to exist.
+    #[error("there is no store at {}", path.display())]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The folder or the lock file could not be made.
+    #[error("cannot prepare {}", path.display())]
+    Folder {
+        /// The folder or file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// One file, one process.
+    #[error("the store at {} is in use by another process: stop it first, or open the store read-only", path.display())]
+    InUse {
+        /// The store's file.
+        path: PathBuf,
+    },
+    /// The schema was made by a later release.
+    #[error("the store has schema version {found}, this program knows up to {known}: use a newer driftline")]
+    SchemaNewer {
+        /// Version in the store.
+        found: i64,
+        /// Newest version that is compiled in.
+        known: i64,
+    },
+    /// A read-only store cannot be migrated.
+    #[error("the store has schema version {found}, this program needs {known}: run driftline migrate")]
+    SchemaOlder {
+        /// Version in the store; 0 when it is empty.
+        found: i64,
+        /// Newest version that is compiled in.
+        known: i64,
+    },
+    /// A migration failed, or a released one was edited.
+    #[error("cannot migrate the store")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// Baselines never change.
+    #[error("baseline {name:?} exists already, and baselines never change: choose another name")]
+    BaselineExists {
+        /// The name that is taken.
+        name: String,
+    },
+    /// The database failed, after retries where they could help.
+    #[error("the store could not {operation}")]
+    Database {
+        /// What was asked of it.
+        operation: &'static str,
+        /// What the database said.
+        source: sqlx::Error,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later without anyone doing anything.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Database { source, .. } => is_transient(source),
+            Self::Address { .. }
+            | Self::Missing { .. }
+            | Self::Folder { .. }
+            | Self::InUse { .. }
+            | Self::SchemaNewer { .. }
+            | Self::SchemaOlder { .. }
+            | Self::Migrate(_)
+            | Self::BaselineExists { .. } => false,
+        }
+    }
+}
+
+/// Whether the database may answer differently next time.
+pub(super) fn is_transient(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| is_transient_code(&code)),
+        _ => false,
+    }
+}
+
+/// PostgreSQL codes have five characters (PostgreSQL manual, appendix A); SQLite's are numbers whose low byte is the
+/// primary result code (sqlite.org/rescode.html), so the two cannot be mistaken for each other here.
+fn is_transient_code(code: &str) -> bool {
+    const SQLITE_BUSY: u32 = 5;
+    const SQLITE_LOCKED: u32 = 6;
+    if code.len() == 5 {
+        let class = &code[..2];
+        // Transaction rollback, connection exception, insufficient resources, operator intervention.
+        return matches!(class, "40" | "08" | "53" | "57");
+    }
+    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, SQLITE_BUSY | SQLITE_LOCKED))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlocks_lost_connections_and_busy_files_pass_and_broken_promises_do_not() {
+        for code in ["40001", "40P01", "08006", "57P01", "53300", "5", "261", "517", "6"] {
+            assert!(is_transient_code(code), "{code}");
+        }
+        for code in ["23505", "42P01", "22021", "2067", "1", "787"] {
+            assert!(!is_transient_code(code), "{code}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The schema, compiled in: see `migrations/README.md`.
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{AnyPool, SqlSafeStr};
+
+use super::dialect::Dialect;
+use super::error::StoreError;
+
+/// A schema change in both dialects.
+struct Change {
+    description: &'static str,
+    sqlite: &'static str,
+    postgres: &'static str,
+}
+
+/// Every change in order; its version is its place, from 1.
+const CHANGES: &[Change] = &[Change {
+    description: "store",
+    sqlite: include_str!("../../../migrations/sqlite/0001_store.sql"),
+    postgres: include_str!("../../../migrations/postgres/0001_store.sql"),
+}];
+
+const NEWEST: i64 = CHANGES.len() as i64;
+
+/// PostgreSQL's undefined_table, and SQLite's SQLITE_ERROR for a statement that cannot be prepared.
+const NO_SUCH_TABLE: [&str; 2] = ["42P01", "1"];
+
+/// Brings the schema up to date; several processes may do so at once.
+pub(super) async fn run(pool: &AnyPool, dialect: Dialect) -> Result<(), StoreError> {
+    refuse_newer(version(pool).await?)?;
+    Ok(migrator(dialect).run(pool).await?)
+}
+
+/// Refuses a schema that this program cannot read.
+pub(super) async fn check(pool: &AnyPool) -> Result<(), StoreError> {
+    let found = version(pool).await?;
+    refuse_newer(found)?;
+    if found < NEWEST { Err(StoreError::SchemaOlder { found, known: NEWEST }) } else { Ok(()) }
+}
+
+fn refuse_newer(found: i64) -> Result<(), StoreError> {
+    if found > NEWEST { Err(StoreError::SchemaNewer { found, known: NEWEST }) } else { Ok(()) }
+}
+
+fn migrator(dialect: Dialect) -> Migrator {
+    let migration = |(version, change): (i64, &Change)| {
+        let sql = match dialect {
+            Dialect::Sqlite => change.sqlite,
+            Dialect::Postgres => change.postgres,
+        };
+        Migration::new(version, change.description.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    Migrator::with_migrations((1..).zip(CHANGES).map(migration).collect())
+}
+
+/// The version that the store has, 0 when it is empty.
+async fn version(pool: &AnyPool) -> Result<i64, StoreError> {
+    let version = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations";
+    match sqlx::query_scalar(version).fetch_one(pool).await {
+        Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| NO_SUCH_TABLE.contains(&&*code)) => Ok(0),
+        result => result.map_err(|source| StoreError::Database { operation: "tell its schema version", source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_dialects_name_the_same_tables_columns_and_indices_in_the_same_order() {
+        let names = |sql: &str| -> Vec<String> {
+            let definitions = sql.lines().filter(|line| !line.starts_with("--"));
+            definitions.filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect()
+        };
+        for change in CHANGES {
+            assert_eq!(names(change.sqlite), names(change.postgres), "{}", change.description);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The store: what was received, what came of it, and what still has to be done.
+//!
+//! [`Store`] is one concrete type over SQLite (one process, one file) and PostgreSQL (a fleet). Every public method is
+//! one transaction that is safe to repeat, and is repeated when the database says that trying again may help. The SQL is
+//! the same text for both; what differs is in `dialect`.
+//!
+//! Rows are locked in one order everywhere, so that transactions queue up instead of deadlocking: chunk, pending, trace,
+//! then what hangs on a trace, then hours and the outbox.
+
+mod baselines;
+mod chunks;
+mod columns;
+mod connect;
+mod dialect;
+mod error;
+mod judge_jobs;
+mod migrations;
+mod outbox;
+mod read;
+mod retry;
+mod selection;
+mod statement;
+mod traces;
+mod watch;
+
+use std::fs::File;
+use std::sync::Arc;
+
+use sqlx::{Any, AnyPool, Transaction};
+
+pub use baselines::StoredBaseline;
+pub use chunks::{AppendReport, Chunk, CompletionPolicy, DueTrace, PurgeReport};
+pub use error::StoreError;
+pub use judge_jobs::JudgeJob;
+pub use outbox::{NewOutboxItem, OutboxItem};
+pub use read::{Counts, QueueDepths};
+pub use selection::Selection;
+pub use traces::{NewJudgeJob, RecordReport, RecordedTrace, StoredEvaluation, StoredTrace};
+pub use watch::{AlertFilter, HourCommit, WatchedHour};
+
+use dialect::Dialect;
+use retry::retried;
+
+/// A handle on the database; clones share its connections.
+#[derive(Debug, Clone)]
+pub struct Store {
+    dialect: Dialect,
+    /// One connection for SQLite, which has one writer; the same pool as `readers` for PostgreSQL.
+    writers: AnyPool,
+    readers: AnyPool,
+    /// Held for as long as any clone lives, so that a second process is refused.
+    _lock: Option<Arc<File>>,
+}
+
+impl Store {
+    /// Opens `sqlite://PATH` or `postgres://…` and brings its schema up to date. A SQLite file and its folder are
+    /// created. With `read_only` nothing is created, migrated or locked, and every write fails.
+    ///
+    /// # Errors
+    /// The address is not one of ours, another process has the file open, the schema is newer than this program (or,
+    /// with `read_only`, older), or the database cannot be reached.
+    pub async fn open(url: &str, read_only: bool) -> Result<Self, StoreError> {
+        connect::open(url, read_only).await
+    }
+
+    /// Asks the database for an answer.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        retried("answer", || async { sqlx::query("SELECT 1").execute(&self.readers).await.map(drop) }).await
+    }
+
+    /// Closes every connection and lets running statements finish.
+    pub async fn close(&self) {
+        self.writers.close().await;
+        self.readers.close().await;
+    }
+
+    /// Begins a transaction that writes; it is undone unless it is committed.
+    async fn begin(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
+        self.writers.begin().await
+    }
+
+    /// Begins a transaction that reads an unchanging view, for reads of more than one statement.
+    async fn begin_read(&self) -> Result<Transaction<'static, Any>, sqlx::Error> {
+        self.readers.begin_with(self.dialect.begin_read()).await
+    }
+}

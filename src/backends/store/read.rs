@@ -1,0 +1,246 @@
+//! What people ask: one trace, a search, the records that statistics read, and how much there is.
+
+use std::collections::{BTreeMap, HashMap};
+
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row};
+
+use super::columns::{count, limit, parse_json};
+use super::retry::retried;
+use super::selection::Selection;
+use super::statement::{Statement, for_keys};
+use super::traces::{StoredEvaluation, StoredTrace, TRACE_COLUMNS, read_evaluation, read_trace};
+use super::{Store, StoreError};
+use crate::domain::ids::TraceId;
+use crate::domain::measurement::{Measurement, SeriesKind, TraceRecord, Value};
+use crate::domain::time::Timestamp;
+
+/// Records that are in memory at once while they are visited.
+const PAGE: usize = 512;
+
+/// Where a trace stands among all of them in order of end.
+type Place = (Timestamp, TraceId);
+
+/// How much work is waiting.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct QueueDepths {
+    /// Traces that are not evaluated, or have grown since.
+    pub pending: u64,
+    /// Those of them that are complete.
+    pub due: u64,
+    /// Judgements to be made.
+    pub judge_jobs: u64,
+    /// Items to be sent.
+    pub outbox: u64,
+}
+
+/// How much there is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Evaluated traces.
+    pub traces: u64,
+    /// Pieces whose body is kept.
+    pub chunks: u64,
+    /// Evaluations.
+    pub evaluations: u64,
+    /// Alerts, open or not.
+    pub alerts: u64,
+    /// Baselines.
+    pub baselines: u64,
+}
+
+impl Store {
+    /// An evaluated trace.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn trace(&self, trace_id: TraceId) -> Result<Option<StoredTrace>, StoreError> {
+        retried("read a trace", || async {
+            let mut statement = Statement::new("SELECT ");
+            statement.sql(TRACE_COLUMNS).sql(" FROM trace WHERE trace_id = ").bind(trace_id);
+            Ok(self.read_traces(statement).await?.pop())
+        })
+        .await
+    }
+
+    /// The evaluations of a trace, by evaluator and revision.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn evaluations(&self, trace_id: TraceId) -> Result<Vec<StoredEvaluation>, StoreError> {
+        retried("read evaluations", || async {
+            let sql = "SELECT trace_id, evaluator, revision, trace_version, span_id, annotator_kind, outcome, value, label, \
+                       explanation, probability FROM evaluation WHERE trace_id = $1 ORDER BY evaluator, revision";
+            let rows = sqlx::query(sql).bind(trace_id).fetch_all(&self.readers).await?;
+            rows.iter().map(read_evaluation).collect()
+        })
+        .await
+    }
+
+    /// The traces of a selection that ended last, newest first.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn search(&self, selection: &Selection, traces: usize) -> Result<Vec<StoredTrace>, StoreError> {
+        retried("search traces", || async {
+            let mut statement = Statement::new("SELECT ");
+            statement.sql(TRACE_COLUMNS).sql(" FROM trace WHERE 1 = 1");
+            selection.narrow(&mut statement);
+            statement.sql(" ORDER BY ended_at DESC, trace_id DESC LIMIT ").bind(limit(traces));
+            self.read_traces(statement).await
+        })
+        .await
+    }
+
+    /// Every record of a selection, in order of end; see [`Store::visit_records`] for more than fit in memory.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn records(&self, selection: &Selection) -> Result<Vec<TraceRecord>, StoreError> {
+        let mut records = Vec::new();
+        self.visit_records(selection, |record| records.push(record)).await?;
+        Ok(records)
+    }
+
+    /// Shows every record of a selection to `visit`, in order of end. What the judges scored is added as a Boolean
+    /// measurement named after the evaluator; of several revisions the last to score counts. What is recorded meanwhile
+    /// may be seen or not; nothing is seen twice.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn visit_records(
+        &self,
+        selection: &Selection,
+        mut visit: impl FnMut(TraceRecord),
+    ) -> Result<(), StoreError> {
+        let mut last = None;
+        loop {
+            let (page, end) = self.record_page(selection, last).await?;
+            let is_full = page.len() == PAGE;
+            page.into_iter().for_each(&mut visit);
+            if !is_full {
+                return Ok(());
+            }
+            last = end;
+        }
+    }
+
+    /// The records that follow a place, and the place of the last of them.
+    async fn record_page(
+        &self,
+        selection: &Selection,
+        after: Option<Place>,
+    ) -> Result<(Vec<TraceRecord>, Option<Place>), StoreError> {
+        retried("read records", || async {
+            let mut statement = Statement::new("SELECT trace_id, ended_at, record FROM trace WHERE 1 = 1");
+            let since = after.map_or(selection.since, |(ended_at, _)| Some(ended_at));
+            // The bound is given twice, so that every index that ends in these columns starts at the page.
+            Selection { since, ..selection.clone() }.narrow(&mut statement);
+            if let Some((ended_at, trace_id)) = after {
+                statement.sql(" AND (ended_at, trace_id) > (").bind(ended_at).sql(", ").bind(trace_id).sql(")");
+            }
+            statement.sql(" ORDER BY ended_at, trace_id LIMIT ").bind(limit(PAGE));
+            let mut transaction = self.begin_read().await?;
+            let (mut records, mut end) = (Vec::new(), None);
+            for row in statement.fetch(&mut *transaction).await? {
+                records.push(parse_json::<TraceRecord>(row.try_get("record")?)?);
+                end = Some((row.try_get("ended_at")?, row.try_get("trace_id")?));
+            }
+            add_judgements(&mut transaction, &mut records).await?;
+            transaction.commit().await?;
+            Ok((records, end))
+        })
+        .await
+    }
+
+    /// Reads traces with their attributes.
+    async fn read_traces(&self, statement: Statement) -> Result<Vec<StoredTrace>, sqlx::Error> {
+        let mut transaction = self.begin_read().await?;
+        let rows = statement.fetch(&mut *transaction).await?;
+        let mut traces: Vec<StoredTrace> = rows.iter().map(read_trace).collect::<Result<_, _>>()?;
+        add_attributes(&mut transaction, &mut traces).await?;
+        transaction.commit().await?;
+        Ok(traces)
+    }
+
+    /// How much work is waiting at `now`.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn queue_depths(&self, now: Timestamp) -> Result<QueueDepths, StoreError> {
+        retried("count what is waiting", || async {
+            let sql = "SELECT (SELECT count(*) FROM pending) AS pending, \
+                       (SELECT count(*) FROM pending WHERE due_at <= $1) AS due, \
+                       (SELECT count(*) FROM judge_job) AS judge_jobs, (SELECT count(*) FROM outbox) AS outbox";
+            let row = sqlx::query(sql).bind(now).fetch_one(&self.readers).await?;
+            Ok(QueueDepths {
+                pending: count(&row, "pending")?,
+                due: count(&row, "due")?,
+                judge_jobs: count(&row, "judge_jobs")?,
+                outbox: count(&row, "outbox")?,
+            })
+        })
+        .await
+    }
+
+    /// How much there is. It reads whole tables: for a person who asks, not for a metric.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn counts(&self) -> Result<Counts, StoreError> {
+        retried("count what there is", || async {
+            let sql = "SELECT (SELECT count(*) FROM trace) AS traces, (SELECT count(*) FROM chunk) AS chunks, \
+                       (SELECT count(*) FROM evaluation) AS evaluations, (SELECT count(*) FROM alert) AS alerts, \
+                       (SELECT count(*) FROM baseline) AS baselines";
+            let row = sqlx::query(sql).fetch_one(&self.readers).await?;
+            Ok(Counts {
+                traces: count(&row, "traces")?,
+                chunks: count(&row, "chunks")?,
+                evaluations: count(&row, "evaluations")?,
+                alerts: count(&row, "alerts")?,
+                baselines: count(&row, "baselines")?,
+            })
+        })
+        .await
+    }
+}
+
+/// Adds the searchable names to the traces they belong to.
+async fn add_attributes(connection: &mut AnyConnection, traces: &mut [StoredTrace]) -> Result<(), sqlx::Error> {
+    let trace_ids: Vec<TraceId> = traces.iter().map(|trace| trace.trace_id).collect();
+    let select = "SELECT trace_id, name, value FROM trace_attribute WHERE trace_id IN";
+    let mut attributes: HashMap<TraceId, BTreeMap<String, String>> = HashMap::new();
+    for row in for_keys(connection, select, &trace_ids, "").await? {
+        let of_trace = attributes.entry(row.try_get("trace_id")?).or_default();
+        of_trace.insert(row.try_get("name")?, row.try_get("value")?);
+    }
+    for trace in traces {
+        trace.attributes = attributes.remove(&trace.trace_id).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// Adds the judges' scores to the records they belong to.
+async fn add_judgements(connection: &mut AnyConnection, records: &mut [TraceRecord]) -> Result<(), sqlx::Error> {
+    let trace_ids: Vec<TraceId> = records.iter().map(|record| record.trace_id).collect();
+    let select = "SELECT trace_id, evaluator, value, probability FROM evaluation WHERE trace_id IN";
+    let scored = " AND annotator_kind = 'llm' AND outcome = 'scored' ORDER BY evaluated_at, revision";
+    let mut judgements: HashMap<TraceId, BTreeMap<String, Measurement>> = HashMap::new();
+    for row in for_keys(connection, select, &trace_ids, scored).await? {
+        let measurement = judgement(&row)?;
+        judgements.entry(row.try_get("trace_id")?).or_default().insert(measurement.series.clone(), measurement);
+    }
+    for record in records {
+        record.measurements.extend(judgements.remove(&record.trace_id).unwrap_or_default().into_values());
+    }
+    Ok(())
+}
+
+fn judgement(row: &AnyRow) -> Result<Measurement, sqlx::Error> {
+    Ok(Measurement {
+        series: row.try_get("evaluator")?,
+        kind: SeriesKind::Boolean,
+        value: Value::Boolean(row.try_get::<f64, _>("value")? >= 0.5),
+        probability: row.try_get("probability")?,
+    })
+}

@@ -1,0 +1,72 @@
+//! Which traces are meant.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::columns::key;
+use super::statement::Statement;
+use crate::domain::time::Timestamp;
+
+/// Traces for which everything given holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// The service.
+    pub service: Option<String>,
+    /// The release.
+    pub release: Option<String>,
+    /// The model.
+    pub model: Option<String>,
+    /// The deployment environment.
+    pub environment: Option<String>,
+    /// The conversation.
+    pub conversation: Option<String>,
+    /// The end user.
+    pub user: Option<String>,
+    /// Further names and the values they have.
+    pub attributes: BTreeMap<String, String>,
+    /// Ended at or after this instant.
+    pub since: Option<Timestamp>,
+    /// Ended before this instant.
+    pub until: Option<Timestamp>,
+    /// Flagged by a rule or a judge, or not.
+    pub failing: Option<bool>,
+}
+
+impl Selection {
+    /// The traces of a service that ended in the hour that starts at `hour`.
+    #[must_use]
+    pub fn of_hour(service: &str, hour: Timestamp) -> Self {
+        let until = hour.plus(Duration::from_hours(1));
+        Self { service: Some(service.to_owned()), since: Some(hour), until: Some(until), ..Self::default() }
+    }
+
+    /// Adds the conditions on `trace` to a statement that ends in a condition.
+    pub(super) fn narrow(&self, statement: &mut Statement) {
+        let names = [
+            (" AND service = ", &self.service),
+            (" AND release = ", &self.release),
+            (" AND model = ", &self.model),
+            (" AND environment = ", &self.environment),
+            (" AND conversation_id = ", &self.conversation),
+            (" AND user_id = ", &self.user),
+        ];
+        for (column, name) in names {
+            if let Some(name) = name {
+                statement.sql(column).bind(key(name));
+            }
+        }
+        for (name, value) in &self.attributes {
+            statement.sql(" AND trace_id IN (SELECT trace_id FROM trace_attribute WHERE name = ").bind(key(name));
+            statement.sql(" AND value = ").bind(key(value)).sql(")");
+        }
+        for (bound, instant) in [(" AND ended_at >= ", self.since), (" AND ended_at < ", self.until)] {
+            if let Some(instant) = instant {
+                statement.sql(bound).bind(instant);
+            }
+        }
+        if let Some(failing) = self.failing {
+            // Part of the text, so that the index of failing traces is found.
+            statement.sql(if failing { " AND failing = 1" } else { " AND failing = 0" });
+        }
+    }
+}

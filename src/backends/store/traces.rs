@@ -1,0 +1,346 @@
+//! What came of a trace: one row of the newest version, its evaluations, and the work that follows from it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row};
+
+use super::chunks::trace_ids;
+use super::columns::{flag, json, key, parse_json, parse_word, text, word};
+use super::dialect::Dialect;
+use super::outbox::{NewOutboxItem, insert_outbox};
+use super::retry::retried;
+use super::statement::{for_keys, insert};
+use super::{Store, StoreError};
+use crate::domain::evaluation::{Evaluation, Outcome};
+use crate::domain::ids::{SpanId, TraceId};
+use crate::domain::measurement::TraceRecord;
+use crate::domain::time::Timestamp;
+
+/// An evaluated trace as it is kept and found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredTrace {
+    /// The trace.
+    pub trace_id: TraceId,
+    /// Counts evaluations of the whole trace, from 1; a later one supersedes the one before.
+    pub version: i64,
+    /// The root span, or the earliest when the root never arrived.
+    pub root_span_id: SpanId,
+    /// `service.name`. This and the other texts that are searched are kept to their first 512 bytes.
+    pub service: String,
+    /// The release.
+    pub release: Option<String>,
+    /// The model.
+    pub model: Option<String>,
+    /// The deployment environment.
+    pub environment: Option<String>,
+    /// The conversation.
+    pub conversation_id: Option<String>,
+    /// The end user.
+    pub user_id: Option<String>,
+    /// Further searchable names.
+    pub attributes: BTreeMap<String, String>,
+    /// Earliest span start.
+    pub started_at: Timestamp,
+    /// Latest span end; the trace belongs to the hour of this instant.
+    pub ended_at: Timestamp,
+    /// Whether a rule or a judge flags the trace.
+    pub failing: bool,
+    /// Whether the run as a whole ended in an error.
+    pub error: bool,
+    /// Whether sampling chose the trace for judging.
+    pub sampled: bool,
+    /// The body may be purged from this instant on.
+    pub keep_body_until: Timestamp,
+    /// The sampling decision, as JSON.
+    pub decision: String,
+    /// What statistics read, without the judges' scores: see [`Store::records`].
+    pub record: TraceRecord,
+}
+
+/// One evaluation with what statistics must know of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredEvaluation {
+    /// The evaluation.
+    pub evaluation: Evaluation,
+    /// Version of the trace that was evaluated.
+    pub trace_version: i64,
+    /// Probability with which the trace was chosen for this evaluator.
+    pub probability: f64,
+}
+
+/// A judgement to be made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewJudgeJob {
+    /// The judge.
+    pub evaluator: String,
+    /// Its revision.
+    pub revision: String,
+    /// Probability with which the trace was chosen for it.
+    pub probability: f64,
+}
+
+/// Everything that one evaluation of a trace leaves behind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordedTrace {
+    /// The trace, with a version one above the claimed one.
+    pub trace: StoredTrace,
+    /// The claimed generation.
+    pub generation: i64,
+    /// Evaluations that are known already.
+    pub evaluations: Vec<StoredEvaluation>,
+    /// Judgements that follow.
+    pub judge_jobs: Vec<NewJudgeJob>,
+    /// What is to be sent.
+    pub outbox: Vec<NewOutboxItem>,
+}
+
+/// What became of recorded traces; the two add up to what was given.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RecordReport {
+    /// Traces that now stand as given.
+    pub recorded: usize,
+    /// Traces of which the same or a later version stood already; nothing of them was changed.
+    pub stale: usize,
+}
+
+impl Store {
+    /// Records evaluated traces: the trace, its evaluations in place of the last version's, judge jobs in place of the
+    /// pending ones, and what is to be sent. A trace that grew since it was claimed stays pending and can be claimed
+    /// again as soon as it is due.
+    ///
+    /// # Errors
+    /// The database failed; then nothing is recorded.
+    pub async fn record_traces(&self, traces: &[RecordedTrace], now: Timestamp) -> Result<RecordReport, StoreError> {
+        // In one order everywhere, and one row for each trace.
+        let by_id: BTreeMap<TraceId, &RecordedTrace> = traces.iter().map(|it| (it.trace.trace_id, it)).collect();
+        let offered: Vec<&RecordedTrace> = by_id.into_values().collect();
+        retried("record evaluated traces", || async {
+            let mut transaction = self.begin().await?;
+            let connection = &mut *transaction;
+            let pending = lock_pending(connection, self.dialect, &offered).await?;
+            let accepted = upsert_traces(connection, &offered, now).await?;
+            let recorded: Vec<&RecordedTrace> =
+                offered.iter().copied().filter(|it| accepted.contains(&it.trace.trace_id)).collect();
+            supersede(connection, &recorded).await?;
+            insert_attributes(connection, &recorded).await?;
+            let evaluations: Vec<&StoredEvaluation> = recorded.iter().flat_map(|it| &it.evaluations).collect();
+            insert_evaluations(connection, &evaluations, now, "").await?;
+            insert_judge_jobs(connection, &recorded, now).await?;
+            insert_hours(connection, &recorded).await?;
+            let outbox: Vec<&NewOutboxItem> = recorded.iter().flat_map(|it| &it.outbox).collect();
+            insert_outbox(connection, &outbox, now).await?;
+            release_pending(connection, &recorded, &pending).await?;
+            transaction.commit().await?;
+            Ok(RecordReport { recorded: recorded.len(), stale: traces.len() - recorded.len() })
+        })
+        .await
+    }
+}
+
+/// The generation that each offered trace has reached, kept from growing until the transaction ends.
+async fn lock_pending(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+    offered: &[&RecordedTrace],
+) -> Result<BTreeMap<TraceId, i64>, sqlx::Error> {
+    let trace_ids: Vec<TraceId> = offered.iter().map(|it| it.trace.trace_id).collect();
+    let lock = format!(" ORDER BY trace_id{}", dialect.lock());
+    let rows = for_keys(connection, "SELECT trace_id, generation FROM pending WHERE trace_id IN", &trace_ids, &lock);
+    rows.await?.iter().map(|row| Ok((row.try_get("trace_id")?, row.try_get("generation")?))).collect()
+}
+
+/// Writes the traces that are newer than what stands, and tells which those are.
+async fn upsert_traces(
+    connection: &mut AnyConnection,
+    offered: &[&RecordedTrace],
+    now: Timestamp,
+) -> Result<BTreeSet<TraceId>, sqlx::Error> {
+    let mut rows = Vec::with_capacity(offered.len());
+    for it in offered {
+        rows.push((&it.trace, json(&it.trace.record)?));
+    }
+    let written = insert(
+        connection,
+        "trace (trace_id, version, root_span_id, service, release, model, environment, conversation_id, user_id, \
+         started_at, ended_at, recorded_at, failing, error, sampled, keep_body_until, body_purged, decision, record)",
+        &rows,
+        |row, (trace, record)| {
+            row.bind(trace.trace_id).bind(trace.version).bind(trace.root_span_id).bind(key(&trace.service));
+            for name in [&trace.release, &trace.model, &trace.environment, &trace.conversation_id, &trace.user_id] {
+                row.bind(name.as_deref().map(key));
+            }
+            row.bind(trace.started_at).bind(trace.ended_at).bind(now);
+            row.bind(i64::from(trace.failing)).bind(i64::from(trace.error)).bind(i64::from(trace.sampled));
+            row.bind(trace.keep_body_until).bind(0_i64).bind(text(&trace.decision)).bind(record.as_str());
+        },
+        "ON CONFLICT (trace_id) DO UPDATE SET version = excluded.version, root_span_id = excluded.root_span_id, \
+         service = excluded.service, release = excluded.release, model = excluded.model, \
+         environment = excluded.environment, conversation_id = excluded.conversation_id, user_id = excluded.user_id, \
+         started_at = excluded.started_at, ended_at = excluded.ended_at, recorded_at = excluded.recorded_at, \
+         failing = excluded.failing, error = excluded.error, sampled = excluded.sampled, \
+         keep_body_until = excluded.keep_body_until, decision = excluded.decision, record = excluded.record \
+         WHERE trace.version < excluded.version RETURNING trace_id",
+    );
+    Ok(trace_ids(&written.await?)?.into_iter().collect())
+}
+
+/// Removes what hangs on an earlier version; a first version has none.
+async fn supersede(connection: &mut AnyConnection, recorded: &[&RecordedTrace]) -> Result<(), sqlx::Error> {
+    let again: Vec<TraceId> = recorded.iter().filter(|it| it.trace.version > 1).map(|it| it.trace.trace_id).collect();
+    for_keys(connection, "DELETE FROM trace_attribute WHERE trace_id IN", &again, "").await?;
+    for_keys(connection, "DELETE FROM judge_job WHERE trace_id IN", &again, "").await?;
+    for_keys(connection, "DELETE FROM evaluation WHERE trace_id IN", &again, "").await?;
+    Ok(())
+}
+
+async fn insert_attributes(connection: &mut AnyConnection, recorded: &[&RecordedTrace]) -> Result<(), sqlx::Error> {
+    let attributes: Vec<(TraceId, &String, &String)> = recorded
+        .iter()
+        .flat_map(|it| it.trace.attributes.iter().map(|(name, value)| (it.trace.trace_id, name, value)))
+        .collect();
+    insert(
+        connection,
+        "trace_attribute (trace_id, name, value)",
+        &attributes,
+        |row, (trace_id, name, value)| {
+            row.bind(*trace_id).bind(key(name)).bind(key(value));
+        },
+        // Two long names may be the same once they are cut.
+        "ON CONFLICT (trace_id, name) DO NOTHING",
+    )
+    .await
+    .map(drop)
+}
+
+/// Writes evaluations; `then` says what happens to one that is there already.
+pub(super) async fn insert_evaluations(
+    connection: &mut AnyConnection,
+    evaluations: &[&StoredEvaluation],
+    now: Timestamp,
+    then: &str,
+) -> Result<(), sqlx::Error> {
+    let mut rows = Vec::with_capacity(evaluations.len());
+    for stored in evaluations {
+        rows.push((&stored.evaluation, word(&stored.evaluation.annotator_kind)?, *stored));
+    }
+    insert(
+        connection,
+        "evaluation (trace_id, evaluator, revision, trace_version, span_id, annotator_kind, outcome, value, label, \
+         explanation, probability, evaluated_at)",
+        &rows,
+        |row, (evaluation, annotator_kind, stored)| {
+            row.bind(evaluation.trace_id).bind(key(&evaluation.evaluator)).bind(key(&evaluation.revision));
+            row.bind(stored.trace_version).bind(evaluation.span_id).bind(annotator_kind.as_str());
+            row.bind(evaluation.outcome.as_str()).bind_score(evaluation.value);
+            row.bind(evaluation.label.as_deref().map(text)).bind(evaluation.explanation.as_deref().map(text));
+            row.bind(stored.probability).bind(now);
+        },
+        then,
+    )
+    .await
+    .map(drop)
+}
+
+async fn insert_judge_jobs(
+    connection: &mut AnyConnection,
+    recorded: &[&RecordedTrace],
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    let jobs: Vec<(&StoredTrace, &NewJudgeJob)> =
+        recorded.iter().flat_map(|it| it.judge_jobs.iter().map(|job| (&it.trace, job))).collect();
+    insert(
+        connection,
+        "judge_job (trace_id, evaluator, revision, trace_version, probability, ended_at, due_at, attempts)",
+        &jobs,
+        |row, (trace, job)| {
+            row.bind(trace.trace_id).bind(key(&job.evaluator)).bind(key(&job.revision)).bind(trace.version);
+            row.bind(job.probability).bind(trace.ended_at).bind(now).bind(0_i64);
+        },
+        "",
+    )
+    .await
+    .map(drop)
+}
+
+/// Notes which hours have traces, so that the watchers need not look for them.
+async fn insert_hours(connection: &mut AnyConnection, recorded: &[&RecordedTrace]) -> Result<(), sqlx::Error> {
+    let hours: BTreeSet<(String, Timestamp)> =
+        recorded.iter().map(|it| (key(&it.trace.service), it.trace.ended_at.hour())).collect();
+    let hours: Vec<(String, Timestamp)> = hours.into_iter().collect();
+    insert(
+        connection,
+        "service_hour (service, hour)",
+        &hours,
+        |row, (service, hour)| {
+            row.bind(service.as_str()).bind(*hour);
+        },
+        "ON CONFLICT (service, hour) DO NOTHING",
+    )
+    .await
+    .map(drop)
+}
+
+/// Ends the wait of the traces that have not grown since they were claimed, and the claim on those that have.
+async fn release_pending(
+    connection: &mut AnyConnection,
+    recorded: &[&RecordedTrace],
+    pending: &BTreeMap<TraceId, i64>,
+) -> Result<(), sqlx::Error> {
+    let (done, grown): (Vec<&RecordedTrace>, Vec<&RecordedTrace>) =
+        recorded.iter().partition(|it| pending.get(&it.trace.trace_id) == Some(&it.generation));
+    let ids = |traces: Vec<&RecordedTrace>| -> Vec<TraceId> { traces.iter().map(|it| it.trace.trace_id).collect() };
+    for_keys(connection, "DELETE FROM pending WHERE trace_id IN", &ids(done), "").await?;
+    for_keys(connection, "UPDATE pending SET claimed_until = 0 WHERE trace_id IN", &ids(grown), "").await?;
+    Ok(())
+}
+
+/// Columns that [`read_trace`] reads.
+pub(super) const TRACE_COLUMNS: &str = "trace_id, version, root_span_id, service, release, model, environment, \
+     conversation_id, user_id, started_at, ended_at, failing, error, sampled, keep_body_until, decision, record";
+
+/// Reads a row of `trace`; its attributes lie elsewhere.
+pub(super) fn read_trace(row: &AnyRow) -> Result<StoredTrace, sqlx::Error> {
+    Ok(StoredTrace {
+        trace_id: row.try_get("trace_id")?,
+        version: row.try_get("version")?,
+        root_span_id: row.try_get("root_span_id")?,
+        service: row.try_get("service")?,
+        release: row.try_get("release")?,
+        model: row.try_get("model")?,
+        environment: row.try_get("environment")?,
+        conversation_id: row.try_get("conversation_id")?,
+        user_id: row.try_get("user_id")?,
+        attributes: BTreeMap::new(),
+        started_at: row.try_get("started_at")?,
+        ended_at: row.try_get("ended_at")?,
+        failing: flag(row, "failing")?,
+        error: flag(row, "error")?,
+        sampled: flag(row, "sampled")?,
+        keep_body_until: row.try_get("keep_body_until")?,
+        decision: row.try_get("decision")?,
+        record: parse_json(row.try_get("record")?)?,
+    })
+}
+
+/// Reads a row of `evaluation`.
+pub(super) fn read_evaluation(row: &AnyRow) -> Result<StoredEvaluation, sqlx::Error> {
+    let outcome: &str = row.try_get("outcome")?;
+    let unknown = || sqlx::Error::Decode(format!("unknown outcome {outcome:?}").into());
+    let evaluation = Evaluation {
+        trace_id: row.try_get("trace_id")?,
+        span_id: row.try_get("span_id")?,
+        evaluator: row.try_get("evaluator")?,
+        revision: row.try_get("revision")?,
+        annotator_kind: parse_word(row.try_get("annotator_kind")?)?,
+        outcome: Outcome::parse(outcome).ok_or_else(unknown)?,
+        value: row.try_get("value")?,
+        label: row.try_get("label")?,
+        explanation: row.try_get("explanation")?,
+    };
+    Ok(StoredEvaluation {
+        evaluation,
+        trace_version: row.try_get("trace_version")?,
+        probability: row.try_get("probability")?,
+    })
+}

@@ -1,0 +1,212 @@
+//! What the watchers keep: which hours they have consumed, what their detectors remember, and the alerts.
+
+use std::time::Duration;
+
+use sqlx::{AnyConnection, Row};
+
+use super::columns::{count, json, key, parse_json, text, word};
+use super::outbox::{NewOutboxItem, insert_outbox};
+use super::retry::retried;
+use super::statement::{Statement, insert};
+use super::{Store, StoreError};
+use crate::domain::alert::{Alert, AlertState};
+use crate::domain::time::Timestamp;
+
+/// Everything that consuming an hour of a service leaves behind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HourCommit {
+    /// The service.
+    pub service: String,
+    /// Start of the hour.
+    pub hour: Timestamp,
+    /// Traces that were consumed.
+    pub traces: u64,
+    /// What [`Store::detector_state`] said before.
+    pub previous_state: Option<String>,
+    /// What the detectors remember from now on, as JSON.
+    pub detector_state: String,
+    /// What was seen in the hour, as JSON.
+    pub summary: String,
+    /// Alerts that are new or changed.
+    pub alerts: Vec<Alert>,
+    /// What is to be sent.
+    pub outbox: Vec<NewOutboxItem>,
+}
+
+/// An hour that the detectors have consumed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchedHour {
+    /// The service.
+    pub service: String,
+    /// Start of the hour.
+    pub hour: Timestamp,
+    /// When it was consumed.
+    pub watched_at: Timestamp,
+    /// Traces that were consumed.
+    pub traces: u64,
+    /// Traces of the hour that came later: reports have them, detectors have not.
+    pub late_excluded: u64,
+    /// What was seen in the hour, as JSON.
+    pub summary: String,
+}
+
+/// Which alerts are meant.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AlertFilter {
+    /// Only what still goes on.
+    pub open_only: bool,
+    /// Only this service.
+    pub service: Option<String>,
+}
+
+impl Store {
+    /// Hours that have traces, ended at or before `before`, and were not consumed; earliest first.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn unwatched_hours(&self, before: Timestamp) -> Result<Vec<(String, Timestamp)>, StoreError> {
+        let last = before.minus(Duration::from_hours(1));
+        retried("list unwatched hours", || async {
+            let sql = "SELECT service, hour FROM service_hour WHERE watched_at IS NULL AND hour <= $1 \
+                       ORDER BY hour, service";
+            let rows = sqlx::query(sql).bind(last).fetch_all(&self.readers).await?;
+            rows.iter().map(|row| Ok((row.try_get("service")?, row.try_get("hour")?))).collect()
+        })
+        .await
+    }
+
+    /// Consumes an hour. Answers false, and changes nothing, when the hour was consumed before, or when the detectors'
+    /// state has changed since it was read: then read it again and look again.
+    ///
+    /// # Errors
+    /// The database failed; then nothing is changed.
+    pub async fn commit_hour(&self, commit: &HourCommit, now: Timestamp) -> Result<bool, StoreError> {
+        let outbox: Vec<&NewOutboxItem> = commit.outbox.iter().collect();
+        retried("consume an hour", || async {
+            let mut transaction = self.begin().await?;
+            let connection = &mut *transaction;
+            // What was done so far is undone when the transaction is not committed.
+            if !swap_state(connection, commit).await? || !consume(connection, commit, now).await? {
+                return Ok(false);
+            }
+            upsert_alerts(connection, &commit.alerts).await?;
+            insert_outbox(connection, &outbox, now).await?;
+            transaction.commit().await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// What the detectors of a service remember, as JSON.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn detector_state(&self, service: &str) -> Result<Option<String>, StoreError> {
+        retried("read the detectors' state", || async {
+            let query = sqlx::query_scalar("SELECT state FROM detector_state WHERE service = $1").bind(key(service));
+            query.fetch_optional(&self.readers).await
+        })
+        .await
+    }
+
+    /// Alerts, last raised first.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn alerts(&self, filter: &AlertFilter) -> Result<Vec<Alert>, StoreError> {
+        retried("read alerts", || async {
+            let mut statement = Statement::new("SELECT alert FROM alert WHERE 1 = 1");
+            if filter.open_only {
+                statement.sql(" AND state <> ").bind(word(&AlertState::Resolved)?);
+            }
+            if let Some(service) = &filter.service {
+                statement.sql(" AND service = ").bind(key(service));
+            }
+            statement.sql(" ORDER BY raised_at DESC, fingerprint");
+            let rows = statement.fetch(&self.readers).await?;
+            rows.iter().map(|row| parse_json(row.try_get("alert")?)).collect()
+        })
+        .await
+    }
+
+    /// Hours of a service that were consumed and start at or after `since`, earliest first.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn watched_hours(&self, service: &str, since: Timestamp) -> Result<Vec<WatchedHour>, StoreError> {
+        retried("read watched hours", || async {
+            let sql = "SELECT service, hour, watched_at, traces, summary, (SELECT count(*) FROM trace \
+                       WHERE trace.service = service_hour.service AND trace.ended_at >= service_hour.hour \
+                       AND trace.ended_at < service_hour.hour + $1) AS present \
+                       FROM service_hour WHERE service = $2 AND hour >= $3 AND watched_at IS NOT NULL ORDER BY hour";
+            let query = sqlx::query(sql).bind(Timestamp::NANOS_PER_HOUR).bind(key(service)).bind(since);
+            let mut hours = Vec::new();
+            for row in query.fetch_all(&self.readers).await? {
+                let traces: u64 = count(&row, "traces")?;
+                hours.push(WatchedHour {
+                    service: row.try_get("service")?,
+                    hour: row.try_get("hour")?,
+                    watched_at: row.try_get("watched_at")?,
+                    traces,
+                    late_excluded: count::<u64>(&row, "present")?.saturating_sub(traces),
+                    summary: row.try_get("summary")?,
+                });
+            }
+            Ok(hours)
+        })
+        .await
+    }
+}
+
+/// Replaces the detectors' state if it is still what it was.
+async fn swap_state(connection: &mut AnyConnection, commit: &HourCommit) -> Result<bool, sqlx::Error> {
+    let service = key(&commit.service);
+    let query = match &commit.previous_state {
+        None => {
+            sqlx::query("INSERT INTO detector_state (service, state) VALUES ($1, $2) ON CONFLICT (service) DO NOTHING")
+                .bind(service)
+                .bind(text(&commit.detector_state))
+        }
+        Some(previous) => sqlx::query("UPDATE detector_state SET state = $2 WHERE service = $1 AND state = $3")
+            .bind(service)
+            .bind(text(&commit.detector_state))
+            .bind(previous.as_str()),
+    };
+    Ok(query.execute(connection).await?.rows_affected() > 0)
+}
+
+/// Marks the hour as consumed, unless it is.
+async fn consume(connection: &mut AnyConnection, commit: &HourCommit, now: Timestamp) -> Result<bool, sqlx::Error> {
+    let consumed = sqlx::query(
+        "INSERT INTO service_hour (service, hour, watched_at, traces, summary) VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT (service, hour) DO UPDATE SET watched_at = excluded.watched_at, traces = excluded.traces, \
+         summary = excluded.summary WHERE service_hour.watched_at IS NULL",
+    )
+    .bind(key(&commit.service))
+    .bind(commit.hour)
+    .bind(now)
+    .bind(i64::try_from(commit.traces).unwrap_or(i64::MAX))
+    .bind(text(&commit.summary))
+    .execute(connection)
+    .await?;
+    Ok(consumed.rows_affected() > 0)
+}
+
+async fn upsert_alerts(connection: &mut AnyConnection, alerts: &[Alert]) -> Result<(), sqlx::Error> {
+    for alert in alerts {
+        let (state, severity, json) = (word(&alert.state)?, word(&alert.severity)?, json(alert)?);
+        insert(
+            connection,
+            "alert (fingerprint, service, state, severity, raised_at, updated_at, alert)",
+            &[alert],
+            |row, alert| {
+                row.bind(key(&alert.fingerprint)).bind(key(&alert.service)).bind(state.as_str());
+                row.bind(severity.as_str()).bind(alert.raised_at).bind(alert.updated_at).bind(json.as_str());
+            },
+            "ON CONFLICT (fingerprint) DO UPDATE SET state = excluded.state, severity = excluded.severity, \
+             raised_at = excluded.raised_at, updated_at = excluded.updated_at, alert = excluded.alert",
+        )
+        .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,269 @@
+//! The consumer on a real broker.
+
+use std::time::Duration;
+
+use driftline::backends::rabbitmq::{Delivery, REASON_HEADER, RabbitMqConsumer, RabbitMqError};
+use lapin::options::{
+    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::support::services::{fresh_name, rabbitmq};
+
+/// Longer than anything that is expected to happen takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long to look for what must not happen.
+const MOMENT: Duration = Duration::from_millis(300);
+
+/// A broker's client as someone else would write it.
+struct Other {
+    channel: Channel,
+    _connection: Connection,
+}
+
+impl Other {
+    async fn connect() -> Self {
+        let connection = Connection::connect(&rabbitmq().amqp_url, ConnectionProperties::default()).await.unwrap();
+        let channel = connection.create_channel().await.unwrap();
+        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+        Self { channel, _connection: connection }
+    }
+
+    /// Publishes as the Collector's `rabbitmqexporter` does: default exchange, mandatory, persistent, nothing else.
+    async fn publish(&self, queue: &str, bodies: &[&[u8]]) {
+        for body in bodies {
+            let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+            let properties = BasicProperties::default().with_delivery_mode(2);
+            let published = self.channel.basic_publish("".into(), queue.into(), options, body, properties).await;
+            assert_eq!(published.unwrap().await.unwrap(), Confirmation::Ack(None));
+        }
+    }
+
+    /// Takes one message off a queue: its body and the reason in its headers.
+    async fn take(&self, queue: &str) -> Option<(Vec<u8>, Option<String>)> {
+        let message = self.channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }).await.unwrap()?;
+        let headers = message.delivery.properties.headers().clone().unwrap_or_default();
+        let reason = headers.inner().get(REASON_HEADER).map(|reason| match reason {
+            AMQPValue::LongString(reason) => reason.to_string(),
+            other => panic!("{other:?} is not text"),
+        });
+        Some((message.delivery.data, reason))
+    }
+}
+
+async fn consumer(queue: &str, prefetch: u16) -> RabbitMqConsumer {
+    RabbitMqConsumer::connect(&rabbitmq().amqp_url, queue, prefetch).await.unwrap()
+}
+
+/// Waits until this many messages have come, in however many batches.
+async fn receive(consumer: &mut RabbitMqConsumer, messages: usize) -> Vec<Delivery> {
+    let mut deliveries = Vec::new();
+    while deliveries.len() < messages {
+        let batch = consumer.next_batch(messages - deliveries.len(), PATIENCE).await.unwrap();
+        assert!(!batch.is_empty(), "{} of {messages} messages came", deliveries.len());
+        deliveries.extend(batch);
+    }
+    deliveries
+}
+
+fn bodies(deliveries: &[Delivery]) -> Vec<&[u8]> {
+    deliveries.iter().map(|delivery| delivery.body.as_slice()).collect()
+}
+
+#[tokio::test]
+async fn what_the_collector_publishes_arrives_once_it_is_acknowledged_and_in_order() {
+    let queue = fresh_name("queue");
+    let mut consumer = consumer(&queue, 100).await;
+    let large = vec![b'x'; 1_000_000];
+    Other::connect().await.publish(&queue, &[b"one", b"", &large]).await;
+    let deliveries = receive(&mut consumer, 3).await;
+    assert_eq!(bodies(&deliveries), [b"one".as_slice(), b"", &large]);
+    assert_eq!(consumer.ack(&deliveries).await, 3);
+    assert_eq!(consumer.ack(&deliveries).await, 0, "an acknowledgement counts once");
+    consumer.close().await.unwrap();
+    assert_eq!(Other::connect().await.take(&queue).await, None);
+}
+
+#[tokio::test]
+async fn a_batch_is_given_when_there_is_something_and_is_empty_when_there_is_nothing() {
+    let queue = fresh_name("queue");
+    let mut consumer = consumer(&queue, 100).await;
+    assert!(consumer.next_batch(10, MOMENT).await.unwrap().is_empty());
+    Other::connect().await.publish(&queue, &[b"one"]).await;
+    let waiting = tokio::time::Instant::now();
+    assert_eq!(consumer.next_batch(10, PATIENCE).await.unwrap().len(), 1);
+    assert!(waiting.elapsed() < PATIENCE / 2, "a batch does not wait to be full");
+}
+
+#[tokio::test]
+async fn no_more_than_the_prefetch_is_out_at_a_time() {
+    let queue = fresh_name("queue");
+    let mut consumer = consumer(&queue, 2).await;
+    Other::connect().await.publish(&queue, &[b"1", b"2", b"3"]).await;
+    let first = receive(&mut consumer, 2).await;
+    assert!(consumer.next_batch(1, MOMENT).await.unwrap().is_empty());
+    consumer.ack(&first).await;
+    assert_eq!(bodies(&receive(&mut consumer, 1).await), [b"3"]);
+}
+
+#[tokio::test]
+async fn what_was_not_acknowledged_comes_again_when_the_connection_is_cut() {
+    let queue = fresh_name("queue");
+    let mut proxy = Proxy::start().await;
+    let mut consumer = RabbitMqConsumer::connect(&proxy.url(), &queue, 100).await.unwrap();
+    let other = Other::connect().await;
+    other.publish(&queue, &[b"done", b"lost"]).await;
+    let deliveries = receive(&mut consumer, 2).await;
+    assert_eq!(consumer.ack(&deliveries[..1]).await, 1);
+    // The acknowledgement has reached the broker once it has let the next message through.
+    other.publish(&queue, &[b"fence"]).await;
+    receive(&mut consumer, 1).await;
+
+    proxy.cut();
+    let mut again = receive(&mut consumer, 2).await;
+    again.sort_by(|a, b| a.body.cmp(&b.body));
+    assert_eq!(bodies(&again), [b"fence", b"lost".as_slice()]);
+    assert_eq!(consumer.ack(&deliveries[1..]).await, 0, "the old acknowledgement is void");
+    assert_eq!(consumer.ack(&again).await, 2);
+    other.publish(&queue, &[b"after"]).await;
+    assert_eq!(bodies(&receive(&mut consumer, 1).await), [b"after"]);
+}
+
+#[tokio::test]
+async fn a_dead_letter_carries_its_reason_and_leaves_its_queue() {
+    let queue = fresh_name("queue");
+    let mut consumer = consumer(&queue, 100).await;
+    let other = Other::connect().await;
+    other.publish(&queue, &[b"\xff\xfe not a trace", b"fine"]).await;
+    let deliveries = receive(&mut consumer, 2).await;
+    let reason = format!("neither protobuf nor JSON: {}", "é".repeat(100_000));
+    consumer.dead_letter(&deliveries[0], &reason).await.unwrap();
+    consumer.close().await.unwrap();
+
+    assert_eq!(other.take(&queue).await.unwrap().0, b"fine", "only the other message went back");
+    assert_eq!(other.take(&queue).await, None);
+    let (body, told) = other.take(&format!("{queue}.dead")).await.unwrap();
+    assert_eq!(body, b"\xff\xfe not a trace");
+    let told = told.unwrap();
+    assert!(reason.starts_with(&told) && told.len() > 1_000, "{told}");
+}
+
+#[tokio::test]
+async fn dead_letters_are_still_taken_after_the_connection_was_cut() {
+    let queue = fresh_name("queue");
+    let mut proxy = Proxy::start().await;
+    let mut consumer = RabbitMqConsumer::connect(&proxy.url(), &queue, 100).await.unwrap();
+    proxy.cut();
+    let other = Other::connect().await;
+    other.publish(&queue, &[b"bad"]).await;
+    let deliveries = receive(&mut consumer, 1).await;
+    consumer.dead_letter(&deliveries[0], "bad").await.unwrap();
+    assert_eq!(other.take(&format!("{queue}.dead")).await, Some((b"bad".to_vec(), Some("bad".to_owned()))));
+}
+
+#[tokio::test]
+async fn a_message_stays_where_it_is_when_there_is_no_dead_letter_queue() {
+    let queue = fresh_name("queue");
+    let mut consumer = consumer(&queue, 100).await;
+    let other = Other::connect().await;
+    other.publish(&queue, &[b"bad"]).await;
+    let deliveries = receive(&mut consumer, 1).await;
+    let dead_queue = ShortString::from(format!("{queue}.dead"));
+    other.channel.queue_delete(dead_queue, QueueDeleteOptions::default()).await.unwrap();
+    let error = consumer.dead_letter(&deliveries[0], "bad").await.unwrap_err();
+    assert!(matches!(error, RabbitMqError::DeadLetter { .. }), "{error:?}");
+    consumer.close().await.unwrap();
+    assert_eq!(other.take(&queue).await.unwrap().0, b"bad");
+}
+
+#[tokio::test]
+async fn a_queue_that_exists_with_other_arguments_is_used_as_it_is() {
+    let queue = fresh_name("queue");
+    let other = Other::connect().await;
+    let declared =
+        other.channel.queue_declare(queue.as_str().into(), QueueDeclareOptions::durable(), FieldTable::default());
+    declared.await.unwrap();
+    other.publish(&queue, &[b"one"]).await;
+    let mut consumer = consumer(&queue, 100).await;
+    let deliveries = receive(&mut consumer, 1).await;
+    consumer.dead_letter(&deliveries[0], "as it is").await.unwrap();
+    assert_eq!(other.take(&format!("{queue}.dead")).await.unwrap().0, b"one");
+}
+
+#[tokio::test]
+async fn what_is_not_acknowledged_goes_back_when_the_consumer_closes() {
+    let queue = fresh_name("queue");
+    let mut first = consumer(&queue, 100).await;
+    Other::connect().await.publish(&queue, &[b"1", b"2"]).await;
+    let deliveries = receive(&mut first, 2).await;
+    first.ack(&deliveries[..1]).await;
+    first.close().await.unwrap();
+    let mut second = consumer(&queue, 100).await;
+    assert_eq!(bodies(&receive(&mut second, 1).await), [b"2"]);
+}
+
+#[tokio::test]
+async fn a_consumer_whose_queue_is_gone_says_so() {
+    let queue = fresh_name("queue");
+    let mut consumer = consumer(&queue, 100).await;
+    let other = Other::connect().await;
+    other.channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
+    let error = consumer.next_batch(1, PATIENCE).await.unwrap_err();
+    assert!(matches!(error, RabbitMqError::Ended { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_broker_that_cannot_be_reached_is_an_error_without_its_password() {
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let Err(error) = RabbitMqConsumer::connect(&format!("amqp://user:secret@{nobody}"), "queue", 1).await else {
+        panic!("nobody answered");
+    };
+    assert!(matches!(error, RabbitMqError::Connect(_)), "{error:?}");
+    assert!(!format!("{error} {error:?}").contains("secret"));
+    let long = "q".repeat(251);
+    let refused = RabbitMqConsumer::connect(&rabbitmq().amqp_url, &long, 1).await;
+    assert!(matches!(refused.err(), Some(RabbitMqError::QueueName { .. })));
+}
+
+/// Stands between a client and the broker, and can cut what goes through it.
+struct Proxy {
+    port: u16,
+    connections: std::sync::Arc<std::sync::Mutex<JoinSet<()>>>,
+    _accepting: JoinSet<()>,
+}
+
+impl Proxy {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let connections = std::sync::Arc::new(std::sync::Mutex::new(JoinSet::new()));
+        let mut accepting = JoinSet::new();
+        accepting.spawn({
+            let connections = connections.clone();
+            async move {
+                while let Ok((client, _)) = listener.accept().await {
+                    connections.lock().unwrap().spawn(pass_through(client));
+                }
+            }
+        });
+        Self { port, connections, _accepting: accepting }
+    }
+
+    fn url(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
+    }
+
+    fn cut(&mut self) {
+        self.connections.lock().unwrap().abort_all();
+    }
+}
+
+async fn pass_through(mut client: TcpStream) {
+    if let Ok(mut broker) = TcpStream::connect(&rabbitmq().address).await {
+        // An error here is one side hanging up.
+        drop(tokio::io::copy_bidirectional(&mut client, &mut broker).await);
+    }
+}

@@ -1,0 +1,30 @@
+//! The contract of the store, held by SQLite and by PostgreSQL: every test runs against both.
+
+mod chunks;
+mod cost;
+mod fixtures;
+mod lifecycle;
+mod outbox;
+mod reads;
+mod traces;
+mod watch;
+
+/// Runs each test of the module against a fresh store of either kind.
+macro_rules! contract {
+    ($($test:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(crate::stores::fixtures::TestStore::sqlite().await).await;
+            })+
+        }
+
+        mod postgres {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(crate::stores::fixtures::TestStore::postgres().await).await;
+            })+
+        }
+    };
+}
+use contract;

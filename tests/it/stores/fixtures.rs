@@ -1,0 +1,160 @@
+//! A fresh store for a test, and things to put into it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use driftline::backends::store::{
+    Chunk, CompletionPolicy, DueTrace, NewJudgeJob, NewOutboxItem, RecordedTrace, Store, StoredEvaluation, StoredTrace,
+};
+use driftline::domain::evaluation::{AnnotatorKind, Evaluation, Outcome};
+use driftline::domain::ids::{SpanId, TraceId};
+use driftline::domain::measurement::{Measurement, SeriesKind, TraceRecord, Value};
+use driftline::domain::time::Timestamp;
+use tempfile::TempDir;
+
+use crate::support::services::postgres;
+
+pub(crate) const LEASE: Duration = Duration::from_secs(60);
+
+pub(crate) const POLICY: CompletionPolicy = CompletionPolicy {
+    root_grace: Duration::from_secs(5),
+    quiet_period: Duration::from_secs(30),
+    max_age: Duration::from_secs(100),
+};
+
+/// A store of its own, and how to open it again.
+pub(crate) struct TestStore {
+    pub(crate) store: Store,
+    pub(crate) url: String,
+    _folder: Option<TempDir>,
+}
+
+impl TestStore {
+    pub(crate) async fn sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/data/driftline.db", folder.path().display());
+        Self { store: Store::open(&url, false).await.unwrap(), url, _folder: Some(folder) }
+    }
+
+    pub(crate) async fn postgres() -> Self {
+        let url = postgres().database().await;
+        Self { store: Store::open(&url, false).await.unwrap(), url, _folder: None }
+    }
+
+    /// Lets go of the store and opens it again.
+    pub(crate) async fn reopened(self) -> Self {
+        drop(self.store);
+        Self { store: Store::open(&self.url, false).await.unwrap(), ..self }
+    }
+
+    /// Appends one piece of each trace, whose root has ended, and claims all of them when they are due.
+    pub(crate) async fn claimed(&self, numbers: &[u64]) -> Vec<DueTrace> {
+        let chunks: Vec<Chunk> = numbers.iter().map(|number| chunk(*number, "first", true)).collect();
+        self.store.append_chunks(&chunks, seconds(0), &POLICY).await.unwrap();
+        self.store.claim_due(seconds(5), LEASE, numbers.len()).await.unwrap()
+    }
+}
+
+/// An instant this many seconds after an hour began.
+pub(crate) fn seconds(seconds: i64) -> Timestamp {
+    Timestamp(480_000 * Timestamp::NANOS_PER_HOUR + seconds * 1_000_000_000)
+}
+
+pub(crate) fn trace_id(number: u64) -> TraceId {
+    format!("{:032x}", u128::from(number) + 1).parse().unwrap()
+}
+
+pub(crate) fn span_id(number: u64) -> SpanId {
+    format!("{:016x}", number + 1).parse().unwrap()
+}
+
+/// A piece whose content, and so whose hash, follows from `text`.
+pub(crate) fn chunk(number: u64, text: &str, root_ended: bool) -> Chunk {
+    let mut content_hash = [0; 32];
+    content_hash[..text.len()].copy_from_slice(text.as_bytes());
+    Chunk { trace_id: trace_id(number), content_hash, body: text.as_bytes().to_vec(), span_count: 1, root_ended }
+}
+
+/// What a worker records for a trace that it has claimed; the decision tells how many pieces it has seen.
+pub(crate) fn recorded(due: &DueTrace) -> RecordedTrace {
+    let decision = due.chunks.len().to_string();
+    RecordedTrace {
+        trace: StoredTrace { version: due.version + 1, decision, ..stored_trace(due.trace_id) },
+        generation: due.generation,
+        evaluations: Vec::new(),
+        judge_jobs: Vec::new(),
+        outbox: Vec::new(),
+    }
+}
+
+/// The first version of a trace that was never pending.
+pub(crate) fn plain(number: u64) -> RecordedTrace {
+    let chunks = Vec::new();
+    recorded(&DueTrace { trace_id: trace_id(number), generation: 1, version: 0, attempts: 1, chunks })
+}
+
+pub(crate) fn stored_trace(trace_id: TraceId) -> StoredTrace {
+    StoredTrace {
+        trace_id,
+        version: 1,
+        root_span_id: span_id(7),
+        service: "shop".to_owned(),
+        release: None,
+        model: None,
+        environment: None,
+        conversation_id: None,
+        user_id: None,
+        attributes: BTreeMap::new(),
+        started_at: seconds(0),
+        ended_at: seconds(1),
+        failing: false,
+        error: false,
+        sampled: false,
+        keep_body_until: seconds(1_000),
+        decision: "{}".to_owned(),
+        record: record(trace_id),
+    }
+}
+
+pub(crate) fn record(trace_id: TraceId) -> TraceRecord {
+    TraceRecord {
+        trace_id,
+        conversation: trace_id.to_string(),
+        service: "shop".to_owned(),
+        segments: BTreeMap::from([("model".to_owned(), "m-1".to_owned())]),
+        ended_at: seconds(1),
+        upstream_probability: Some(0.5),
+        measurements: vec![Measurement {
+            series: "output_tokens".to_owned(),
+            kind: SeriesKind::Numeric,
+            value: Value::Number(17.0),
+            probability: 1.0,
+        }],
+    }
+}
+
+pub(crate) fn evaluation(trace_id: TraceId, evaluator: &str, value: Option<f64>) -> Evaluation {
+    Evaluation {
+        trace_id,
+        span_id: span_id(7),
+        evaluator: evaluator.to_owned(),
+        revision: "r1".to_owned(),
+        annotator_kind: AnnotatorKind::Llm,
+        outcome: if value.is_some() { Outcome::Scored } else { Outcome::NotEvaluable },
+        value,
+        label: value.map(|value| if value < 0.5 { "fail" } else { "pass" }.to_owned()),
+        explanation: Some("because".to_owned()),
+    }
+}
+
+pub(crate) fn stored_evaluation(trace_id: TraceId, evaluator: &str, value: Option<f64>) -> StoredEvaluation {
+    StoredEvaluation { evaluation: evaluation(trace_id, evaluator, value), trace_version: 1, probability: 1.0 }
+}
+
+pub(crate) fn judge_job(evaluator: &str) -> NewJudgeJob {
+    NewJudgeJob { evaluator: evaluator.to_owned(), revision: "r1".to_owned(), probability: 0.25 }
+}
+
+pub(crate) fn item(destination: &str, key: &str) -> NewOutboxItem {
+    NewOutboxItem { destination: destination.to_owned(), key: key.to_owned(), payload: key.as_bytes().to_vec() }
+}

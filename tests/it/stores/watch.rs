@@ -1,0 +1,164 @@
+//! Hours are consumed once, and alerts are what the last one said.
+
+use driftline::backends::store::{AlertFilter, HourCommit};
+use driftline::domain::alert::{Alert, AlertState, Severity};
+use driftline::domain::time::Timestamp;
+
+use super::contract;
+use super::fixtures::{TestStore, item, plain, seconds};
+
+contract!(
+    hours_with_traces_are_unwatched_until_they_are_consumed,
+    an_hour_is_consumed_once_and_all_of_it_or_nothing,
+    an_hour_without_traces_can_be_consumed,
+    two_watchers_at_once_consume_an_hour_once,
+    a_watcher_that_knows_an_old_state_consumes_nothing,
+    traces_that_come_after_their_hour_was_consumed_are_counted_as_late,
+    alerts_are_found_by_state_and_service,
+);
+
+const HOUR: i64 = 3_600;
+
+fn commit(service: &str, hour: i64, previous_state: Option<&str>) -> HourCommit {
+    HourCommit {
+        service: service.to_owned(),
+        hour: seconds(hour * HOUR),
+        traces: 1,
+        previous_state: previous_state.map(str::to_owned),
+        detector_state: format!("after {hour}"),
+        summary: format!("summary of {hour}"),
+        alerts: Vec::new(),
+        outbox: Vec::new(),
+    }
+}
+
+fn alert(fingerprint: &str, service: &str, state: AlertState, raised_at: Timestamp) -> Alert {
+    Alert {
+        fingerprint: fingerprint.to_owned(),
+        state,
+        severity: Severity::Warn,
+        service: service.to_owned(),
+        series: "loop".to_owned(),
+        segment: "all".to_owned(),
+        direction: "down".to_owned(),
+        detector: "e_detector".to_owned(),
+        guarantee: "exact".to_owned(),
+        summary: "loops doubled\0".to_owned(),
+        baseline: Some(0.1),
+        current: None,
+        onset_at: raised_at,
+        raised_at,
+        updated_at: raised_at,
+        resolved_at: None,
+        trace_ids: vec![super::fixtures::trace_id(1)],
+        runbook: "loop".to_owned(),
+    }
+}
+
+async fn record(it: &TestStore, number: u64, service: &str, ended_at: Timestamp) {
+    let mut trace = plain(number);
+    trace.trace.service = service.to_owned();
+    trace.trace.ended_at = ended_at;
+    it.store.record_traces(&[trace], ended_at).await.unwrap();
+}
+
+async fn hours_with_traces_are_unwatched_until_they_are_consumed(it: TestStore) {
+    record(&it, 1, "shop", seconds(2 * HOUR + 5)).await;
+    record(&it, 2, "shop", seconds(HOUR)).await;
+    record(&it, 3, "desk", seconds(HOUR + 7)).await;
+    record(&it, 4, "desk", seconds(HOUR + 8)).await;
+    let hours = async |before: i64| it.store.unwatched_hours(seconds(before)).await.unwrap();
+    let hour = |service: &str, hour: i64| (service.to_owned(), seconds(hour * HOUR));
+    assert_eq!(hours(2 * HOUR - 1).await, []);
+    assert_eq!(hours(2 * HOUR).await, [hour("desk", 1), hour("shop", 1)]);
+    assert_eq!(hours(3 * HOUR).await, [hour("desk", 1), hour("shop", 1), hour("shop", 2)]);
+    assert!(it.store.commit_hour(&commit("shop", 1, None), seconds(9)).await.unwrap());
+    assert_eq!(hours(3 * HOUR).await, [hour("desk", 1), hour("shop", 2)]);
+}
+
+async fn an_hour_is_consumed_once_and_all_of_it_or_nothing(it: TestStore) {
+    record(&it, 1, "shop", seconds(HOUR)).await;
+    assert_eq!(it.store.detector_state("shop").await.unwrap(), None);
+    let mut first = commit("shop", 1, None);
+    first.alerts = vec![alert("f", "shop", AlertState::Firing, seconds(2 * HOUR))];
+    first.outbox = vec![item("slack", "f firing")];
+    assert!(it.store.commit_hour(&first, seconds(9)).await.unwrap());
+
+    let mut second = commit("shop", 1, Some("after 1"));
+    second.detector_state = "never".to_owned();
+    second.summary = "never".to_owned();
+    second.alerts = vec![alert("g", "shop", AlertState::Firing, seconds(2 * HOUR))];
+    second.outbox = vec![item("slack", "g firing")];
+    assert!(!it.store.commit_hour(&second, seconds(10)).await.unwrap());
+
+    assert_eq!(it.store.detector_state("shop").await.unwrap().as_deref(), Some("after 1"));
+    assert_eq!(it.store.alerts(&AlertFilter::default()).await.unwrap(), first.alerts);
+    assert_eq!(it.store.queue_depths(seconds(9)).await.unwrap().outbox, 1);
+    let hours = it.store.watched_hours("shop", seconds(0)).await.unwrap();
+    assert_eq!(hours.len(), 1);
+    assert_eq!((&*hours[0].summary, hours[0].hour, hours[0].watched_at), ("summary of 1", seconds(HOUR), seconds(9)));
+}
+
+async fn an_hour_without_traces_can_be_consumed(it: TestStore) {
+    assert!(it.store.commit_hour(&HourCommit { traces: 0, ..commit("shop", 1, None) }, seconds(9)).await.unwrap());
+    assert!(it.store.commit_hour(&commit("shop", 2, Some("after 1")), seconds(9)).await.unwrap());
+    let since = |hour: i64| it.store.watched_hours("shop", seconds(hour * HOUR));
+    assert_eq!(since(1).await.unwrap().len(), 2);
+    assert_eq!(since(2).await.unwrap().len(), 1);
+    assert!(it.store.watched_hours("desk", seconds(0)).await.unwrap().is_empty());
+}
+
+async fn two_watchers_at_once_consume_an_hour_once(it: TestStore) {
+    let mut state = None;
+    for hour in 1..=20 {
+        let watch = || {
+            let (store, commit) = (it.store.clone(), commit("shop", hour, state.as_deref()));
+            tokio::spawn(async move { store.commit_hour(&commit, seconds(9)).await.unwrap() })
+        };
+        let (one, other) = (watch(), watch());
+        assert!(one.await.unwrap() ^ other.await.unwrap(), "hour {hour}");
+        state = it.store.detector_state("shop").await.unwrap();
+    }
+    assert_eq!(state.as_deref(), Some("after 20"));
+}
+
+async fn a_watcher_that_knows_an_old_state_consumes_nothing(it: TestStore) {
+    assert!(it.store.commit_hour(&commit("shop", 1, None), seconds(9)).await.unwrap());
+    for stale in [commit("shop", 2, None), commit("shop", 2, Some("after 0"))] {
+        assert!(!it.store.commit_hour(&stale, seconds(9)).await.unwrap());
+    }
+    assert_eq!(it.store.watched_hours("shop", seconds(0)).await.unwrap().len(), 1);
+    assert!(it.store.commit_hour(&commit("shop", 2, Some("after 1")), seconds(9)).await.unwrap());
+}
+
+async fn traces_that_come_after_their_hour_was_consumed_are_counted_as_late(it: TestStore) {
+    record(&it, 1, "shop", seconds(HOUR)).await;
+    assert!(it.store.commit_hour(&commit("shop", 1, None), seconds(9)).await.unwrap());
+    record(&it, 2, "shop", seconds(HOUR + 1)).await;
+    record(&it, 3, "shop", seconds(2 * HOUR - 1)).await;
+    record(&it, 4, "shop", seconds(2 * HOUR)).await;
+    let hours = it.store.watched_hours("shop", seconds(0)).await.unwrap();
+    assert_eq!((hours[0].traces, hours[0].late_excluded), (1, 2));
+    assert_eq!(it.store.unwatched_hours(seconds(2 * HOUR)).await.unwrap(), [], "late traces do not reopen the hour");
+}
+
+async fn alerts_are_found_by_state_and_service(it: TestStore) {
+    let firing = alert("a", "shop", AlertState::Firing, seconds(1));
+    let resolved = alert("b", "shop", AlertState::Resolved, seconds(3));
+    let elsewhere = alert("c", "desk", AlertState::Acknowledged, seconds(2));
+    let mut commit_one = commit("shop", 1, None);
+    commit_one.alerts = vec![firing.clone(), resolved.clone(), elsewhere.clone()];
+    assert!(it.store.commit_hour(&commit_one, seconds(9)).await.unwrap());
+    let find = async |open_only: bool, service: Option<&str>| {
+        it.store.alerts(&AlertFilter { open_only, service: service.map(str::to_owned) }).await.unwrap()
+    };
+    assert_eq!(find(false, None).await, [resolved.clone(), elsewhere.clone(), firing.clone()]);
+    assert_eq!(find(true, None).await, [elsewhere, firing.clone()]);
+    assert_eq!(find(false, Some("shop")).await, [resolved, firing.clone()]);
+
+    let mut commit_two = commit("shop", 2, Some("after 1"));
+    commit_two.alerts = vec![Alert { state: AlertState::Resolved, resolved_at: Some(seconds(5)), ..firing }];
+    assert!(it.store.commit_hour(&commit_two, seconds(9)).await.unwrap());
+    assert_eq!(find(true, Some("shop")).await, []);
+    assert_eq!(it.store.counts().await.unwrap().alerts, 3);
+}
