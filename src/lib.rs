@@ -20,8 +20,11 @@ pub mod watch;
 pub mod backends;
 pub mod telemetry;
 
-// What happens to a trace, and what people ask.
+// What happens to a trace.
 pub mod pipeline;
+
+// What people ask: answers from the store, and their pages.
+pub mod queries;
 pub mod web;
 
 // Simulated agents, for the demo, tests and fire drills.

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `driftline` program; everything it does is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    driftline::cli::main()
+}

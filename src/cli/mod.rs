@@ -1,1 +1,134 @@
+//! The command line: one file a command, each turning arguments into a call and an answer into text.
 //!
+//! Exit codes: 0 done or pass, 1 the checked thing failed, 2 usage or configuration, 3 not enough evidence, 4 could
+//! not do it (input, output, network).
+
+mod alerts;
+mod baseline;
+mod demo;
+mod drift;
+mod evaluate;
+mod evaluators;
+mod explain;
+mod failure;
+mod gate;
+mod inspect;
+mod output;
+mod progress;
+mod replay;
+mod serve;
+mod simulate;
+mod sources;
+mod traces;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::app::settings::{self, Settings};
+use failure::{Exit, Failure};
+
+/// Watches AI agents in production: scores traces, detects drift, gates deployments.
+#[derive(Debug, Parser)]
+#[command(name = "driftline", version, about, max_term_width = 100)]
+struct Arguments {
+    #[command(flatten)]
+    context: Context,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command is given.
+#[derive(Debug, clap::Args)]
+struct Context {
+    /// Settings file; without it driftline.toml in the working directory, if it is there.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Answer as JSON.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+impl Context {
+    fn settings(&self) -> Result<Settings, Failure> {
+        settings::load(self.config.as_deref()).map_err(|error| Failure::Usage(error.to_string()))
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// See the whole product at work on simulated agents with planted, known faults.
+    Demo(demo::Arguments),
+    /// Make seeded agent traffic as OTLP, with its ground truth beside it.
+    Simulate(simulate::Arguments),
+    /// Run the service.
+    Serve(serve::Arguments),
+    /// Score traces from files: one line a (trace, evaluator).
+    Evaluate(evaluate::Arguments),
+    /// Look at evaluators: what is loaded, whether their files are right, whether their cases hold.
+    Evaluators(evaluators::Arguments),
+    /// Take and look at baselines: immutable snapshots of every series.
+    Baseline(baseline::Arguments),
+    /// Compare every series of two selections of traces.
+    Drift(drift::Arguments),
+    /// Decide by a policy whether a candidate is good enough.
+    Gate(gate::Arguments),
+    /// Show traces as driftline understands them.
+    Inspect(inspect::Arguments),
+    /// Search evaluated traces.
+    Traces(traces::Arguments),
+    /// Tell what happened to one trace, and why.
+    Explain(explain::Arguments),
+    /// List alerts.
+    Alerts(alerts::Arguments),
+    /// Send recorded traces to a receiver.
+    Replay(replay::Arguments),
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(exit) => exit.into(),
+        Err(failure) => failure.report(),
+    }
+}
+
+fn run(arguments: Arguments) -> Result<Exit, Failure> {
+    // Two providers could be compiled in by dependencies: say which, once.
+    let _already_installed = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::could_not("start the runtime", &error))?;
+    runtime.block_on(dispatch(arguments.command, &arguments.context))
+}
+
+async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
+    match command {
+        Command::Demo(arguments) => demo::run(arguments, context).await,
+        Command::Simulate(arguments) => simulate::run(arguments, context).await,
+        Command::Serve(arguments) => serve::run(arguments, context).await,
+        Command::Evaluate(arguments) => evaluate::run(arguments, context).await,
+        Command::Evaluators(arguments) => evaluators::run(arguments, context).await,
+        Command::Baseline(arguments) => baseline::run(arguments, context).await,
+        Command::Drift(arguments) => drift::run(arguments, context).await,
+        Command::Gate(arguments) => gate::run(arguments, context).await,
+        Command::Inspect(arguments) => inspect::run(arguments, context).await,
+        Command::Traces(arguments) => traces::run(arguments, context).await,
+        Command::Explain(arguments) => explain::run(arguments, context).await,
+        Command::Alerts(arguments) => alerts::run(arguments, context).await,
+        Command::Replay(arguments) => replay::run(arguments, context).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Arguments;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,1 +1,4 @@
-//!
+//! What driftline tells of itself: logs and metrics.
+
+pub mod logs;
+pub mod metrics;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::backends::judge::JudgeModelSettings;
 use crate::evaluate::sampling::SamplingPolicy;
+use crate::normalize::AttributeMapping;
 
 const DEFAULTS: &str = include_str!("default.toml");
 const FILE_NAME: &str = "driftline.toml";
@@ -35,7 +36,7 @@ pub struct Settings {
     pub alerts: AlertSettings,
     pub links: LinkSettings,
     #[serde(default)]
-    pub attributes: BTreeMap<String, Vec<String>>,
+    pub attributes: AttributeMapping,
     #[serde(default)]
     pub write_back: Vec<WriteBackSettings>,
 }
@@ -80,7 +81,6 @@ section!(WatchSettings {
     #[serde(deserialize_with = "duration")]
     lateness: Duration,
     baseline: String,
-    tolerance: f64,
 });
 section!(AlertSettings { budget_per_30_days: f64, webhook: String });
 section!(LinkSettings { trace: String });
@@ -163,7 +163,6 @@ fn unusable_values(name: &str, settings: &Settings) -> Vec<String> {
     require(settings.receive.max_body_mib > 0, "receive.max_body_mib", "at least 1");
     require(settings.judge.attempts > 0, "judge.attempts", "at least 1");
     require(settings.alerts.budget_per_30_days > 0.0, "alerts.budget_per_30_days", "more than 0");
-    require((0.0..1.0).contains(&settings.watch.tolerance), "watch.tolerance", "between 0 and 1");
     let rate = settings.sampling.healthy_rate;
     require(rate > 0.0 && rate <= 1.0, "sampling.healthy_rate", "more than 0, at most 1");
     problems

@@ -1,0 +1,1 @@
+//! What people ask of the store: each answer one function and one serializable shape.

@@ -1,0 +1,176 @@
+//! Every metric of the service in one place, in OpenMetrics.
+//!
+//! Counters are written where the thing happens; gauges are read from the store when someone asks, so that a restart
+//! or a second process shows the same.
+
+use std::fmt;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Media type of [`Metrics::encode`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+macro_rules! labels {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident),* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+        pub struct $name { $($(#[$field_doc])* pub $field: String),* }
+    };
+}
+
+labels!(
+    /// How a trace came in.
+    Transport {
+        /// `otlp_http` or `rabbitmq`.
+        transport
+    }
+);
+labels!(
+    /// What became of an evaluation.
+    EvaluationLabels {
+        /// Name of the evaluator.
+        evaluator,
+        /// Outcome, as in rows.
+        outcome
+    }
+);
+labels!(
+    /// How a call ended.
+    CallLabels {
+        /// Whom it went to: a judge model's or a destination's name.
+        to,
+        /// `ok`, `retry` or `failed`.
+        result
+    }
+);
+labels!(
+    /// One of the queues in the store.
+    QueueLabels {
+        /// `pending`, `due`, `judge` or `outbox`.
+        queue
+    }
+);
+labels!(
+    /// How loud an alert is.
+    SeverityLabels {
+        /// `info`, `warn` or `page`.
+        severity
+    }
+);
+
+/// The metrics of one process.
+pub struct Metrics {
+    registry: Registry,
+    /// Pieces of traces that were stored.
+    pub received: Family<Transport, Counter>,
+    /// Spans and messages that were refused because they cannot be read.
+    pub rejected: Family<Transport, Counter>,
+    /// Requests answered "come back later".
+    pub turned_away: Counter,
+    /// Pieces that came after their trace's body was gone.
+    pub too_late: Counter,
+    /// Traces evaluated by rules.
+    pub evaluated: Counter,
+    /// Traces whose evaluation failed and is tried again.
+    pub evaluation_errors: Counter,
+    /// Evaluations by evaluator and outcome.
+    pub evaluations: Family<EvaluationLabels, Counter>,
+    /// Calls to judge models.
+    pub judge_calls: Family<CallLabels, Counter>,
+    /// What judge calls cost, as far as prices are configured, in US dollars.
+    pub judge_usd: Counter<f64, std::sync::atomic::AtomicU64>,
+    /// Time from sending a question to a judge model to its answer.
+    pub judge_seconds: Histogram,
+    /// Deliveries from the outbox.
+    pub deliveries: Family<CallLabels, Counter>,
+    /// Hours that the detectors have consumed.
+    pub hours_watched: Counter,
+    /// Alerts raised, by severity.
+    pub alerts_raised: Family<SeverityLabels, Counter>,
+    /// Work that waits, by queue; set it from the store before [`Metrics::encode`].
+    pub queue_depth: Family<QueueLabels, Gauge>,
+    /// Alerts that are open, by severity; set it from the store before [`Metrics::encode`].
+    pub alerts_open: Family<SeverityLabels, Gauge>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("driftline"),
+            received: Family::default(),
+            rejected: Family::default(),
+            turned_away: Counter::default(),
+            too_late: Counter::default(),
+            evaluated: Counter::default(),
+            evaluation_errors: Counter::default(),
+            evaluations: Family::default(),
+            judge_calls: Family::default(),
+            judge_usd: Counter::default(),
+            judge_seconds: Histogram::new([0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]),
+            deliveries: Family::default(),
+            hours_watched: Counter::default(),
+            alerts_raised: Family::default(),
+            queue_depth: Family::default(),
+            alerts_open: Family::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("received_pieces", "Pieces of traces that were stored", self.received.clone());
+        registry.register("rejected", "Spans and messages that cannot be read", self.rejected.clone());
+        registry.register("turned_away", "Requests answered 429", self.turned_away.clone());
+        registry.register("too_late_pieces", "Pieces whose trace's body was gone", self.too_late.clone());
+        registry.register("evaluated_traces", "Traces evaluated by rules", self.evaluated.clone());
+        registry.register("evaluation_errors", "Evaluations that are tried again", self.evaluation_errors.clone());
+        registry.register("evaluations", "Evaluations by evaluator and outcome", self.evaluations.clone());
+        registry.register("judge_calls", "Calls to judge models", self.judge_calls.clone());
+        registry.register("judge_cost_usd", "Cost of judge calls in US dollars", self.judge_usd.clone());
+        let (help, seconds) = ("Time to a judge model's answer", self.judge_seconds.clone());
+        registry.register_with_unit("judge_call", help, Unit::Seconds, seconds);
+        registry.register("deliveries", "Deliveries from the outbox", self.deliveries.clone());
+        registry.register("hours_watched", "Hours the detectors have consumed", self.hours_watched.clone());
+        registry.register("alerts_raised", "Alerts raised", self.alerts_raised.clone());
+        registry.register("queue_depth", "Work that waits in the store", self.queue_depth.clone());
+        registry.register("alerts_open", "Alerts that are open", self.alerts_open.clone());
+    }
+
+    /// All metrics as OpenMetrics text.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _infallible = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_end_in_total_and_the_text_ends_as_openmetrics_asks() {
+        let metrics = Metrics::default();
+        metrics.received.get_or_create(&Transport { transport: "otlp_http".to_owned() }).inc();
+        let text = metrics.encode();
+        assert!(text.contains("driftline_received_pieces_total{transport=\"otlp_http\"} 1"), "{text}");
+        assert!(text.ends_with("# EOF\n"), "{text}");
+    }
+}
