@@ -300,7 +300,7 @@ pub fn judge_clients(settings: &Settings) -> Result<BTreeMap<String, JudgeClient
 }
 
 fn destinations(settings: &Settings) -> Result<Vec<Destination>, StartError> {
-    let destination = |setting, name: &str, protocol, url: &str| {
+    let destination = |setting, name: &str, protocol, url: &str| -> Result<Destination, StartError> {
         let sender = HttpSender::new(url).map_err(|source| StartError::Destination { setting, source })?;
         Ok(Destination { name: name.to_owned(), protocol, sender })
     };

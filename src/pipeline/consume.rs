@@ -34,22 +34,17 @@ pub struct QueueSource {
 
 /// Consumes until the process is to end; a lost broker is connected to again.
 pub async fn consume(shared: Shared, intake: Intake, source: QueueSource) {
-    shared
-        .repeat("consume", PAUSE, async || {
-            let consumer = RabbitMqConsumer::connect(&source.url, &source.name, source.prefetch).await?;
-            tracing::info!(queue = source.name, "consuming traces from RabbitMQ");
-            drain(&shared, &intake, &source, consumer).await.map(|()| false)
-        })
-        .await;
+    while !shared.is_stopping() {
+        let drained = drain(&shared, &intake, &source).await.map(|()| false);
+        shared.rest("consume", PAUSE, drained).await;
+    }
 }
 
-async fn drain(
-    shared: &Shared,
-    intake: &Intake,
-    source: &QueueSource,
-    mut consumer: RabbitMqConsumer,
-) -> Result<(), RabbitMqError> {
-    while !shared.stop.is_cancelled() {
+/// Consumes over one connection.
+async fn drain(shared: &Shared, intake: &Intake, source: &QueueSource) -> Result<(), RabbitMqError> {
+    let mut consumer = RabbitMqConsumer::connect(&source.url, &source.name, source.prefetch).await?;
+    tracing::info!(queue = source.name, "consuming traces from RabbitMQ");
+    while !shared.is_stopping() {
         let deliveries = consumer.next_batch(LARGEST_BATCH, PATIENCE).await?;
         if !deliveries.is_empty() {
             take(shared, intake, source, &consumer, deliveries).await?;
@@ -93,7 +88,7 @@ async fn store(shared: &Shared, intake: &Intake, pieces: Vec<TracePiece>, bytes:
     while let Err(error) = intake.store(pieces.clone(), bytes).await {
         tracing::debug!(%error, "messages wait for the store");
         shared.pause(PAUSE).await;
-        if shared.stop.is_cancelled() {
+        if shared.is_stopping() {
             return false;
         }
     }

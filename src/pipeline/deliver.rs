@@ -40,7 +40,10 @@ pub struct Destination {
 
 /// Delivers to one destination until the process is to end.
 pub async fn deliver(shared: Shared, destination: Destination) {
-    shared.repeat("deliver", IDLE, async || step(&shared, &destination).await).await;
+    while !shared.is_stopping() {
+        let step = step(&shared, &destination).await;
+        shared.rest("deliver", IDLE, step).await;
+    }
 }
 
 /// One claim; whether there was something to do.

@@ -45,7 +45,10 @@ pub struct Judging {
 
 /// Makes judgements until the process is to end.
 pub async fn judge(shared: Shared, judging: Arc<Judging>) {
-    shared.repeat("judge", IDLE, async || step(&shared, &judging).await).await;
+    while !shared.is_stopping() {
+        let step = step(&shared, &judging).await;
+        shared.rest("judge", IDLE, step).await;
+    }
 }
 
 /// One claim; whether there was something to do.

@@ -18,10 +18,8 @@ pub struct BodyRetention {
 
 /// Purges expired bodies until the process is to end.
 pub async fn purge(shared: Shared) {
-    shared
-        .repeat("purge", INTERVAL, async || {
-            let report = shared.store.purge(shared.now()).await?;
-            Ok::<_, crate::backends::store::StoreError>(report.traces > 0)
-        })
-        .await;
+    while !shared.is_stopping() {
+        let step = shared.store.purge(shared.now()).await.map(|report| report.traces > 0);
+        shared.rest("purge", INTERVAL, step).await;
+    }
 }

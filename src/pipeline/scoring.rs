@@ -46,7 +46,10 @@ pub struct Scoring {
 
 /// Evaluates due traces until the process is to end.
 pub async fn score(shared: Shared, scoring: Arc<Scoring>) {
-    shared.repeat("score", IDLE, async || step(&shared, &scoring).await).await;
+    while !shared.is_stopping() {
+        let step = step(&shared, &scoring).await;
+        shared.rest("score", IDLE, step).await;
+    }
 }
 
 /// One claim; whether there was something to do.

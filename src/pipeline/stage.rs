@@ -34,19 +34,21 @@ impl Shared {
         self.clock.now()
     }
 
-    /// Repeats `step` until the process is to end: at once while there was work, after `idle` when there was none, and
-    /// after a pause when it failed. A step under way is finished.
-    pub async fn repeat<E: Display>(&self, stage: &str, idle: Duration, mut step: impl AsyncFnMut() -> Result<bool, E>) {
-        while !self.stop.is_cancelled() {
-            let pause = match step().await {
-                Ok(true) => continue,
-                Ok(false) => idle,
-                Err(error) => {
-                    tracing::warn!(stage, %error, "step failed and will be repeated");
-                    PAUSE_AFTER_ERROR
-                }
-            };
-            self.pause(pause).await;
+    /// Whether the process is to end.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// Rests after a step: not at all when there was work, for `idle` when there was none, and a moment when it failed.
+    pub(super) async fn rest<E: Display>(&self, stage: &str, idle: Duration, step: Result<bool, E>) {
+        match step {
+            Ok(true) => {}
+            Ok(false) => self.pause(idle).await,
+            Err(error) => {
+                tracing::warn!(stage, %error, "step failed and will be repeated");
+                self.pause(PAUSE_AFTER_ERROR).await;
+            }
         }
     }
 

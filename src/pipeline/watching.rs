@@ -42,7 +42,10 @@ pub struct Watching {
 
 /// Watches until the process is to end.
 pub async fn watch(shared: Shared, watching: Watching) {
-    shared.repeat("watch", watching.interval, async || watching.step(&shared).await).await;
+    while !shared.is_stopping() {
+        let step = watching.step(&shared).await;
+        shared.rest("watch", watching.interval, step).await;
+    }
 }
 
 /// What the detectors of a service remember.
@@ -68,7 +71,7 @@ impl Watching {
         let Some(baseline) = self.load(shared).await? else { return Ok(false) };
         let mut consumed = false;
         for (service, hour) in hours {
-            if shared.stop.is_cancelled() || !self.is_ripe(shared, hour, now).await? {
+            if shared.is_stopping() || !self.is_ripe(shared, hour, now).await? {
                 break;
             }
             consumed |= self.consume(shared, &baseline, &service, hour).await?;
