@@ -1,1 +1,3 @@
-//! What people ask of the store: each answer one function and one serializable shape.
+//! What people ask: one file a question, and one shape of its answer for the API, the pages and the command line.
+
+pub mod selection;
