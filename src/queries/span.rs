@@ -124,7 +124,8 @@ fn attributes(pairs: &[KeyValue]) -> Attributes {
 fn json(value: &AnyValue) -> Value {
     use any_value::Value as Wire;
     match &value.value {
-        None => Value::Null,
+        // An index into a table that only profiles carry says nothing here.
+        None | Some(Wire::StringValueStrindex(_)) => Value::Null,
         Some(Wire::StringValue(text)) => text.as_str().into(),
         Some(Wire::BoolValue(flag)) => (*flag).into(),
         Some(Wire::IntValue(number)) => (*number).into(),
