@@ -112,6 +112,20 @@ pub enum QueryError {
 }
 
 impl QueryError {
+    /// Whether the question itself is wrong, whatever the store holds.
+    #[must_use]
+    pub const fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::Source { .. }
+                | Self::EmptySource { .. }
+                | Self::Nameless
+                | Self::OutOfRange { .. }
+                | Self::Selection(_)
+                | Self::Policy(_)
+        )
+    }
+
     /// What the asker can do about it.
     #[must_use]
     pub const fn remedy(&self) -> &'static str {

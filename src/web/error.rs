@@ -57,22 +57,15 @@ impl From<QueryError> for WebError {
 
 const fn status(error: &QueryError) -> StatusCode {
     match error {
+        error if error.is_usage() => StatusCode::BAD_REQUEST,
         QueryError::UnknownTrace { .. }
         | QueryError::PendingTrace { .. }
         | QueryError::BodyGone { .. }
         | QueryError::UnknownBaseline { .. }
         | QueryError::UnknownSeries { .. } => StatusCode::NOT_FOUND,
-        QueryError::Source { .. }
-        | QueryError::EmptySource { .. }
-        | QueryError::Nameless
-        | QueryError::OutOfRange { .. }
-        | QueryError::Selection(_)
-        | QueryError::Policy(_) => StatusCode::BAD_REQUEST,
         QueryError::Store(StoreError::BaselineExists { .. }) => StatusCode::CONFLICT,
         QueryError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
-        QueryError::DamagedBaseline { .. } | QueryError::Unwritable(_) | QueryError::Body(_) => {
-            StatusCode::INTERNAL_SERVER_ERROR
-        }
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
