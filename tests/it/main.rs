@@ -4,3 +4,4 @@
 mod rabbitmq;
 mod stores;
 mod support;
+mod web;
