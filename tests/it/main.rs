@@ -5,3 +5,4 @@ mod crash;
 mod rabbitmq;
 mod stores;
 mod support;
+mod web;
