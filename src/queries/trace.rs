@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::scores::ScoreRow;
+use super::search::latency_seconds;
 use super::span::{Attributes, StoredSpan, spans};
 use super::{QueryError, body, not_evaluated};
 use crate::backends::store::{Store, StoredTrace};
@@ -43,6 +44,8 @@ pub struct TraceView {
     pub started_at: Timestamp,
     /// Latest span end, in nanoseconds since the Unix epoch.
     pub ended_at: Timestamp,
+    /// Wall time; `null` when the sender's clock is invented.
+    pub latency_seconds: Option<f64>,
     /// Whether a rule or a judge flags the trace.
     pub failing: bool,
     /// Whether the run as a whole ended in an error.
@@ -124,6 +127,7 @@ fn view(
         attributes: stored.attributes,
         started_at: stored.started_at,
         ended_at: stored.ended_at,
+        latency_seconds: latency_seconds(&stored.record),
         failing: stored.failing,
         error: stored.error,
         decision: serde_json::from_str(&stored.decision).ok(),

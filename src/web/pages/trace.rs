@@ -69,7 +69,6 @@ fn identity(view: &TraceView, explanation: &Explanation, trace_link: &str) -> Ma
         ("Conversation", view.conversation_id.as_ref()),
         ("User", view.user_id.as_ref()),
     ];
-    let seconds = view.ended_at.seconds_since(view.started_at).max(0.0);
     html! {
         p {
             @if view.failing { (badge("page", "flagged")) } @else { (badge("good", "not flagged")) }
@@ -78,12 +77,14 @@ fn identity(view: &TraceView, explanation: &Explanation, trace_link: &str) -> Ma
             (explanation.summary)
         }
         dl.facts {
-            @for (name, value) in facts { @if let Some(value) = value { div { dt { (name) } dd { (clipped(value, 120)) } } } }
+            @for (name, value) in facts {
+                @if let Some(value) = value { div { dt { (name) } dd { (clipped(value, 120)) } } }
+            }
             @for (name, value) in view.attributes.iter().take(ATTRIBUTES) {
                 div { dt { (clipped(name, 60)) } dd { (clipped(value, 120)) } }
             }
             div { dt { "Started" } dd { (instant(view.started_at)) } }
-            div { dt { "Duration" } dd { (duration(seconds)) } }
+            div { dt { "Duration" } dd { (view.latency_seconds.map_or_else(unmeasured, duration)) } }
         }
         @if let Some(reason) = &explanation.sampling_reason { p.muted { (reason) } }
         p {
@@ -93,6 +94,10 @@ fn identity(view: &TraceView, explanation: &Explanation, trace_link: &str) -> Ma
             }
         }
     }
+}
+
+fn unmeasured() -> String {
+    "not measured: the sender's times are invented".to_owned()
 }
 
 /// The trace in the tracing backend; only web addresses become links.
