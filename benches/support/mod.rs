@@ -82,7 +82,6 @@ impl Run {
     fn retrieval(&mut self, question: &str) {
         let documents = documents(&mut self.rng);
         let attributes = vec![
-            text("openinference.span.kind", "RETRIEVER"),
             text("gen_ai.operation.name", "retrieval"),
             text("gen_ai.data_source.id", "policies"),
             text("gen_ai.retrieval.query.text", question),
@@ -99,7 +98,6 @@ impl Run {
         let finish = if answer.is_some() { "stop" } else { "tool_calls" };
         let messages = message("user", &format!("{question} {}", record(&mut self.rng, 18)));
         let attributes = vec![
-            text("openinference.span.kind", "LLM"),
             text("gen_ai.operation.name", "chat"),
             text("gen_ai.provider.name", "openai"),
             text("gen_ai.request.model", "gpt-5-mini"),
@@ -121,7 +119,6 @@ impl Run {
         let arguments = format!(r#"{{"order_id":"A-{}"}}"#, self.rng.u32(10_000..99_999));
         let result = record(&mut self.rng, 30);
         let attributes = vec![
-            text("openinference.span.kind", "TOOL"),
             text("gen_ai.operation.name", "execute_tool"),
             text("gen_ai.tool.name", tool),
             text("gen_ai.tool.type", "function"),
@@ -136,7 +133,6 @@ impl Run {
         let chain = vec![text("openinference.span.kind", "CHAIN"), text("session.id", &self.conversation)];
         self.span("plan", 1..3, chain);
         let attributes = vec![
-            text("openinference.span.kind", "AGENT"),
             text("gen_ai.operation.name", "invoke_agent"),
             text("gen_ai.agent.name", "support"),
             text("gen_ai.conversation.id", &self.conversation),
