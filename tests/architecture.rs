@@ -54,7 +54,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("prometheus_client", &["telemetry"]),
     ("statrs", &["stats"]),
     ("maud", &["web", "cli"]),
-    ("clap", &["cli"]),
+    ("clap", &["app/service.rs", "cli"]),
     ("indicatif", &["cli"]),
 ];
 
