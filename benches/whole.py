@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -23,12 +24,15 @@ import urllib.request
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+START_SECONDS = 60
 PATIENCE_SECONDS = 600
 POLL_SECONDS = 0.2
 
 
 def main():
     arguments = parse_arguments()
+    # So that the service does not outlive a script that is told to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
     binary = arguments.binary.resolve() if arguments.binary else build()
     with tempfile.TemporaryDirectory(prefix="driftline-bench-") as folder:
         traces = make_traces(arguments.traces, Path(folder) / "traces.jsonl")
@@ -89,10 +93,10 @@ def serve(binary, traces, count, work):
     log = (work / "serve.log").open("w")
     service = subprocess.Popen(command, cwd=work, env=environment, stdout=log, stderr=log)
     try:
-        wait_until(lambda: get(f"http://{web}/readyz") is not None, service, "the service is ready")
+        wait_until(lambda: get(f"http://{web}/readyz") is not None, service, "the service is ready", START_SECONDS)
         started = time.monotonic()
         subprocess.run([binary, "replay", traces, "--to", f"http://{receiver}"], cwd=work, check=True)
-        wait_until(lambda: evaluated(web) >= count, service, f"{count} traces are evaluated")
+        wait_until(lambda: evaluated(web) >= count, service, f"{count} traces are evaluated", PATIENCE_SECONDS)
         return cpu_seconds(service.pid), time.monotonic() - started, peak_bytes(service.pid)
     finally:
         service.terminate()
@@ -103,13 +107,13 @@ def serve(binary, traces, count, work):
             service.wait()
 
 
-def wait_until(condition, service, what):
-    deadline = time.monotonic() + PATIENCE_SECONDS
+def wait_until(condition, service, what, patience):
+    deadline = time.monotonic() + patience
     while not condition():
         if service.poll() is not None:
             sys.exit(f"serve ended with {service.returncode} before {what}")
         if time.monotonic() > deadline:
-            sys.exit(f"gave up after {PATIENCE_SECONDS} s waiting until {what}")
+            sys.exit(f"gave up after {patience} s waiting until {what}")
         time.sleep(POLL_SECONDS)
 
 
