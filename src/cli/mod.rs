@@ -17,8 +17,10 @@ mod output;
 mod progress;
 mod replay;
 mod serve;
+mod service;
 mod simulate;
 mod sources;
+mod table;
 mod traces;
 
 use std::path::PathBuf;

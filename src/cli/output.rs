@@ -8,6 +8,7 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 use serde::Serialize;
 
 use super::failure::Failure;
+use crate::domain::text::printable;
 
 /// Standard output, buffered; ends quietly when the reader has gone.
 pub(super) struct Output(BufWriter<StdoutLock<'static>>);
@@ -43,27 +44,4 @@ impl Output {
 pub(super) fn warn(text: &str) {
     // Nothing is left to do when even standard error is closed.
     let _closed = writeln!(io::stderr().lock(), "{}", printable(text));
-}
-
-/// Text with its control characters made visible; line feeds stay.
-pub(super) fn printable(text: &str) -> String {
-    let visible = |character: char| match character {
-        '\n' => '\n',
-        '\t' => ' ',
-        // Besides controls, the characters that reorder the text around them.
-        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
-        character if character.is_control() => '\u{fffd}',
-        character => character,
-    };
-    text.chars().map(visible).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::printable;
-
-    #[test]
-    fn escape_sequences_and_direction_overrides_lose_their_power() {
-        assert_eq!(printable("a\u{1b}[2J\u{202e}b\r\nc"), "a\u{fffd}[2J\u{fffd}b\u{fffd}\nc");
-    }
 }
