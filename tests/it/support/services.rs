@@ -201,7 +201,7 @@ fn free_port() -> u16 {
 }
 
 /// Finds a program below `folder` or on the path; root installs what is missing, anyone else is told what to install.
-fn find(program: &str, folder: &str, package: &str) -> PathBuf {
+pub(crate) fn find(program: &str, folder: &str, package: &str) -> PathBuf {
     if let Some(path) = look_for(program, folder) {
         return path;
     }

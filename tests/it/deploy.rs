@@ -1,0 +1,89 @@
+//! The files of `deploy/` hold: what reads them accepts them, and they name what the program has.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use driftline::app::settings;
+use driftline::telemetry::metrics::{CallLabels, EvaluationLabels, Metrics, QueueLabels, SeverityLabels, Transport};
+
+use crate::support::services::find;
+
+#[test]
+fn the_settings_of_a_fleet_are_accepted() {
+    let settings = settings::load(Some(&repository("deploy/driftline.toml"))).unwrap();
+    assert!(settings.store.url.starts_with("postgres://"), "{}", settings.store.url);
+    assert!(settings.queue.url.starts_with("amqp://"), "{}", settings.queue.url);
+}
+
+#[test]
+fn the_collector_publishes_to_the_queue_that_is_consumed() {
+    let settings = settings::load(Some(&repository("deploy/driftline.toml"))).unwrap();
+    let collector = fs::read_to_string(repository("deploy/otel-collector.yaml")).unwrap();
+    assert!(collector.contains(&format!("routing_key: {}\n", settings.queue.name)), "{}", settings.queue.name);
+    assert!(collector.contains(&format!("endpoint: http://{}\n", settings.receive.http)), "{}", settings.receive.http);
+}
+
+#[test]
+fn prometheus_accepts_its_configuration_and_the_alerts_fire_when_they_should() {
+    let promtool = find("promtool", "/usr/bin", "prometheus");
+    run(&promtool, &["check", "config", "deploy/prometheus.yml"]);
+    run(&promtool, &["test", "rules", "tests/fixtures/prometheus-rules-test.yml"]);
+}
+
+#[test]
+fn every_metric_in_an_alert_exists() {
+    let rules = fs::read_to_string(repository("deploy/prometheus-rules.yml")).unwrap();
+    let exposed = exposed_metrics();
+    let unknown: Vec<&str> = metric_names(&rules).filter(|name| !exposed.contains(*name)).collect();
+    assert!(unknown.is_empty(), "{unknown:?} are not among {exposed:?}");
+}
+
+#[test]
+fn systemd_accepts_the_unit_and_finds_it_locked_down() {
+    let analyze = find("systemd-analyze", "/usr/bin", "systemd");
+    let unit = fs::read_to_string(repository("deploy/driftline.service")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("driftline.service");
+    // The program itself need not be installed for this.
+    fs::write(&copy, unit.replace("/usr/local/bin/driftline", "/bin/true")).unwrap();
+    let copy = copy.to_str().unwrap();
+    assert_eq!(run(&analyze, &["verify", copy]), "", "it has a remark on the unit");
+    run(&analyze, &["security", "--offline=true", "--threshold=20", copy]);
+}
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// What a program says; it must succeed.
+fn run(program: &Path, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).current_dir(repository("")).output().unwrap();
+    let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert!(output.status.success(), "{} {arguments:?}:\n{said}", program.display());
+    said
+}
+
+fn metric_names(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|part: char| !part.is_ascii_alphanumeric() && part != '_');
+    words.filter(|word| word.starts_with("driftline_"))
+}
+
+/// Names as they are scraped; a family shows once it has a member.
+fn exposed_metrics() -> BTreeSet<String> {
+    let metrics = Metrics::default();
+    let some = || "some".to_owned();
+    let call = CallLabels { to: some(), result: some() };
+    metrics.received.get_or_create(&Transport { transport: some() }).inc();
+    metrics.rejected.get_or_create(&Transport { transport: some() }).inc();
+    metrics.evaluations.get_or_create(&EvaluationLabels { evaluator: some(), outcome: some() }).inc();
+    metrics.judge_calls.get_or_create(&call).inc();
+    metrics.deliveries.get_or_create(&call).inc();
+    metrics.alerts_raised.get_or_create(&SeverityLabels { severity: some() }).inc();
+    metrics.alerts_open.get_or_create(&SeverityLabels { severity: some() }).inc();
+    metrics.queue_depth.get_or_create(&QueueLabels { queue: some() }).inc();
+    let text = metrics.encode();
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    samples.flat_map(metric_names).map(str::to_owned).collect()
+}
