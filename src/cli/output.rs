@@ -24,8 +24,7 @@ impl Output {
 
     /// One line of JSON.
     pub(super) fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
-        let line = serde_json::to_vec(value).map_err(|error| Failure::could_not("write JSON", &error))?;
-        self.write(&line)
+        self.write(json_line(value)?.as_bytes())
     }
 
     /// Hands on what is buffered; nothing is lost silently.
@@ -45,14 +44,30 @@ pub(super) fn warn(text: &str) {
     let _closed = writeln!(io::stderr().lock(), "{}", printable(text));
 }
 
+/// A value as JSON on one line, every control character escaped: JSON itself asks it only of those below U+0020.
+pub(super) fn json_line(value: &impl Serialize) -> Result<String, Failure> {
+    let line = serde_json::to_string(value).map_err(|error| Failure::could_not("write JSON", &error))?;
+    if !line.contains(is_disruptive) {
+        return Ok(line);
+    }
+    let escaped = |character: char| match character {
+        character if is_disruptive(character) => format!("\\u{:04x}", u32::from(character)),
+        character => character.to_string(),
+    };
+    Ok(line.chars().map(escaped).collect())
+}
+
+/// Whether a character moves the cursor, or reorders the text around it.
+fn is_disruptive(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Text with its control characters made visible; line feeds stay.
 pub(super) fn printable(text: &str) -> String {
     let visible = |character: char| match character {
         '\n' => '\n',
         '\t' => ' ',
-        // Besides controls, the characters that reorder the text around them.
-        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
-        character if character.is_control() => '\u{fffd}',
+        character if is_disruptive(character) => '\u{fffd}',
         character => character,
     };
     text.chars().map(visible).collect()
@@ -60,10 +75,18 @@ pub(super) fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::printable;
+    use super::{json_line, printable};
 
     #[test]
     fn escape_sequences_and_direction_overrides_lose_their_power() {
         assert_eq!(printable("a\u{1b}[2J\u{202e}b\r\nc"), "a\u{fffd}[2J\u{fffd}b\u{fffd}\nc");
+    }
+
+    #[test]
+    fn json_keeps_every_character_and_shows_none_that_a_terminal_obeys() {
+        let text = "a\u{1b}[2J\u{9b}2J\u{7f}\u{202e}é";
+        let line = json_line(&text).ok().unwrap();
+        assert_eq!(line, r#""a\u001b[2J\u009b2J\u007f\u202eé""#);
+        assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text);
     }
 }
