@@ -4,6 +4,7 @@
 //! implementations; the store serves two databases behind one struct because their SQL is the same text.
 
 pub mod clock;
+pub mod http;
 pub mod judge;
 pub mod rabbitmq;
 pub mod store;

@@ -12,6 +12,7 @@ mod lines;
 mod piece;
 mod response;
 mod split;
+mod stored;
 
 pub use compression::{Compression, DecompressError, decompress};
 pub use lines::{LineError, LineProblem, MAX_LINE_BYTES, TraceReader};
@@ -26,6 +27,7 @@ pub use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span,
 pub use piece::{RawTrace, assemble, decode_piece};
 pub use response::{Signal, accepted_body, status_body};
 pub use split::{Rejection, SplitTraces, TracePiece, split_by_trace};
+pub use stored::{UnpackError, pack, unpack};
 
 use prost::Message as _;
 

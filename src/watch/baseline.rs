@@ -26,6 +26,8 @@ pub struct Baseline {
     pub selection: String,
     /// Traces in it.
     pub traces: u64,
+    /// Earliest and latest end of a run, equal when there are no traces.
+    pub ended_between: (Timestamp, Timestamp),
     /// Traces whose upstream sampling probability is unknown; they are counted as if it were 1.
     pub probability_unknown: u64,
     /// Traces by segment: dimension, value, traces.
@@ -46,6 +48,10 @@ impl Baseline {
             created_at: now,
             selection: selection.to_owned(),
             traces: records.len() as u64,
+            ended_between: (
+                records.iter().map(|record| record.ended_at).min().unwrap_or_default(),
+                records.iter().map(|record| record.ended_at).max().unwrap_or_default(),
+            ),
             probability_unknown: records.iter().filter(|record| record.upstream_probability.is_none()).count() as u64,
             series: summarize(records, &mix),
             mix,

@@ -1,8 +1,5 @@
 //! OpenAI chat completions, as OpenAI, Azure, vLLM, Ollama and gateways speak them.
 
-use std::error::Error as _;
-use std::time::Duration;
-
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
@@ -10,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::{JudgeError, JudgeModelSettings, SettingsError};
+use crate::backends::http::{innermost, retry_after};
 use crate::domain::judge::{JudgeAnswer, JudgeRequest};
 
 /// A completion with a verdict is a few kilobytes; more is not read.
@@ -133,24 +131,6 @@ fn authorization(key: Option<String>) -> Result<HeaderMap, SettingsError> {
         headers.insert(AUTHORIZATION, value);
     }
     Ok(headers)
-}
-
-/// The last cause of an error: the one that says what happened, and never the URL or the body.
-fn innermost(error: &reqwest::Error) -> String {
-    let mut cause = error.source();
-    let mut text = "no further cause".to_owned();
-    while let Some(error) = cause {
-        text = error.to_string();
-        cause = error.source();
-    }
-    text
-}
-
-/// `retry-after-ms`, else `Retry-After` in seconds; a date is not understood and counts as not said.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-    let seconds = number("retry-after-ms").map(|milliseconds| milliseconds / 1e3).or_else(|| number("retry-after"))?;
-    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// The provider's code or type of an error. Its message is left out: providers quote the request in it.

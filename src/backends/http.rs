@@ -1,0 +1,149 @@
+//! Posts bodies over HTTP: telemetry to OTLP endpoints and messages to webhooks. One attempt a call.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::{StatusCode, Url};
+
+/// Longest wait for an answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// What is kept of a refusal's text.
+const LONGEST_REASON: usize = 200;
+
+/// Why a body was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// The connection could not be made, broke, or took too long.
+    #[error("{host} did not answer: {problem}")]
+    Connection {
+        /// Host and port.
+        host: String,
+        /// The innermost cause.
+        problem: String,
+    },
+    /// The receiver asks to come back later, or is in trouble.
+    #[error("{host} answered with status {status}, which asks to come back later")]
+    Later {
+        /// Host and port.
+        host: String,
+        /// HTTP status.
+        status: u16,
+        /// How long to wait, when the receiver says so.
+        retry_after: Option<Duration>,
+    },
+    /// The receiver will not take this body, however often it is sent.
+    #[error("{host} refused with status {status}: {reason}")]
+    Refused {
+        /// Host and port.
+        host: String,
+        /// HTTP status.
+        status: u16,
+        /// The start of what the receiver said.
+        reason: String,
+    },
+}
+
+impl SendError {
+    /// How long the receiver asks to wait.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Later { retry_after, .. } => *retry_after,
+            Self::Connection { .. } | Self::Refused { .. } => None,
+        }
+    }
+}
+
+/// Why an address cannot be sent to.
+#[derive(Debug, thiserror::Error)]
+pub enum AddressError {
+    /// It is no URL of ours to call.
+    #[error("{0:?} is no http or https URL")]
+    Url(String),
+    /// The HTTP client could not be built.
+    #[error("the HTTP client could not be built")]
+    Client(#[source] reqwest::Error),
+}
+
+/// Sends to one address.
+#[derive(Debug, Clone)]
+pub struct HttpSender {
+    http: reqwest::Client,
+    base: Url,
+}
+
+impl HttpSender {
+    /// A sender to an http or https URL; nothing is sent yet.
+    ///
+    /// # Errors
+    /// The address is none.
+    pub fn new(url: &str) -> Result<Self, AddressError> {
+        let usable = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+        let base = Url::parse(url).ok().filter(usable).ok_or_else(|| AddressError::Url(url.to_owned()))?;
+        // A redirect would carry what we send to a host that no one configured.
+        let builder = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
+        Ok(Self { http: builder.build().map_err(AddressError::Client)?, base })
+    }
+
+    /// Posts a body to the address itself.
+    ///
+    /// # Errors
+    /// The body was not taken.
+    pub async fn post(&self, content_type: &'static str, body: Vec<u8>) -> Result<(), SendError> {
+        self.post_to(self.base.clone(), content_type, body).await
+    }
+
+    /// Posts a body to a path below the address, for example `v1/traces` (OTLP/HTTP request).
+    ///
+    /// # Errors
+    /// The body was not taken.
+    pub async fn post_below(&self, path: &str, content_type: &'static str, body: Vec<u8>) -> Result<(), SendError> {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path.split('/'));
+        }
+        self.post_to(url, content_type, body).await
+    }
+
+    async fn post_to(&self, url: Url, content_type: &'static str, body: Vec<u8>) -> Result<(), SendError> {
+        let host = self.host();
+        let sent = self.http.post(url).header(CONTENT_TYPE, content_type).body(body).send().await;
+        let response =
+            sent.map_err(|error| SendError::Connection { host: host.clone(), problem: innermost(&error) })?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        let retry_after = retry_after(response.headers());
+        if status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) {
+            return Err(SendError::Later { host, status: status.as_u16(), retry_after });
+        }
+        let text = response.text().await.unwrap_or_default();
+        let reason = text.chars().filter(|character| !character.is_control()).take(LONGEST_REASON).collect();
+        Err(SendError::Refused { host, status: status.as_u16(), reason })
+    }
+
+    fn host(&self) -> String {
+        let host = self.base.host_str().unwrap_or_default();
+        self.base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    }
+}
+
+/// The last cause of an error: the one that says what happened, and never the URL or the body.
+pub(super) fn innermost(error: &reqwest::Error) -> String {
+    let mut cause = error.source();
+    let mut text = "no further cause".to_owned();
+    while let Some(error) = cause {
+        text = error.to_string();
+        cause = error.source();
+    }
+    text
+}
+
+/// `retry-after-ms`, else `Retry-After` in seconds; a date is not understood and counts as not said.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
+    let seconds = number("retry-after-ms").map(|milliseconds| milliseconds / 1e3).or_else(|| number("retry-after"))?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
