@@ -13,12 +13,18 @@ mod explain;
 mod failure;
 mod gate;
 mod inspect;
+mod judging;
 mod output;
+mod output_file;
+mod problems;
 mod progress;
 mod replay;
 mod serve;
 mod simulate;
 mod sources;
+mod table;
+mod trace_files;
+mod trace_window;
 mod traces;
 
 use std::path::PathBuf;

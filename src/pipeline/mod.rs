@@ -1,1 +1,3 @@
-//!
+//! What happens to a trace.
+
+pub mod judgment;
