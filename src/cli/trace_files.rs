@@ -128,8 +128,9 @@ impl<'a> TraceFiles<'a> {
         for piece in split.traces {
             let (trace_id, spans) = (piece.trace_id, piece.span_count);
             if self.window.add(piece).is_err() {
-                let problem =
-                    format!("{spans} spans of trace {trace_id} came too late, after the trace was closed, and are left out");
+                let problem = format!(
+                    "{spans} spans of trace {trace_id} came too late, after the trace was closed, and are left out"
+                );
                 self.problems.add(format!("{}: {problem}", place()));
             }
         }
