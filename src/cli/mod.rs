@@ -13,6 +13,7 @@ mod evaluators;
 mod explain;
 mod failure;
 mod gate;
+mod gate_text;
 mod inspect;
 mod judging;
 mod labels;

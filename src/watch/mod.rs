@@ -15,6 +15,8 @@ mod deviation;
 mod score;
 mod unpaired;
 
+pub(crate) use unpaired::estimate;
+
 #[cfg(test)]
 mod detect_tests;
 #[cfg(test)]
