@@ -6,7 +6,7 @@ use fastrand::Rng;
 use futures_util::future::join_all;
 
 use super::failure::{Failure, chain};
-use crate::app;
+use crate::app::service::judge_clients;
 use crate::app::settings::Settings;
 use crate::backends::judge::JudgeClient;
 use crate::domain::evaluation::{Evaluation, Outcome};
@@ -26,8 +26,7 @@ impl<'a> Judges<'a> {
     /// # Errors
     /// A judge model's settings cannot work.
     pub(super) fn new(settings: &Settings, evaluators: &'a Evaluators) -> Result<Self, Failure> {
-        let clients = app::judge_clients(settings)
-            .map_err(|(name, error)| Failure::Usage(format!("[judge.models.{name}]: {}", chain(&error))))?;
+        let clients = judge_clients(settings).map_err(|error| Failure::Usage(chain(&error)))?;
         Ok(Self { clients, evaluators, attempts: settings.judge.attempts })
     }
 

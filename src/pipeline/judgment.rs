@@ -5,16 +5,16 @@ use std::time::Duration;
 use fastrand::Rng;
 use ring::rand::{SystemRandom, generate};
 
+use super::retry::delay;
 use crate::backends::judge::{JudgeClient, JudgeError};
 use crate::domain::evaluation::{Evaluation, Outcome};
+use crate::domain::judge::JudgeAnswer;
 use crate::domain::trace::Trace;
 use crate::evaluate::definition::EvaluatorDefinition;
 use crate::evaluate::judge::{Prepared, VerdictError, parse_verdict};
 use crate::evaluate::run::{judged, unscored};
 
-/// Wait before the second attempt; it doubles with each further one.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// Longest wait between two attempts, also when the provider asks for more.
+/// Longest wait between two attempts while someone waits for the answer, also when the provider asks for more.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Why an attempt gave no verdict.
@@ -52,7 +52,7 @@ impl JudgmentError {
     }
 }
 
-/// Asks a judge once.
+/// Asks a judge once; gives the row, and the answer with what it cost.
 ///
 /// # Errors
 /// See [`JudgmentError::is_transient`] for which may be asked again.
@@ -61,11 +61,11 @@ pub async fn judgment(
     trace: &Trace,
     definition: &EvaluatorDefinition,
     prepared: &Prepared<'_>,
-) -> Result<Evaluation, JudgmentError> {
+) -> Result<(Evaluation, JudgeAnswer), JudgmentError> {
     let nonce = generate::<[u8; 8]>(&SystemRandom::new()).map_err(|_| JudgmentError::Random)?.expose();
     let answer = client.complete(&prepared.render(&hex::encode(nonce))).await?;
     let verdict = parse_verdict(&answer.text)?;
-    Ok(judged(trace, definition, prepared, verdict))
+    Ok((judged(trace, definition, prepared, verdict), answer))
 }
 
 /// Asks a judge until it answers, or until its attempts are spent: then the row says `failed`, and why.
@@ -80,9 +80,10 @@ pub async fn judgment_or_failure(
     let mut attempt = 1;
     loop {
         match judgment(client, trace, definition, prepared).await {
-            Ok(evaluation) => return evaluation,
+            Ok((evaluation, _answer)) => return evaluation,
             Err(error) if error.is_transient() && attempt < attempts => {
-                tokio::time::sleep(wait(attempt, error.retry_after(), rng)).await;
+                let wait = delay(attempt, error.retry_after(), rng.f64()).min(LONGEST_WAIT);
+                tokio::time::sleep(wait).await;
                 attempt += 1;
             }
             Err(error) => {
@@ -90,28 +91,5 @@ pub async fn judgment_or_failure(
                 return unscored(trace, definition, Outcome::Failed, explanation);
             }
         }
-    }
-}
-
-/// What the provider asks for, else a doubling wait; spread out, so that callers do not return all at once.
-pub(crate) fn wait(attempt: u32, retry_after: Option<Duration>, rng: &mut Rng) -> Duration {
-    let doubled = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1)));
-    let wait = retry_after.unwrap_or(doubled).min(LONGEST_WAIT);
-    wait.mul_f64(1.0 + 0.5 * rng.f64())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_double_up_to_a_minute_and_the_provider_may_ask_for_less() {
-        let mut rng = Rng::with_seed(1);
-        let mut seconds = |attempt, retry_after| wait(attempt, retry_after, &mut rng).as_secs_f64();
-        assert!((0.5..=0.75).contains(&seconds(1, None)));
-        assert!((2.0..=3.0).contains(&seconds(3, None)));
-        assert!((60.0..=90.0).contains(&seconds(40, None)));
-        assert!((7.0..=10.5).contains(&seconds(1, Some(Duration::from_secs(7)))));
-        assert!((60.0..=90.0).contains(&seconds(1, Some(Duration::from_hours(9)))));
     }
 }

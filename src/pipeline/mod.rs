@@ -1,3 +1,28 @@
-//! What happens to a trace.
+//! What happens to a trace, from its first piece to its last alert.
+//!
+//! ```text
+//! receive ─┐                                        ┌► judging ─► (record)
+//! consume ─┴► intake ─► [chunks] ─► scoring ─► [traces, scores, jobs, outbox] ─► deliver
+//!                                                   └► watching ─► [detectors, alerts, outbox]
+//! ```
+//!
+//! Brackets are tables of the store. No stage knows another: each takes its work from the store, and its result and the
+//! end of that work are one transaction there. So any of them can be killed at any line and run again: a claim that was
+//! not finished comes due when its lease ends, and what was finished is not there to be claimed.
 
+pub mod consume;
+pub mod deliver;
+pub mod intake;
+pub mod judging;
 pub mod judgment;
+pub mod notify;
+pub mod receive;
+pub mod retention;
+pub mod scoring;
+pub mod watching;
+pub mod write_back;
+
+mod retry;
+mod stage;
+
+pub use stage::Shared;

@@ -53,7 +53,7 @@ macro_rules! section {
 
 section!(StoreSettings { url: String });
 section!(QueueSettings { url: String, name: String, prefetch: u16 });
-section!(ReceiveSettings { http: String, max_body_mib: usize, max_waiting: usize });
+section!(ReceiveSettings { http: String, max_body_mib: usize, max_waiting_mib: usize });
 section!(WebSettings { listen: String });
 section!(CompleteSettings {
     #[serde(deserialize_with = "duration")]
@@ -83,7 +83,7 @@ section!(WatchSettings {
     baseline: String,
 });
 section!(AlertSettings { budget_per_30_days: f64, webhook: String });
-section!(LinkSettings { trace: String });
+section!(LinkSettings { trace: String, logs: String });
 section!(WriteBackSettings { kind: WriteBackKind, endpoint: String });
 
 /// What speaks at the other end of a write-back.
@@ -161,6 +161,7 @@ fn unusable_values(name: &str, settings: &Settings) -> Vec<String> {
     );
     require(settings.queue.prefetch > 0, "queue.prefetch", "at least 1");
     require(settings.receive.max_body_mib > 0, "receive.max_body_mib", "at least 1");
+    require(settings.receive.max_waiting_mib > 0, "receive.max_waiting_mib", "at least 1");
     require(settings.judge.attempts > 0, "judge.attempts", "at least 1");
     require(settings.alerts.budget_per_30_days > 0.0, "alerts.budget_per_30_days", "more than 0");
     let rate = settings.sampling.healthy_rate;

@@ -1,0 +1,352 @@
+//! The service: every role of one process, started together and stopped in order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::settings::{Settings, WriteBackKind};
+use crate::backends::clock::SystemClock;
+use crate::backends::http::{AddressError, HttpSender};
+use crate::backends::judge::{JudgeClient, SettingsError};
+use crate::backends::store::{CompletionPolicy, Store, StoreError};
+use crate::evaluate::mistake::InvalidEvaluators;
+use crate::evaluate::run::Evaluators;
+use crate::pipeline::consume::{QueueSource, consume};
+use crate::pipeline::deliver::{Destination, Protocol, deliver};
+use crate::pipeline::intake::Intake;
+use crate::pipeline::judging::{Judging, judge};
+use crate::pipeline::notify::WEBHOOK;
+use crate::pipeline::retention::{BodyRetention, purge};
+use crate::pipeline::scoring::{Scoring, score};
+use crate::pipeline::watching::{Watching, watch};
+use crate::pipeline::{Shared, receive};
+use crate::telemetry::metrics::Metrics;
+
+/// How long requests and steps under way may take to finish when the process is to end.
+const FAREWELL: Duration = Duration::from_secs(20);
+const MIB: usize = 1024 * 1024;
+
+/// What a process does; a fleet divides the roles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Role {
+    /// Receives OTLP and consumes the queue.
+    Receive,
+    /// Evaluates complete traces.
+    Evaluate,
+    /// Asks judge models.
+    Judge,
+    /// Delivers scores and alerts.
+    Deliver,
+    /// Watches for drift, and purges expired bodies.
+    Watch,
+    /// Serves the API, metrics, health and pages.
+    Web,
+}
+
+/// Why the service could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store cannot be opened.
+    #[error("cannot open the store ([store] url)")]
+    Store(#[from] StoreError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} ([{section}] {key}); is it in use? choose another, for example 127.0.0.1:0")]
+    Listen {
+        /// Section of the setting.
+        section: &'static str,
+        /// Its key.
+        key: &'static str,
+        /// The address.
+        address: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// An address is open to the network.
+    #[error(
+        "[{section}] {key} = {address:?} is open to the network and there are no access tokens yet: listen on 127.0.0.1 \
+         and put a proxy that authenticates in front"
+    )]
+    Exposed {
+        /// Section of the setting.
+        section: &'static str,
+        /// Its key.
+        key: &'static str,
+        /// The address.
+        address: String,
+    },
+    /// Nothing would run.
+    #[error("there is nothing to do: the roles asked for need something that is not configured, such as a judge model")]
+    Idle,
+    /// An evaluator is wrong.
+    #[error(transparent)]
+    Evaluators(#[from] InvalidEvaluators),
+    /// A judge model is wrong.
+    #[error("[judge.models.{name}] cannot be used")]
+    Judge {
+        /// Its name in the settings.
+        name: String,
+        /// What is wrong.
+        source: SettingsError,
+    },
+    /// An address to send to is wrong.
+    #[error("{setting} cannot be used")]
+    Destination {
+        /// The setting.
+        setting: &'static str,
+        /// What is wrong.
+        source: AddressError,
+    },
+}
+
+impl StartError {
+    /// Whether the settings are at fault, and not the world.
+    #[must_use]
+    pub const fn is_usage(&self) -> bool {
+        match self {
+            Self::Store(StoreError::Address { .. })
+            | Self::Exposed { .. }
+            | Self::Idle
+            | Self::Evaluators(_)
+            | Self::Judge { .. }
+            | Self::Destination { .. } => true,
+            Self::Store(_) | Self::Listen { .. } => false,
+        }
+    }
+}
+
+/// A part of the service ended by itself, which none ever should.
+#[derive(Debug, thiserror::Error)]
+#[error("a part of the service failed; what was accepted is in the store, start again to go on")]
+pub struct PartFailed;
+
+/// A running service.
+#[derive(Debug)]
+pub struct Service {
+    /// Where OTLP is received.
+    pub receives_on: Option<SocketAddr>,
+    /// Where the API and pages are.
+    pub web_on: Option<SocketAddr>,
+    store: Store,
+    stop: CancellationToken,
+    parts: JoinSet<()>,
+}
+
+impl Service {
+    /// Opens the store and starts every role.
+    ///
+    /// # Errors
+    /// What is wrong with the settings, or what could not be opened.
+    pub async fn start(settings: &Settings, roles: &BTreeSet<Role>) -> Result<Self, StartError> {
+        let evaluators = Arc::new(super::evaluators(settings, None)?);
+        let clients = judge_clients(settings)?;
+        let destinations = destinations(settings)?;
+        let otlp = Listening::bind("receive", "http", &settings.receive.http, roles.contains(&Role::Receive)).await?;
+        let web = Listening::bind("web", "listen", &settings.web.listen, roles.contains(&Role::Web)).await?;
+        let shared = Shared {
+            store: Store::open(&settings.store.url, false).await?,
+            clock: Arc::new(SystemClock),
+            metrics: Arc::new(Metrics::default()),
+            stop: CancellationToken::new(),
+        };
+        let mut service = Self {
+            receives_on: otlp.as_ref().map(|listening| listening.address),
+            web_on: web.as_ref().map(|listening| listening.address),
+            store: shared.store.clone(),
+            stop: shared.stop.clone(),
+            parts: JoinSet::new(),
+        };
+        service.receive(settings, &shared, otlp);
+        service.web(settings, &shared, &evaluators, web);
+        service.work(settings, &shared, roles, evaluators, clients, destinations);
+        if service.parts.is_empty() { Err(StartError::Idle) } else { Ok(service) }
+    }
+
+    /// Runs until `stop` is ready, then finishes what is under way.
+    ///
+    /// # Errors
+    /// A part ended by itself.
+    pub async fn run_until(mut self, stop: impl Future<Output = ()>) -> Result<(), PartFailed> {
+        let failed = tokio::select! {
+            () = stop => false,
+            _ = self.parts.join_next() => true,
+        };
+        self.stop().await;
+        if failed { Err(PartFailed) } else { Ok(()) }
+    }
+
+    async fn stop(mut self) {
+        self.stop.cancel();
+        let all_ended = async { while self.parts.join_next().await.is_some() {} };
+        if tokio::time::timeout(FAREWELL, all_ended).await.is_err() {
+            tracing::warn!("some work did not finish in time; it will be done after the next start");
+        }
+        self.store.close().await;
+    }
+
+    /// The receiver, the queue's consumer, and the one way into the store that they share.
+    fn receive(&mut self, settings: &Settings, shared: &Shared, otlp: Option<Listening>) {
+        let Some(otlp) = otlp else { return };
+        let policy = CompletionPolicy {
+            root_grace: settings.complete.root_grace,
+            quiet_period: settings.complete.quiet_period,
+            max_age: settings.complete.max_age,
+        };
+        let max_body_bytes = settings.receive.max_body_mib.saturating_mul(MIB);
+        let max_waiting_bytes = settings.receive.max_waiting_mib.saturating_mul(MIB);
+        let (intake, writing) = Intake::new(shared.clone(), policy, max_waiting_bytes);
+        self.parts.spawn(writing);
+        if settings.queue.url != "embedded" {
+            let source = QueueSource {
+                url: settings.queue.url.clone(),
+                name: settings.queue.name.clone(),
+                prefetch: settings.queue.prefetch,
+                max_body_bytes,
+            };
+            self.parts.spawn(consume(shared.clone(), intake.clone(), source));
+        }
+        tracing::info!(address = %otlp.address, "receiving OTLP/HTTP");
+        let router = receive::router(intake, Arc::clone(&shared.metrics), max_body_bytes);
+        self.parts.spawn(otlp.serve(router, shared.stop.clone()));
+    }
+
+    fn web(&mut self, _settings: &Settings, shared: &Shared, _evaluators: &Arc<Evaluators>, web: Option<Listening>) {
+        let Some(web) = web else { return };
+        tracing::info!(address = %web.address, "serving API, metrics and pages");
+        self.parts.spawn(web.serve(Router::new(), shared.stop.clone()));
+    }
+
+    fn work(
+        &mut self,
+        settings: &Settings,
+        shared: &Shared,
+        roles: &BTreeSet<Role>,
+        evaluators: Arc<Evaluators>,
+        clients: BTreeMap<String, JudgeClient>,
+        destinations: Vec<Destination>,
+    ) {
+        let scoring = Arc::new(scoring(settings, evaluators));
+        if roles.contains(&Role::Evaluate) {
+            for _ in 0..evaluating_tasks() {
+                self.parts.spawn(score(shared.clone(), Arc::clone(&scoring)));
+            }
+        }
+        if clients.is_empty() {
+            tracing::warn!("no judge model is configured ([judge.models.default]): traces are checked by rules alone");
+        } else if roles.contains(&Role::Judge) {
+            let judging = Judging { scoring, clients, attempts: settings.judge.attempts };
+            self.parts.spawn(judge(shared.clone(), Arc::new(judging)));
+        }
+        if roles.contains(&Role::Deliver) {
+            for destination in destinations {
+                self.parts.spawn(deliver(shared.clone(), destination));
+            }
+        }
+        if roles.contains(&Role::Watch) {
+            self.parts.spawn(watch(shared.clone(), watching(settings)));
+            self.parts.spawn(purge(shared.clone()));
+        }
+    }
+}
+
+/// The evaluating stage as the settings want it.
+fn scoring(settings: &Settings, evaluators: Arc<Evaluators>) -> Scoring {
+    Scoring {
+        evaluators,
+        sampling: settings.sampling.clone(),
+        attributes: settings.attributes.clone(),
+        retention: BodyRetention {
+            sampled: settings.retention.traces,
+            late_window: settings.complete.late_window,
+        },
+        destinations: settings.write_back.iter().map(|write_back| write_back.endpoint.clone()).collect(),
+    }
+}
+
+/// The watching stage as the settings want it.
+#[must_use]
+pub fn watching(settings: &Settings) -> Watching {
+    Watching {
+        interval: settings.watch.interval,
+        lateness: settings.watch.lateness,
+        baseline: settings.watch.baseline.clone(),
+        budget_per_30_days: settings.alerts.budget_per_30_days,
+        has_webhook: !settings.alerts.webhook.is_empty(),
+        trace_link: settings.links.trace.clone(),
+    }
+}
+
+/// Evaluating is computing: more tasks than cores would only wait for each other.
+fn evaluating_tasks() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(8))
+}
+
+/// Judge models by name, each ready to be asked.
+///
+/// # Errors
+/// The first that cannot be used as it is configured.
+pub fn judge_clients(settings: &Settings) -> Result<BTreeMap<String, JudgeClient>, StartError> {
+    let client = |(name, model): (&String, &crate::backends::judge::JudgeModelSettings)| {
+        let client = JudgeClient::new(model.clone());
+        client.map(|client| (name.clone(), client)).map_err(|source| StartError::Judge { name: name.clone(), source })
+    };
+    settings.judge.models.iter().map(client).collect()
+}
+
+fn destinations(settings: &Settings) -> Result<Vec<Destination>, StartError> {
+    let destination = |setting, name: &str, protocol, url: &str| -> Result<Destination, StartError> {
+        let sender = HttpSender::new(url).map_err(|source| StartError::Destination { setting, source })?;
+        Ok(Destination { name: name.to_owned(), protocol, sender })
+    };
+    let mut destinations = Vec::new();
+    for write_back in &settings.write_back {
+        let endpoint = &write_back.endpoint;
+        destinations.push(match write_back.kind {
+            WriteBackKind::Otlp => destination("[[write_back]] endpoint", endpoint, Protocol::Otlp, endpoint)?,
+        });
+    }
+    if !settings.alerts.webhook.is_empty() {
+        destinations.push(destination("[alerts] webhook", WEBHOOK, Protocol::Json, &settings.alerts.webhook)?);
+    }
+    Ok(destinations)
+}
+
+/// A port that is ours.
+#[derive(Debug)]
+struct Listening {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listening {
+    async fn bind(
+        section: &'static str,
+        key: &'static str,
+        address: &str,
+        wanted: bool,
+    ) -> Result<Option<Self>, StartError> {
+        if !wanted {
+            return Ok(None);
+        }
+        let failed = |source| StartError::Listen { section, key, address: address.to_owned(), source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let bound = listener.local_addr().map_err(failed)?;
+        if !bound.ip().is_loopback() {
+            return Err(StartError::Exposed { section, key, address: address.to_owned() });
+        }
+        Ok(Some(Self { listener, address: bound }))
+    }
+
+    async fn serve(self, router: Router, stop: CancellationToken) {
+        let serving = axum::serve(self.listener, router).with_graceful_shutdown(stop.cancelled_owned());
+        if let Err(error) = serving.await {
+            tracing::error!(%error, address = %self.address, "server failed");
+        }
+    }
+}

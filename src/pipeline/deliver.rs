@@ -1,0 +1,119 @@
+//! Empties the outbox, one destination apart from every other: one that is down delays its own items and nothing else.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use prost::Message as _;
+
+use super::Shared;
+use super::retry::delay;
+use super::write_back::{WriteBack, events, spans};
+use crate::backends::http::{HttpSender, SendError};
+use crate::backends::store::{OutboxItem, StoreError};
+use crate::telemetry::metrics::CallLabels;
+
+/// Items in one request at most.
+const BATCH: usize = 200;
+/// How long a claim holds: longer than two requests may take.
+const LEASE: Duration = Duration::from_mins(2);
+const IDLE: Duration = Duration::from_millis(500);
+
+/// How a destination is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// Evaluation spans and log events to an OTLP/HTTP endpoint, many items in one request.
+    Otlp,
+    /// Each item a JSON body of its own.
+    Json,
+}
+
+/// Where items of the outbox go.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    /// Its name in the outbox.
+    pub name: String,
+    /// How it is spoken to.
+    pub protocol: Protocol,
+    /// The way there.
+    pub sender: HttpSender,
+}
+
+/// Delivers to one destination until the process is to end.
+pub async fn deliver(shared: Shared, destination: Destination) {
+    while !shared.is_stopping() {
+        let step = step(&shared, &destination).await;
+        shared.rest("deliver", IDLE, step).await;
+    }
+}
+
+/// One claim; whether there was something to do.
+async fn step(shared: &Shared, destination: &Destination) -> Result<bool, StoreError> {
+    let items = shared.store.claim_outbox(&destination.name, shared.now(), LEASE, BATCH).await?;
+    if items.is_empty() {
+        return Ok(false);
+    }
+    match destination.send(&items).await {
+        Err(SendError::Refused { .. }) if items.len() > 1 => {
+            // One of them is at fault: alone, it delays no other.
+            let alone = items.iter().map(|item| deliver_one(shared, destination, item));
+            join_all(alone).await.into_iter().collect::<Result<(), _>>()?;
+        }
+        sent => settle(shared, destination, &items, sent).await?,
+    }
+    Ok(true)
+}
+
+async fn deliver_one(shared: &Shared, destination: &Destination, item: &OutboxItem) -> Result<(), StoreError> {
+    let item = std::slice::from_ref(item);
+    settle(shared, destination, item, destination.send(item).await).await
+}
+
+/// Forgets what was taken, and puts off what was not.
+async fn settle(
+    shared: &Shared,
+    destination: &Destination,
+    items: &[OutboxItem],
+    sent: Result<(), SendError>,
+) -> Result<(), StoreError> {
+    let ids: Vec<i64> = items.iter().map(|item| item.id).collect();
+    let result = if sent.is_ok() { "ok" } else { "retry" };
+    let labels = CallLabels { to: destination.name.clone(), result: result.to_owned() };
+    shared.metrics.deliveries.get_or_create(&labels).inc_by(items.len() as u64);
+    let Err(error) = sent else {
+        return shared.store.delivered(&ids).await;
+    };
+    let attempts = items.iter().map(|item| item.attempts).max().unwrap_or(1);
+    let wait = delay(attempts, error.retry_after(), fastrand::f64());
+    let seconds = wait.as_secs();
+    tracing::warn!(destination = destination.name, items = items.len(), %error, seconds, "delivery will be tried again");
+    shared.store.retry_outbox(&ids, shared.now().plus(wait), &error.to_string()).await
+}
+
+impl Destination {
+    async fn send(&self, items: &[OutboxItem]) -> Result<(), SendError> {
+        match self.protocol {
+            Protocol::Otlp => self.send_otlp(items).await,
+            Protocol::Json => {
+                for item in items {
+                    self.sender.post("application/json", item.payload.clone()).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Spans first: a backend that takes no logs still shows the scores.
+    async fn send_otlp(&self, items: &[OutboxItem]) -> Result<(), SendError> {
+        let write_backs: Vec<WriteBack> =
+            items.iter().filter_map(|item| serde_json::from_slice(&item.payload).ok()).collect();
+        let protobuf = "application/x-protobuf";
+        self.sender.post_below("v1/traces", protobuf, spans(&write_backs).encode_to_vec()).await?;
+        match self.sender.post_below("v1/logs", protobuf, events(&write_backs).encode_to_vec()).await {
+            Err(SendError::Refused { status: 404 | 405 | 501, .. }) => {
+                tracing::debug!(destination = self.name, "destination takes no logs; it has the evaluation spans");
+                Ok(())
+            }
+            sent => sent,
+        }
+    }
+}

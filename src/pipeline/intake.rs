@@ -1,0 +1,120 @@
+//! The way into the store: pieces of traces from every source, committed in groups.
+//!
+//! One task writes, and takes with it everything that waits, so that a commit is shared by as many requests as arrived
+//! during the last one. A source is answered when its pieces are committed, not before: what was accepted is never
+//! lost. What waits is bounded in bytes; beyond that a source is told to come back.
+
+use std::sync::Arc;
+
+use ring::digest::{SHA256, digest};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use super::Shared;
+use crate::backends::store::{Chunk, CompletionPolicy};
+use crate::otlp::{TracePiece, pack};
+
+/// Pieces in one transaction at most: the other stages want the writer too.
+const LARGEST_COMMIT: usize = 1_024;
+const BYTES_PER_PERMIT: usize = 1_024;
+
+/// Why pieces were not stored; nothing of them was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotStored {
+    /// Too much waits already.
+    #[error("too much is waiting to be stored; send it again later")]
+    Full,
+    /// The store failed.
+    #[error("the store cannot take traces at the moment; send them again later")]
+    Failed,
+}
+
+/// Hands pieces to the store; clones share the way.
+#[derive(Clone)]
+pub struct Intake {
+    submissions: mpsc::UnboundedSender<Submission>,
+    /// Bounds the channel, in kibibytes.
+    room: Arc<Semaphore>,
+    size: u32,
+}
+
+struct Submission {
+    chunks: Vec<Chunk>,
+    answer: oneshot::Sender<Result<(), NotStored>>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Intake {
+    /// The way in, with room for `max_waiting_bytes`, and the task that writes. The task ends when every clone of the
+    /// way in is gone and all that was handed in is answered.
+    pub fn new(
+        shared: Shared,
+        policy: CompletionPolicy,
+        max_waiting_bytes: usize,
+    ) -> (Self, impl Future<Output = ()> + Send) {
+        let (submissions, waiting) = mpsc::unbounded_channel();
+        let size = u32::try_from(max_waiting_bytes / BYTES_PER_PERMIT).unwrap_or(u32::MAX).max(1);
+        let room = Arc::new(Semaphore::new(size as usize));
+        (Self { submissions, room, size }, write(shared, policy, waiting))
+    }
+
+    /// Stores pieces that took `bytes` to send, and returns when they are committed.
+    ///
+    /// # Errors
+    /// They were not stored, and may be sent again.
+    pub async fn store(&self, pieces: Vec<TracePiece>, bytes: usize) -> Result<(), NotStored> {
+        if pieces.is_empty() {
+            return Ok(());
+        }
+        let permits = u32::try_from(bytes / BYTES_PER_PERMIT).unwrap_or(u32::MAX).clamp(1, self.size);
+        let room = Arc::clone(&self.room).try_acquire_many_owned(permits).map_err(|_| NotStored::Full)?;
+        let chunks = tokio::task::spawn_blocking(|| pieces.into_iter().map(chunk).collect());
+        let chunks = chunks.await.map_err(|_| NotStored::Failed)?;
+        let (answer, stored) = oneshot::channel();
+        self.submissions.send(Submission { chunks, answer, _room: room }).map_err(|_| NotStored::Failed)?;
+        stored.await.unwrap_or(Err(NotStored::Failed))
+    }
+}
+
+/// The same piece always gives the same hash, so that a repeat is known.
+fn chunk(piece: TracePiece) -> Chunk {
+    let (trace_id, root_ended) = (piece.trace_id, piece.root_ended);
+    let span_count = u32::try_from(piece.span_count).unwrap_or(u32::MAX);
+    let encoded = piece.encode();
+    let mut content_hash = [0; 32];
+    content_hash.copy_from_slice(digest(&SHA256, &encoded).as_ref());
+    Chunk { trace_id, content_hash, body: pack(&encoded), span_count, root_ended }
+}
+
+async fn write(shared: Shared, policy: CompletionPolicy, mut waiting: mpsc::UnboundedReceiver<Submission>) {
+    while let Some(first) = waiting.recv().await {
+        let mut group = vec![first];
+        let mut pieces = group[0].chunks.len();
+        while pieces < LARGEST_COMMIT {
+            let Ok(next) = waiting.try_recv() else { break };
+            pieces += next.chunks.len();
+            group.push(next);
+        }
+        commit(&shared, &policy, group).await;
+    }
+}
+
+async fn commit(shared: &Shared, policy: &CompletionPolicy, mut group: Vec<Submission>) {
+    let chunks: Vec<Chunk> = group.iter_mut().flat_map(|submission| std::mem::take(&mut submission.chunks)).collect();
+    let result = match shared.store.append_chunks(&chunks, shared.now(), policy).await {
+        Ok(report) => {
+            if report.too_late > 0 {
+                tracing::info!(pieces = report.too_late, "pieces came after the body of their trace was purged");
+            }
+            shared.metrics.too_late.inc_by(report.too_late as u64);
+            Ok(())
+        }
+        Err(error) => {
+            tracing::error!(%error, pieces = chunks.len(), "received pieces could not be stored; senders keep them");
+            Err(NotStored::Failed)
+        }
+    };
+    for submission in group {
+        // A source that has gone meanwhile sends again, and its pieces are known then.
+        let _gone = submission.answer.send(result);
+    }
+}

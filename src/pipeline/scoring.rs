@@ -1,0 +1,215 @@
+//! From complete traces to their scores: claims what is due, evaluates it, and records what came of it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Shared;
+use super::retention::BodyRetention;
+use super::write_back::WriteBack;
+use crate::backends::store::{DueTrace, NewJudgeJob, RecordedTrace, StoreError, StoredEvaluation, StoredTrace};
+use crate::domain::evaluation::{Evaluation, Outcome};
+use crate::domain::ids::{SpanId, TraceId};
+use crate::domain::time::Timestamp;
+use crate::domain::trace::Trace;
+use crate::evaluate::run::{EvaluatedTrace, Evaluators, evaluate, unscored};
+use crate::evaluate::sampling::{SamplingDecision, SamplingPolicy, SamplingReason};
+use crate::normalize::{AttributeMapping, normalize};
+use crate::otlp::unpack;
+use crate::telemetry::metrics::EvaluationLabels;
+
+/// Traces in one claim.
+const BATCH: usize = 64;
+/// How long a claim holds: far longer than a batch takes.
+const LEASE: Duration = Duration::from_mins(1);
+/// How often due traces are looked for while there are none.
+const IDLE: Duration = Duration::from_millis(200);
+/// A trace that took its worker down this often is recorded as one that cannot be read.
+const ATTEMPTS: u32 = 4;
+/// Largest trace that is evaluated, as protobuf; larger ones are recorded as such.
+pub const LARGEST_TRACE_BYTES: usize = 256 * 1024 * 1024;
+
+/// How traces are evaluated and kept.
+#[derive(Debug, Clone)]
+pub struct Scoring {
+    /// The evaluators.
+    pub evaluators: Arc<Evaluators>,
+    /// Which traces are judged and kept.
+    pub sampling: SamplingPolicy,
+    /// Names to search and segment by.
+    pub attributes: AttributeMapping,
+    /// How long bodies are kept.
+    pub retention: BodyRetention,
+    /// Destinations in the outbox that scores are written back to.
+    pub destinations: Vec<String>,
+}
+
+/// Evaluates due traces until the process is to end.
+pub async fn score(shared: Shared, scoring: Arc<Scoring>) {
+    while !shared.is_stopping() {
+        let step = step(&shared, &scoring).await;
+        shared.rest("score", IDLE, step).await;
+    }
+}
+
+/// One claim; whether there was something to do.
+async fn step(shared: &Shared, scoring: &Arc<Scoring>) -> Result<bool, StoreError> {
+    let now = shared.now();
+    let due = shared.store.claim_due(now, LEASE, BATCH).await?;
+    if due.is_empty() {
+        return Ok(false);
+    }
+    let scoring = Arc::clone(scoring);
+    let evaluating = tokio::task::spawn_blocking(move || -> Vec<RecordedTrace> {
+        due.iter().map(|trace| scoring.record(trace, now)).collect()
+    });
+    let Ok(recorded) = evaluating.await else {
+        // What was claimed comes due again when its lease ends.
+        shared.metrics.evaluation_errors.inc();
+        return Ok(true);
+    };
+    let report = shared.store.record_traces(&recorded, shared.now()).await?;
+    shared.metrics.evaluated.inc_by(report.recorded as u64);
+    for row in recorded.iter().flat_map(|trace| &trace.evaluations) {
+        count(shared, &row.evaluation);
+    }
+    Ok(true)
+}
+
+pub(super) fn count(shared: &Shared, evaluation: &Evaluation) {
+    let labels =
+        EvaluationLabels { evaluator: evaluation.evaluator.clone(), outcome: evaluation.outcome.as_str().to_owned() };
+    shared.metrics.evaluations.get_or_create(&labels).inc();
+}
+
+impl Scoring {
+    /// Everything that evaluating a claimed trace leaves behind. Never fails: what cannot be read is recorded so.
+    fn record(&self, due: &DueTrace, now: Timestamp) -> RecordedTrace {
+        let attempt =
+            || catch_unwind(AssertUnwindSafe(|| self.evaluate(due))).unwrap_or(Err("evaluation failed".into()));
+        let evaluated = if due.attempts > ATTEMPTS {
+            Err(format!("evaluation was given up after {ATTEMPTS} attempts"))
+        } else {
+            attempt()
+        };
+        let (trace, evaluated) = evaluated.unwrap_or_else(|problem| {
+            tracing::error!(trace_id = %due.trace_id, problem, "trace cannot be evaluated");
+            self.unreadable(due.trace_id, &problem, now)
+        });
+        self.recorded(due, &trace, evaluated, now)
+    }
+
+    fn evaluate(&self, due: &DueTrace) -> Result<(Trace, EvaluatedTrace), String> {
+        let raw = unpack(due.trace_id, &due.chunks, LARGEST_TRACE_BYTES).map_err(|error| error.to_string())?;
+        let trace = normalize(&raw, &self.attributes).ok_or("the trace holds no span")?;
+        let evaluated = evaluate(&trace, &self.evaluators, &self.sampling);
+        Ok((trace, evaluated))
+    }
+
+    /// A trace of which nothing is known but its id: every evaluator has its row, and none a score.
+    fn unreadable(&self, trace_id: TraceId, problem: &str, now: Timestamp) -> (Trace, EvaluatedTrace) {
+        let trace = nothing_known(trace_id, now);
+        let decision = SamplingDecision { sampled: true, probability: 1.0, reason: SamplingReason::Error };
+        let mut evaluated = evaluate(&trace, &self.evaluators, &self.sampling);
+        let explanation = format!("the trace could not be evaluated: {problem}");
+        evaluated.evaluations = self
+            .evaluators
+            .definitions()
+            .iter()
+            .map(|definition| unscored(&trace, definition, Outcome::NotEvaluable, explanation.clone()))
+            .collect();
+        evaluated.record.measurements.clear();
+        let evaluated = EvaluatedTrace { judge: Vec::new(), decision, ..evaluated };
+        (trace, evaluated)
+    }
+
+    fn recorded(&self, due: &DueTrace, trace: &Trace, evaluated: EvaluatedTrace, now: Timestamp) -> RecordedTrace {
+        let version = due.version + 1;
+        let write_back = WriteBack::new(trace, version, now, &evaluated.evaluations);
+        let stored = |evaluation| StoredEvaluation { evaluation, trace_version: version, probability: 1.0 };
+        let failing = evaluated.evaluations.iter().any(|row| self.is_flagged(row));
+        RecordedTrace {
+            generation: due.generation,
+            judge_jobs: evaluated
+                .judge
+                .iter()
+                .map(|task| NewJudgeJob {
+                    evaluator: task.evaluator.clone(),
+                    revision: task.revision.clone(),
+                    probability: task.probability,
+                })
+                .collect(),
+            outbox: write_back.map_or_else(Vec::new, |write_back| write_back.items(&self.destinations)),
+            trace: self.stored_trace(trace, version, &evaluated, failing, now),
+            evaluations: evaluated.evaluations.into_iter().map(stored).collect(),
+        }
+    }
+
+    fn is_flagged(&self, row: &Evaluation) -> bool {
+        row.is_failing() && self.evaluators.get(&row.evaluator).is_some_and(|definition| definition.flag)
+    }
+
+    fn stored_trace(
+        &self,
+        trace: &Trace,
+        version: i64,
+        evaluated: &EvaluatedTrace,
+        failing: bool,
+        now: Timestamp,
+    ) -> StoredTrace {
+        let keep = if evaluated.decision.sampled { self.retention.sampled } else { self.retention.late_window };
+        StoredTrace {
+            trace_id: trace.trace_id,
+            version,
+            root_span_id: trace.root_span_id,
+            service: trace.service.clone(),
+            release: trace.release.clone(),
+            model: evaluated.record.segments.get("model").cloned(),
+            environment: trace.environment.clone(),
+            conversation_id: trace.conversation_id.clone(),
+            user_id: trace.user_id.clone(),
+            attributes: trace.attributes.clone(),
+            started_at: trace.started_at,
+            ended_at: trace.ended_at,
+            failing,
+            error: trace.error.is_some(),
+            sampled: evaluated.decision.sampled,
+            keep_body_until: now.plus(keep),
+            decision: serde_json::to_string(&evaluated.decision).unwrap_or_default(),
+            record: evaluated.record.clone(),
+        }
+    }
+}
+
+fn nothing_known(trace_id: TraceId, now: Timestamp) -> Trace {
+    Trace {
+        trace_id,
+        root_span_id: placeholder_span(trace_id),
+        convention: "unknown",
+        service: "unknown_service".to_owned(),
+        release: None,
+        environment: None,
+        agent: None,
+        conversation_id: None,
+        user_id: None,
+        attributes: std::collections::BTreeMap::new(),
+        started_at: now,
+        ended_at: now,
+        clock_is_real: false,
+        error: None,
+        steps: Vec::new(),
+        input: None,
+        output: None,
+        system_instructions: None,
+        span_count: 0,
+        upstream_probability: None,
+        missing: Vec::new(),
+    }
+}
+
+/// A span id for a trace whose spans cannot be read: one half of its trace id, of which not both are zero.
+fn placeholder_span(trace_id: TraceId) -> SpanId {
+    let halves = trace_id.as_bytes().chunks(8).rev();
+    let mut ids = halves.filter_map(|half| SpanId::from_bytes(half).ok());
+    ids.next().unwrap_or_else(|| unreachable!("a trace id is never all zero"))
+}
