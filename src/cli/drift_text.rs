@@ -74,12 +74,12 @@ pub(super) fn estimate(estimate: &Estimate) -> String {
 }
 
 fn effect(row: &SeriesReport) -> String {
-    let value = row.effect.value.map_or_else(|| "-".to_owned(), number);
+    let Some(value) = row.effect.value else { return "-".to_owned() };
     match row.effect.name.as_str() {
-        "ratio_of_means" => format!("x {value}"),
-        "jensen_shannon_distance" => format!("JS {value}"),
-        _ if row.effect.value.is_some_and(|value| value > 0.0) => format!("+{value}"),
-        _ => value,
+        "ratio_of_means" => format!("x {}", number(value)),
+        "jensen_shannon_distance" => format!("JS {}", number(value)),
+        _ if value > 0.0 => format!("+{}", number(value)),
+        _ => number(value),
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use super::output::printable;
 
 /// Longest cell that is shown whole, in characters.
-const LONGEST_CELL: usize = 60;
+const LONGEST_CELL: usize = 90;
 const GAP: &str = "  ";
 
 /// A table with headings. Columns of numbers stand to the right.

@@ -1,6 +1,7 @@
 //! Everything that talks to something: one binary, so that its tests share the services they start.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod offline;
 mod rabbitmq;
 mod stores;
 mod support;

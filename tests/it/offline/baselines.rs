@@ -1,0 +1,36 @@
+//! Baselines in the embedded store.
+
+use super::program::Folder;
+
+#[test]
+fn a_baseline_is_taken_once_and_compared_by_name() {
+    let folder = Folder::new();
+    folder.ends(0, &["simulate", "--traces", "400", "--seed", "4", "-o", "traces.jsonl"]);
+    let create = ["baseline", "create", "v1", "--from", "traces.jsonl?release=1.4.0"];
+    folder.ends(0, &create);
+    folder.ends(2, &create).says("baselines never change");
+    let listed = folder.ends(0, &["baseline", "list", "--json"]).json();
+    assert_eq!((listed.as_array().unwrap().len(), listed[0]["name"].as_str()), (1, Some("v1")));
+    let shown = folder.ends(0, &["baseline", "show", "v1", "--json"]).json();
+    assert_eq!(shown["traces"], 200);
+
+    let by_name = ["drift", "--json", "--baseline", "v1", "--current", "traces.jsonl?release=1.5.0"];
+    let by_file =
+        ["drift", "--json", "--baseline", "traces.jsonl?release=1.4.0", "--current", "traces.jsonl?release=1.5.0"];
+    let (by_name, by_file) = (folder.ends(0, &by_name).json(), folder.ends(0, &by_file).json());
+    assert_eq!(by_name, by_file);
+    assert_eq!(by_name["verdict"], "drift");
+}
+
+#[test]
+fn a_baseline_keeps_to_its_time_and_is_not_taken_of_nothing() {
+    let folder = Folder::new();
+    folder.ends(0, &["simulate", "--traces", "100", "--start", "2026-02-01", "--hours", "10", "-o", "traces.jsonl"]);
+    let from = ["--from", "traces.jsonl", "--until", "2026-02-01T05:00:00Z"];
+    let taken = folder.ends(0, &[&["baseline", "create", "early", "--json"], &from[..]].concat()).json();
+    let traces = taken["traces"].as_u64().unwrap();
+    assert!((40..60).contains(&traces), "{traces}");
+    folder.ends(4, &["baseline", "create", "none", "--from", "traces.jsonl", "--since", "2027-01-01"]).says("no trace");
+    folder.ends(2, &["baseline", "show", "none"]).says("driftline baseline list");
+    folder.ends(2, &["baseline", "create", "copy", "--from", "name:early"]).says("never changes");
+}
