@@ -133,8 +133,7 @@ pub struct Service {
     pub receives_on: Option<SocketAddr>,
     /// Where the API and pages are.
     pub web_on: Option<SocketAddr>,
-    store: Store,
-    stop: CancellationToken,
+    shared: Shared,
     parts: JoinSet<()>,
 }
 
@@ -158,14 +157,19 @@ impl Service {
         let mut service = Self {
             receives_on: otlp.as_ref().map(|listening| listening.address),
             web_on: web.as_ref().map(|listening| listening.address),
-            store: shared.store.clone(),
-            stop: shared.stop.clone(),
+            shared: shared.clone(),
             parts: JoinSet::new(),
         };
         service.receive(settings, &shared, otlp);
         service.web(settings, &shared, &evaluators, web);
         service.work(settings, &shared, roles, evaluators, clients, destinations);
         if service.parts.is_empty() { Err(StartError::Idle) } else { Ok(service) }
+    }
+
+    /// What the parts work with.
+    #[must_use]
+    pub const fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Runs until `stop` is ready, then finishes what is under way.
@@ -182,12 +186,12 @@ impl Service {
     }
 
     async fn stop(mut self) {
-        self.stop.cancel();
+        self.shared.stop.cancel();
         let all_ended = async { while self.parts.join_next().await.is_some() {} };
         if tokio::time::timeout(FAREWELL, all_ended).await.is_err() {
             tracing::warn!("some work did not finish in time; it will be done after the next start");
         }
-        self.store.close().await;
+        self.shared.store.close().await;
     }
 
     /// The receiver, the queue's consumer, and the one way into the store that they share.

@@ -8,6 +8,9 @@ use reqwest::{StatusCode, Url};
 
 /// Longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Waits between attempts while someone waits for the last of them.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// What is kept of a refusal's text.
 const LONGEST_REASON: usize = 200;
 
@@ -104,6 +107,30 @@ impl HttpSender {
             segments.pop_if_empty().extend(path.split('/'));
         }
         self.post_to(url, content_type, body).await
+    }
+
+    /// Posts a body to a path below the address, up to `attempts` times while the receiver is away or asks to come back.
+    ///
+    /// # Errors
+    /// The body was refused, or not taken in the last attempt.
+    pub async fn insist(
+        &self,
+        path: &str,
+        content_type: &'static str,
+        body: Vec<u8>,
+        attempts: u32,
+    ) -> Result<(), SendError> {
+        let mut attempt = 1;
+        loop {
+            match self.post_below(path, content_type, body.clone()).await {
+                Err(error) if attempt < attempts && !matches!(error, SendError::Refused { .. }) => {
+                    let doubled = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(attempt - 1));
+                    tokio::time::sleep(error.retry_after().unwrap_or(doubled).min(LONGEST_WAIT)).await;
+                    attempt += 1;
+                }
+                sent => return sent,
+            }
+        }
     }
 
     async fn post_to(&self, url: Url, content_type: &'static str, body: Vec<u8>) -> Result<(), SendError> {

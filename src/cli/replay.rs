@@ -21,9 +21,8 @@ use crate::otlp::{ExportTraceServiceRequest, ResourceSpans, TraceReader};
 const CONCURRENCY: usize = 8;
 /// Encoded size at which lines are no longer joined into one request.
 const REQUEST_BYTES: usize = 512 * 1024;
-/// Attempts at one request, over about a minute.
-const ATTEMPTS: u32 = 10;
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// Attempts at one request, over about ten seconds.
+const ATTEMPTS: u32 = 7;
 /// Bad lines that are named one by one.
 const NAMED_PROBLEMS: usize = 20;
 
@@ -90,23 +89,15 @@ async fn send_all(sender: &HttpSender, recording: &mut Recording, rate: Option<f
     Ok(sent)
 }
 
-/// Sends one request, again and again while the receiver asks to come back; gives its number of lines.
+/// Sends one request; gives its number of lines.
 async fn send(sender: &HttpSender, request: Request) -> Result<u64, Failure> {
     let body = ExportTraceServiceRequest { resource_spans: request.resource_spans }.encode_to_vec();
-    let mut attempt = 1;
-    loop {
-        match sender.post_below("v1/traces", "application/x-protobuf", body.clone()).await {
-            Ok(()) => return Ok(request.lines),
-            Err(error @ SendError::Refused { .. }) => return Err(Failure::could_not("replay", &error)),
-            Err(error) if attempt == ATTEMPTS => {
-                let hint = "is a receiver running there? start one with: driftline serve";
-                return Err(Failure::CouldNot(format!("cannot replay: {error}; {hint}")));
-            }
-            Err(error) => {
-                let doubled = Duration::from_millis(200) * 2_u32.pow(attempt - 1);
-                tokio::time::sleep(error.retry_after().unwrap_or(doubled).min(LONGEST_WAIT)).await;
-                attempt += 1;
-            }
+    match sender.insist("v1/traces", "application/x-protobuf", body, ATTEMPTS).await {
+        Ok(()) => Ok(request.lines),
+        Err(error @ SendError::Refused { .. }) => Err(Failure::could_not("replay", &error)),
+        Err(error) => {
+            let remedy = "is a receiver running there? start one with: driftline serve";
+            Err(Failure::CouldNot(format!("cannot replay: {error}; {remedy}")))
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What every stage works with, and how it repeats.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +25,12 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Cancelled when the process is to end.
     pub stop: CancellationToken,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Shared").finish_non_exhaustive()
+    }
 }
 
 impl Shared {

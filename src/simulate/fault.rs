@@ -70,7 +70,7 @@ const COURSE_OF_RUN: &[&str] = &[
     "tool_repeats",
     "model_calls",
     "steps",
-    "finish_reason",
+    "finish_reasons",
     "latency_seconds",
     "input_tokens",
     "output_tokens",

@@ -124,6 +124,14 @@ pub fn load(path: Option<&Path>) -> Result<Settings, SettingsError> {
     read(&name, &text, environment)
 }
 
+/// The compiled-in settings, without any file or environment.
+///
+/// # Errors
+/// They are wrong, which a test rules out.
+pub fn defaults() -> Result<Settings, SettingsError> {
+    read("default.toml", "", config::Environment::with_prefix("DRIFTLINE__NOTHING"))
+}
+
 fn read(name: &str, text: &str, environment: config::Environment) -> Result<Settings, SettingsError> {
     let mistakes = check::mistakes(name, text, DEFAULTS);
     if !mistakes.is_empty() {

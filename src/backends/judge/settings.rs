@@ -111,6 +111,25 @@ pub enum SettingsError {
 }
 
 impl JudgeModelSettings {
+    /// A model with the defaults of every other setting: no key, no price.
+    #[must_use]
+    pub fn new(provider: Provider, base_url: String, model: &str) -> Self {
+        Self {
+            provider,
+            base_url,
+            model: model.to_owned(),
+            api_key_env: None,
+            api_key_file: None,
+            input_usd_per_mtok: None,
+            output_usd_per_mtok: None,
+            timeout: default_timeout(),
+            concurrency: default_concurrency(),
+            parameters: default_parameters(),
+            max_tokens_key: default_max_tokens_key(),
+            structured_output: default_structured_output(),
+        }
+    }
+
     /// What of these settings changes a verdict.
     #[must_use]
     pub fn identity(&self) -> JudgeModelIdentity {
