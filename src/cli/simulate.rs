@@ -13,7 +13,7 @@ use super::progress;
 use super::sources::now;
 use super::table::Table;
 use super::when;
-use crate::backends::http::{HttpSender, SendError};
+use crate::backends::http::HttpSender;
 use crate::otlp::Encoding;
 use crate::simulate::{Plan, SCENARIOS, Scenario, simulate};
 
@@ -118,26 +118,13 @@ async fn send(plan: &Plan, url: &str) -> Result<(), Failure> {
     let sender = HttpSender::new(url).map_err(|error| Failure::Usage(format!("--to: {}", chain(&error))))?;
     let bar = progress::bar(plan.traces as u64, "traces");
     for trace in simulate(plan) {
-        let sent = post(&sender, trace.request.encode_to_vec()).await;
+        let sent = sender
+            .insist("v1/traces", Encoding::Protobuf.content_type(), trace.request.encode_to_vec(), ATTEMPTS)
+            .await;
         sent.map_err(|error| Failure::could_not("send traces", &error))?;
         bar.inc(1);
     }
     bar.finish_and_clear();
     warn(&format!("{} traces sent to {url}", plan.traces));
     Ok(())
-}
-
-/// Posts one trace; waits and repeats as long as the receiver asks for it.
-async fn post(sender: &HttpSender, body: Vec<u8>) -> Result<(), SendError> {
-    let mut attempt = 1;
-    loop {
-        match sender.post_below("v1/traces", Encoding::Protobuf.content_type(), body.clone()).await {
-            Err(error @ SendError::Later { .. }) if attempt < ATTEMPTS => {
-                let wait = error.retry_after().unwrap_or(Duration::from_millis(250) * 2_u32.pow(attempt));
-                tokio::time::sleep(wait.min(Duration::from_secs(30))).await;
-                attempt += 1;
-            }
-            sent => return sent,
-        }
-    }
 }

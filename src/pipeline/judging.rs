@@ -83,8 +83,11 @@ async fn judge_trace(
 }
 
 async fn judge_job(shared: &Shared, judging: &Judging, trace: &Trace, job: &JudgeJob) -> Result<(), StoreError> {
-    let task =
-        JudgeTask { evaluator: job.evaluator.clone(), revision: job.revision.clone(), probability: job.probability };
+    let task = JudgeTask {
+        evaluator: job.evaluator.clone(),
+        revision: job.revision.clone(),
+        probability: job.probability,
+    };
     let found = judging.scoring.evaluators.judge(&task);
     let Some((definition, judge, client)) =
         found.and_then(|(definition, judge)| Some((definition, judge, judging.clients.get(&judge.model)?)))

@@ -77,16 +77,17 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>) -> Result<bool, StoreErro
 }
 
 pub(super) fn count(shared: &Shared, evaluation: &Evaluation) {
-    let labels =
-        EvaluationLabels { evaluator: evaluation.evaluator.clone(), outcome: evaluation.outcome.as_str().to_owned() };
+    let labels = EvaluationLabels {
+        evaluator: evaluation.evaluator.clone(),
+        outcome: evaluation.outcome.as_str().to_owned(),
+    };
     shared.metrics.evaluations.get_or_create(&labels).inc();
 }
 
 impl Scoring {
     /// Everything that evaluating a claimed trace leaves behind. Never fails: what cannot be read is recorded so.
     fn record(&self, due: &DueTrace, now: Timestamp) -> RecordedTrace {
-        let attempt =
-            || catch_unwind(AssertUnwindSafe(|| self.evaluate(due))).unwrap_or(Err("evaluation failed".into()));
+        let attempt = || catch_unwind(AssertUnwindSafe(|| self.evaluate(due))).unwrap_or(Err("evaluation failed".into()));
         let evaluated = if due.attempts > ATTEMPTS {
             Err(format!("evaluation was given up after {ATTEMPTS} attempts"))
         } else {
