@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use super::Context;
+use super::drift_html;
 use super::drift_text;
 use super::failure::{Exit, Failure};
 use super::output::{Output, warn};
+use super::output_file::write_text;
 use super::sources::{Side, Source, Sources, now};
 use crate::domain::measurement::TraceRecord;
 use crate::domain::report::{DriftReport, DriftVerdict};
@@ -36,6 +38,9 @@ pub(super) struct Arguments {
     /// End with exit code 1 when there is drift.
     #[arg(long)]
     fail_on_drift: bool,
+    /// Write the report as one HTML file too.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Seed of simulated null distributions.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -48,6 +53,9 @@ fn alpha(text: &str) -> Result<f64, String> {
 
 pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
     let report = report(&arguments, context).await?;
+    if let Some(path) = &arguments.html {
+        write_text(path, &drift_html::page(&report, &arguments.baseline, &arguments.current))?;
+    }
     let mut output = Output::new();
     if context.json {
         output.json(&report)?;

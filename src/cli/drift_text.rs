@@ -34,7 +34,7 @@ fn heading(report: &DriftReport) -> String {
     )
 }
 
-const fn verdict(verdict: DriftVerdict) -> &'static str {
+pub(super) const fn verdict(verdict: DriftVerdict) -> &'static str {
     match verdict {
         DriftVerdict::Drift => "DRIFT",
         DriftVerdict::NoDrift => "no drift",
@@ -60,7 +60,7 @@ fn table(report: &DriftReport) -> Table {
 }
 
 /// The series, and its segment when it is not all traces.
-fn place(row: &SeriesReport) -> String {
+pub(super) fn place(row: &SeriesReport) -> String {
     if row.segment == "all" { row.series.clone() } else { format!("{} [{}]", row.series, row.segment) }
 }
 
@@ -73,7 +73,7 @@ pub(super) fn estimate(estimate: &Estimate) -> String {
     }
 }
 
-fn effect(row: &SeriesReport) -> String {
+pub(super) fn effect(row: &SeriesReport) -> String {
     let Some(value) = row.effect.value else { return "-".to_owned() };
     match row.effect.name.as_str() {
         "ratio_of_means" => format!("x {}", number(value)),
@@ -83,7 +83,7 @@ fn effect(row: &SeriesReport) -> String {
     }
 }
 
-fn is_worth_a_look(row: &SeriesReport) -> bool {
+pub(super) fn is_worth_a_look(row: &SeriesReport) -> bool {
     row.verdict == DriftVerdict::Drift || row.notable
 }
 
@@ -100,7 +100,7 @@ fn details(row: &SeriesReport) -> String {
 }
 
 /// A category has no `from`.
-fn transition(transition: &Transition) -> String {
+pub(super) fn transition(transition: &Transition) -> String {
     let Transition { from, to, baseline, current, z } = transition;
     let name = if from.is_empty() { clip(to) } else { format!("{} -> {}", clip(from), clip(to)) };
     format!("{name}: {} -> {} (z {z:+.1})", percent(*baseline), percent(*current))

@@ -7,6 +7,7 @@ mod alerts;
 mod baseline;
 mod demo;
 mod drift;
+mod drift_html;
 mod drift_text;
 mod evaluate;
 mod evaluators;

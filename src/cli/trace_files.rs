@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use indicatif::ProgressBar;
 
 use super::failure::{Failure, chain};
+use super::output::warn;
 use super::problems::Problems;
 use super::progress;
 use super::trace_window::Window;
@@ -58,6 +59,7 @@ pub(super) struct TraceFiles<'a> {
     window: Window,
     ready: VecDeque<Trace>,
     traces: u64,
+    own_spans: usize,
     problems: Problems,
     progress: ProgressBar,
     /// Stored bytes of the files that are read to their end.
@@ -75,6 +77,7 @@ impl<'a> TraceFiles<'a> {
             window: Window::default(),
             ready: VecDeque::new(),
             traces: 0,
+            own_spans: 0,
             problems: Problems::default(),
             bytes_before: 0,
         }
@@ -86,6 +89,9 @@ impl<'a> TraceFiles<'a> {
     /// There was no trace at all.
     pub(super) fn finish(self) -> Result<(u64, Problems), Failure> {
         self.progress.finish_and_clear();
+        if self.own_spans > 0 {
+            warn(&format!("{} spans are driftline's own evaluations, which are never evaluated", self.own_spans));
+        }
         if self.traces == 0 {
             self.problems.report();
             return Err(Failure::CouldNot(format!("there is no trace to read; {EXPECTED}")));
@@ -121,6 +127,7 @@ impl<'a> TraceFiles<'a> {
 
     fn take(&mut self, resource_spans: Vec<ResourceSpans>, file: &Path, line: u64) {
         let split = split_by_trace(resource_spans);
+        self.own_spans += split.own_spans;
         let place = || format!("{} line {line}", file.display());
         for rejection in split.rejected {
             self.problems.add(format!("{}: a span is left out: {rejection}", place()));

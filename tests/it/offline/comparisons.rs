@@ -10,7 +10,7 @@ fn labelled(folder: &Folder) {
     let label = |number: u32| {
         let half = if number <= 60 { "a" } else { "b" };
         let labels = json!({
-            "trace_id": trace_id(number), "good": number % 3 != 0, "points": number % 7, "half": half, "model_calls": 40,
+            "trace_id": trace_id(number), "good": !number.is_multiple_of(3), "points": number % 7, "half": half, "model_calls": 40,
             "none": null,
         });
         labels.to_string() + "\n"
@@ -67,4 +67,17 @@ fn a_bad_line_is_said_in_the_report() {
     folder.write("traces.jsonl", folder.read("traces.jsonl") + "{\n");
     let report = report(&folder, &[]);
     assert!(report["notes"].to_string().contains("2 problems with the input"), "{}", report["notes"]);
+}
+
+#[test]
+fn the_html_report_is_one_file_in_which_names_are_only_text() {
+    let folder = Folder::new();
+    labelled(&folder);
+    let hostile = "<script>alert(1)</script>";
+    let label = |number: u32| json!({ "trace_id": trace_id(number), hostile: number > 60 }).to_string() + "\n";
+    folder.write("hostile.jsonl", (1..=120).map(label).collect::<String>());
+    report(&folder, &["--labels-file", "hostile.jsonl", "--html", "report.html"]);
+    let page = folder.read("report.html");
+    assert!(page.contains("&lt;script&gt;") && !page.contains("<script"), "{page}");
+    assert!(page.starts_with("<!DOCTYPE html>") && !page.contains("http"), "{page}");
 }

@@ -11,7 +11,8 @@ fn side(folder: &Folder, name: &str, first: u32, count: u32, fails_every: u32) {
     let traces: String = (first..first + count).map(|number| trace(number, "done")).collect();
     let label = |number: u32| {
         let index = number - first;
-        json!({ "trace_id": trace_id(number), "solved": index % fails_every != 0, "task": index }).to_string() + "\n"
+        json!({ "trace_id": trace_id(number), "solved": !index.is_multiple_of(fails_every), "task": index }).to_string()
+            + "\n"
     };
     folder.write(&format!("{name}.jsonl"), traces);
     folder.write(&format!("{name}.labels"), (first..first + count).map(label).collect::<String>());
