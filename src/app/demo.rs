@@ -186,7 +186,8 @@ pub async fn demo(plan: &DemoPlan, mut progress: impl FnMut(DemoStep)) -> Result
     let traffic: Vec<SimulatedTrace> =
         simulate(&Plan { scenario, traces: plan.traces, seed: plan.seed, start, duration: SIMULATED }).collect();
     let (before, after): (Vec<_>, Vec<_>) = traffic.into_iter().partition(|trace| trace.truth.phase == Phase::Baseline);
-    let receiver = HttpSender::new(&format!("http://{}", service.receives_on.map_or_else(String::new, |at| at.to_string())))?;
+    let receiver =
+        HttpSender::new(&format!("http://{}", service.receives_on.map_or_else(String::new, |at| at.to_string())))?;
 
     let mut truths = send(&receiver, before, 0, &mut progress).await?;
     finish_work(shared, &mut progress).await?;
@@ -198,7 +199,8 @@ pub async fn demo(plan: &DemoPlan, mut progress: impl FnMut(DemoStep)) -> Result
     let watching = watching(&settings);
     while watching.step(shared).await? {}
 
-    let candidate = shared.store.records(&Selection { release: Some("1.5.0".to_owned()), ..Selection::default() }).await?;
+    let candidate =
+        shared.store.records(&Selection { release: Some("1.5.0".to_owned()), ..Selection::default() }).await?;
     let gate = gate(&GatePolicy::parse(GATE_POLICY)?, &baseline, &summary("candidate", &candidate), None);
     let alerts = shared.store.alerts(&AlertFilter::default()).await?;
     let account = Account { scenario, release, truths: &truths, alerts: &alerts, shared };
@@ -327,7 +329,8 @@ impl Account<'_> {
         let service = fault.agent().service();
         let (mut found_by, mut evidence) = (None, Vec::new());
         for name in names {
-            let is_evidence = |alert: &&Alert| alert.service == service && alert.series == **name && !self.is_false(alert);
+            let is_evidence =
+                |alert: &&Alert| alert.service == service && alert.series == **name && !self.is_false(alert);
             let Some(alert) = self.budgeted().find(is_evidence) else { continue };
             evidence = if needs_traces { self.failed(name, &traces).await? } else { alert.trace_ids.clone() };
             if !evidence.is_empty() {

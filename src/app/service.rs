@@ -265,10 +265,7 @@ fn scoring(settings: &Settings, evaluators: Arc<Evaluators>) -> Scoring {
         evaluators,
         sampling: settings.sampling.clone(),
         attributes: settings.attributes.clone(),
-        retention: BodyRetention {
-            sampled: settings.retention.traces,
-            late_window: settings.complete.late_window,
-        },
+        retention: BodyRetention { sampled: settings.retention.traces, late_window: settings.complete.late_window },
         destinations: settings.write_back.iter().map(|write_back| write_back.endpoint.clone()).collect(),
     }
 }

@@ -57,7 +57,11 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         }
     }
     output.finish()?;
-    let ended = async { if !arguments.exit { stop.await } };
+    let ended = async {
+        if !arguments.exit {
+            stop.await
+        }
+    };
     let convincing = given.report.is_convincing();
     given.service.run_until(ended).await.map_err(|error| Failure::CouldNot(error.to_string()))?;
     Ok(if convincing { Exit::Done } else { Exit::Failed })
@@ -90,7 +94,11 @@ fn text(report: &DemoReport) -> Vec<String> {
         String::new(),
     ];
     lines.extend(report.faults.iter().map(fault_line));
-    let missed = if report.missed.is_empty() { "none missed".to_owned() } else { format!("missed: {}", report.missed.join(", ")) };
+    let missed = if report.missed.is_empty() {
+        "none missed".to_owned()
+    } else {
+        format!("missed: {}", report.missed.join(", "))
+    };
     lines.push(String::new());
     lines.push(format!(
         "{} of {} planted faults found, {missed}; {} false alarms among {} alerts.",

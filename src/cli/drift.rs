@@ -78,6 +78,9 @@ async fn report(arguments: &Arguments, context: &Context) -> Result<DriftReport,
     let mut sources = Sources::new(context.settings()?, &arguments.labels_file, pair_by, &[&baseline, &current])?;
     let (baseline, current) = (sources.load(&baseline).await?, sources.load(&current).await?);
     let mut report = compare(arguments, &sources, baseline, current, now)?;
+    let sides = [("baseline", report.traces.baseline), ("current", report.traces.current)];
+    let empty = sides.iter().filter(|(_, traces)| *traces == 0);
+    report.notes.extend(empty.map(|(side, _)| format!("no trace is selected on the {side} side")));
     if !sources.problems.is_empty() {
         sources.problems.report();
         let note = format!("{} with the input; what could not be read is not compared", sources.problems.counted());

@@ -191,7 +191,9 @@ impl Recording {
         match self.problems.len() {
             0 if sent == 0 => Err(Failure::CouldNot("there is no trace in what was given".to_owned())),
             0 => Ok(Exit::Done),
-            problems => Err(Failure::CouldNot(format!("{problems} lines or files could not be read; all others were sent"))),
+            problems => {
+                Err(Failure::CouldNot(format!("{problems} lines or files could not be read; all others were sent")))
+            }
         }
     }
 }
@@ -201,7 +203,9 @@ fn latest_end(files: &[PathBuf]) -> Result<i64, Failure> {
     let mut latest = 0;
     for file in files {
         if file == Path::new("-") {
-            return Err(Failure::Usage("--as-of reads its input twice, which standard input does not allow".to_owned()));
+            return Err(Failure::Usage(
+                "--as-of reads its input twice, which standard input does not allow".to_owned(),
+            ));
         }
         let reader = TraceReader::open(file)
             .map_err(|error| Failure::could_not(format_args!("read {}", file.display()), &error))?;

@@ -44,7 +44,7 @@ impl Source {
             return Ok(Self::Named(name.to_owned()));
         }
         let (pattern, _) = split_filters(text);
-        if is_file(pattern) || looks_like_file(pattern) {
+        if expand(&[pattern.to_owned()]).is_ok() || looks_like_file(pattern) {
             files(text)
         } else if text.contains('=') {
             Ok(Self::Stored(Box::new(selection(text, now)?)))
@@ -66,10 +66,6 @@ fn split_filters(text: &str) -> (&str, &str) {
         Some((pattern, filters)) if filters.contains('=') && !Path::new(text).exists() => (pattern, filters),
         _ => (text, ""),
     }
-}
-
-fn is_file(pattern: &str) -> bool {
-    Path::new(pattern).exists() || expand(&[pattern.to_owned()]).is_ok()
 }
 
 /// Whether a name can only be meant as a file, so that a missing one is told as such.

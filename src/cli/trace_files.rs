@@ -115,6 +115,11 @@ impl<'a> TraceFiles<'a> {
         true
     }
 
+    /// The next of the traces that are open when everything is read.
+    fn close_next(&mut self) -> Option<Trace> {
+        std::iter::from_fn(|| self.window.close_oldest()).find_map(|raw| normalize(&raw, self.mapping))
+    }
+
     fn open_next(&mut self) -> bool {
         let Some(file) = self.files.next() else { return false };
         match TraceReader::open(&file) {
@@ -152,8 +157,7 @@ impl Iterator for TraceFiles<'_> {
 
     fn next(&mut self) -> Option<Trace> {
         while self.ready.is_empty() && self.read_on() {}
-        let rest = || normalize(&self.window.close_oldest()?, self.mapping);
-        let trace = self.ready.pop_front().or_else(rest)?;
+        let trace = self.ready.pop_front().or_else(|| self.close_next())?;
         self.traces += 1;
         Some(trace)
     }

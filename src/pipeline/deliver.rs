@@ -15,7 +15,7 @@ use crate::telemetry::metrics::CallLabels;
 /// Items in one request at most.
 const BATCH: usize = 200;
 /// How long a claim holds: longer than two requests may take.
-const LEASE: Duration = Duration::from_mins(2);
+const LEASE: Duration = Duration::from_secs(25);
 const IDLE: Duration = Duration::from_millis(500);
 
 /// How a destination is spoken to.

@@ -28,8 +28,8 @@ use crate::telemetry::metrics::CallLabels;
 
 /// Jobs in one claim.
 const BATCH: usize = 32;
-/// How long a claim holds beyond a model's timeout.
-const LEASE: Duration = Duration::from_mins(5);
+/// How long a claim holds beyond the longest timeout of a model.
+const LEASE: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_millis(250);
 
 /// How judgements are made.
@@ -53,7 +53,8 @@ pub async fn judge(shared: Shared, judging: Arc<Judging>) {
 
 /// One claim; whether there was something to do.
 async fn step(shared: &Shared, judging: &Judging) -> Result<bool, StoreError> {
-    let jobs = shared.store.claim_judge_jobs(shared.now(), LEASE, BATCH).await?;
+    let longest_call = judging.clients.values().map(|client| client.settings().timeout).max().unwrap_or_default();
+    let jobs = shared.store.claim_judge_jobs(shared.now(), longest_call + LEASE, BATCH).await?;
     let mut by_trace: BTreeMap<TraceId, Vec<JudgeJob>> = BTreeMap::new();
     for job in jobs {
         by_trace.entry(job.trace_id).or_default().push(job);
@@ -83,11 +84,8 @@ async fn judge_trace(
 }
 
 async fn judge_job(shared: &Shared, judging: &Judging, trace: &Trace, job: &JudgeJob) -> Result<(), StoreError> {
-    let task = JudgeTask {
-        evaluator: job.evaluator.clone(),
-        revision: job.revision.clone(),
-        probability: job.probability,
-    };
+    let task =
+        JudgeTask { evaluator: job.evaluator.clone(), revision: job.revision.clone(), probability: job.probability };
     let found = judging.scoring.evaluators.judge(&task);
     let Some((definition, judge, client)) =
         found.and_then(|(definition, judge)| Some((definition, judge, judging.clients.get(&judge.model)?)))

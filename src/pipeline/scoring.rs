@@ -20,8 +20,9 @@ use crate::telemetry::metrics::EvaluationLabels;
 
 /// Traces in one claim.
 const BATCH: usize = 64;
-/// How long a claim holds: far longer than a batch takes.
-const LEASE: Duration = Duration::from_mins(1);
+/// How long a claim holds: far longer than a batch takes, and what a killed process claimed waits no longer. A batch that
+/// takes longer all the same is evaluated twice, and recorded once.
+const LEASE: Duration = Duration::from_secs(20);
 /// How often due traces are looked for while there are none.
 const IDLE: Duration = Duration::from_millis(200);
 /// A trace that took its worker down this often is recorded as one that cannot be read.
@@ -77,17 +78,16 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>) -> Result<bool, StoreErro
 }
 
 pub(super) fn count(shared: &Shared, evaluation: &Evaluation) {
-    let labels = EvaluationLabels {
-        evaluator: evaluation.evaluator.clone(),
-        outcome: evaluation.outcome.as_str().to_owned(),
-    };
+    let labels =
+        EvaluationLabels { evaluator: evaluation.evaluator.clone(), outcome: evaluation.outcome.as_str().to_owned() };
     shared.metrics.evaluations.get_or_create(&labels).inc();
 }
 
 impl Scoring {
     /// Everything that evaluating a claimed trace leaves behind. Never fails: what cannot be read is recorded so.
     fn record(&self, due: &DueTrace, now: Timestamp) -> RecordedTrace {
-        let attempt = || catch_unwind(AssertUnwindSafe(|| self.evaluate(due))).unwrap_or(Err("evaluation failed".into()));
+        let attempt =
+            || catch_unwind(AssertUnwindSafe(|| self.evaluate(due))).unwrap_or(Err("evaluation failed".into()));
         let evaluated = if due.attempts > ATTEMPTS {
             Err(format!("evaluation was given up after {ATTEMPTS} attempts"))
         } else {

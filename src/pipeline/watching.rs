@@ -111,7 +111,8 @@ impl Watching {
         let mut detectors = detectors(previous_state.as_deref(), baseline);
         // What the baseline was made from, and what came before it, cannot have moved away from it.
         let is_after_baseline = hour > baseline.ended_between.1.hour();
-        let signals = if is_after_baseline { self.observe(&mut detectors, &window, baseline, service, hour) } else { vec![] };
+        let signals =
+            if is_after_baseline { self.observe(&mut detectors, &window, baseline, service, hour) } else { vec![] };
         let filter = AlertFilter { open_only: true, service: Some(service.to_owned()) };
         let open = shared.store.alerts(&filter).await?;
         let changes = advance(&open, &signals);

@@ -13,8 +13,8 @@ use crate::domain::ids::SpanId;
 use crate::domain::time::Timestamp;
 use crate::domain::trace::Trace;
 use crate::otlp::{
-    AnyValue, ExportLogsServiceRequest, ExportTraceServiceRequest, InstrumentationScope, KeyValue, LogRecord, OWN_SCOPE,
-    Resource, ResourceLogs, ResourceSpans, ScopeLogs, ScopeSpans, Span, any_value, span,
+    AnyValue, ExportLogsServiceRequest, ExportTraceServiceRequest, InstrumentationScope, KeyValue, LogRecord,
+    OWN_SCOPE, Resource, ResourceLogs, ResourceSpans, ScopeLogs, ScopeSpans, Span, any_value, span,
 };
 
 /// Name of the event (GenAI semantic conventions, events).

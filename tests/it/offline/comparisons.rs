@@ -51,6 +51,7 @@ fn selecting_nothing_is_not_enough_evidence() {
     let sides = ["--baseline", "traces.jsonl?half=a", "--current", "traces.jsonl?half=c"];
     let run = folder.ends(3, &[&["drift", "--json", "--labels-file", "labels.jsonl"], &sides[..]].concat());
     assert_eq!(run.json()["verdict"], "insufficient_evidence");
+    assert!(run.json()["notes"].to_string().contains("no trace is selected on the current side"));
 }
 
 #[test]

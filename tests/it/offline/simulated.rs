@@ -1,5 +1,13 @@
 //! Simulated traffic from the command line.
 
+use std::sync::{Arc, Mutex};
+
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use axum::routing::post;
+use driftline::otlp::{Encoding, decode_traces, split_by_trace};
+use tokio::net::TcpListener;
+
 use super::program::{Folder, json_lines, rows_by_trace};
 
 #[test]
@@ -43,4 +51,28 @@ fn every_scenario_is_listed() {
         folder.ends(0, &["simulate", "--scenario", name, "--traces", "3", "-o", "traces.jsonl"]);
     }
     assert!(listed.as_array().unwrap().len() > 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn simulated_traces_are_sent_and_a_receiver_that_is_busy_is_asked_again() {
+    let bodies = Arc::new(Mutex::new(Vec::new()));
+    let received = Arc::clone(&bodies);
+    let handler = move |body: Bytes| async move {
+        let mut bodies = received.lock().unwrap();
+        bodies.push(body);
+        if bodies.len() == 3 { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::OK }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = axum::Router::new().route("/v1/traces", post(handler));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let send = move || Folder::new().ends(0, &["simulate", "--traces", "10", "--seed", "1", "--to", &url]);
+    tokio::task::spawn_blocking(send).await.unwrap().says("10 traces sent");
+
+    let bodies = bodies.lock().unwrap();
+    assert_eq!((bodies.len(), &bodies[2]), (11, &bodies[3]), "the refused one comes again");
+    for body in bodies.iter() {
+        let traces = split_by_trace(decode_traces(body, Encoding::Protobuf).unwrap()).traces;
+        assert!(traces.len() == 1 && traces[0].root_ended);
+    }
 }
