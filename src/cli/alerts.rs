@@ -1,11 +1,74 @@
-//!
+//! `driftline alerts`: what has moved away from the baseline.
+
+use clap::Subcommand;
 
 use super::Context;
 use super::failure::{Exit, Failure};
+use super::output::Output;
+use super::service::{Asked, Place, answer};
+use crate::backends::store::AlertFilter;
+use crate::domain::alert::Alert;
+use crate::queries::alerts::{Alerts, alerts};
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {}
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
 
-pub(super) async fn run(_arguments: Arguments, _context: &Context) -> Result<Exit, Failure> {
-    Err(Failure::CouldNot("not there yet".to_owned()))
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List alerts, last raised first.
+    List(List),
+}
+
+#[derive(Debug, clap::Args)]
+struct List {
+    /// Only what still goes on.
+    #[arg(long)]
+    open: bool,
+    /// Only this service.
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+    #[command(flatten)]
+    place: Place,
+}
+
+pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
+    let Command::List(list) = arguments.command;
+    let found = list.ask(context).await?;
+    let mut output = Output::new();
+    if context.json {
+        found.alerts.iter().try_for_each(|alert| output.json(alert))?;
+    } else if found.alerts.is_empty() {
+        output.line("no alerts")?;
+    } else {
+        found.alerts.iter().try_for_each(|alert| print(alert, &mut output))?;
+    }
+    output.finish()?;
+    Ok(Exit::Done)
+}
+
+impl List {
+    async fn ask(&self, context: &Context) -> Result<Alerts, Failure> {
+        match self.place.open(context).await? {
+            Asked::Store(store) => {
+                let filter = AlertFilter { open_only: self.open, service: self.service.clone() };
+                answer(alerts(&store, &filter).await)
+            }
+            Asked::Service(service) => {
+                let mut parameters = vec![("open".to_owned(), self.open.to_string())];
+                parameters.extend(self.service.iter().map(|name| ("service".to_owned(), name.clone())));
+                service.get(&["api", "v1", "alerts"], &parameters).await
+            }
+        }
+    }
+}
+
+fn print(alert: &Alert, output: &mut Output) -> Result<(), Failure> {
+    let (severity, state) = (format!("{:?}", alert.severity), format!("{:?}", alert.state));
+    let traces: Vec<String> = alert.trace_ids.iter().take(3).map(ToString::to_string).collect();
+    output.line(&format!("{} {}: {}", severity.to_uppercase(), state.to_lowercase(), alert.summary))?;
+    output.line(&format!("  {}, since {}, raised {}", alert.fingerprint, alert.onset_at, alert.raised_at))?;
+    if traces.is_empty() { Ok(()) } else { output.line(&format!("  traces: {}", traces.join(", "))) }
 }

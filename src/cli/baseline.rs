@@ -8,12 +8,16 @@ use super::Context;
 use super::drift_text;
 use super::failure::{Exit, Failure, chain};
 use super::output::{Output, warn};
-use super::sources::{Side, Source, Sources, now, open, stored_baseline};
+use super::service::answer;
+use super::sources::{Side, Source, Sources, now, open};
 use super::table::Table;
-use super::when;
 use crate::app::settings::Settings;
 use crate::backends::store::{Store, StoreError};
 use crate::domain::time::Timestamp;
+use crate::queries::QueryError;
+use crate::queries::baselines::baseline;
+use crate::queries::selection::instant;
+use crate::queries::source::StoredSource;
 use crate::watch::baseline::Baseline;
 use crate::watch::estimate;
 use crate::watch::key::ALL;
@@ -60,7 +64,7 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     match arguments.command {
         Command::Create(create) => run_create(create, settings, context).await,
         Command::List => list(&settings, context).await,
-        Command::Show { name } => show(&stored_baseline(&settings, &name).await?, context),
+        Command::Show { name } => show(&answer(baseline(&open(&settings, true).await?, &name).await)?, context),
     }
 }
 
@@ -87,12 +91,12 @@ async fn run_create(create: Create, settings: Settings, context: &Context) -> Re
 
 async fn take(create: &Create, settings: Settings) -> Result<Baseline, Failure> {
     let now = now();
-    let bound = |what, text: &Option<String>| text.as_deref().map(|text| when::parse(what, text, now)).transpose();
+    let bound = |what, text: &Option<String>| text.as_deref().map(|text| time(what, text, now)).transpose();
     let (since, until) = (bound("--since", &create.since)?, bound("--until", &create.until)?);
-    let mut source = Source::parse(&create.from, now)?;
-    if let Source::Stored(selection) = &mut source {
-        selection.since = selection.since.max(since);
-        selection.until = [selection.until, until].into_iter().flatten().min();
+    let mut source = Source::parse(&create.from)?;
+    if let Source::Stored(StoredSource::Where(conditions)) = &mut source {
+        let bounds = [("since", since), ("until", until)];
+        conditions.extend(bounds.into_iter().filter_map(|(key, time)| Some((key.to_owned(), time?.to_string()))));
     }
     let mut sources = Sources::new(settings, &create.labels_file, None, &[&source])?;
     let Side::Records(mut records) = sources.load(&source).await? else {
@@ -112,6 +116,10 @@ async fn take(create: &Create, settings: Settings) -> Result<Baseline, Failure> 
         return Err(Failure::CouldNot(format!("no trace is selected by {}; no baseline is taken", create.from)));
     }
     Ok(Baseline::from_records(&create.name, now, &selection(create, since, until), &records))
+}
+
+fn time(what: &str, text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
+    answer(instant(what, text, now).map_err(QueryError::from))
 }
 
 /// The selection as it was written, with relative times made absolute.

@@ -8,10 +8,12 @@ use super::drift_text;
 use super::failure::{Exit, Failure};
 use super::output::{Output, warn};
 use super::output_file::write_text;
+use super::service::{Place, Service};
 use super::sources::{Side, Source, Sources, now};
 use crate::domain::measurement::TraceRecord;
 use crate::domain::report::{DriftReport, DriftVerdict};
 use crate::domain::time::Timestamp;
+use crate::queries::source::StoredSource;
 use crate::watch::drift::{DriftOptions, drift};
 use crate::watch::paired::paired;
 
@@ -44,6 +46,8 @@ pub(super) struct Arguments {
     /// Seed of simulated null distributions.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    #[command(flatten)]
+    place: Place,
 }
 
 fn alpha(text: &str) -> Result<f64, String> {
@@ -71,8 +75,37 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
 }
 
 async fn report(arguments: &Arguments, context: &Context) -> Result<DriftReport, Failure> {
+    match arguments.place.service()? {
+        Some(service) => ask(&service, arguments).await,
+        None => read_and_compare(arguments, context).await,
+    }
+}
+
+/// Asks a running service, which knows neither this machine's files nor its labels.
+async fn ask(service: &Service, arguments: &Arguments) -> Result<DriftReport, Failure> {
+    let sides = [&arguments.baseline, &arguments.current];
+    for side in sides {
+        if matches!(Source::parse(side)?, Source::Files { .. }) {
+            return Err(Failure::Usage(format!("--url: a service cannot read the file {side}; leave out --url")));
+        }
+    }
+    if !arguments.labels_file.is_empty() || arguments.pair_by.is_some() {
+        return Err(Failure::Usage("--url: a service joins no labels and pairs nothing; leave out --url".to_owned()));
+    }
+    let parameter = |name: &str, value: String| (name.to_owned(), value);
+    let mut parameters = vec![
+        parameter("baseline", arguments.baseline.clone()),
+        parameter("current", arguments.current.clone()),
+        parameter("alpha", arguments.alpha.to_string()),
+        parameter("seed", arguments.seed.to_string()),
+    ];
+    parameters.extend(arguments.by.iter().map(|by| parameter("by", by.clone())));
+    service.get(&["api", "v1", "drift"], &parameters).await
+}
+
+async fn read_and_compare(arguments: &Arguments, context: &Context) -> Result<DriftReport, Failure> {
     let now = now();
-    let (baseline, current) = (Source::parse(&arguments.baseline, now)?, Source::parse(&arguments.current, now)?);
+    let (baseline, current) = (Source::parse(&arguments.baseline)?, Source::parse(&arguments.current)?);
     let pair_by = arguments.pair_by.as_deref();
     refuse_unpaired(pair_by, &[&baseline, &current])?;
     let mut sources = Sources::new(context.settings()?, &arguments.labels_file, pair_by, &[&baseline, &current])?;
@@ -115,8 +148,8 @@ fn compare(
 /// A stored baseline is to be paired, which keeps summaries and no traces.
 pub(super) fn refuse_unpaired(pair_by: Option<&str>, sources: &[&Source]) -> Result<(), Failure> {
     let name = sources.iter().find_map(|source| match source {
-        Source::Named(name) => Some(name),
-        Source::Files { .. } | Source::Stored(_) => None,
+        Source::Stored(StoredSource::Name(name)) => Some(name),
+        Source::Stored(StoredSource::Where(_)) | Source::Files { .. } => None,
     });
     match (pair_by, name) {
         (Some(column), Some(name)) => Err(Failure::Usage(format!(

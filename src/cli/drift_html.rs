@@ -3,9 +3,9 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::drift_text::{effect, estimate, is_worth_a_look, place, transition, verdict};
-use super::output::printable;
 use super::table::p_value;
 use crate::domain::report::{DriftReport, DriftVerdict, Estimate, SeriesReport};
+use crate::domain::text::printable;
 
 const STYLE: &str = "body{font:14px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#222}\
     table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.25rem .6rem;border-bottom:1px solid #ddd;\

@@ -149,7 +149,7 @@ fn show_tested(tested: &[Tested<'_>], output: &mut Output) -> Result<(), Failure
     for tested in tested {
         let counts = [tested.definition.cases.len(), tested.unmet.len(), tested.unasked];
         let name = std::iter::once(tested.definition.name.clone());
-        table.row(name.chain(counts.iter().map(usize::to_string)).collect());
+        table.row(name.chain(counts.iter().map(usize::to_string)));
     }
     output.line(&table.to_string())?;
     for tested in tested {

@@ -1,11 +1,66 @@
-//!
+//! `driftline explain`: what happened to one trace, and why.
 
 use super::Context;
 use super::failure::{Exit, Failure};
+use super::output::Output;
+use super::service::{Asked, Place, answer};
+use crate::app::evaluators;
+use crate::backends::clock::{Clock as _, SystemClock};
+use crate::domain::ids::TraceId;
+use crate::queries::explain::{EvaluatorOutcome, Explanation, explain};
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {}
+pub(super) struct Arguments {
+    /// The trace: 32 hexadecimal digits.
+    trace_id: TraceId,
+    #[command(flatten)]
+    place: Place,
+}
 
-pub(super) async fn run(_arguments: Arguments, _context: &Context) -> Result<Exit, Failure> {
-    Err(Failure::CouldNot("not there yet".to_owned()))
+pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
+    let explanation = ask(&arguments, context).await?;
+    let mut output = Output::new();
+    if context.json {
+        output.json(&explanation)?;
+    } else {
+        print(&explanation, &mut output)?;
+    }
+    output.finish()?;
+    Ok(Exit::Done)
+}
+
+async fn ask(arguments: &Arguments, context: &Context) -> Result<Explanation, Failure> {
+    match arguments.place.open(context).await? {
+        Asked::Store(store) => {
+            let loaded = evaluators(&context.settings()?, None).map_err(|error| Failure::Usage(error.to_string()))?;
+            answer(explain(&store, arguments.trace_id, &loaded, SystemClock.now()).await)
+        }
+        Asked::Service(service) => {
+            service.get(&["api", "v1", "traces", &arguments.trace_id.to_string(), "explain"], &[]).await
+        }
+    }
+}
+
+fn print(explanation: &Explanation, output: &mut Output) -> Result<(), Failure> {
+    output.line(&format!("trace {}", explanation.trace_id))?;
+    output.line(&explanation.summary)?;
+    if let Some(reason) = &explanation.sampling_reason {
+        output.line(reason)?;
+    }
+    if let Some(body) = explanation.body {
+        let kept = if body.kept { "Its spans are kept until" } else { "Its spans were kept until" };
+        output.line(&format!("{kept} {}.", body.until))?;
+    }
+    explanation.evaluators.iter().try_for_each(|outcome| print_outcome(outcome, output))
+}
+
+fn print_outcome(outcome: &EvaluatorOutcome, output: &mut Output) -> Result<(), Failure> {
+    let verdict = match (outcome.value, &outcome.label) {
+        (Some(value), Some(label)) => format!("{label} ({value:.2})"),
+        (Some(value), None) => format!("{value:.2}"),
+        (None, _) => outcome.outcome.replace('_', " "),
+    };
+    output.line("")?;
+    output.line(&format!("{} [{}]: {verdict}", outcome.evaluator, outcome.revision))?;
+    output.line(&format!("  {}", outcome.why.replace('\n', "\n  ")))
 }

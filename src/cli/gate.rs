@@ -69,7 +69,7 @@ fn read_policy(path: &Path) -> Result<GatePolicy, Failure> {
 
 async fn report(arguments: &Arguments, policy: &GatePolicy, context: &Context) -> Result<GateReport, Failure> {
     let now = now();
-    let (baseline, candidate) = (Source::parse(&arguments.baseline, now)?, Source::parse(&arguments.candidate, now)?);
+    let (baseline, candidate) = (Source::parse(&arguments.baseline)?, Source::parse(&arguments.candidate)?);
     let pair_by = policy.pair_by.as_deref();
     refuse_unpaired(pair_by, &[&baseline, &candidate])?;
     let mut sources = Sources::new(context.settings()?, &arguments.labels_file, pair_by, &[&baseline, &candidate])?;

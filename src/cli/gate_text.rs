@@ -2,9 +2,9 @@
 
 use maud::{PreEscaped, html};
 
-use super::output::printable;
 use super::table::{Table, number};
 use crate::domain::report::{GateReport, GateSeries, GateVerdict};
+use crate::domain::text::printable;
 
 const HEADINGS: [&str; 7] = ["series", "verdict", "bound", "difference", "interval", "n", "needed n"];
 

@@ -3,10 +3,13 @@
 use super::Context;
 use super::failure::{Exit, Failure};
 use super::output::Output;
+use super::service::answer;
+use super::sources::open;
 use super::table::{clip_to, number};
 use super::trace_files::{TraceFiles, expand};
 use crate::domain::ids::TraceId;
 use crate::normalize::{InspectedTool, Inspection};
+use crate::queries::inspection::inspection;
 
 /// Longest text of a trace that is shown to a person, in characters; `--json` shows all of it.
 const LONGEST_TEXT: usize = 400;
@@ -24,7 +27,7 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     if let [only] = arguments.traces.as_slice()
         && let Ok(trace_id) = only.parse::<TraceId>()
     {
-        return stored(trace_id);
+        return stored(trace_id, context).await;
     }
     let settings = context.settings()?;
     let mut files = TraceFiles::new(expand(&arguments.traces)?, &settings.attributes);
@@ -41,9 +44,15 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     Err(Failure::CouldNot(format!("{} with the input; everything else is shown", problems.counted())))
 }
 
-fn stored(trace_id: TraceId) -> Result<Exit, Failure> {
-    let message = format!("trace {trace_id} cannot be read from the store yet; give the file that holds it");
-    Err(Failure::CouldNot(message))
+/// Shows a trace of the configured store.
+async fn stored(trace_id: TraceId, context: &Context) -> Result<Exit, Failure> {
+    let settings = context.settings()?;
+    let store = open(&settings, true).await?;
+    let mut output = Output::new();
+    let found = answer(inspection(&store, trace_id, &settings.attributes).await)?;
+    show(&found, context.json, &mut output)?;
+    output.finish()?;
+    Ok(Exit::Done)
 }
 
 fn show(inspection: &Inspection, as_json: bool, output: &mut Output) -> Result<(), Failure> {

@@ -24,13 +24,13 @@ mod problems;
 mod progress;
 mod replay;
 mod serve;
+mod service;
 mod simulate;
 mod sources;
 mod table;
 mod trace_files;
 mod trace_window;
 mod traces;
-mod when;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -8,6 +8,7 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 use serde::Serialize;
 
 use super::failure::Failure;
+use crate::domain::text::printable;
 
 /// Standard output, buffered; ends quietly when the reader has gone.
 pub(super) struct Output(BufWriter<StdoutLock<'static>>);
@@ -57,30 +58,15 @@ pub(super) fn json_line(value: &impl Serialize) -> Result<String, Failure> {
     Ok(line.chars().map(escaped).collect())
 }
 
-/// Whether a character moves the cursor, or reorders the text around it.
+/// Whether a terminal obeys a character instead of showing it.
 fn is_disruptive(character: char) -> bool {
+    // As in `domain::text::printable`.
     character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// Text with its control characters made visible; line feeds stay.
-pub(super) fn printable(text: &str) -> String {
-    let visible = |character: char| match character {
-        '\n' => '\n',
-        '\t' => ' ',
-        character if is_disruptive(character) => '\u{fffd}',
-        character => character,
-    };
-    text.chars().map(visible).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{json_line, printable};
-
-    #[test]
-    fn escape_sequences_and_direction_overrides_lose_their_power() {
-        assert_eq!(printable("a\u{1b}[2J\u{202e}b\r\nc"), "a\u{fffd}[2J\u{fffd}b\u{fffd}\nc");
-    }
+    use super::json_line;
 
     #[test]
     fn json_keeps_every_character_and_shows_none_that_a_terminal_obeys() {

@@ -10,11 +10,13 @@ use super::failure::{Exit, Failure, chain};
 use super::output::{Output, warn};
 use super::output_file::{OutputFile, beside};
 use super::progress;
+use super::service::answer;
 use super::sources::now;
 use super::table::Table;
-use super::when;
 use crate::backends::http::HttpSender;
 use crate::otlp::Encoding;
+use crate::queries::QueryError;
+use crate::queries::selection::instant;
 use crate::simulate::{Plan, SCENARIOS, Scenario, simulate};
 
 /// Attempts at one trace, when the receiver asks to come back later.
@@ -81,7 +83,7 @@ fn plan(arguments: &Arguments) -> Result<Plan, Failure> {
         .ok_or_else(|| Failure::Usage(format!("there is no scenario {:?}; known: {}", arguments.scenario, names())))?;
     let duration = Duration::try_from_secs_f64(arguments.hours * 3600.0)
         .map_err(|_| Failure::Usage(format!("--hours: {} is no length of time", arguments.hours)))?;
-    let start = when::parse("--start", &arguments.start, now())?;
+    let start = answer(instant("--start", &arguments.start, now()).map_err(QueryError::from))?;
     Ok(Plan { scenario, traces: arguments.traces, seed: arguments.seed, start, duration })
 }
 

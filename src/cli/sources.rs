@@ -6,57 +6,51 @@ use std::path::{Path, PathBuf};
 use super::failure::{Failure, chain};
 use super::labels::Labels;
 use super::problems::Problems;
+use super::service::answer;
 use super::trace_files::{TraceFiles, expand};
-use super::when;
 use crate::app;
 use crate::app::settings::Settings;
 use crate::backends::clock::{Clock, SystemClock};
-use crate::backends::store::{Selection, Store, StoreError};
+use crate::backends::store::{Store, StoreError};
 use crate::domain::measurement::TraceRecord;
 use crate::domain::time::Timestamp;
 use crate::evaluate::run::{Evaluators, evaluate};
+use crate::queries::QueryError;
+use crate::queries::baselines::baseline;
+use crate::queries::selection::{Condition, selection};
+use crate::queries::source::StoredSource;
 use crate::watch::baseline::Baseline;
 
 /// Where a side of a comparison comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Source {
     /// Files of traces, narrowed by label columns or segments.
-    Files { pattern: String, filters: Vec<(String, String)> },
-    /// Traces in the configured store.
-    Stored(Box<Selection>),
-    /// A baseline in the configured store.
-    Named(String),
+    Files { pattern: String, filters: Vec<Condition> },
+    /// What the configured store holds.
+    Stored(StoredSource),
 }
 
 impl Source {
     /// Reads a source. Without a prefix an existing file is one, then anything with `=` is a selection, else a name.
     ///
     /// # Errors
-    /// A condition that is none, or a time that is none.
-    pub(super) fn parse(text: &str, now: Timestamp) -> Result<Self, Failure> {
+    /// A condition that is none.
+    pub(super) fn parse(text: &str) -> Result<Self, Failure> {
         if let Some(pattern) = text.strip_prefix("file:") {
             return files(pattern);
         }
-        if let Some(conditions) = text.strip_prefix("where:") {
-            return Ok(Self::Stored(Box::new(selection(conditions, now)?)));
-        }
-        if let Some(name) = text.strip_prefix("name:") {
-            return Ok(Self::Named(name.to_owned()));
-        }
         let (pattern, _) = split_filters(text);
-        if expand(&[pattern.to_owned()]).is_ok() || looks_like_file(pattern) {
-            files(text)
-        } else if text.contains('=') {
-            Ok(Self::Stored(Box::new(selection(text, now)?)))
-        } else {
-            Ok(Self::Named(text.to_owned()))
+        let has_prefix = text.starts_with("where:") || text.starts_with("name:");
+        if !has_prefix && (expand(&[pattern.to_owned()]).is_ok() || looks_like_file(pattern)) {
+            return files(text);
         }
+        Ok(Self::Stored(answer(StoredSource::parse(text))?))
     }
 }
 
 fn files(text: &str) -> Result<Source, Failure> {
     let (pattern, filters) = split_filters(text);
-    let filters = filters.split('&').filter(|filter| !filter.is_empty()).map(condition).collect::<Result<_, _>>()?;
+    let filters = filters.split('&').filter(|filter| !filter.is_empty()).map(filter).collect::<Result<_, _>>()?;
     Ok(Source::Files { pattern: pattern.to_owned(), filters })
 }
 
@@ -74,41 +68,12 @@ fn looks_like_file(text: &str) -> bool {
     !text.contains('=') && (text.contains('/') || endings.iter().any(|ending| text.ends_with(ending)))
 }
 
-fn condition(text: &str) -> Result<(String, String), Failure> {
-    let (key, value) = text
+fn filter(text: &str) -> Result<Condition, Failure> {
+    let (column, value) = text
         .split_once('=')
-        .filter(|(key, _)| !key.is_empty())
-        .ok_or_else(|| Failure::Usage(format!("{text:?} is no condition; write key=value")))?;
-    Ok((key.to_owned(), value.to_owned()))
-}
-
-/// Reads `key=value[,key=value]`. Keys are service, release, model, environment, conversation, user, failing, since
-/// and until; any other is the name of an attribute.
-///
-/// # Errors
-/// A condition without `=`, or a value that its key cannot have.
-pub(super) fn selection(text: &str, now: Timestamp) -> Result<Selection, Failure> {
-    let mut selection = Selection::default();
-    for part in text.split(',').filter(|part| !part.trim().is_empty()) {
-        let (key, value) = condition(part.trim())?;
-        match key.as_str() {
-            "service" => selection.service = Some(value),
-            "release" => selection.release = Some(value),
-            "model" => selection.model = Some(value),
-            "environment" => selection.environment = Some(value),
-            "conversation" => selection.conversation = Some(value),
-            "user" => selection.user = Some(value),
-            "since" => selection.since = Some(when::parse("since", &value, now)?),
-            "until" => selection.until = Some(when::parse("until", &value, now)?),
-            "failing" => {
-                let failing = value.parse();
-                let problem = || Failure::Usage(format!("failing={value}: write failing=true or failing=false"));
-                selection.failing = Some(failing.map_err(|_| problem())?);
-            }
-            _ => drop(selection.attributes.insert(key, value)),
-        }
-    }
-    Ok(selection)
+        .filter(|(column, _)| !column.is_empty())
+        .ok_or_else(|| Failure::Usage(format!("{text:?} is no filter; write column=value")))?;
+    Ok((column.to_owned(), value.to_owned()))
 }
 
 /// One side of a comparison.
@@ -167,11 +132,11 @@ impl Sources {
     pub(super) async fn load(&mut self, source: &Source) -> Result<Side, Failure> {
         let mut records = match source {
             Source::Files { pattern, .. } => self.read_files(pattern)?,
-            Source::Stored(selection) => {
+            Source::Stored(StoredSource::Where(conditions)) => self.read_store(conditions).await?,
+            Source::Stored(StoredSource::Name(name)) => {
                 let store = open(&self.settings, true).await?;
-                store.records(selection).await.map_err(|error| Failure::could_not("read the store", &error))?
+                return Ok(Side::Baseline(Box::new(answer(baseline(&store, name).await)?)));
             }
-            Source::Named(name) => return Ok(Side::Baseline(Box::new(stored_baseline(&self.settings, name).await?))),
         };
         if let Source::Files { filters, .. } = source {
             for (column, value) in filters {
@@ -190,6 +155,13 @@ impl Sources {
         let (_, problems) = files.finish()?;
         self.problems.append(problems);
         Ok(records)
+    }
+
+    async fn read_store(&self, conditions: &[Condition]) -> Result<Vec<TraceRecord>, Failure> {
+        let selection = selection(conditions, &self.settings.attributes, now()).map_err(QueryError::from);
+        let selection = answer(selection)?;
+        let store = open(&self.settings, true).await?;
+        answer(store.records(&selection).await.map_err(QueryError::from))
     }
 
     /// A trace's value in a label column, else in a segment.
@@ -233,19 +205,6 @@ pub(super) async fn open(settings: &Settings, read_only: bool) -> Result<Store, 
     })
 }
 
-/// A baseline of the configured store.
-///
-/// # Errors
-/// The store cannot be read, or has no baseline of this name.
-pub(super) async fn stored_baseline(settings: &Settings, name: &str) -> Result<Baseline, Failure> {
-    let store = open(settings, true).await?;
-    let json = store.baseline(name).await.map_err(|error| Failure::could_not("read the baseline", &error))?;
-    let json = json.ok_or_else(|| {
-        Failure::Usage(format!("there is no baseline {name:?}; driftline baseline list shows those that there are"))
-    })?;
-    serde_json::from_str(&json).map_err(|error| Failure::could_not(format_args!("read the baseline {name:?}"), &error))
-}
-
 /// The present instant, which relative times count from.
 pub(super) fn now() -> Timestamp {
     SystemClock.now()
@@ -256,7 +215,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Source {
-        Source::parse(text, Timestamp(0)).ok().unwrap()
+        Source::parse(text).ok().unwrap()
     }
 
     fn file(pattern: &str, filters: &[(&str, &str)]) -> Source {
@@ -264,17 +223,17 @@ mod tests {
         Source::Files { pattern: pattern.to_owned(), filters: filters.iter().map(owned).collect() }
     }
 
+    fn name(name: &str) -> Source {
+        Source::Stored(StoredSource::Name(name.to_owned()))
+    }
+
     #[test]
     fn prefixes_say_what_is_meant() {
         assert_eq!(parse("file:a-?.jsonl"), file("a-?.jsonl", &[]));
         assert_eq!(parse("file:a.jsonl?trial=0&kind=x=y"), file("a.jsonl", &[("trial", "0"), ("kind", "x=y")]));
-        assert_eq!(parse("name:a=b"), Source::Named("a=b".to_owned()));
-        let Source::Stored(selection) = parse("where:service=s, tier=gold,failing=true,since=1970-01-02") else {
-            panic!()
-        };
-        assert_eq!(selection.service.as_deref(), Some("s"));
-        assert_eq!(selection.attributes["tier"], "gold");
-        assert_eq!((selection.failing, selection.since), (Some(true), Some(Timestamp(86_400_000_000_000))));
+        assert_eq!(parse("name:a=b"), name("a=b"));
+        let conditions = vec![("service".to_owned(), "a/b".to_owned())];
+        assert_eq!(parse("where:service=a/b"), Source::Stored(StoredSource::Where(conditions)));
     }
 
     #[test]
@@ -285,15 +244,15 @@ mod tests {
         let path = path.to_str().unwrap();
         assert_eq!(parse(path), file(path, &[]));
         assert_eq!(parse(&format!("{path}?trial=1")), file(path, &[("trial", "1")]));
-        assert!(matches!(parse("service=a"), Source::Stored(_)));
-        assert_eq!(parse("release-7"), Source::Named("release-7".to_owned()));
+        assert!(matches!(parse("service=a"), Source::Stored(StoredSource::Where(_))));
+        assert_eq!(parse("release-7"), name("release-7"));
         assert_eq!(parse("missing.jsonl"), file("missing.jsonl", &[]));
     }
 
     #[test]
     fn what_is_no_condition_is_refused() {
-        for text in ["where:service", "where:=x", "where:failing=maybe", "where:since=soon", "file:a?=1"] {
-            assert!(matches!(Source::parse(text, Timestamp(0)), Err(Failure::Usage(_))), "{text}");
+        for text in ["where:service", "where:=x", "name:", "file:a?=1"] {
+            assert!(matches!(Source::parse(text), Err(Failure::Usage(_))), "{text}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::output::printable;
+use crate::domain::text::printable;
 
 /// Longest cell that is shown whole, in characters.
 const LONGEST_CELL: usize = 90;
@@ -20,8 +20,8 @@ impl Table {
     }
 
     /// Adds a row; line breaks and control characters lose their power, long cells their end.
-    pub(super) fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells.iter().map(|cell| clip(cell)).collect());
+    pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().map(|cell| clip(&cell)).collect());
     }
 
     /// Whether every filled cell of a column is a number.

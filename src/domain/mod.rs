@@ -6,5 +6,6 @@ pub mod ids;
 pub mod judge;
 pub mod measurement;
 pub mod report;
+pub mod text;
 pub mod time;
 pub mod trace;

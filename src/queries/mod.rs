@@ -1,1 +1,164 @@
-//! What people ask of the store: each answer one function and one serializable shape.
+//! What people ask: one file a question, and one shape of its answer for the API, the pages and the command line.
+
+pub mod alerts;
+pub mod baselines;
+pub mod compare;
+pub mod explain;
+pub mod inspection;
+pub mod overview;
+pub mod scores;
+pub mod search;
+pub mod selection;
+pub mod series;
+pub mod source;
+pub mod span;
+pub mod trace;
+
+use crate::backends::store::{Store, StoreError};
+use crate::domain::ids::TraceId;
+use crate::domain::time::Timestamp;
+use crate::otlp::{RawTrace, UnpackError, unpack};
+use crate::watch::gate_policy::InvalidGatePolicy;
+use selection::InvalidSelection;
+
+/// Largest stored trace that is unfolded for an answer, in bytes of protobuf.
+const LARGEST_BODY: usize = 64 * 1024 * 1024;
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// There is no such trace.
+    #[error("trace {trace_id} is not known")]
+    UnknownTrace {
+        /// The trace.
+        trace_id: TraceId,
+    },
+    /// The trace has arrived and is not evaluated yet.
+    #[error("trace {trace_id} has arrived and is evaluated after {due_at}")]
+    PendingTrace {
+        /// The trace.
+        trace_id: TraceId,
+        /// When it counts as complete.
+        due_at: Timestamp,
+    },
+    /// The trace is known, and its spans are gone.
+    #[error("the spans of trace {trace_id} were kept until {until}")]
+    BodyGone {
+        /// The trace.
+        trace_id: TraceId,
+        /// How long they were kept.
+        until: Timestamp,
+    },
+    /// There is no such baseline.
+    #[error("there is no baseline {name:?}")]
+    UnknownBaseline {
+        /// The name that was asked for.
+        name: String,
+    },
+    /// There is no such series.
+    #[error("no trace in this time has the series {key}")]
+    UnknownSeries {
+        /// The key that was asked for.
+        key: String,
+    },
+    /// A source of traces names nothing that a store has.
+    #[error("{text:?} is not a source of stored traces")]
+    Source {
+        /// What was written.
+        text: String,
+    },
+    /// A baseline of nothing would alarm at everything.
+    #[error("{text:?} holds no trace")]
+    EmptySource {
+        /// The source as it was written.
+        text: String,
+    },
+    /// A baseline is found by its name.
+    #[error("the baseline's name is empty")]
+    Nameless,
+    /// A number that is out of its range.
+    #[error("{name} is {value}, expected {expected}")]
+    OutOfRange {
+        /// What the number is.
+        name: &'static str,
+        /// The number.
+        value: f64,
+        /// The range.
+        expected: &'static str,
+    },
+    /// A selection that means nothing.
+    #[error(transparent)]
+    Selection(#[from] InvalidSelection),
+    /// A gate policy that means nothing.
+    #[error(transparent)]
+    Policy(#[from] InvalidGatePolicy),
+    /// A stored baseline that this program cannot read.
+    #[error("the stored baseline {name:?} cannot be read")]
+    DamagedBaseline {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// A baseline that cannot be written as JSON.
+    #[error("the baseline cannot be written")]
+    Unwritable(#[source] serde_json::Error),
+    /// Stored spans that this program cannot read.
+    #[error(transparent)]
+    Body(#[from] UnpackError),
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl QueryError {
+    /// Whether the question itself is wrong, whatever the store holds.
+    #[must_use]
+    pub const fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::Source { .. }
+                | Self::EmptySource { .. }
+                | Self::Nameless
+                | Self::OutOfRange { .. }
+                | Self::Selection(_)
+                | Self::Policy(_)
+        )
+    }
+
+    /// What the asker can do about it.
+    #[must_use]
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::UnknownTrace { .. } => "check the id; a trace that was just sent shows once its root span has ended",
+            Self::PendingTrace { .. } => "ask again after that time",
+            Self::BodyGone { .. } => "its scores and decisions are kept: ask for /explain or /scores",
+            Self::UnknownBaseline { .. } => "list the baselines, or create it first",
+            Self::UnknownSeries { .. } => "list the series, or ask about a longer time with since",
+            Self::Source { .. } => "write where:key=value[,key=value] or name:BASELINE",
+            Self::EmptySource { .. } => "select traces that are there: search for them first",
+            Self::Nameless => "give it a name",
+            Self::OutOfRange { .. } => "give a number in that range",
+            Self::Selection(_) => "write key=value with a known key",
+            Self::Policy(_) => "correct the policy",
+            Self::DamagedBaseline { .. } | Self::Unwritable(_) => "create the baseline again under another name",
+            Self::Body(_) => "its scores and decisions can still be read",
+            Self::Store(StoreError::BaselineExists { .. }) => "choose another name",
+            Self::Store(_) => "check that the store can be reached, and ask again",
+        }
+    }
+}
+
+/// The spans of a trace as far as they are kept; `None` when they are gone or never came.
+async fn body(store: &Store, trace_id: TraceId) -> Result<Option<RawTrace>, QueryError> {
+    let bodies = store.chunks_of(trace_id).await?;
+    if bodies.is_empty() { Ok(None) } else { Ok(Some(unpack(trace_id, &bodies, LARGEST_BODY)?)) }
+}
+
+/// Why a trace that is not among the evaluated ones is not.
+async fn not_evaluated(store: &Store, trace_id: TraceId) -> Result<QueryError, QueryError> {
+    Ok(match store.pending_trace(trace_id).await? {
+        Some(pending) => QueryError::PendingTrace { trace_id, due_at: pending.due_at },
+        None => QueryError::UnknownTrace { trace_id },
+    })
+}

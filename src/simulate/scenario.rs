@@ -51,7 +51,7 @@ pub const SCENARIOS: &[Scenario] = &[
         doc: "a baseline release, then a release with a new model and every fault",
         faults: &[
             (Fault::RefundLoop, 0.08),
-            (Fault::EmptyResult, 0.08),
+            (Fault::EmptyResult, 0.12),
             (Fault::ToolTimeoutsAndInvalidArgs, 0.08),
             (Fault::MisquotedPolicy, 0.08),
             (Fault::BehaviourTrade, 1.0),

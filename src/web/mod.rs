@@ -1,1 +1,89 @@
+//! The web listener: API, metrics, health and pages over what `queries` answers.
 //!
+//! Trace text is hostile, so pages hold no script and allow none, and a browser that was lured here by another site's
+//! name is refused. Unknown parameters are refused by name: a misspelt filter must not answer with everything.
+
+mod api;
+mod assets;
+mod error;
+mod guard;
+mod health;
+mod pages;
+mod parameters;
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use crate::backends::clock::Clock;
+use crate::backends::store::Store;
+use crate::evaluate::run::Evaluators;
+use crate::normalize::AttributeMapping;
+use crate::telemetry::metrics::Metrics;
+use error::WebError;
+pub use health::{Dependency, Readiness, ReadinessCheck};
+
+/// What the web listener answers from.
+#[derive(Clone)]
+pub struct WebState {
+    /// The store.
+    pub store: Store,
+    /// The process's metrics.
+    pub metrics: Arc<Metrics>,
+    /// The clock that ages such as `since=24h` count back from.
+    pub clock: Arc<dyn Clock>,
+    /// The loaded evaluators.
+    pub evaluators: Arc<Evaluators>,
+    /// Names that traces can be selected by, besides the built-in ones.
+    pub names: Arc<AttributeMapping>,
+    /// Name of the baseline that is watched against.
+    pub baseline: String,
+    /// Where a tracing backend shows a trace: a URL with `{trace_id}`; empty for none.
+    pub trace_link: String,
+    /// Where agents send their traces, for people who have not yet.
+    pub receive_url: String,
+    /// Whether any judge model is configured.
+    pub judge_configured: bool,
+    /// Whether only this machine can reach the listener; then only its own names are answered to.
+    pub is_loopback: bool,
+    /// Dependencies to check beside the store.
+    pub checks: Vec<Arc<dyn ReadinessCheck>>,
+}
+
+impl fmt::Debug for WebState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("WebState").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+/// Every route of the web listener.
+pub fn router(state: WebState) -> Router {
+    let is_loopback = state.is_loopback;
+    let router = Router::new()
+        .route("/api/v1/traces", get(api::traces))
+        .route("/api/v1/traces/{id}", get(api::trace))
+        .route("/api/v1/traces/{id}/explain", get(api::explain))
+        .route("/api/v1/traces/{id}/scores", get(api::scores))
+        .route("/api/v1/traces/{id}/inspect", get(api::inspect))
+        .route("/api/v1/series", get(api::series))
+        .route("/api/v1/series/{key}", get(api::one_series))
+        .route("/api/v1/drift", get(api::drift))
+        .route("/api/v1/gate", post(api::gate))
+        .route("/api/v1/alerts", get(api::alerts))
+        .route("/api/v1/baselines", get(api::baselines).post(api::create_baseline))
+        .route("/api/v1/baselines/{name}", get(api::baseline))
+        .route("/metrics", get(health::metrics))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/style.css", get(assets::style))
+        .route("/", get(pages::overview))
+        .route("/traces", get(pages::traces))
+        .route("/traces/{id}", get(pages::trace))
+        .route("/alerts", get(pages::alerts))
+        .fallback(async || WebError::no_such_path())
+        .method_not_allowed_fallback(async || WebError::no_such_method())
+        .with_state(state);
+    guard::guarded(router, is_loopback)
+}

@@ -2,57 +2,19 @@
 
 use std::time::Duration;
 
-use driftline::backends::rabbitmq::{Delivery, REASON_HEADER, RabbitMqConsumer, RabbitMqError};
-use lapin::options::{
-    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
-};
-use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
+use driftline::backends::rabbitmq::{Delivery, RabbitMqConsumer, RabbitMqError};
+use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::{FieldTable, ShortString};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use crate::support::broker::Other;
 use crate::support::services::{fresh_name, rabbitmq};
 
 /// Longer than anything that is expected to happen takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long to look for what must not happen.
 const MOMENT: Duration = Duration::from_millis(300);
-
-/// A broker's client as someone else would write it.
-struct Other {
-    channel: Channel,
-    _connection: Connection,
-}
-
-impl Other {
-    async fn connect() -> Self {
-        let connection = Connection::connect(&rabbitmq().amqp_url, ConnectionProperties::default()).await.unwrap();
-        let channel = connection.create_channel().await.unwrap();
-        channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
-        Self { channel, _connection: connection }
-    }
-
-    /// Publishes as the Collector's `rabbitmqexporter` does: default exchange, mandatory, persistent, nothing else.
-    async fn publish(&self, queue: &str, bodies: &[&[u8]]) {
-        for body in bodies {
-            let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-            let properties = BasicProperties::default().with_delivery_mode(2);
-            let published = self.channel.basic_publish("".into(), queue.into(), options, body, properties).await;
-            assert_eq!(published.unwrap().await.unwrap(), Confirmation::Ack(None));
-        }
-    }
-
-    /// Takes one message off a queue: its body and the reason in its headers.
-    async fn take(&self, queue: &str) -> Option<(Vec<u8>, Option<String>)> {
-        let message = self.channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }).await.unwrap()?;
-        let headers = message.delivery.properties.headers().clone().unwrap_or_default();
-        let reason = headers.inner().get(REASON_HEADER).map(|reason| match reason {
-            AMQPValue::LongString(reason) => reason.to_string(),
-            other => panic!("{other:?} is not text"),
-        });
-        Some((message.delivery.data, reason))
-    }
-}
 
 async fn consumer(queue: &str, prefetch: u16) -> RabbitMqConsumer {
     RabbitMqConsumer::connect(&rabbitmq().amqp_url, queue, prefetch).await.unwrap()

@@ -2,7 +2,7 @@
 
 mod chunks;
 mod cost;
-mod fixtures;
+pub(crate) mod fixtures;
 mod lifecycle;
 mod outbox;
 mod reads;

@@ -21,6 +21,7 @@ mod retry;
 mod selection;
 mod statement;
 mod traces;
+mod waiting;
 mod watch;
 
 use std::fs::File;
@@ -33,9 +34,10 @@ pub use chunks::{AppendReport, Chunk, CompletionPolicy, DueTrace, PurgeReport};
 pub use error::StoreError;
 pub use judge_jobs::JudgeJob;
 pub use outbox::{NewOutboxItem, OutboxItem};
-pub use read::{Counts, QueueDepths};
+pub use read::{Counts, QueueDepths, ServiceCount};
 pub use selection::Selection;
 pub use traces::{NewJudgeJob, RecordReport, RecordedTrace, StoredEvaluation, StoredTrace};
+pub use waiting::{PendingTrace, WaitingJudgement};
 pub use watch::{AlertFilter, HourCommit, WatchedHour};
 
 use dialect::Dialect;

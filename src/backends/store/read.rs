@@ -34,6 +34,17 @@ pub struct QueueDepths {
     pub outbox: u64,
 }
 
+/// Traces of one service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceCount {
+    /// The service.
+    pub service: String,
+    /// Its traces.
+    pub traces: u64,
+    /// Those that are flagged.
+    pub failing: u64,
+}
+
 /// How much there is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -161,6 +172,32 @@ impl Store {
         add_attributes(&mut transaction, &mut traces).await?;
         transaction.commit().await?;
         Ok(traces)
+    }
+
+    /// The services that have traces in a selection, by name.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn services(&self, selection: &Selection) -> Result<Vec<ServiceCount>, StoreError> {
+        retried("count traces by service", || async {
+            let mut statement = Statement::new(
+                "SELECT service, count(*) AS traces, count(CASE WHEN failing = 1 THEN 1 END) AS failing FROM trace \
+                 WHERE 1 = 1",
+            );
+            selection.narrow(&mut statement);
+            statement.sql(" GROUP BY service ORDER BY service");
+            let rows = statement.fetch(&self.readers).await?;
+            rows.iter()
+                .map(|row| {
+                    Ok(ServiceCount {
+                        service: row.try_get("service")?,
+                        traces: count(row, "traces")?,
+                        failing: count(row, "failing")?,
+                    })
+                })
+                .collect()
+        })
+        .await
     }
 
     /// How much work is waiting at `now`.

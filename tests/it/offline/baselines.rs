@@ -31,6 +31,15 @@ fn a_baseline_keeps_to_its_time_and_is_not_taken_of_nothing() {
     let traces = taken["traces"].as_u64().unwrap();
     assert!((40..60).contains(&traces), "{traces}");
     folder.ends(4, &["baseline", "create", "none", "--from", "traces.jsonl", "--since", "2027-01-01"]).says("no trace");
-    folder.ends(2, &["baseline", "show", "none"]).says("driftline baseline list");
+    folder.ends(4, &["baseline", "show", "none"]).says("list the baselines");
     folder.ends(2, &["baseline", "create", "copy", "--from", "name:early"]).says("never changes");
+}
+
+#[test]
+fn a_trace_that_is_not_stored_is_said_to_be_unknown() {
+    let folder = Folder::new();
+    folder.ends(0, &["simulate", "--traces", "5", "-o", "traces.jsonl"]);
+    folder.ends(0, &["baseline", "create", "any", "--from", "traces.jsonl"]);
+    folder.ends(4, &["inspect", "65888dddb25592422df09b0e4b474df2"]).says("check the id");
+    folder.ends(2, &["drift", "--baseline", "any", "--current", "where:servce=a"]).says("unknown key \"servce\"");
 }

@@ -1,3 +1,5 @@
 //! What the tests stand on.
 
+pub(crate) mod broker;
+pub(crate) mod serve;
 pub(crate) mod services;

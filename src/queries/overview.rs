@@ -1,0 +1,83 @@
+//! How things stand: open alerts, each service's recent scores, and what is waiting.
+
+use super::series::{Figures, Window, recent};
+use super::{QueryError, Store};
+use crate::backends::store::{AlertFilter, QueueDepths, Selection, ServiceCount};
+use crate::domain::alert::Alert;
+use crate::domain::measurement::{SeriesKind, TraceRecord};
+use crate::domain::report::Estimate;
+use crate::domain::time::Timestamp;
+use crate::stats::interval::wilson;
+use crate::watch::baseline::Baseline;
+use crate::watch::key::ALL;
+use crate::watch::summary::SeriesSummary;
+
+/// How things stand.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Overview {
+    /// Alerts that go on, loudest first.
+    pub alerts: Vec<Alert>,
+    /// The traffic that the services' figures are of.
+    pub window: Window,
+    /// By name.
+    pub services: Vec<ServiceOverview>,
+    /// Work that waits.
+    pub queues: QueueDepths,
+    /// Whether there is a baseline to watch against.
+    pub has_baseline: bool,
+}
+
+/// One service's recent traffic.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServiceOverview {
+    /// `service.name`.
+    pub service: String,
+    /// Its traces.
+    pub traces: u64,
+    /// Share of them that a rule or a judge flags.
+    pub failing: Estimate,
+    /// The share that passes each evaluator.
+    pub scores: Vec<(String, Figures)>,
+    /// Wall time in seconds.
+    pub latency: Option<Figures>,
+}
+
+/// Looks at everything at once.
+///
+/// # Errors
+/// The store failed.
+pub async fn overview(store: &Store, watched: &str, now: Timestamp) -> Result<Overview, QueryError> {
+    let mut alerts = store.alerts(&AlertFilter { open_only: true, service: None }).await?;
+    alerts.sort_by_key(|alert| std::cmp::Reverse(alert.severity));
+    let records = recent(store, &Selection::default()).await?;
+    let window = Window::of(&records);
+    let counts = store.services(&Selection { since: window.since, ..Selection::default() }).await?;
+    Ok(Overview {
+        alerts,
+        window,
+        services: services(counts, &records),
+        queues: store.queue_depths(now).await?,
+        has_baseline: store.baseline(watched).await?.is_some(),
+    })
+}
+
+fn services(counts: Vec<ServiceCount>, records: &[TraceRecord]) -> Vec<ServiceOverview> {
+    let summary = Baseline::from_records("", Timestamp::default(), "", records);
+    let of_service = |ServiceCount { service, traces, failing }| {
+        let series = summary.series.iter().filter(|(key, _)| key.service == service && key.segment == ALL);
+        let figures = |of: &SeriesSummary| Figures::of(of, Some(traces));
+        let scores = series.clone().filter(|(_, of)| of.kind() == SeriesKind::Boolean);
+        let scores = scores.map(|(key, of)| (key.series.clone(), figures(of))).collect();
+        let latency = series.clone().find(|(key, _)| key.series == "latency_seconds").map(|(_, of)| figures(of));
+        ServiceOverview { service, traces, failing: share(failing, traces), scores, latency }
+    };
+    counts.into_iter().map(of_service).collect()
+}
+
+/// Every trace is checked by rules, so nothing is weighted.
+fn share(count: u64, traces: u64) -> Estimate {
+    let size = traces as f64;
+    let share = count as f64 / size;
+    let interval = wilson(share, size, 0.95);
+    Estimate { n: traces, estimate: Some(share), low: Some(interval.low), high: Some(interval.high) }
+}

@@ -1,0 +1,205 @@
+//! Selections as people write them: `service=shop,model=gpt-5,since=24h`.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::backends::store::Selection;
+use crate::domain::time::Timestamp;
+use crate::normalize::AttributeMapping;
+
+/// Keys that every trace can be selected by; names of the attribute mapping come on top.
+pub const KEYS: [&str; 9] =
+    ["service", "release", "model", "environment", "conversation", "user", "failing", "since", "until"];
+
+/// A key and its value.
+pub type Condition = (String, String);
+
+/// Why a text selects nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSelection {
+    /// A part has no key, no `=` or no value.
+    #[error("{text:?} is not key=value")]
+    NotACondition {
+        /// The part.
+        text: String,
+    },
+    /// The key is none of ours and no configured attribute.
+    #[error("unknown key {key:?}; known: {}", .known.join(", "))]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// Every key there is.
+        known: Vec<String>,
+    },
+    /// A key can have one value only.
+    #[error("{key:?} is given twice")]
+    Repeated {
+        /// The key.
+        key: String,
+    },
+    /// Not a point in time.
+    #[error("{key}={value:?} is neither a time such as 2026-01-31T12:00:00Z nor an age such as 24h")]
+    Instant {
+        /// `since` or `until`.
+        key: String,
+        /// What was given for it.
+        value: String,
+    },
+    /// Not a yes or no.
+    #[error("failing={value:?} is neither true nor false")]
+    Flag {
+        /// What was given.
+        value: String,
+    },
+}
+
+/// Reads `key=value[,key=value]…`; a comma inside a value is written `\,`. Nothing at all selects every trace.
+///
+/// # Errors
+/// A condition that is malformed, unknown or given twice.
+pub fn parse(text: &str, names: &AttributeMapping, now: Timestamp) -> Result<Selection, InvalidSelection> {
+    selection(&conditions(text)?, names, now)
+}
+
+/// Takes `key=value[,key=value]…` apart, without asking what the keys mean.
+///
+/// # Errors
+/// A part is not `key=value`.
+pub fn conditions(text: &str) -> Result<Vec<Condition>, InvalidSelection> {
+    parts(text).into_iter().filter(|part| !part.trim().is_empty()).map(|part| condition(&part)).collect()
+}
+
+fn condition(part: &str) -> Result<Condition, InvalidSelection> {
+    let invalid = || InvalidSelection::NotACondition { text: part.to_owned() };
+    let (key, value) = part.split_once('=').ok_or_else(invalid)?;
+    let (key, value) = (key.trim(), value.trim());
+    if key.is_empty() || value.is_empty() { Err(invalid()) } else { Ok((key.to_owned(), value.to_owned())) }
+}
+
+fn parts(text: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            ',' => parts.push(String::new()),
+            '\\' if characters.next_if_eq(&',').is_some() => push(&mut parts, ','),
+            other => push(&mut parts, other),
+        }
+    }
+    parts
+}
+
+fn push(parts: &mut [String], character: char) {
+    if let Some(part) = parts.last_mut() {
+        part.push(character);
+    }
+}
+
+/// The selection that conditions mean. Ages count back from `now`.
+///
+/// # Errors
+/// A condition that is unknown, given twice, or has no such value.
+pub fn selection(
+    conditions: &[Condition],
+    names: &AttributeMapping,
+    now: Timestamp,
+) -> Result<Selection, InvalidSelection> {
+    let mut selection = Selection::default();
+    for (place, (key, value)) in conditions.iter().enumerate() {
+        if conditions[..place].iter().any(|(earlier, _)| earlier == key) {
+            return Err(InvalidSelection::Repeated { key: key.clone() });
+        }
+        narrow(&mut selection, key, value, names, now)?;
+    }
+    Ok(selection)
+}
+
+fn narrow(
+    selection: &mut Selection,
+    key: &str,
+    value: &str,
+    names: &AttributeMapping,
+    now: Timestamp,
+) -> Result<(), InvalidSelection> {
+    let text = || Some(value.to_owned());
+    match key {
+        "service" => selection.service = text(),
+        "release" => selection.release = text(),
+        "model" => selection.model = text(),
+        "environment" => selection.environment = text(),
+        "conversation" => selection.conversation = text(),
+        "user" => selection.user = text(),
+        "since" => selection.since = Some(instant(key, value, now)?),
+        "until" => selection.until = Some(instant(key, value, now)?),
+        "failing" => selection.failing = Some(flag(value)?),
+        key if names.iter().any(|(name, _)| name == key) => {
+            selection.attributes.insert(key.to_owned(), value.to_owned());
+        }
+        key => return Err(InvalidSelection::UnknownKey { key: key.to_owned(), known: known_keys(names) }),
+    }
+    Ok(())
+}
+
+fn known_keys(names: &AttributeMapping) -> Vec<String> {
+    let own = names.iter().map(|(name, _)| name).filter(|name| !KEYS.contains(name));
+    KEYS.into_iter().chain(own).map(str::to_owned).collect()
+}
+
+fn flag(value: &str) -> Result<bool, InvalidSelection> {
+    value.parse().map_err(|_| InvalidSelection::Flag { value: value.to_owned() })
+}
+
+/// A day, a time (RFC 3339, UTC), or an age before `now`; `key` names it in the error.
+///
+/// # Errors
+/// It is none of them.
+pub fn instant(key: &str, value: &str, now: Timestamp) -> Result<Timestamp, InvalidSelection> {
+    if let Ok(age) = humantime::parse_duration(value) {
+        return Ok(now.minus(age));
+    }
+    let is_day = value.len() == "2026-01-31".len();
+    let day = if is_day { format!("{value}T00:00:00Z") } else { value.to_owned() };
+    let since_epoch: Option<Duration> =
+        humantime::parse_rfc3339_weak(&day).ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    let invalid = || InvalidSelection::Instant { key: key.to_owned(), value: value.to_owned() };
+    since_epoch.map(|since_epoch| Timestamp(0).plus(since_epoch)).ok_or_else(invalid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_770_000_000_000_000_000);
+
+    fn read(text: &str) -> Result<Selection, InvalidSelection> {
+        parse(text, &AttributeMapping::default(), NOW)
+    }
+
+    #[test]
+    fn names_attributes_flags_and_times_are_selected_by() {
+        let selection =
+            read("service=shop, user=u=1,invoice.id=a\\,b,failing=true,since=24h,until=2026-01-31").unwrap();
+        assert_eq!(selection.service.as_deref(), Some("shop"));
+        assert_eq!(selection.user.as_deref(), Some("u=1"));
+        assert_eq!(selection.attributes["invoice.id"], "a,b");
+        assert_eq!(selection.failing, Some(true));
+        assert_eq!(selection.since, Some(NOW.minus(Duration::from_hours(24))));
+        assert_eq!(selection.until.unwrap().to_string(), "2026-01-31T00:00:00Z");
+        assert_eq!(read("").unwrap(), Selection::default());
+    }
+
+    #[test]
+    fn what_selects_nothing_is_refused_by_name() {
+        let message = |text: &str| read(text).unwrap_err().to_string();
+        assert!(message("servce=shop").contains("unknown key \"servce\"; known: service, release"));
+        assert_eq!(message("shop"), "\"shop\" is not key=value");
+        assert_eq!(message("model="), "\"model=\" is not key=value");
+        assert_eq!(message("model=a,model=b"), "\"model\" is given twice");
+        assert!(message("since=yesterday").contains("since=\"yesterday\""));
+        assert!(message("failing=1").contains("neither true nor false"));
+    }
+
+    #[test]
+    fn a_time_is_read_to_the_second() {
+        assert_eq!(instant("since", "2026-01-31T12:30:45Z", NOW).unwrap().to_string(), "2026-01-31T12:30:45Z");
+    }
+}

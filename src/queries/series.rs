@@ -1,0 +1,243 @@
+//! What is watched: every series of recent traffic beside the baseline's.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::{QueryError, Store};
+use crate::backends::store::{Selection, StoreError};
+use crate::domain::measurement::{SeriesKind, TraceRecord};
+use crate::domain::report::Estimate;
+use crate::domain::time::Timestamp;
+use crate::evaluate::measure::SERIES;
+use crate::watch::baseline::Baseline;
+use crate::watch::estimate;
+use crate::watch::key::{ALL, SeriesKey};
+use crate::watch::summary::{Distribution, SeriesSummary};
+
+/// Newest traces that stand for recent traffic when no time is asked for.
+const RECENT_TRACES: usize = 2_000;
+
+/// Every series, over all traces of its service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WatchedSeries {
+    /// The baseline that is watched against; absent until it is created.
+    pub baseline: Option<String>,
+    /// The traffic that `current` is of.
+    pub window: Window,
+    /// By service and name.
+    pub series: Vec<SeriesView>,
+}
+
+/// One series, then and now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SeriesView {
+    /// What `/series/{key}` is asked with.
+    pub key: SeriesKey,
+    /// `service.name`.
+    pub service: String,
+    /// The series.
+    pub series: String,
+    /// `all`, or `dimension=value`.
+    pub segment: String,
+    /// Its kind, which decides what `estimate` is.
+    pub kind: SeriesKind,
+    /// Unit of a measured number, or what is counted.
+    pub unit: Option<String>,
+    /// In the baseline.
+    pub baseline: Option<Figures>,
+    /// In the window.
+    pub current: Option<Figures>,
+}
+
+/// One series with the traffic that it is of.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SeriesDetail {
+    /// The baseline that is watched against; absent until it is created.
+    pub baseline_name: Option<String>,
+    /// The traffic that `current` is of.
+    pub window: Window,
+    /// The series.
+    #[serde(flatten)]
+    pub series: SeriesView,
+}
+
+/// The traces that a summary is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// End of the first, in nanoseconds since the Unix epoch; absent when there is none.
+    pub since: Option<Timestamp>,
+    /// End of the last.
+    pub until: Option<Timestamp>,
+    /// How many.
+    pub traces: u64,
+}
+
+/// A series in numbers, with what they are worth.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Figures {
+    /// Mean, share true, or share of the largest category, with its 95 % interval and the number of traces.
+    #[serde(flatten)]
+    pub estimate: Estimate,
+    /// Conversations behind it; absent for categories and sequences.
+    pub clusters: Option<u64>,
+    /// Sum of inverse sampling probabilities: traces that it stands for.
+    pub weight: Option<f64>,
+    /// Variance of the mean over that of independent values.
+    pub over_dispersion: f64,
+    /// Median, of numbers.
+    pub p50: Option<f64>,
+    /// 99th percentile, of numbers.
+    pub p99: Option<f64>,
+    /// Share of each category or transition, largest first.
+    pub shares: Vec<Share>,
+    /// How many traces have a value.
+    pub coverage: Coverage,
+}
+
+/// How much of what could have a value has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Traces of the service; absent where only the summary is kept.
+    pub traces: Option<u64>,
+    /// Traces with a usable value.
+    pub with_value: u64,
+    /// Traces whose value was not usable.
+    pub rejected: u64,
+}
+
+/// Share of one category or transition.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Share {
+    /// The tool before; empty for a category.
+    pub from: String,
+    /// The tool after, or the category.
+    pub to: String,
+    /// Its share.
+    pub share: f64,
+}
+
+/// Shares that one answer lists.
+const SHARES: usize = 30;
+
+/// Lists every series of all services, of `selection` or of the most recent traffic.
+///
+/// # Errors
+/// The store failed, or the watched baseline cannot be read.
+pub async fn series(store: &Store, watched: &str, selection: &Selection) -> Result<WatchedSeries, QueryError> {
+    let sides = Sides::read(store, watched, selection).await?;
+    let series = sides.keys().filter(|key| key.segment == ALL).filter_map(|key| sides.view(key)).collect();
+    Ok(WatchedSeries { baseline: sides.baseline.as_ref().map(|it| it.name.clone()), window: sides.window, series })
+}
+
+/// One series by its key.
+///
+/// # Errors
+/// Neither the baseline nor the traffic has the series, or the store failed.
+pub async fn one_series(
+    store: &Store,
+    watched: &str,
+    key: &SeriesKey,
+    selection: &Selection,
+) -> Result<SeriesDetail, QueryError> {
+    let selection = Selection { service: Some(key.service.clone()), ..selection.clone() };
+    let sides = Sides::read(store, watched, &selection).await?;
+    let series = sides.view(key).ok_or_else(|| QueryError::UnknownSeries { key: key.to_string() })?;
+    Ok(SeriesDetail { baseline_name: sides.baseline.as_ref().map(|it| it.name.clone()), window: sides.window, series })
+}
+
+/// The records of a selection; without a time, those of its most recent traces.
+pub(super) async fn recent(store: &Store, selection: &Selection) -> Result<Vec<TraceRecord>, StoreError> {
+    let mut selection = selection.clone();
+    if selection.since.is_none() && selection.until.is_none() {
+        let newest = store.search(&selection, RECENT_TRACES).await?;
+        selection.since = newest.last().map(|trace| trace.ended_at);
+    }
+    store.records(&selection).await
+}
+
+impl Window {
+    pub(super) fn of(records: &[TraceRecord]) -> Self {
+        let ended_at = |record: &TraceRecord| record.ended_at;
+        Self { since: records.first().map(ended_at), until: records.last().map(ended_at), traces: records.len() as u64 }
+    }
+}
+
+/// The watched baseline and recent traffic.
+struct Sides {
+    baseline: Option<Baseline>,
+    current: Baseline,
+    window: Window,
+    /// Traces of each service in the window.
+    traces: BTreeMap<String, u64>,
+}
+
+impl Sides {
+    async fn read(store: &Store, watched: &str, selection: &Selection) -> Result<Self, QueryError> {
+        let baseline = match super::baselines::baseline(store, watched).await {
+            Ok(baseline) => Some(baseline),
+            Err(QueryError::UnknownBaseline { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let records = recent(store, selection).await?;
+        let mut traces = BTreeMap::new();
+        for record in &records {
+            *traces.entry(record.service.clone()).or_default() += 1;
+        }
+        let current = Baseline::from_records("", Timestamp::default(), "", &records);
+        Ok(Self { baseline, current, window: Window::of(&records), traces })
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &SeriesKey> {
+        let of_baseline = self.baseline.iter().flat_map(|baseline| baseline.series.keys());
+        of_baseline.chain(self.current.series.keys()).collect::<BTreeSet<_>>().into_iter()
+    }
+
+    fn view(&self, key: &SeriesKey) -> Option<SeriesView> {
+        let baseline = self.baseline.as_ref().and_then(|baseline| baseline.series.get(key));
+        let current = self.current.series.get(key);
+        let traces = self.traces.get(&key.service).copied().filter(|_| key.segment == ALL);
+        Some(SeriesView {
+            service: key.service.clone(),
+            series: key.series.clone(),
+            segment: key.segment.clone(),
+            kind: current.or(baseline)?.kind(),
+            unit: SERIES.iter().find(|series| series.name == key.series).map(|series| series.unit.to_owned()),
+            baseline: baseline.map(|summary| Figures::of(summary, None)),
+            current: current.map(|summary| Figures::of(summary, traces)),
+            key: key.clone(),
+        })
+    }
+}
+
+impl Figures {
+    /// A summary in numbers; `traces` is how many could have had a value.
+    #[must_use]
+    pub fn of(summary: &SeriesSummary, traces: Option<u64>) -> Self {
+        let quantile = |q: f64| match &summary.distribution {
+            Distribution::Number { histogram, .. } => histogram.quantile(q),
+            _ => None,
+        };
+        Self {
+            estimate: estimate(summary),
+            clusters: summary.moments().map(|moments| moments.clusters),
+            weight: summary.moments().map(|moments| moments.weight),
+            over_dispersion: summary.over_dispersion.factor,
+            p50: quantile(0.5),
+            p99: quantile(0.99),
+            shares: shares(summary),
+            coverage: Coverage { traces, with_value: summary.traces, rejected: summary.rejected },
+        }
+    }
+}
+
+fn shares(summary: &SeriesSummary) -> Vec<Share> {
+    let (Distribution::Categorical { counts, .. } | Distribution::Sequence { counts, .. }) = &summary.distribution
+    else {
+        return Vec::new();
+    };
+    let mut shares: Vec<Share> = counts.shares().map(|((from, to), share)| Share { from, to, share }).collect();
+    shares.sort_by(|a, b| b.share.total_cmp(&a.share));
+    shares.truncate(SHARES);
+    shares
+}

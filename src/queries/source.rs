@@ -1,0 +1,87 @@
+//! A side of a comparison that a store can give: a selection of its traces, or a baseline by name.
+
+use super::baselines::baseline;
+use super::selection::{Condition, conditions, selection};
+use super::{QueryError, Store};
+use crate::domain::measurement::TraceRecord;
+use crate::domain::time::Timestamp;
+use crate::normalize::AttributeMapping;
+use crate::watch::baseline::Baseline;
+
+/// `where:key=value[,…]` or `name:BASELINE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoredSource {
+    /// The traces for which all conditions hold.
+    Where(Vec<Condition>),
+    /// The baseline of a name.
+    Name(String),
+}
+
+/// What a source holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Side {
+    /// Its series.
+    pub summary: Baseline,
+    /// Its traces, of which a baseline keeps none.
+    pub records: Option<Vec<TraceRecord>>,
+}
+
+impl StoredSource {
+    /// Reads a source. The prefix may be left out: what has an `=` is a selection, anything else a name.
+    ///
+    /// # Errors
+    /// The text is empty, names a file, or is no selection.
+    pub fn parse(text: &str) -> Result<Self, QueryError> {
+        let invalid = || QueryError::Source { text: text.to_owned() };
+        if let Some(name) = text.strip_prefix("name:") {
+            return Some(name)
+                .filter(|name| !name.is_empty())
+                .map(|name| Self::Name(name.to_owned()))
+                .ok_or_else(invalid);
+        }
+        match text.strip_prefix("where:") {
+            Some(written) => Ok(Self::Where(conditions(written)?)),
+            None if text.is_empty() || text.starts_with("file:") => Err(invalid()),
+            None if text.contains('=') => Ok(Self::Where(conditions(text)?)),
+            None => Ok(Self::Name(text.to_owned())),
+        }
+    }
+}
+
+/// Reads and summarises a source; `text` is how the user wrote it.
+///
+/// # Errors
+/// There is no such baseline, a condition means nothing, or the store failed.
+pub async fn side(store: &Store, text: &str, names: &AttributeMapping, now: Timestamp) -> Result<Side, QueryError> {
+    match StoredSource::parse(text)? {
+        StoredSource::Name(name) => Ok(Side { summary: baseline(store, &name).await?, records: None }),
+        StoredSource::Where(conditions) => {
+            let records = store.records(&selection(&conditions, names, now)?).await?;
+            Ok(Side { summary: Baseline::from_records(text, now, text, &records), records: Some(records) })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prefix_may_be_left_out_where_only_one_can_be_meant() {
+        let conditions = vec![("service".to_owned(), "shop".to_owned())];
+        for text in ["where:service=shop", "service=shop"] {
+            assert_eq!(StoredSource::parse(text).unwrap(), StoredSource::Where(conditions.clone()));
+        }
+        for text in ["name:may", "may"] {
+            assert_eq!(StoredSource::parse(text).unwrap(), StoredSource::Name("may".to_owned()));
+        }
+        assert_eq!(StoredSource::parse("name:a=b").unwrap(), StoredSource::Name("a=b".to_owned()));
+    }
+
+    #[test]
+    fn files_and_nothing_are_no_stored_sources() {
+        for text in ["", "name:", "file:x.jsonl", "where:shop"] {
+            assert!(StoredSource::parse(text).is_err(), "{text}");
+        }
+    }
+}

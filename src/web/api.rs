@@ -1,0 +1,200 @@
+//! `/api/v1`: each handler reads its parameters, asks one question, and answers with its shape.
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{FromRequest, Path, Request, State};
+use axum::http::{StatusCode, header};
+use serde::Deserialize;
+
+use super::WebState;
+use super::error::WebError;
+use super::parameters::Parameters;
+use crate::backends::store::{AlertFilter, Selection};
+use crate::domain::ids::TraceId;
+use crate::domain::report::{DriftReport, GateReport};
+use crate::normalize::Inspection;
+use crate::queries::alerts::Alerts;
+use crate::queries::baselines::{Baselines, CreatedBaseline};
+use crate::queries::explain::Explanation;
+use crate::queries::scores::Scores;
+use crate::queries::search::{DEFAULT_LIMIT, FoundTraces};
+use crate::queries::selection::selection;
+use crate::queries::series::{SeriesDetail, WatchedSeries};
+use crate::queries::trace::TraceView;
+use crate::queries::{self, QueryError};
+use crate::watch::baseline::Baseline;
+use crate::watch::drift::DriftOptions;
+use crate::watch::gate_policy::GatePolicy;
+use crate::watch::key::SeriesKey;
+
+type Answer<T> = Result<Json<T>, WebError>;
+
+impl WebState {
+    /// The selection that the rest of the parameters mean.
+    pub(super) fn selection(&self, parameters: Parameters) -> Result<Selection, WebError> {
+        Ok(selection(&parameters.rest(), &self.names, self.clock.now()).map_err(QueryError::from)?)
+    }
+}
+
+pub(super) async fn traces(State(state): State<WebState>, mut parameters: Parameters) -> Answer<FoundTraces> {
+    let limit = parameters.parse("limit", "a number of traces")?.unwrap_or(DEFAULT_LIMIT);
+    let selection = state.selection(parameters)?;
+    Ok(Json(queries::search::search(&state.store, &selection, limit).await?))
+}
+
+pub(super) async fn trace(
+    State(state): State<WebState>,
+    Path(id): Path<String>,
+    parameters: Parameters,
+) -> Answer<TraceView> {
+    parameters.finish()?;
+    Ok(Json(queries::trace::trace(&state.store, id.parse()?).await?))
+}
+
+pub(super) async fn explain(
+    State(state): State<WebState>,
+    Path(id): Path<String>,
+    parameters: Parameters,
+) -> Answer<Explanation> {
+    parameters.finish()?;
+    let trace_id: TraceId = id.parse()?;
+    Ok(Json(queries::explain::explain(&state.store, trace_id, &state.evaluators, state.clock.now()).await?))
+}
+
+pub(super) async fn scores(
+    State(state): State<WebState>,
+    Path(id): Path<String>,
+    parameters: Parameters,
+) -> Answer<Scores> {
+    parameters.finish()?;
+    Ok(Json(queries::scores::scores(&state.store, id.parse()?).await?))
+}
+
+pub(super) async fn inspect(
+    State(state): State<WebState>,
+    Path(id): Path<String>,
+    parameters: Parameters,
+) -> Answer<Inspection> {
+    parameters.finish()?;
+    Ok(Json(queries::inspection::inspection(&state.store, id.parse()?, &state.names).await?))
+}
+
+pub(super) async fn series(State(state): State<WebState>, parameters: Parameters) -> Answer<WatchedSeries> {
+    let selection = state.selection(parameters)?;
+    Ok(Json(queries::series::series(&state.store, &state.baseline, &selection).await?))
+}
+
+pub(super) async fn one_series(
+    State(state): State<WebState>,
+    Path(key): Path<String>,
+    parameters: Parameters,
+) -> Answer<SeriesDetail> {
+    let unreadable = |error: crate::watch::key::InvalidSeriesKey| {
+        WebError::bad_request(error.to_string(), "take a key from /api/v1/series")
+    };
+    let key: SeriesKey = key.parse().map_err(unreadable)?;
+    let selection = state.selection(parameters)?;
+    Ok(Json(queries::series::one_series(&state.store, &state.baseline, &key, &selection).await?))
+}
+
+pub(super) async fn drift(State(state): State<WebState>, mut parameters: Parameters) -> Answer<DriftReport> {
+    let defaults = DriftOptions::default();
+    let (baseline, current) = (parameters.require("baseline")?, parameters.require("current")?);
+    let options = DriftOptions {
+        alpha: parameters.parse("alpha", "a number")?.unwrap_or(defaults.alpha),
+        by: parameters.take("by"),
+        seed: parameters.parse("seed", "a whole number")?.unwrap_or(defaults.seed),
+    };
+    parameters.finish()?;
+    let sources = (baseline.as_str(), current.as_str());
+    Ok(Json(queries::compare::drift(&state.store, sources, &options, &state.names, state.clock.now()).await?))
+}
+
+/// A gate as it is asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GateRequest {
+    baseline: String,
+    candidate: String,
+    /// The text of `gate.toml`, or the same keys as JSON.
+    policy: serde_json::Value,
+}
+
+/// JSON with both sources and the policy; or `gate.toml` itself, with the sources as parameters.
+pub(super) async fn gate(
+    State(state): State<WebState>,
+    mut parameters: Parameters,
+    request: Request,
+) -> Answer<GateReport> {
+    let is_toml = request.headers().get(header::CONTENT_TYPE).is_some_and(|it| it.as_bytes() == b"application/toml");
+    let (baseline, candidate, policy) = if is_toml {
+        let sources = (parameters.require("baseline")?, parameters.require("candidate")?);
+        (sources.0, sources.1, text(request).await?)
+    } else {
+        let Json(asked) = Json::<GateRequest>::from_request(request, &()).await?;
+        (asked.baseline, asked.candidate, policy_text(asked.policy)?)
+    };
+    parameters.finish()?;
+    let policy = GatePolicy::parse(&policy).map_err(QueryError::from)?;
+    let sources = (baseline.as_str(), candidate.as_str());
+    Ok(Json(queries::compare::gate(&state.store, sources, &policy, &state.names, state.clock.now()).await?))
+}
+
+async fn text(request: Request) -> Result<String, WebError> {
+    let unreadable = |rejection: axum::extract::rejection::StringRejection| {
+        WebError::new(rejection.status(), rejection.body_text(), "send the text of gate.toml")
+    };
+    String::from_request(request, &()).await.map_err(unreadable)
+}
+
+fn policy_text(policy: serde_json::Value) -> Result<String, WebError> {
+    match policy {
+        serde_json::Value::String(text) => Ok(text),
+        policy => toml::to_string(&policy).map_err(|error| {
+            WebError::bad_request(format!("policy cannot be read: {error}"), "send the keys of gate.toml")
+        }),
+    }
+}
+
+pub(super) async fn alerts(State(state): State<WebState>, mut parameters: Parameters) -> Answer<Alerts> {
+    let filter = AlertFilter {
+        open_only: parameters.parse("open", "true or false")?.unwrap_or(false),
+        service: parameters.take("service"),
+    };
+    parameters.finish()?;
+    Ok(Json(queries::alerts::alerts(&state.store, &filter).await?))
+}
+
+pub(super) async fn baselines(State(state): State<WebState>, parameters: Parameters) -> Answer<Baselines> {
+    parameters.finish()?;
+    Ok(Json(queries::baselines::baselines(&state.store).await?))
+}
+
+pub(super) async fn baseline(
+    State(state): State<WebState>,
+    Path(name): Path<String>,
+    parameters: Parameters,
+) -> Answer<Baseline> {
+    parameters.finish()?;
+    Ok(Json(queries::baselines::baseline(&state.store, &name).await?))
+}
+
+/// A baseline as it is asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BaselineRequest {
+    name: String,
+    from: String,
+}
+
+pub(super) async fn create_baseline(
+    State(state): State<WebState>,
+    parameters: Parameters,
+    asked: Result<Json<BaselineRequest>, JsonRejection>,
+) -> Result<(StatusCode, Json<CreatedBaseline>), WebError> {
+    parameters.finish()?;
+    let Json(BaselineRequest { name, from }) = asked?;
+    let now = state.clock.now();
+    let created = queries::baselines::create_baseline(&state.store, &name, &from, &state.names, now).await?;
+    Ok((StatusCode::CREATED, Json(created)))
+}

@@ -1,0 +1,89 @@
+//! What goes wrong, as a status and `{"error", "remedy"}`.
+
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::backends::store::StoreError;
+use crate::domain::ids::InvalidId;
+use crate::queries::QueryError;
+
+/// An answer that is none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct WebError {
+    #[serde(skip)]
+    pub(super) status: StatusCode,
+    /// What went wrong, with which input.
+    pub(super) error: String,
+    /// What to do about it.
+    pub(super) remedy: String,
+}
+
+impl WebError {
+    pub(super) fn new(status: StatusCode, error: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { status, error: error.into(), remedy: remedy.into() }
+    }
+
+    pub(super) fn bad_request(error: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, error, remedy)
+    }
+
+    pub(super) fn no_such_path() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "there is nothing at this path", "the API is under /api/v1, the pages under /")
+    }
+
+    pub(super) fn no_such_method() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "this path has no such method", "read with GET, send with POST")
+    }
+}
+
+impl IntoResponse for WebError {
+    fn into_response(self) -> Response {
+        (self.status, Json(self)).into_response()
+    }
+}
+
+impl From<QueryError> for WebError {
+    fn from(error: QueryError) -> Self {
+        let status = status(&error);
+        if status.is_server_error() {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a question could not be answered");
+        }
+        Self::new(status, error.to_string(), error.remedy())
+    }
+}
+
+const fn status(error: &QueryError) -> StatusCode {
+    match error {
+        error if error.is_usage() => StatusCode::BAD_REQUEST,
+        QueryError::UnknownTrace { .. }
+        | QueryError::PendingTrace { .. }
+        | QueryError::BodyGone { .. }
+        | QueryError::UnknownBaseline { .. }
+        | QueryError::UnknownSeries { .. } => StatusCode::NOT_FOUND,
+        QueryError::Store(StoreError::BaselineExists { .. }) => StatusCode::CONFLICT,
+        QueryError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+impl From<InvalidId> for WebError {
+    fn from(error: InvalidId) -> Self {
+        Self::bad_request(error.to_string(), "give 32 hexadecimal digits")
+    }
+}
+
+impl From<QueryRejection> for WebError {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::new(rejection.status(), rejection.body_text(), "write ?name=value&name=value")
+    }
+}
+
+impl From<JsonRejection> for WebError {
+    fn from(rejection: JsonRejection) -> Self {
+        let remedy = "send the documented JSON with Content-Type: application/json";
+        Self::new(rejection.status(), rejection.body_text(), remedy)
+    }
+}

@@ -1,0 +1,99 @@
+//! Alive, ready, and metrics.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use serde::{Deserialize, Serialize};
+
+use super::WebState;
+use crate::backends::store::{AlertFilter, StoreError};
+use crate::domain::alert::Severity;
+use crate::telemetry::metrics::{CONTENT_TYPE, Metrics, QueueLabels, SeverityLabels};
+
+/// A dependency that does not answer within this is not there.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Something that the service cannot work without.
+#[async_trait]
+pub trait ReadinessCheck: Send + Sync {
+    /// Its name, for example `queue`.
+    fn name(&self) -> &str;
+
+    /// Asks it for an answer; the error says what is wrong, for a person.
+    async fn check(&self) -> Result<(), String>;
+}
+
+/// Whether the service can work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// Whether every dependency answers.
+    pub ready: bool,
+    /// Each dependency.
+    pub dependencies: Vec<Dependency>,
+}
+
+/// Whether one dependency answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependency {
+    /// Its name.
+    pub name: String,
+    /// Whether it answers.
+    pub ready: bool,
+    /// What is wrong with it.
+    pub error: Option<String>,
+}
+
+/// The process answers, whatever its dependencies do.
+pub(super) async fn alive() -> &'static str {
+    "alive\n"
+}
+
+pub(super) async fn ready(State(state): State<WebState>) -> impl IntoResponse {
+    let ping = async { state.store.ping().await.map_err(|error| error.to_string()) };
+    let mut dependencies = vec![dependency("store", ping).await];
+    for check in &state.checks {
+        dependencies.push(dependency(check.name(), check.check()).await);
+    }
+    let ready = dependencies.iter().all(|dependency| dependency.ready);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { ready, dependencies }))
+}
+
+async fn dependency(name: &str, check: impl Future<Output = Result<(), String>>) -> Dependency {
+    let late = |_| Err(format!("no answer within {} seconds", PATIENCE.as_secs()));
+    let error = tokio::time::timeout(PATIENCE, check).await.unwrap_or_else(late).err();
+    Dependency { name: name.to_owned(), ready: error.is_none(), error }
+}
+
+pub(super) async fn metrics(State(state): State<WebState>) -> impl IntoResponse {
+    // Counters are worth having most of all when the store is down.
+    if let Err(error) = read_gauges(&state).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "gauges could not be read");
+    }
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], state.metrics.encode())
+}
+
+async fn read_gauges(state: &WebState) -> Result<(), StoreError> {
+    let depths = state.store.queue_depths(state.clock.now()).await?;
+    let open = state.store.alerts(&AlertFilter { open_only: true, service: None }).await?;
+    let queues =
+        [("pending", depths.pending), ("due", depths.due), ("judge", depths.judge_jobs), ("outbox", depths.outbox)];
+    for (queue, depth) in queues {
+        set_queue(&state.metrics, queue, depth);
+    }
+    for (severity, name) in [(Severity::Info, "info"), (Severity::Warn, "warn"), (Severity::Page, "page")] {
+        let labels = SeverityLabels { severity: name.to_owned() };
+        let count = open.iter().filter(|alert| alert.severity == severity).count();
+        state.metrics.alerts_open.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+    Ok(())
+}
+
+fn set_queue(metrics: &Metrics, queue: &str, depth: u64) {
+    let labels = QueueLabels { queue: queue.to_owned() };
+    metrics.queue_depth.get_or_create(&labels).set(i64::try_from(depth).unwrap_or(i64::MAX));
+}

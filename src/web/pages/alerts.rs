@@ -1,0 +1,85 @@
+//! Alerts, one sentence each, with the traces behind it.
+
+use axum::extract::State;
+use axum::response::Html;
+use maud::{Markup, html};
+
+use super::super::WebState;
+use super::super::parameters::Parameters;
+use super::PageError;
+use super::layout::{badge, instant, page, trace_link};
+use super::text::clipped;
+use crate::backends::store::AlertFilter;
+use crate::domain::alert::{Alert, AlertState, Severity};
+use crate::queries;
+
+/// Evidence shown for one alert.
+const EVIDENCE: usize = 8;
+
+pub(in crate::web) async fn alerts(
+    State(state): State<WebState>,
+    mut parameters: Parameters,
+) -> Result<Html<String>, PageError> {
+    let filter = AlertFilter {
+        open_only: parameters.parse("open", "true or false")?.unwrap_or(false),
+        service: parameters.take("service"),
+    };
+    parameters.finish()?;
+    let alerts = queries::alerts::alerts(&state.store, &filter).await?.alerts;
+    let (open, over): (Vec<&Alert>, Vec<&Alert>) = alerts.iter().partition(|alert| alert.state.is_open());
+    Ok(page(
+        "Alerts",
+        "/alerts",
+        &html! {
+            h1 { "Alerts" }
+            h2 { "Open (" (open.len()) ")" }
+            @for alert in &open { (card(alert)) }
+            @if open.is_empty() { p.muted { "Nothing is alarming now." } }
+            @if !filter.open_only {
+                h2 { "Resolved (" (over.len()) ")" }
+                @for alert in &over { (card(alert)) }
+                @if over.is_empty() { p.muted { "No alert has been resolved yet." } }
+            }
+        },
+    ))
+}
+
+/// One alert.
+pub(super) fn card(alert: &Alert) -> Markup {
+    let severity = severity(alert.severity);
+    html! {
+        article class={ "alert " (severity) } {
+            p {
+                (badge(severity, severity)) " " (badge("", state(alert.state))) " "
+                strong { (clipped(&alert.summary, 500)) }
+            }
+            p.muted {
+                (clipped(&alert.service, 80)) " · " (clipped(&alert.series, 80))
+                @if alert.segment != "all" { " · " (clipped(&alert.segment, 80)) }
+                " · since " (instant(alert.onset_at)) " · raised " (instant(alert.raised_at))
+                @if let Some(at) = alert.resolved_at { " · resolved " (instant(at)) }
+            }
+            p.muted { "Guarantee " (clipped(&alert.guarantee, 300)) " · runbook " (clipped(&alert.runbook, 80)) }
+            @if !alert.trace_ids.is_empty() {
+                p { "Traces: " @for id in alert.trace_ids.iter().take(EVIDENCE) { (trace_link(*id)) " " } }
+            }
+        }
+    }
+}
+
+const fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "info",
+        Severity::Warn => "warn",
+        Severity::Page => "page",
+    }
+}
+
+const fn state(state: AlertState) -> &'static str {
+    match state {
+        AlertState::Pending => "pending",
+        AlertState::Firing => "firing",
+        AlertState::Acknowledged => "acknowledged",
+        AlertState::Resolved => "resolved",
+    }
+}

@@ -1,0 +1,46 @@
+//! Pages for people, without script. All text of traces goes through [`text`], which bounds it and takes its powers
+//! away; escaping is maud's.
+
+mod alerts;
+mod figures;
+mod layout;
+mod overview;
+mod span_tree;
+mod text;
+mod trace;
+mod traces;
+
+pub(super) use alerts::alerts;
+pub(super) use overview::overview;
+pub(super) use trace::trace;
+pub(super) use traces::traces;
+
+use axum::response::{IntoResponse, Response};
+use maud::html;
+
+use super::error::WebError;
+
+/// An error as a page.
+pub(super) struct PageError(WebError);
+
+impl<E: Into<WebError>> From<E> for PageError {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for PageError {
+    fn into_response(self) -> Response {
+        let Self(WebError { status, error, remedy }) = self;
+        let page = layout::page(
+            "Error",
+            "",
+            &html! {
+                h1 { (status.canonical_reason().unwrap_or("Error")) }
+                p { (text::printable(&error)) }
+                p.muted { (remedy) }
+            },
+        );
+        (status, page).into_response()
+    }
+}

@@ -1,0 +1,81 @@
+//! `driftline serve` as a process of its own, which can be killed and started again.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(20);
+
+/// A service with a folder and ports of its own.
+pub(crate) struct Serve {
+    folder: TempDir,
+    pub(crate) receives_on: SocketAddr,
+    pub(crate) web_on: SocketAddr,
+    process: Option<Child>,
+}
+
+impl Serve {
+    /// Starts with these settings, which follow the addresses and completion times that all tests share. `{folder}`
+    /// stands for the service's folder.
+    pub(crate) fn start(settings: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let [receives_on, web_on] = [free_address(), free_address()];
+        let settings = settings.replace("{folder}", &folder.path().display().to_string());
+        let shared = format!(
+            "[receive]\nhttp = \"{receives_on}\"\n[web]\nlisten = \"{web_on}\"\n\
+             [complete]\nroot_grace = \"200ms\"\nquiet_period = \"1s\"\n{settings}"
+        );
+        fs::write(folder.path().join("driftline.toml"), shared).unwrap();
+        let mut serve = Self { folder, receives_on, web_on, process: None };
+        serve.restart();
+        serve
+    }
+
+    /// Starts the process and waits until it listens.
+    pub(crate) fn restart(&mut self) {
+        let log = fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_driftline"));
+        command.arg("serve").current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.process = Some(command.spawn().unwrap());
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(self.receives_on).is_err() {
+            let ended = self.process.as_mut().and_then(|process| process.try_wait().unwrap());
+            assert!(ended.is_none(), "serve ended with {ended:?}:\n{}", self.log());
+            assert!(Instant::now() < deadline, "serve does not listen:\n{}", self.log());
+            sleep(POLL);
+        }
+    }
+
+    /// `kill -9`: no handler runs, nothing is flushed.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// Everything the service has said.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Address of the SQLite store, when the settings name `sqlite://{folder}/driftline.db`.
+    pub(crate) fn sqlite_url(&self) -> String {
+        format!("sqlite://{}/driftline.db", self.folder.path().display())
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}

@@ -1,0 +1,263 @@
+//! A store with simulated traffic, and the router over it on a real socket.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use driftline::backends::clock::ManualClock;
+use driftline::backends::store::{
+    Chunk, DueTrace, HourCommit, NewJudgeJob, RecordedTrace, Store, StoredEvaluation, StoredTrace,
+};
+use driftline::domain::alert::{Alert, AlertState, Severity};
+use driftline::domain::ids::TraceId;
+use driftline::domain::time::Timestamp;
+use driftline::domain::trace::Trace;
+use driftline::evaluate::run::{EvaluatedTrace, Evaluators, evaluate};
+use driftline::evaluate::sampling::SamplingPolicy;
+use driftline::normalize::{AttributeMapping, normalize};
+use driftline::otlp::{Encoding, ResourceSpans, decode_traces, pack, split_by_trace, unpack};
+use driftline::simulate::{Plan, Scenario, simulate};
+use driftline::telemetry::metrics::Metrics;
+use driftline::web::{ReadinessCheck, WebState, router};
+use serde_json::Value;
+
+use crate::stores::fixtures::{LEASE, POLICY, TestStore};
+
+pub(crate) const START: Timestamp = Timestamp(480_000 * Timestamp::NANOS_PER_HOUR);
+pub(crate) const TRACES: usize = 60;
+
+/// Bodies of traces that sampling did not choose go an hour after their end; a week later the chosen ones go too.
+const KEPT: [Duration; 2] = [Duration::from_hours(1), Duration::from_hours(7 * 24)];
+
+/// A served store.
+pub(crate) struct Service {
+    pub(crate) store: TestStore,
+    pub(crate) url: String,
+    pub(crate) trace_ids: Vec<TraceId>,
+}
+
+/// A dependency that never answers.
+struct Stuck;
+
+#[async_trait]
+impl ReadinessCheck for Stuck {
+    fn name(&self) -> &str {
+        "queue"
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        std::future::pending().await
+    }
+}
+
+impl Service {
+    /// Sixty simulated traces, evaluated, half of them after a bad upgrade.
+    pub(crate) async fn with_traffic() -> Self {
+        let store = TestStore::sqlite().await;
+        let trace_ids = fill(&store.store, simulated()).await;
+        Self::over(store, trace_ids, Vec::new()).await
+    }
+
+    pub(crate) async fn empty() -> Self {
+        Self::over(TestStore::sqlite().await, Vec::new(), Vec::new()).await
+    }
+
+    pub(crate) async fn with_stuck_dependency() -> Self {
+        Self::over(TestStore::sqlite().await, Vec::new(), vec![Arc::new(Stuck)]).await
+    }
+
+    async fn over(store: TestStore, trace_ids: Vec<TraceId>, checks: Vec<Arc<dyn ReadinessCheck>>) -> Self {
+        let state = WebState {
+            store: store.store.clone(),
+            metrics: Arc::new(Metrics::default()),
+            clock: Arc::new(ManualClock::new(START.plus(Duration::from_hours(13)))),
+            evaluators: Arc::new(evaluators()),
+            names: Arc::new(AttributeMapping::default()),
+            baseline: "default".to_owned(),
+            trace_link: "https://traces.example/{trace_id}?tab=spans".to_owned(),
+            receive_url: "http://127.0.0.1:4318".to_owned(),
+            judge_configured: false,
+            is_loopback: true,
+            checks,
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router(state)).await });
+        Self { store, url, trace_ids }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> reqwest::Response {
+        client().get(format!("{}{path}", self.url)).send().await.unwrap()
+    }
+
+    /// The status and the JSON of a path.
+    pub(crate) async fn json(&self, path: &str) -> (u16, Value) {
+        let response = self.get(path).await;
+        (response.status().as_u16(), serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
+    }
+
+    /// The JSON of a path that has an answer.
+    pub(crate) async fn answer(&self, path: &str) -> Value {
+        let (status, json) = self.json(path).await;
+        assert_eq!(status, 200, "{path}: {json}");
+        json
+    }
+
+    pub(crate) async fn post(&self, path: &str, content_type: &str, body: &str) -> (u16, Value) {
+        let request = client().post(format!("{}{path}", self.url)).header("content-type", content_type);
+        let response = request.body(body.to_owned()).send().await.unwrap();
+        (response.status().as_u16(), serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
+    }
+
+    pub(crate) async fn page(&self, path: &str) -> String {
+        let response = self.get(path).await;
+        assert_eq!(response.status(), 200, "{path}");
+        assert_eq!(response.headers()["content-type"], "text/html; charset=utf-8");
+        response.text().await.unwrap()
+    }
+
+    /// Stores an open alert whose evidence is the first trace.
+    pub(crate) async fn raise_alert(&self, summary: &str) {
+        let commit = HourCommit {
+            service: "support-agent".to_owned(),
+            hour: START,
+            traces: 10,
+            previous_state: None,
+            detector_state: "{}".to_owned(),
+            summary: "{}".to_owned(),
+            alerts: vec![alert(summary, self.trace_ids.first().copied())],
+            outbox: Vec::new(),
+        };
+        assert!(self.store.store.commit_hour(&commit, START).await.unwrap());
+    }
+}
+
+/// Once for the process: two providers of cryptography are compiled in, and one has to be chosen.
+pub(crate) fn client() -> reqwest::Client {
+    let _already_installed = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::new()
+}
+
+pub(crate) fn evaluators() -> Evaluators {
+    Evaluators::load(None, BTreeMap::new()).unwrap()
+}
+
+fn simulated() -> Vec<ResourceSpans> {
+    let plan = Plan {
+        scenario: Scenario::find("model_upgrade").unwrap(),
+        traces: TRACES,
+        seed: 3,
+        start: START,
+        duration: Duration::from_hours(12),
+    };
+    simulate(&plan).flat_map(|trace| trace.request.resource_spans).collect()
+}
+
+/// A request that holds one trace whose every text is an attack.
+pub(crate) fn hostile(trace_id: &str, text: &str) -> Vec<ResourceSpans> {
+    let attribute = |key: &str, value: &str| serde_json::json!({"key": key, "value": {"stringValue": value}});
+    let span = serde_json::json!({
+        "traceId": trace_id, "spanId": "00000000000000aa", "name": text,
+        "startTimeUnixNano": START.0.to_string(), "endTimeUnixNano": (START.0 + 1_000_000_000).to_string(),
+        "status": {"code": 2, "message": text},
+        "attributes": [attribute("gen_ai.operation.name", "invoke_agent"), attribute(text, text),
+            attribute("gen_ai.conversation.id", text), attribute("user.id", text)],
+        "events": [{"timeUnixNano": START.0.to_string(), "name": text, "attributes": [attribute(text, text)]}],
+    });
+    let resource = serde_json::json!({"attributes": [attribute("service.name", text)]});
+    let request = serde_json::json!({"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": [span]}]}]});
+    decode_traces(request.to_string().as_bytes(), Encoding::Json).unwrap()
+}
+
+/// Stores what a request holds as the service would: received, claimed, evaluated and recorded.
+pub(crate) async fn fill(store: &Store, request: Vec<ResourceSpans>) -> Vec<TraceId> {
+    let trace_ids = append(store, request).await;
+    let now = START.plus(Duration::from_hours(1));
+    let due = store.claim_due(now, LEASE, trace_ids.len()).await.unwrap();
+    assert_eq!(due.len(), trace_ids.len());
+    let evaluators = evaluators();
+    let recorded: Vec<RecordedTrace> = due.iter().map(|due| record(due, &evaluators)).collect();
+    assert_eq!(store.record_traces(&recorded, now).await.unwrap().recorded, due.len());
+    trace_ids
+}
+
+/// Stores what a request holds and evaluates nothing.
+pub(crate) async fn append(store: &Store, request: Vec<ResourceSpans>) -> Vec<TraceId> {
+    let pieces = split_by_trace(request).traces;
+    let trace_ids = pieces.iter().map(|piece| piece.trace_id).collect();
+    let chunks: Vec<Chunk> = pieces
+        .into_iter()
+        .map(|piece| {
+            let (trace_id, root_ended) = (piece.trace_id, piece.root_ended);
+            let span_count = u32::try_from(piece.span_count).unwrap();
+            Chunk { trace_id, content_hash: [1; 32], body: pack(&piece.encode()), span_count, root_ended }
+        })
+        .collect();
+    store.append_chunks(&chunks, START, &POLICY).await.unwrap();
+    trace_ids
+}
+
+fn record(due: &DueTrace, evaluators: &Evaluators) -> RecordedTrace {
+    let raw = unpack(due.trace_id, &due.chunks, 64 * 1024 * 1024).unwrap();
+    let trace = normalize(&raw, &AttributeMapping::default()).unwrap();
+    let evaluated = evaluate(&trace, evaluators, &SamplingPolicy::default());
+    let evaluations = evaluated.evaluations.iter().cloned().map(|evaluation| StoredEvaluation {
+        evaluation,
+        trace_version: 1,
+        probability: 1.0,
+    });
+    RecordedTrace {
+        evaluations: evaluations.collect(),
+        trace: stored(&trace, evaluated),
+        generation: due.generation,
+        judge_jobs: vec![NewJudgeJob { evaluator: "tone".into(), revision: "r7".into(), probability: 0.1 }],
+        outbox: Vec::new(),
+    }
+}
+
+fn stored(trace: &Trace, evaluated: EvaluatedTrace) -> StoredTrace {
+    StoredTrace {
+        trace_id: trace.trace_id,
+        version: 1,
+        root_span_id: trace.root_span_id,
+        service: trace.service.clone(),
+        release: trace.release.clone(),
+        model: Some(trace.models().join("+")).filter(|models| !models.is_empty()),
+        environment: trace.environment.clone(),
+        conversation_id: trace.conversation_id.clone(),
+        user_id: trace.user_id.clone(),
+        attributes: trace.attributes.clone(),
+        started_at: trace.started_at,
+        ended_at: trace.ended_at,
+        failing: evaluated.evaluations.iter().any(driftline::domain::evaluation::Evaluation::is_failing),
+        error: trace.error.is_some(),
+        sampled: evaluated.decision.sampled,
+        keep_body_until: trace.ended_at.plus(KEPT[usize::from(evaluated.decision.sampled)]),
+        decision: serde_json::to_string(&evaluated.decision).unwrap(),
+        record: evaluated.record,
+    }
+}
+
+fn alert(summary: &str, trace_id: Option<TraceId>) -> Alert {
+    Alert {
+        fingerprint: "f1".to_owned(),
+        state: AlertState::Firing,
+        severity: Severity::Page,
+        service: "support-agent".to_owned(),
+        series: "loop".to_owned(),
+        segment: "all".to_owned(),
+        direction: "down".to_owned(),
+        detector: "e_sr".to_owned(),
+        guarantee: "approximate: hours are over-dispersed".to_owned(),
+        summary: summary.to_owned(),
+        baseline: Some(0.98),
+        current: Some(0.71),
+        onset_at: START,
+        raised_at: START.plus(Duration::from_hours(2)),
+        updated_at: START.plus(Duration::from_hours(3)),
+        resolved_at: None,
+        trace_ids: trace_id.into_iter().collect(),
+        runbook: "loops".to_owned(),
+    }
+}

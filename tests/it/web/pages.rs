@@ -1,0 +1,80 @@
+//! What people see.
+
+use super::fixtures::{Service, append, fill, hostile};
+
+#[tokio::test]
+async fn an_empty_store_tells_how_to_send_the_first_trace() {
+    let page = Service::empty().await.page("/").await;
+    for part in ["OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318", "OTEL_EXPORTER_OTLP_PROTOCOL"] {
+        assert!(page.contains(part), "{page}");
+    }
+}
+
+#[tokio::test]
+async fn the_overview_shows_alerts_services_and_what_is_not_set_up() {
+    let service = Service::with_traffic().await;
+    service.raise_alert("loop fell from 0.98 to 0.71").await;
+    let page = service.page("/").await;
+    let evidence = format!("/traces/{}", service.trace_ids[0]);
+    for part in ["loop fell from 0.98 to 0.71", &evidence, "No judge model is configured", "no baseline named", "n = "]
+    {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
+    let alerts = service.page("/alerts").await;
+    assert!(alerts.contains("loop fell from 0.98 to 0.71") && alerts.contains(&evidence));
+}
+
+#[tokio::test]
+async fn a_trace_page_shows_question_answer_scores_and_spans() {
+    let service = Service::with_traffic().await;
+    let id = service.trace_ids[0];
+    let page = service.page(&format!("/traces/{id}")).await;
+    let link = format!("https://traces.example/{id}?tab=spans");
+    for part in ["Final answer", "groundedness", "Timeline", "invoke_agent", &link, "probability"] {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
+    assert!(service.page("/traces?failing=true").await.contains("flagged"));
+    assert_eq!(service.get(&format!("/traces/{}", "1".repeat(32))).await.status(), 404);
+    assert_eq!(service.get("/traces/xyz").await.status(), 400);
+}
+
+#[tokio::test]
+async fn a_pending_trace_has_a_page_that_says_so() {
+    let service = Service::empty().await;
+    let id = append(&service.store.store, hostile("0a0b0c0d0a0b0c0d0a0b0c0d0a0b0c0d", "agent")).await[0];
+    assert!(service.page(&format!("/traces/{id}")).await.contains("pending"));
+}
+
+#[tokio::test]
+async fn hostile_text_has_no_power_on_any_page() {
+    let service = Service::empty().await;
+    let text = "</script></pre><script>alert(1)</script><img src=x onerror=alert(1)>\u{202e}gpj\u{1b}[2J";
+    let id = fill(&service.store.store, hostile("0a0b0c0d0a0b0c0d0a0b0c0d0a0b0c0d", text)).await[0];
+    service.raise_alert(text).await;
+    for path in ["/".to_owned(), "/traces".to_owned(), "/alerts".to_owned(), format!("/traces/{id}")] {
+        let page = service.page(&path).await;
+        assert!(page.contains("&lt;/script&gt;"), "{path}: the text is not shown");
+        for power in ["<script", "<img", "\u{202e}", "\u{1b}"] {
+            assert!(!page.contains(power), "{path} contains {power:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_huge_trace_makes_no_huge_page() {
+    let service = Service::empty().await;
+    let mut request = hostile("0a0b0c0d0a0b0c0d0a0b0c0d0a0b0c0d", "agent");
+    let spans = &mut request[0].scope_spans[0].spans;
+    let template = spans[0].clone();
+    spans.extend((1..2_000_u64).map(|number| {
+        let mut span = template.clone();
+        span.span_id = (number << 16).to_be_bytes().to_vec();
+        span.parent_span_id.clone_from(&template.span_id);
+        span.name = "x".repeat(5_000);
+        span
+    }));
+    let id = fill(&service.store.store, request).await[0];
+    let page = service.page(&format!("/traces/{id}")).await;
+    assert!(page.len() < 1_000_000, "{} bytes", page.len());
+    assert!(page.contains("1700 more spans"));
+}
