@@ -198,8 +198,10 @@ pub(super) async fn open(settings: &Settings, read_only: bool) -> Result<Store, 
         StoreError::Missing { .. } => {
             Failure::CouldNot(format!("{error}; start driftline serve first, or correct store.url in the settings"))
         }
-        StoreError::InUse { .. } => Failure::CouldNot(format!(
-            "{error}; only one process writes a SQLite store, so stop driftline serve or use PostgreSQL"
+        StoreError::InUse { path } => Failure::CouldNot(format!(
+            "the store at {} is in use by a running driftline, and SQLite has one writer; stop it first, or ask it: \
+             POST /api/v1/baselines takes a baseline of stored traces",
+            path.display()
         )),
         error => Failure::CouldNot(chain(&error)),
     })

@@ -43,3 +43,13 @@ fn a_trace_that_is_not_stored_is_said_to_be_unknown() {
     folder.ends(4, &["inspect", "65888dddb25592422df09b0e4b474df2"]).says("check the id");
     folder.ends(2, &["drift", "--baseline", "any", "--current", "where:servce=a"]).says("unknown key \"servce\"");
 }
+
+#[tokio::test]
+async fn a_store_that_a_service_writes_is_left_alone_and_the_way_out_is_said() {
+    let folder = Folder::new();
+    folder.ends(0, &["simulate", "--traces", "5", "-o", "traces.jsonl"]);
+    let url = format!("sqlite://{}", folder.path("driftline-data/driftline.db").display());
+    let _held = driftline::backends::store::Store::open(&url, false).await.unwrap();
+    folder.ends(4, &["baseline", "create", "any", "--from", "traces.jsonl"]).says("POST /api/v1/baselines");
+    folder.ends(0, &["baseline", "list"]).says("there is no baseline");
+}
