@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use axum::Router;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -28,10 +30,13 @@ use crate::pipeline::scoring::{Scoring, score};
 use crate::pipeline::watching::{Watching, watch};
 use crate::pipeline::{Shared, receive};
 use crate::telemetry::metrics::Metrics;
+use crate::web::{self, ReadinessCheck, WebState};
 
 /// How long requests and steps under way may take to finish when the process is to end.
 const FAREWELL: Duration = Duration::from_secs(20);
 const MIB: usize = 1024 * 1024;
+/// `[queue] url` of a service that consumes no broker.
+const EMBEDDED: &str = "embedded";
 
 /// What a process does; a fleet divides the roles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -134,6 +139,7 @@ pub struct Service {
     /// Where the API and pages are.
     pub web_on: Option<SocketAddr>,
     shared: Shared,
+    queue_is_connected: Arc<AtomicBool>,
     parts: JoinSet<()>,
 }
 
@@ -158,6 +164,7 @@ impl Service {
             receives_on: otlp.as_ref().map(|listening| listening.address),
             web_on: web.as_ref().map(|listening| listening.address),
             shared: shared.clone(),
+            queue_is_connected: Arc::default(),
             parts: JoinSet::new(),
         };
         service.receive(settings, &shared, otlp);
@@ -206,24 +213,43 @@ impl Service {
         let max_waiting_bytes = settings.receive.max_waiting_mib.saturating_mul(MIB);
         let (intake, writing) = Intake::new(shared.clone(), policy, max_waiting_bytes);
         self.parts.spawn(writing);
-        if settings.queue.url != "embedded" {
+        if settings.queue.url != EMBEDDED {
             let source = QueueSource {
                 url: settings.queue.url.clone(),
                 name: settings.queue.name.clone(),
                 prefetch: settings.queue.prefetch,
                 max_body_bytes,
             };
-            self.parts.spawn(consume(shared.clone(), intake.clone(), source));
+            let is_connected = Arc::clone(&self.queue_is_connected);
+            self.parts.spawn(consume(shared.clone(), intake.clone(), source, is_connected));
         }
         tracing::info!(address = %otlp.address, "receiving OTLP/HTTP");
         let router = receive::router(intake, Arc::clone(&shared.metrics), max_body_bytes);
         self.parts.spawn(otlp.serve(router, shared.stop.clone()));
     }
 
-    fn web(&mut self, _settings: &Settings, shared: &Shared, _evaluators: &Arc<Evaluators>, web: Option<Listening>) {
+    fn web(&mut self, settings: &Settings, shared: &Shared, evaluators: &Arc<Evaluators>, web: Option<Listening>) {
         let Some(web) = web else { return };
+        let mut checks: Vec<Arc<dyn ReadinessCheck>> = Vec::new();
+        if self.receives_on.is_some() && settings.queue.url != EMBEDDED {
+            checks.push(Arc::new(QueueCheck { is_connected: Arc::clone(&self.queue_is_connected) }));
+        }
+        let receiver = self.receives_on.map_or_else(|| settings.receive.http.clone(), |address| address.to_string());
+        let state = WebState {
+            store: shared.store.clone(),
+            metrics: Arc::clone(&shared.metrics),
+            clock: Arc::clone(&shared.clock),
+            evaluators: Arc::clone(evaluators),
+            names: Arc::new(settings.attributes.clone()),
+            baseline: settings.watch.baseline.clone(),
+            trace_link: settings.links.trace.clone(),
+            receive_url: format!("http://{receiver}"),
+            judge_configured: !settings.judge.models.is_empty(),
+            is_loopback: web.address.ip().is_loopback(),
+            checks,
+        };
         tracing::info!(address = %web.address, "serving API, metrics and pages");
-        self.parts.spawn(web.serve(Router::new(), shared.stop.clone()));
+        self.parts.spawn(web.serve(web::router(state), shared.stop.clone()));
     }
 
     fn work(
@@ -316,6 +342,23 @@ fn destinations(settings: &Settings) -> Result<Vec<Destination>, StartError> {
         destinations.push(destination("[alerts] webhook", WEBHOOK, Protocol::Json, &settings.alerts.webhook)?);
     }
     Ok(destinations)
+}
+
+/// Whether the broker's messages come.
+struct QueueCheck {
+    is_connected: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl ReadinessCheck for QueueCheck {
+    fn name(&self) -> &str {
+        "queue"
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        let is_connected = self.is_connected.load(Ordering::Relaxed);
+        is_connected.then_some(()).ok_or_else(|| "not connected to RabbitMQ; see the log for why".to_owned())
+    }
 }
 
 /// A port that is ours.

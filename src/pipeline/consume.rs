@@ -4,6 +4,8 @@
 //! A message is acknowledged after the commit that holds its pieces. One that cannot be decoded goes to the dead-letter
 //! queue at once with the reason; the messages around it are not touched by that.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::Shared;
@@ -32,17 +34,24 @@ pub struct QueueSource {
     pub max_body_bytes: usize,
 }
 
-/// Consumes until the process is to end; a lost broker is connected to again.
-pub async fn consume(shared: Shared, intake: Intake, source: QueueSource) {
+/// Consumes until the process is to end; a lost broker is connected to again. `is_connected` tells whether it is.
+pub async fn consume(shared: Shared, intake: Intake, source: QueueSource, is_connected: Arc<AtomicBool>) {
     while !shared.is_stopping() {
-        let drained = drain(&shared, &intake, &source).await.map(|()| false);
+        let drained = drain(&shared, &intake, &source, &is_connected).await.map(|()| false);
+        is_connected.store(false, Ordering::Relaxed);
         shared.rest("consume", PAUSE, drained).await;
     }
 }
 
 /// Consumes over one connection.
-async fn drain(shared: &Shared, intake: &Intake, source: &QueueSource) -> Result<(), RabbitMqError> {
+async fn drain(
+    shared: &Shared,
+    intake: &Intake,
+    source: &QueueSource,
+    is_connected: &AtomicBool,
+) -> Result<(), RabbitMqError> {
     let mut consumer = RabbitMqConsumer::connect(&source.url, &source.name, source.prefetch).await?;
+    is_connected.store(true, Ordering::Relaxed);
     tracing::info!(queue = source.name, "consuming traces from RabbitMQ");
     while !shared.is_stopping() {
         let deliveries = consumer.next_batch(LARGEST_BATCH, PATIENCE).await?;

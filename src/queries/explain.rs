@@ -83,7 +83,7 @@ pub async fn explain(
         (Some(stored), pending) => {
             let rows = store.evaluations(trace_id).await?;
             let waiting = store.waiting_judgements(trace_id).await?;
-            let is_kept = !store.chunks_of(trace_id).await?.is_empty();
+            let is_kept = store.has_body(trace_id).await?;
             let outcomes = outcomes(rows, waiting, evaluators);
             Ok(evaluated(&stored, pending.as_ref(), is_kept, outcomes, now))
         }

@@ -3,7 +3,6 @@
 use super::{QueryError, body, not_evaluated};
 use crate::backends::store::Store;
 use crate::domain::ids::TraceId;
-use crate::domain::trace::Trace;
 use crate::normalize::{AttributeMapping, Inspection, normalize};
 
 /// Reads the stored spans of a trace again, also of one that is still pending.
@@ -11,18 +10,9 @@ use crate::normalize::{AttributeMapping, Inspection, normalize};
 /// # Errors
 /// The trace is unknown, its spans are gone or damaged, or the store failed.
 pub async fn inspection(store: &Store, trace_id: TraceId, names: &AttributeMapping) -> Result<Inspection, QueryError> {
-    Ok(Inspection::from(&understood(store, trace_id, names).await?))
-}
-
-/// The stored trace, normalized.
-pub(crate) async fn understood(
-    store: &Store,
-    trace_id: TraceId,
-    names: &AttributeMapping,
-) -> Result<Trace, QueryError> {
     let raw = body(store, trace_id).await?;
     if let Some(trace) = raw.and_then(|raw| normalize(&raw, names)) {
-        return Ok(trace);
+        return Ok(Inspection::from(&trace));
     }
     match store.trace(trace_id).await? {
         Some(stored) => Err(QueryError::BodyGone { trace_id, until: stored.keep_body_until }),

@@ -7,9 +7,10 @@ use crate::domain::alert::Alert;
 use crate::domain::measurement::{SeriesKind, TraceRecord};
 use crate::domain::report::Estimate;
 use crate::domain::time::Timestamp;
+use crate::evaluate::measure::SERIES;
 use crate::stats::interval::wilson;
 use crate::watch::baseline::Baseline;
-use crate::watch::key::ALL;
+use crate::watch::key::{ALL, SeriesKey};
 use crate::watch::summary::SeriesSummary;
 
 /// How things stand.
@@ -36,6 +37,8 @@ pub struct ServiceOverview {
     pub traces: u64,
     /// Share of them that a rule or a judge flags.
     pub failing: Estimate,
+    /// Share of them that ended in an error.
+    pub errors: Option<Figures>,
     /// The share that passes each evaluator.
     pub scores: Vec<(String, Figures)>,
     /// Wall time in seconds.
@@ -66,10 +69,19 @@ fn services(counts: Vec<ServiceCount>, records: &[TraceRecord]) -> Vec<ServiceOv
     let of_service = |ServiceCount { service, traces, failing }| {
         let series = summary.series.iter().filter(|(key, _)| key.service == service && key.segment == ALL);
         let figures = |of: &SeriesSummary| Figures::of(of, Some(traces));
-        let scores = series.clone().filter(|(_, of)| of.kind() == SeriesKind::Boolean);
-        let scores = scores.map(|(key, of)| (key.series.clone(), figures(of))).collect();
-        let latency = series.clone().find(|(key, _)| key.series == "latency_seconds").map(|(_, of)| figures(of));
-        ServiceOverview { service, traces, failing: share(failing, traces), scores, latency }
+        let measured = |name| series.clone().find(|(key, _)| key.series == name).map(|(_, of)| figures(of));
+        let is_score = |(key, of): &(&SeriesKey, &SeriesSummary)| {
+            of.kind() == SeriesKind::Boolean && SERIES.iter().all(|measured| measured.name != key.series)
+        };
+        let scores = series.clone().filter(is_score).map(|(key, of)| (key.series.clone(), figures(of))).collect();
+        ServiceOverview {
+            traces,
+            failing: share(failing, traces),
+            errors: measured("run_error"),
+            latency: measured("latency_seconds"),
+            scores,
+            service: service.clone(),
+        }
     };
     counts.into_iter().map(of_service).collect()
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::QueryError;
 use crate::backends::store::{Selection, Store, StoredTrace};
 use crate::domain::ids::TraceId;
-use crate::domain::measurement::Value;
+use crate::domain::measurement::{TraceRecord, Value};
 use crate::domain::time::Timestamp;
 
 /// Traces listed when no number is asked for.
@@ -57,12 +57,8 @@ pub struct FoundTrace {
 
 impl From<StoredTrace> for FoundTrace {
     fn from(trace: StoredTrace) -> Self {
-        let latency = trace.record.measurement("latency_seconds");
-        let latency_seconds = latency.and_then(|measurement| match measurement.value {
-            Value::Number(seconds) => Some(seconds),
-            _ => None,
-        });
         Self {
+            latency_seconds: latency_seconds(&trace.record),
             trace_id: trace.trace_id,
             service: trace.service,
             release: trace.release,
@@ -73,11 +69,18 @@ impl From<StoredTrace> for FoundTrace {
             attributes: trace.attributes,
             started_at: trace.started_at,
             ended_at: trace.ended_at,
-            latency_seconds,
             failing: trace.failing,
             error: trace.error,
             sampled: trace.sampled,
         }
+    }
+}
+
+/// Wall time of a run, which was not measured when the sender's clock is invented.
+pub(super) fn latency_seconds(record: &TraceRecord) -> Option<f64> {
+    match record.measurement("latency_seconds")?.value {
+        Value::Number(seconds) => Some(seconds),
+        _ => None,
     }
 }
 

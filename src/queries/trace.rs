@@ -5,13 +5,17 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::scores::ScoreRow;
+use super::search::latency_seconds;
 use super::span::{Attributes, StoredSpan, spans};
 use super::{QueryError, body, not_evaluated};
 use crate::backends::store::{Store, StoredTrace};
 use crate::domain::evaluation::{Evaluation, Outcome};
 use crate::domain::ids::{SpanId, TraceId};
 use crate::domain::time::Timestamp;
+use crate::domain::trace::Trace;
 use crate::evaluate::sampling::SamplingDecision;
+use crate::normalize::{AttributeMapping, normalize};
+use crate::otlp::RawTrace;
 
 /// Everything that is kept of one evaluated trace.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,6 +44,8 @@ pub struct TraceView {
     pub started_at: Timestamp,
     /// Latest span end, in nanoseconds since the Unix epoch.
     pub ended_at: Timestamp,
+    /// Wall time; `null` when the sender's clock is invented.
+    pub latency_seconds: Option<f64>,
     /// Whether a rule or a judge flags the trace.
     pub failing: bool,
     /// Whether the run as a whole ended in an error.
@@ -71,6 +77,23 @@ pub struct Body {
 /// # Errors
 /// The trace is not evaluated, its spans are damaged, or the store failed.
 pub async fn trace(store: &Store, trace_id: TraceId) -> Result<TraceView, QueryError> {
+    Ok(read(store, trace_id).await?.0)
+}
+
+/// A stored trace, and the run that its spans tell of while they are kept.
+///
+/// # Errors
+/// The trace is not evaluated, its spans are damaged, or the store failed.
+pub async fn trace_and_run(
+    store: &Store,
+    trace_id: TraceId,
+    names: &AttributeMapping,
+) -> Result<(TraceView, Option<Trace>), QueryError> {
+    let (view, raw) = read(store, trace_id).await?;
+    Ok((view, raw.and_then(|raw| normalize(&raw, names))))
+}
+
+async fn read(store: &Store, trace_id: TraceId) -> Result<(TraceView, Option<RawTrace>), QueryError> {
     let Some(stored) = store.trace(trace_id).await? else {
         return Err(not_evaluated(store, trace_id).await?);
     };
@@ -81,7 +104,7 @@ pub async fn trace(store: &Store, trace_id: TraceId) -> Result<TraceView, QueryE
     for row in &scores {
         add_scores(&mut spans, stored.root_span_id, &row.evaluation);
     }
-    Ok(view(stored, body, resources, spans, scores))
+    Ok((view(stored, body, resources, spans, scores), raw))
 }
 
 fn view(
@@ -104,6 +127,7 @@ fn view(
         attributes: stored.attributes,
         started_at: stored.started_at,
         ended_at: stored.ended_at,
+        latency_seconds: latency_seconds(&stored.record),
         failing: stored.failing,
         error: stored.error,
         decision: serde_json::from_str(&stored.decision).ok(),

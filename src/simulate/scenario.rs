@@ -52,7 +52,7 @@ pub const SCENARIOS: &[Scenario] = &[
         faults: &[
             (Fault::RefundLoop, 0.08),
             (Fault::EmptyResult, 0.12),
-            (Fault::ToolTimeoutsAndInvalidArgs, 0.08),
+            (Fault::ToolTimeoutsAndInvalidArgs, 0.1),
             (Fault::MisquotedPolicy, 0.08),
             (Fault::BehaviourTrade, 1.0),
             (Fault::InventedAnswerAfterFailure, 0.07),

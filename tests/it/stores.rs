@@ -7,6 +7,7 @@ mod lifecycle;
 mod outbox;
 mod reads;
 mod traces;
+mod waiting;
 mod watch;
 
 /// Runs each test of the module against a fresh store of either kind.

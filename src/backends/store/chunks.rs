@@ -141,6 +141,18 @@ impl Store {
         .await
     }
 
+    /// Whether any piece of a trace is kept.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn has_body(&self, trace_id: TraceId) -> Result<bool, StoreError> {
+        retried("look for a trace's body", || async {
+            let query = sqlx::query("SELECT trace_id FROM chunk WHERE trace_id = $1 LIMIT 1").bind(trace_id);
+            Ok(query.fetch_optional(&self.readers).await?.is_some())
+        })
+        .await
+    }
+
     /// Deletes the bodies of evaluated traces that need not be kept beyond `now`, a bounded number at a time: call again
     /// while the report is not empty.
     ///

@@ -7,6 +7,7 @@ mod layout;
 mod overview;
 mod span_tree;
 mod text;
+mod timeline;
 mod trace;
 mod traces;
 

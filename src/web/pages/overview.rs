@@ -115,6 +115,9 @@ fn service(of: &ServiceOverview) -> Markup {
                     dt { a href=(address("/traces", &[("service", &of.service), ("failing", "true")])) { "Flagged" } }
                     dd { (share(&of.failing)) }
                 }
+                @if let Some(errors) = &of.errors {
+                    div { dt { "Ended in an error" } dd { (share(&errors.estimate)) } }
+                }
                 @if let Some(latency) = &of.latency { (time(latency)) }
             }
             div.scroll { table {

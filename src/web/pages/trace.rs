@@ -3,34 +3,24 @@
 use axum::extract::{Path, State};
 use axum::response::Html;
 use maud::{Markup, html};
-use serde_json::Value;
 
 use super::super::WebState;
 use super::super::parameters::Parameters;
 use super::PageError;
 use super::figures::duration;
 use super::layout::{badge, instant, page};
-use super::span_tree::walk;
-use super::text::{Budget, clipped};
+use super::text::clipped;
+use super::timeline::timeline;
 use crate::domain::ids::TraceId;
-use crate::domain::time::Timestamp;
 use crate::domain::trace::Trace;
 use crate::queries::QueryError;
 use crate::queries::explain::{EvaluatorOutcome, Explanation, explain};
-use crate::queries::inspection::understood;
-use crate::queries::span::StoredSpan;
-use crate::queries::trace::{TraceView, trace as ask};
+use crate::queries::trace::{TraceView, trace_and_run};
 
-/// Spans shown.
-const SPANS: usize = 300;
-/// Attributes shown of one span.
+/// Attributes shown of a trace.
 const ATTRIBUTES: usize = 60;
 /// Characters shown of one text.
 const CHARACTERS: usize = 4_000;
-/// Characters of span attributes shown in all.
-const PAGE_CHARACTERS: usize = 400_000;
-/// Deepest indentation that is drawn.
-const DEEPEST: usize = 12;
 
 pub(in crate::web) async fn trace(
     State(state): State<WebState>,
@@ -40,12 +30,11 @@ pub(in crate::web) async fn trace(
     parameters.finish()?;
     let trace_id: TraceId = id.parse()?;
     let explanation = explain(&state.store, trace_id, &state.evaluators, state.clock.now()).await?;
-    let view = match ask(&state.store, trace_id).await {
-        Ok(view) => view,
+    let (view, run) = match trace_and_run(&state.store, trace_id, &state.names).await {
+        Ok(found) => found,
         Err(QueryError::PendingTrace { .. }) => return Ok(pending(&explanation)),
         Err(error) => return Err(error.into()),
     };
-    let run = understood(&state.store, trace_id, &state.names).await.ok();
     Ok(page(
         &format!("Trace {}", &id[..8]),
         "/traces",
@@ -54,7 +43,7 @@ pub(in crate::web) async fn trace(
             (identity(&view, &explanation, &state.trace_link))
             @if let Some(run) = &run { (conversation(run)) }
             (scores(&explanation))
-            (timeline(&view))
+            (timeline(&view, run.as_ref()))
         },
     ))
 }
@@ -80,7 +69,6 @@ fn identity(view: &TraceView, explanation: &Explanation, trace_link: &str) -> Ma
         ("Conversation", view.conversation_id.as_ref()),
         ("User", view.user_id.as_ref()),
     ];
-    let seconds = view.ended_at.seconds_since(view.started_at).max(0.0);
     html! {
         p {
             @if view.failing { (badge("page", "flagged")) } @else { (badge("good", "not flagged")) }
@@ -89,12 +77,14 @@ fn identity(view: &TraceView, explanation: &Explanation, trace_link: &str) -> Ma
             (explanation.summary)
         }
         dl.facts {
-            @for (name, value) in facts { @if let Some(value) = value { div { dt { (name) } dd { (clipped(value, 120)) } } } }
+            @for (name, value) in facts {
+                @if let Some(value) = value { div { dt { (name) } dd { (clipped(value, 120)) } } }
+            }
             @for (name, value) in view.attributes.iter().take(ATTRIBUTES) {
                 div { dt { (clipped(name, 60)) } dd { (clipped(value, 120)) } }
             }
             div { dt { "Started" } dd { (instant(view.started_at)) } }
-            div { dt { "Duration" } dd { (duration(seconds)) } }
+            div { dt { "Duration" } dd { (view.latency_seconds.map_or_else(unmeasured, duration)) } }
         }
         @if let Some(reason) = &explanation.sampling_reason { p.muted { (reason) } }
         p {
@@ -104,6 +94,10 @@ fn identity(view: &TraceView, explanation: &Explanation, trace_link: &str) -> Ma
             }
         }
     }
+}
+
+fn unmeasured() -> String {
+    "not measured: the sender's times are invented".to_owned()
 }
 
 /// The trace in the tracing backend; only web addresses become links.
@@ -154,105 +148,5 @@ fn score(outcome: &EvaluatorOutcome) -> Markup {
             td { (clipped(&outcome.why, 1_000)) }
             td { code { (clipped(&outcome.revision, 16)) } }
         }
-    }
-}
-
-fn timeline(view: &TraceView) -> Markup {
-    let walked = walk(&view.spans);
-    let mut budget = Budget::new(PAGE_CHARACTERS);
-    html! {
-        section {
-            h2 { "Timeline" }
-            @if !view.body.kept {
-                p.notice { "The spans were kept until " (instant(view.body.until)) "; what is left are the scores." }
-            }
-            div.timeline {
-                @for (depth, span) in walked.iter().take(SPANS) { (row(view, *depth, span, &mut budget)) }
-            }
-            @if walked.len() > SPANS {
-                p.muted { (walked.len() - SPANS) " more spans are in the "
-                    a href={ "/api/v1/traces/" (view.trace_id) } { "JSON" } "." }
-            }
-        }
-    }
-}
-
-fn row(view: &TraceView, depth: usize, span: &StoredSpan, budget: &mut Budget) -> Markup {
-    let name = span.name.as_deref().unwrap_or("span not kept");
-    html! {
-        details.span {
-            summary {
-                span class={ "name depth-" (depth.min(DEEPEST)) } {
-                    (clipped(name, 80))
-                    @if span.status == "error" { " " (badge("page", "error")) }
-                    @if is_judged(span) { " " (badge("info", "scored")) }
-                }
-                span.number { (span.seconds().map_or_else(|| "–".to_owned(), duration)) }
-                (lane(view, span))
-            }
-            (detail(span, budget))
-        }
-    }
-}
-
-fn is_judged(span: &StoredSpan) -> bool {
-    span.attributes.keys().any(|key| key.starts_with("driftline.eval."))
-}
-
-/// Where the span lies in the run.
-fn lane(view: &TraceView, span: &StoredSpan) -> Markup {
-    let whole = view.ended_at.seconds_since(view.started_at).max(1e-9);
-    let share = |at: Timestamp| (at.seconds_since(view.started_at) / whole).clamp(0.0, 1.0) * 100.0;
-    html! {
-        svg.lane viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true" {
-            @if let (Some(start), Some(end)) = (span.started_at, span.ended_at) {
-                rect class=(tone(span)) x=(format!("{:.2}", share(start).min(99.4))) y="1" height="8"
-                    width=(format!("{:.2}", (share(end) - share(start)).max(0.6))) {}
-            }
-        }
-    }
-}
-
-/// Colours tell model calls, tool calls and the rest apart; the names say the same.
-fn tone(span: &StoredSpan) -> &'static str {
-    let has = |prefix: &str| span.attributes.keys().any(|key| key.starts_with(prefix));
-    match span {
-        span if span.status == "error" => "failed",
-        _ if has("gen_ai.tool.") || has("tool.") => "tool",
-        _ if has("gen_ai.usage.") || has("llm.") => "model",
-        _ => "other",
-    }
-}
-
-fn detail(span: &StoredSpan, budget: &mut Budget) -> Markup {
-    html! {
-        div.detail {
-            p.muted { "span " code { (span.span_id) } " · " (span.kind) " · status " (span.status)
-                @if let Some(message) = &span.status_message { ": " (budget.clip(message, 500)) } }
-            dl.attributes {
-                @for (key, value) in span.attributes.iter().take(ATTRIBUTES) {
-                    dt { (budget.clip(key, 120)) }
-                    dd { pre { (budget.clip(&shown(value), CHARACTERS)) } }
-                }
-                @for event in span.events.iter().take(ATTRIBUTES) {
-                    dt { "event " (budget.clip(&event.name, 120)) }
-                    dd { pre { (budget.clip(&shown(&event.attributes.clone().into_iter().collect()), CHARACTERS)) } }
-                }
-            }
-            @if span.attributes.len() > ATTRIBUTES || budget.is_spent() { p.muted { "More is in the JSON." } }
-        }
-    }
-}
-
-/// A value as text; JSON inside of text is laid out.
-fn shown(value: &Value) -> String {
-    let laid_out = |value: &Value| serde_json::to_string_pretty(value).unwrap_or_default();
-    match value {
-        Value::String(text) if text.starts_with(['{', '[']) && text.len() < 10 * CHARACTERS => {
-            serde_json::from_str::<Value>(text).map_or_else(|_| text.clone(), |json| laid_out(&json))
-        }
-        Value::String(text) => text.clone(),
-        Value::Array(_) | Value::Object(_) => laid_out(value),
-        other => other.to_string(),
     }
 }

@@ -1,5 +1,7 @@
 //! What people see.
 
+use driftline::otlp::{AnyValue, any_value};
+
 use super::fixtures::{Service, append, fill, hostile};
 
 #[tokio::test]
@@ -77,4 +79,22 @@ async fn a_huge_trace_makes_no_huge_page() {
     let page = service.page(&format!("/traces/{id}")).await;
     assert!(page.len() < 1_000_000, "{} bytes", page.len());
     assert!(page.contains("1700 more spans"));
+}
+
+#[tokio::test]
+async fn an_invented_clock_gives_no_duration() {
+    let service = Service::empty().await;
+    let mut request = hostile("0a0b0c0d0a0b0c0d0a0b0c0d0a0b0c0d", "agent");
+    let id = fill(&service.store.store, request.clone()).await[0];
+    assert!(service.page(&format!("/traces/{id}")).await.contains("1.00 s"));
+
+    let service = Service::empty().await;
+    let resource = request[0].resource.as_mut().unwrap();
+    let mut attribute = resource.attributes[0].clone();
+    attribute.key = "dataset.timestamps".to_owned();
+    attribute.value = Some(AnyValue { value: Some(any_value::Value::StringValue("synthetic".to_owned())) });
+    resource.attributes.push(attribute);
+    let id = fill(&service.store.store, request).await[0];
+    assert!(service.page(&format!("/traces/{id}")).await.contains("times are invented"));
+    assert!(service.answer(&format!("/api/v1/traces/{id}")).await["latency_seconds"].is_null());
 }
