@@ -1,11 +1,179 @@
-//!
+//! `driftline baseline`: take, list and show immutable snapshots of every series.
+
+use std::path::PathBuf;
+
+use serde_json::json;
 
 use super::Context;
-use super::failure::{Exit, Failure};
+use super::drift_text;
+use super::failure::{Exit, Failure, chain};
+use super::output::{Output, warn};
+use super::service::answer;
+use super::sources::{Side, Source, Sources, now, open};
+use super::table::Table;
+use crate::app::settings::Settings;
+use crate::backends::store::{Store, StoreError};
+use crate::domain::time::Timestamp;
+use crate::queries::QueryError;
+use crate::queries::baselines::baseline;
+use crate::queries::selection::instant;
+use crate::queries::source::StoredSource;
+use crate::watch::baseline::Baseline;
+use crate::watch::estimate;
+use crate::watch::key::ALL;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {}
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
 
-pub(super) async fn run(_arguments: Arguments, _context: &Context) -> Result<Exit, Failure> {
-    Err(Failure::CouldNot("not there yet".to_owned()))
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Take a baseline from files or from the store.
+    Create(Create),
+    /// List the baselines of the store.
+    List,
+    /// Show what a baseline holds.
+    Show {
+        /// The baseline's name.
+        name: String,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Create {
+    /// The baseline's name; it can be given once.
+    name: String,
+    /// Traces to take it from: file:PATH-OR-GLOB[?column=value] or where:key=value[,...].
+    #[arg(long, value_name = "SOURCE")]
+    from: String,
+    /// Only runs that ended at or after this: 2026-03-01T12:00:00Z, 2026-03-01, or 7d ago.
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only runs that ended before this.
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Labels to join, JSON lines keyed by trace_id; repeat it for more.
+    #[arg(long, value_name = "FILE")]
+    labels_file: Vec<PathBuf>,
+}
+
+pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
+    let settings = context.settings()?;
+    match arguments.command {
+        Command::Create(create) => run_create(create, settings, context).await,
+        Command::List => list(&settings, context).await,
+        Command::Show { name } => show(&answer(baseline(&open(&settings, true).await?, &name).await)?, context),
+    }
+}
+
+async fn run_create(create: Create, settings: Settings, context: &Context) -> Result<Exit, Failure> {
+    if create.name.trim().is_empty() {
+        return Err(Failure::Usage("a baseline needs a name".to_owned()));
+    }
+    // First of all, so that a store that cannot be written is told before anything long is read.
+    let store = open(&settings, false).await?;
+    let baseline = take(&create, settings).await?;
+    insert(&store, &baseline).await?;
+    store.close().await;
+    let mut output = Output::new();
+    if context.json {
+        let series = baseline.series.len();
+        output.json(&json!({ "name": baseline.name, "traces": baseline.traces, "series": series }))?;
+    } else {
+        let (traces, series) = (baseline.traces, baseline.series.len());
+        output.line(&format!("baseline {}: {traces} traces, {series} series over all segments", baseline.name))?;
+    }
+    output.finish()?;
+    Ok(Exit::Done)
+}
+
+async fn take(create: &Create, settings: Settings) -> Result<Baseline, Failure> {
+    let now = now();
+    let bound = |what, text: &Option<String>| text.as_deref().map(|text| time(what, text, now)).transpose();
+    let (since, until) = (bound("--since", &create.since)?, bound("--until", &create.until)?);
+    let mut source = Source::parse(&create.from)?;
+    if let Source::Stored(StoredSource::Where(conditions)) = &mut source {
+        let bounds = [("since", since), ("until", until)];
+        conditions.extend(bounds.into_iter().filter_map(|(key, time)| Some((key.to_owned(), time?.to_string()))));
+    }
+    let mut sources = Sources::new(settings, &create.labels_file, None, &[&source])?;
+    let Side::Records(mut records) = sources.load(&source).await? else {
+        return Err(Failure::Usage(
+            "--from: a baseline never changes, so a copy would be the same; name traces".to_owned(),
+        ));
+    };
+    let is_in = |ended_at| since.is_none_or(|since| ended_at >= since) && until.is_none_or(|until| ended_at < until);
+    records.retain(|record| is_in(record.ended_at));
+    if !sources.problems.is_empty() {
+        sources.problems.report();
+        let message =
+            format!("{} with the input; a baseline never changes, so it is not taken", sources.problems.counted());
+        return Err(Failure::CouldNot(message));
+    }
+    if records.is_empty() {
+        return Err(Failure::CouldNot(format!("no trace is selected by {}; no baseline is taken", create.from)));
+    }
+    Ok(Baseline::from_records(&create.name, now, &selection(create, since, until), &records))
+}
+
+fn time(what: &str, text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
+    answer(instant(what, text, now).map_err(QueryError::from))
+}
+
+/// The selection as it was written, with relative times made absolute.
+fn selection(create: &Create, since: Option<Timestamp>, until: Option<Timestamp>) -> String {
+    let bound = |what: &str, time: Option<Timestamp>| time.map(|time| format!(", {what} {time}")).unwrap_or_default();
+    format!("{}{}{}", create.from, bound("since", since), bound("until", until))
+}
+
+async fn insert(store: &Store, baseline: &Baseline) -> Result<(), Failure> {
+    let json = serde_json::to_string(baseline).map_err(|error| Failure::could_not("write the baseline", &error))?;
+    let inserted = store.insert_baseline(&baseline.name, baseline.created_at, &baseline.selection, &json).await;
+    inserted.map_err(|error| match error {
+        StoreError::BaselineExists { .. } => Failure::Usage(error.to_string()),
+        error => Failure::CouldNot(chain(&error)),
+    })
+}
+
+async fn list(settings: &Settings, context: &Context) -> Result<Exit, Failure> {
+    let baselines = open(settings, true).await?.baselines().await;
+    let baselines = baselines.map_err(|error| Failure::could_not("list baselines", &error))?;
+    let mut output = Output::new();
+    if context.json {
+        let row = |name: &str, created_at: Timestamp, selection: &str| json!({ "name": name, "created_at": created_at.to_string(), "selection": selection });
+        let rows = baselines.iter().map(|stored| row(&stored.name, stored.created_at, &stored.selection));
+        output.json(&rows.collect::<Vec<_>>())?;
+    } else if baselines.is_empty() {
+        warn("there is no baseline; driftline baseline create NAME --from SOURCE takes one");
+    } else {
+        let mut table = Table::new(&["name", "taken", "from"]);
+        for stored in baselines {
+            table.row(vec![stored.name, stored.created_at.to_string(), stored.selection]);
+        }
+        output.line(&table.to_string())?;
+    }
+    output.finish()?;
+    Ok(Exit::Done)
+}
+
+fn show(baseline: &Baseline, context: &Context) -> Result<Exit, Failure> {
+    let mut output = Output::new();
+    if context.json {
+        output.json(baseline)?;
+        output.finish()?;
+        return Ok(Exit::Done);
+    }
+    let (earliest, latest) = baseline.ended_between;
+    output.line(&format!("baseline {}, taken {} from {}", baseline.name, baseline.created_at, baseline.selection))?;
+    output.line(&format!("{} traces that ended between {earliest} and {latest}\n", baseline.traces))?;
+    let mut table = Table::new(&["service", "series", "traces", "estimate"]);
+    for (key, summary) in baseline.series.iter().filter(|(key, _)| key.segment == ALL) {
+        let estimated = drift_text::estimate(&estimate(summary));
+        table.row(vec![key.service.clone(), key.series.clone(), summary.traces.to_string(), estimated]);
+    }
+    output.line(&table.to_string())?;
+    output.finish()?;
+    Ok(Exit::Done)
 }

@@ -1,11 +1,161 @@
-//!
+//! `driftline evaluators`: what is loaded, whether the files are right, whether the cases hold.
+
+use std::path::PathBuf;
+
+use serde_json::json;
 
 use super::Context;
 use super::failure::{Exit, Failure};
+use super::output::Output;
+use super::table::Table;
+use crate::app;
+use crate::domain::evaluation::Outcome;
+use crate::evaluate::cases::check_case;
+use crate::evaluate::definition::EvaluatorDefinition;
+use crate::evaluate::kinds::Behaviour;
+use crate::evaluate::run::Evaluators;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {}
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
 
-pub(super) async fn run(_arguments: Arguments, _context: &Context) -> Result<Exit, Failure> {
-    Err(Failure::CouldNot("not there yet".to_owned()))
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// List the evaluators that are loaded.
+    List(Folder),
+    /// Check the files of evaluators.
+    Check {
+        /// Folder of evaluators, beside the shipped ones.
+        #[arg(value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
+    /// Run the cases of evaluators. Judges are not asked: of their cases the input is checked.
+    Test(Folder),
+}
+
+#[derive(Debug, clap::Args)]
+struct Folder {
+    /// Folder of evaluators that adds to the shipped ones or overrides them by name.
+    #[arg(long, value_name = "DIR")]
+    evaluators: Option<PathBuf>,
+}
+
+pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
+    let (Command::List(Folder { evaluators: directory })
+    | Command::Check { directory }
+    | Command::Test(Folder { evaluators: directory })) = &arguments.command;
+    let loaded = app::evaluators(&context.settings()?, directory.as_deref());
+    let evaluators = loaded.map_err(|error| Failure::Usage(error.to_string()))?;
+    let mut output = Output::new();
+    let exit = match arguments.command {
+        Command::List(_) => list(&evaluators, context, &mut output)?,
+        Command::Check { .. } => check(&evaluators, context, &mut output)?,
+        Command::Test(_) => test(&evaluators, context, &mut output)?,
+    };
+    output.finish()?;
+    Ok(exit)
+}
+
+fn list(evaluators: &Evaluators, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+    let definitions = evaluators.definitions();
+    if context.json {
+        output.json(&definitions.iter().map(described).collect::<Vec<_>>())?;
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(&["name", "kind", "revision", "cases", "a pass means"]);
+    for definition in definitions {
+        table.row(vec![
+            definition.name.clone(),
+            definition.kind.name.to_owned(),
+            definition.revision.clone(),
+            definition.cases.len().to_string(),
+            definition.description.clone(),
+        ]);
+    }
+    output.line(&table.to_string())?;
+    Ok(Exit::Done)
+}
+
+fn described(definition: &EvaluatorDefinition) -> serde_json::Value {
+    json!({
+        "name": definition.name,
+        "kind": definition.kind.name,
+        "revision": definition.revision,
+        "annotator_kind": definition.annotator_kind(),
+        "target": definition.target,
+        "severity": definition.severity,
+        "flag": definition.flag,
+        "cases": definition.cases.len(),
+        "description": definition.description,
+    })
+}
+
+fn check(evaluators: &Evaluators, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+    let count = evaluators.definitions().len();
+    if context.json {
+        output.json(&json!({ "evaluators": count, "mistakes": [] }))?;
+    } else {
+        output.line(&format!("{count} evaluators, no mistakes"))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// What the cases of one evaluator came to.
+struct Tested<'a> {
+    definition: &'a EvaluatorDefinition,
+    /// Cases that are only known to have what the judge needs.
+    unasked: usize,
+    /// Name and problem.
+    unmet: Vec<(&'a str, String)>,
+}
+
+impl<'a> Tested<'a> {
+    fn new(definition: &'a EvaluatorDefinition) -> Self {
+        let is_judge = matches!(definition.behaviour, Behaviour::Judge(_));
+        let cases = || definition.cases.iter();
+        Self {
+            definition,
+            unasked: cases().filter(|case| is_judge && case.expect.outcome == Outcome::Scored).count(),
+            unmet: cases().filter_map(|case| Some((case.name.as_str(), check_case(definition, case).err()?))).collect(),
+        }
+    }
+}
+
+fn test(evaluators: &Evaluators, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+    let tested: Vec<Tested<'_>> = evaluators.definitions().iter().map(Tested::new).collect();
+    if context.json {
+        output.json(&tested.iter().map(tested_json).collect::<Vec<_>>())?;
+    } else {
+        show_tested(&tested, output)?;
+    }
+    let is_met = tested.iter().all(|tested| tested.unmet.is_empty());
+    Ok(if is_met { Exit::Done } else { Exit::Failed })
+}
+
+fn tested_json(tested: &Tested<'_>) -> serde_json::Value {
+    let unmet = tested.unmet.iter().map(|(case, problem)| json!({ "case": case, "problem": problem }));
+    json!({
+        "evaluator": tested.definition.name,
+        "cases": tested.definition.cases.len(),
+        "not_asked": tested.unasked,
+        "unmet": unmet.collect::<Vec<_>>(),
+    })
+}
+
+fn show_tested(tested: &[Tested<'_>], output: &mut Output) -> Result<(), Failure> {
+    let mut table = Table::new(&["evaluator", "cases", "unmet", "judge not asked"]);
+    for tested in tested {
+        let counts = [tested.definition.cases.len(), tested.unmet.len(), tested.unasked];
+        let name = std::iter::once(tested.definition.name.clone());
+        table.row(name.chain(counts.iter().map(usize::to_string)));
+    }
+    output.line(&table.to_string())?;
+    for tested in tested {
+        for (case, problem) in &tested.unmet {
+            output.line(&format!("{}: {case}: {problem}", tested.definition.name))?;
+        }
+    }
+    Ok(())
 }

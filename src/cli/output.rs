@@ -25,8 +25,7 @@ impl Output {
 
     /// One line of JSON.
     pub(super) fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
-        let line = serde_json::to_vec(value).map_err(|error| Failure::could_not("write JSON", &error))?;
-        self.write(&line)
+        self.write(json_line(value)?.as_bytes())
     }
 
     /// Hands on what is buffered; nothing is lost silently.
@@ -44,4 +43,36 @@ impl Output {
 pub(super) fn warn(text: &str) {
     // Nothing is left to do when even standard error is closed.
     let _closed = writeln!(io::stderr().lock(), "{}", printable(text));
+}
+
+/// A value as JSON on one line, every control character escaped: JSON itself asks it only of those below U+0020.
+pub(super) fn json_line(value: &impl Serialize) -> Result<String, Failure> {
+    let line = serde_json::to_string(value).map_err(|error| Failure::could_not("write JSON", &error))?;
+    if !line.contains(is_disruptive) {
+        return Ok(line);
+    }
+    let escaped = |character: char| match character {
+        character if is_disruptive(character) => format!("\\u{:04x}", u32::from(character)),
+        character => character.to_string(),
+    };
+    Ok(line.chars().map(escaped).collect())
+}
+
+/// Whether a terminal obeys a character instead of showing it.
+fn is_disruptive(character: char) -> bool {
+    // As in `domain::text::printable`.
+    character.is_control() || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::json_line;
+
+    #[test]
+    fn json_keeps_every_character_and_shows_none_that_a_terminal_obeys() {
+        let text = "a\u{1b}[2J\u{9b}2J\u{7f}\u{202e}é";
+        let line = json_line(&text).ok().unwrap();
+        assert_eq!(line, r#""a\u001b[2J\u009b2J\u007f\u202eé""#);
+        assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text);
+    }
 }

@@ -34,9 +34,14 @@ pub(super) enum Asked {
 }
 
 impl Place {
+    /// The running service that is to be asked, if one is named.
+    pub(super) fn service(&self) -> Result<Option<Service>, Failure> {
+        self.url.as_ref().map(|url| Service::new(url, std::env::var(TOKEN).ok())).transpose()
+    }
+
     pub(super) async fn open(&self, context: &Context) -> Result<Asked, Failure> {
-        match &self.url {
-            Some(url) => Ok(Asked::Service(Service::new(url, std::env::var(TOKEN).ok())?)),
+        match self.service()? {
+            Some(service) => Ok(Asked::Service(service)),
             None => Ok(Asked::Store(open_store(&context.settings()?.store.url).await?)),
         }
     }

@@ -1,1 +1,260 @@
-//!
+//! Sources of traces: `file:PATH-OR-GLOB[?column=value]`, `where:key=value,…` and `name:BASELINE`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::failure::{Failure, chain};
+use super::labels::Labels;
+use super::problems::Problems;
+use super::service::answer;
+use super::trace_files::{TraceFiles, expand};
+use crate::app;
+use crate::app::settings::Settings;
+use crate::backends::clock::{Clock, SystemClock};
+use crate::backends::store::{Store, StoreError};
+use crate::domain::measurement::TraceRecord;
+use crate::domain::time::Timestamp;
+use crate::evaluate::run::{Evaluators, evaluate};
+use crate::queries::QueryError;
+use crate::queries::baselines::baseline;
+use crate::queries::selection::{Condition, selection};
+use crate::queries::source::StoredSource;
+use crate::watch::baseline::Baseline;
+
+/// Where a side of a comparison comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Files of traces, narrowed by label columns or segments.
+    Files { pattern: String, filters: Vec<Condition> },
+    /// What the configured store holds.
+    Stored(StoredSource),
+}
+
+impl Source {
+    /// Reads a source. Without a prefix an existing file is one, then anything with `=` is a selection, else a name.
+    ///
+    /// # Errors
+    /// A condition that is none.
+    pub(super) fn parse(text: &str) -> Result<Self, Failure> {
+        if let Some(pattern) = text.strip_prefix("file:") {
+            return files(pattern);
+        }
+        let (pattern, _) = split_filters(text);
+        let has_prefix = text.starts_with("where:") || text.starts_with("name:");
+        if !has_prefix && (expand(&[pattern.to_owned()]).is_ok() || looks_like_file(pattern)) {
+            return files(text);
+        }
+        Ok(Self::Stored(answer(StoredSource::parse(text))?))
+    }
+}
+
+fn files(text: &str) -> Result<Source, Failure> {
+    let (pattern, filters) = split_filters(text);
+    let filters = filters.split('&').filter(|filter| !filter.is_empty()).map(filter).collect::<Result<_, _>>()?;
+    Ok(Source::Files { pattern: pattern.to_owned(), filters })
+}
+
+/// Splits off `?column=value&…`; a `?` that no `=` follows belongs to the pattern.
+fn split_filters(text: &str) -> (&str, &str) {
+    match text.rsplit_once('?') {
+        Some((pattern, filters)) if filters.contains('=') && !Path::new(text).exists() => (pattern, filters),
+        _ => (text, ""),
+    }
+}
+
+/// Whether a name can only be meant as a file, so that a missing one is told as such.
+fn looks_like_file(text: &str) -> bool {
+    let endings = [".jsonl", ".json", ".pb", ".gz", ".zst"];
+    !text.contains('=') && (text.contains('/') || endings.iter().any(|ending| text.ends_with(ending)))
+}
+
+fn filter(text: &str) -> Result<Condition, Failure> {
+    let (column, value) = text
+        .split_once('=')
+        .filter(|(column, _)| !column.is_empty())
+        .ok_or_else(|| Failure::Usage(format!("{text:?} is no filter; write column=value")))?;
+    Ok((column.to_owned(), value.to_owned()))
+}
+
+/// One side of a comparison.
+pub(super) enum Side {
+    /// Traces one by one.
+    Records(Vec<TraceRecord>),
+    /// Their summary alone.
+    Baseline(Box<Baseline>),
+}
+
+impl Side {
+    /// The side's summary; `name` and `text` say where records came from.
+    pub(super) fn into_baseline(self, name: &str, text: &str, now: Timestamp) -> Baseline {
+        match self {
+            Self::Records(records) => Baseline::from_records(name, now, text, &records),
+            Self::Baseline(baseline) => *baseline,
+        }
+    }
+}
+
+/// Reads sources: files through the same evaluation as the service, the rest from the configured store.
+pub(super) struct Sources {
+    settings: Settings,
+    evaluators: Evaluators,
+    labels: Labels,
+    /// Columns that select or pair, and therefore are no series.
+    apart: BTreeSet<String>,
+    /// What could not be read so far.
+    pub(super) problems: Problems,
+}
+
+impl Sources {
+    /// # Errors
+    /// Evaluators or label files cannot be read.
+    pub(super) fn new(
+        settings: Settings,
+        label_files: &[PathBuf],
+        pair_by: Option<&str>,
+        sources: &[&Source],
+    ) -> Result<Self, Failure> {
+        let evaluators = app::evaluators(&settings, None).map_err(|error| Failure::Usage(error.to_string()))?;
+        let mut apart: BTreeSet<String> = pair_by.map(str::to_owned).into_iter().collect();
+        for source in sources {
+            if let Source::Files { filters, .. } = source {
+                apart.extend(filters.iter().map(|(column, _)| column.clone()));
+            }
+        }
+        let labels = Labels::read(label_files)?;
+        Ok(Self { settings, evaluators, labels, apart, problems: Problems::default() })
+    }
+
+    /// Reads one side.
+    ///
+    /// # Errors
+    /// The files, the store or the baseline are not there, or a filter names an unknown column.
+    pub(super) async fn load(&mut self, source: &Source) -> Result<Side, Failure> {
+        let mut records = match source {
+            Source::Files { pattern, .. } => self.read_files(pattern)?,
+            Source::Stored(StoredSource::Where(conditions)) => self.read_store(conditions).await?,
+            Source::Stored(StoredSource::Name(name)) => {
+                let store = open(&self.settings, true).await?;
+                return Ok(Side::Baseline(Box::new(answer(baseline(&store, name).await)?)));
+            }
+        };
+        if let Source::Files { filters, .. } = source {
+            for (column, value) in filters {
+                self.check_column(column, &records)?;
+                records.retain(|record| self.value(record, column).is_some_and(|found| found == *value));
+            }
+        }
+        self.labels.join(&mut records, &self.apart);
+        Ok(Side::Records(records))
+    }
+
+    fn read_files(&mut self, pattern: &str) -> Result<Vec<TraceRecord>, Failure> {
+        let mut files = TraceFiles::new(expand(&[pattern.to_owned()])?, &self.settings.attributes);
+        let policy = &self.settings.sampling;
+        let records = files.by_ref().map(|trace| evaluate(&trace, &self.evaluators, policy).record).collect();
+        let (_, problems) = files.finish()?;
+        self.problems.append(problems);
+        Ok(records)
+    }
+
+    async fn read_store(&self, conditions: &[Condition]) -> Result<Vec<TraceRecord>, Failure> {
+        let selection = selection(conditions, &self.settings.attributes, now()).map_err(QueryError::from);
+        let selection = answer(selection)?;
+        let store = open(&self.settings, true).await?;
+        answer(store.records(&selection).await.map_err(QueryError::from))
+    }
+
+    /// A trace's value in a label column, else in a segment.
+    pub(super) fn value(&self, record: &TraceRecord, column: &str) -> Option<String> {
+        let segment = || match column {
+            "service" => Some(record.service.clone()),
+            _ => record.segments.get(column).cloned(),
+        };
+        self.labels.text(record.trace_id, column).or_else(segment)
+    }
+
+    /// Refuses a column that no label and no segment of the records has.
+    ///
+    /// # Errors
+    /// Names the columns that there are.
+    pub(super) fn check_column(&self, column: &str, records: &[TraceRecord]) -> Result<(), Failure> {
+        let segments = records.iter().flat_map(|record| record.segments.keys().map(String::as_str));
+        let known: BTreeSet<&str> = self.labels.columns().chain(segments).chain(["service"]).collect();
+        if known.contains(column) {
+            return Ok(());
+        }
+        let hint = if self.labels.is_empty() { "; no labels were given (--labels-file)" } else { "" };
+        let known: Vec<&str> = known.into_iter().collect();
+        Err(Failure::Usage(format!("there is no column {column:?}; known: {}{hint}", known.join(", "))))
+    }
+}
+
+/// Opens the configured store.
+///
+/// # Errors
+/// It is not there, or not usable; says what to do.
+pub(super) async fn open(settings: &Settings, read_only: bool) -> Result<Store, Failure> {
+    Store::open(&settings.store.url, read_only).await.map_err(|error| match error {
+        StoreError::Missing { .. } => {
+            Failure::CouldNot(format!("{error}; start driftline serve first, or correct store.url in the settings"))
+        }
+        StoreError::InUse { path } => Failure::CouldNot(format!(
+            "the store at {} is in use by a running driftline, and SQLite has one writer; stop it first, or ask it: \
+             POST /api/v1/baselines takes a baseline of stored traces",
+            path.display()
+        )),
+        error => Failure::CouldNot(chain(&error)),
+    })
+}
+
+/// The present instant, which relative times count from.
+pub(super) fn now() -> Timestamp {
+    SystemClock.now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Source {
+        Source::parse(text).ok().unwrap()
+    }
+
+    fn file(pattern: &str, filters: &[(&str, &str)]) -> Source {
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        Source::Files { pattern: pattern.to_owned(), filters: filters.iter().map(owned).collect() }
+    }
+
+    fn name(name: &str) -> Source {
+        Source::Stored(StoredSource::Name(name.to_owned()))
+    }
+
+    #[test]
+    fn prefixes_say_what_is_meant() {
+        assert_eq!(parse("file:a-?.jsonl"), file("a-?.jsonl", &[]));
+        assert_eq!(parse("file:a.jsonl?trial=0&kind=x=y"), file("a.jsonl", &[("trial", "0"), ("kind", "x=y")]));
+        assert_eq!(parse("name:a=b"), name("a=b"));
+        let conditions = vec![("service".to_owned(), "a/b".to_owned())];
+        assert_eq!(parse("where:service=a/b"), Source::Stored(StoredSource::Where(conditions)));
+    }
+
+    #[test]
+    fn without_a_prefix_an_existing_file_comes_first_then_a_condition_then_a_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("traces");
+        std::fs::write(&path, "").unwrap();
+        let path = path.to_str().unwrap();
+        assert_eq!(parse(path), file(path, &[]));
+        assert_eq!(parse(&format!("{path}?trial=1")), file(path, &[("trial", "1")]));
+        assert!(matches!(parse("service=a"), Source::Stored(StoredSource::Where(_))));
+        assert_eq!(parse("release-7"), name("release-7"));
+        assert_eq!(parse("missing.jsonl"), file("missing.jsonl", &[]));
+    }
+
+    #[test]
+    fn what_is_no_condition_is_refused() {
+        for text in ["where:service", "where:=x", "name:", "file:a?=1"] {
+            assert!(matches!(Source::parse(text), Err(Failure::Usage(_))), "{text}");
+        }
+    }
+}

@@ -1,55 +1,109 @@
-//! Text in columns.
+//! Tables for a terminal: aligned columns, and no more.
 
-use super::failure::Failure;
-use super::output::Output;
+use std::fmt;
+
 use crate::domain::text::printable;
 
-/// Longest cell; longer ones are cut, because a wrapped table cannot be read.
-const LONGEST: usize = 48;
+/// Longest cell that is shown whole, in characters.
+const LONGEST_CELL: usize = 90;
+const GAP: &str = "  ";
 
-/// Rows under a head, each column as wide as its longest cell.
+/// A table with headings. Columns of numbers stand to the right.
+#[derive(Debug)]
 pub(super) struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    pub(super) fn new(head: &[&str]) -> Self {
-        Self { rows: vec![head.iter().map(|name| name.to_uppercase()).collect()] }
+    pub(super) fn new(headings: &[&str]) -> Self {
+        Self { rows: vec![headings.iter().map(|heading| (*heading).to_owned()).collect()] }
     }
 
+    /// Adds a row; line breaks and control characters lose their power, long cells their end.
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().map(|cell| cut(&cell)).collect());
+        self.rows.push(cells.into_iter().map(|cell| clip(&cell)).collect());
     }
 
-    pub(super) fn print(&self, output: &mut Output) -> Result<(), Failure> {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column: usize| {
-            self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    /// Whether every filled cell of a column is a number.
+    fn is_numeric(&self, column: usize) -> bool {
+        let is_number = |cell: &String| {
+            cell.is_empty() || cell.starts_with(|first: char| first.is_ascii_digit() || "+-<".contains(first))
         };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
-        for row in &self.rows {
-            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-            output.line(cells.collect::<Vec<_>>().join("  ").trim_end())?;
-        }
-        Ok(())
+        self.rows.iter().skip(1).filter_map(|row| row.get(column)).all(is_number)
     }
 }
 
-fn cut(cell: &str) -> String {
-    let line = printable(cell).replace('\n', " ");
-    match line.char_indices().nth(LONGEST) {
+impl fmt::Display for Table {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
+        let cells = |column: usize| self.rows.iter().filter_map(move |row| row.get(column));
+        let width = |column| cells(column).map(|cell| cell.chars().count()).max().unwrap_or_default();
+        let layout: Vec<(usize, bool)> = (0..columns).map(|column| (width(column), self.is_numeric(column))).collect();
+        let lines = self.rows.iter().map(|row| {
+            let cells = row.iter().zip(&layout).map(|(cell, &(width, is_numeric))| {
+                if is_numeric { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
+            });
+            cells.collect::<Vec<_>>().join(GAP).trim_end().to_owned()
+        });
+        formatter.write_str(&lines.collect::<Vec<_>>().join("\n"))
+    }
+}
+
+/// The start of a text, on one line, safe for a terminal.
+pub(super) fn clip(text: &str) -> String {
+    clip_to(text, LONGEST_CELL)
+}
+
+/// As [`clip`], to a length of choice.
+pub(super) fn clip_to(text: &str, longest: usize) -> String {
+    let line = printable(&text.replace('\n', " "));
+    match line.char_indices().nth(longest) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
     }
 }
 
+/// A number with as many digits as a person reads: three or four that count.
+pub(super) fn number(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".to_owned(),
+        size if size >= 1e6 => format!("{value:.3e}"),
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        size if size >= 1.0 => format!("{value:.2}"),
+        size if size >= 0.001 => format!("{value:.3}"),
+        _ => format!("{value:.1e}"),
+    }
+}
+
+/// A p-value; what is smaller than a person cares for says so.
+pub(super) fn p_value(value: Option<f64>) -> String {
+    match value {
+        None => "-".to_owned(),
+        Some(value) if value < 1e-4 => "<0.0001".to_owned(),
+        Some(value) => format!("{value:.4}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::cut;
+    use super::*;
 
     #[test]
-    fn a_cell_stays_on_its_line_and_within_its_column() {
-        assert_eq!(cut("a\nb"), "a b");
-        assert_eq!(cut(&"é".repeat(100)).chars().count(), super::LONGEST + 1);
+    fn columns_are_aligned_and_cells_are_harmless() {
+        let mut table = Table::new(&["name", "n"]);
+        table.row(vec!["a\u{1b}[31m\nb".to_owned(), "5".to_owned()]);
+        table.row(vec!["long ".repeat(40), "1234".to_owned()]);
+        let text = table.to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 3);
+        assert!(lines[1].starts_with("a\u{fffd}[31m b") && lines[1].ends_with("     5"), "{text}");
+        assert!(lines[2].contains('…') && lines[2].ends_with("  1234"), "{text}");
+    }
+
+    #[test]
+    fn numbers_keep_three_digits_that_count() {
+        let texts = [0.0, 0.58123, 12.345, 1234.5, 0.000_012, -3.456].map(number);
+        assert_eq!(texts, ["0", "0.581", "12.3", "1234", "1.2e-5", "-3.46"]);
     }
 }

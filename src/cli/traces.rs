@@ -87,7 +87,7 @@ fn print(found: &FoundTraces, output: &mut Output) -> Result<(), Failure> {
             state(trace).to_owned(),
         ]);
     }
-    table.print(output)
+    output.line(&table.to_string())
 }
 
 const fn state(trace: &FoundTrace) -> &'static str {

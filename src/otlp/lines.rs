@@ -123,6 +123,12 @@ impl TraceReader {
         self.bytes_read.load(Ordering::Relaxed)
     }
 
+    /// The line that was read last, counted from 1; in a binary file the number of the message.
+    #[must_use]
+    pub const fn line(&self) -> u64 {
+        self.line
+    }
+
     /// Size of the file as stored; `None` for standard input.
     #[must_use]
     pub const fn size_bytes(&self) -> Option<u64> {

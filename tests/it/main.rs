@@ -3,6 +3,7 @@
 
 mod crash;
 mod deploy;
+mod offline;
 mod rabbitmq;
 mod stores;
 mod support;

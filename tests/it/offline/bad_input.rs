@@ -1,0 +1,174 @@
+//! Input and arguments that cannot be right: each is named, and harms nothing but itself.
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use std::io::Write as _;
+
+use super::program::{Folder, line, rows_by_trace, span, trace, trace_id};
+
+#[test]
+fn arguments_and_settings_that_cannot_be_right_end_with_2() {
+    let folder = Folder::new();
+    folder.write("good.jsonl", trace(1, "hello"));
+    folder.write("settings.toml", "[stor]\nurl = \"x\"\n");
+    folder.write("gate.toml", "alpha = 2.0\n");
+    folder.write("syntax.toml", "[[series]\n");
+    let compare = ["--baseline", "good.jsonl", "--candidate", "good.jsonl", "--policy"];
+    let gate = |policy| [&["gate"], &compare[..], &[policy]].concat();
+    for (arguments, names) in [
+        (vec!["evaluate", "good.jsonl", "--unknown"], "--unknown"),
+        (vec!["evaluate"], "<FILE>"),
+        (vec!["nonsense"], "nonsense"),
+        (vec!["evaluate", "good.jsonl", "--only", "lop"], "lop"),
+        (vec!["evaluate", "good.jsonl", "--config", "settings.toml"], "unknown section [stor]"),
+        (vec!["evaluate", "good.jsonl", "--config", "nowhere.toml"], "nowhere.toml"),
+        (vec!["evaluate", "good.jsonl", "--evaluators", "nowhere"], "nowhere"),
+        (vec!["drift", "--baseline", "good.jsonl", "--current", "where:failing=maybe"], "failing=\"maybe\""),
+        (vec!["drift", "--baseline", "good.jsonl?trial=1", "--current", "good.jsonl"], "no column \"trial\""),
+        (vec!["drift", "--baseline", "good.jsonl", "--current", "good.jsonl", "--alpha", "1.5"], "between 0 and 1"),
+        (vec!["drift", "--baseline", "name:x", "--current", "good.jsonl", "--pair-by", "task"], "no traces"),
+        (
+            vec!["drift", "--baseline", "good.jsonl", "--current", "a", "--url", "http://127.0.0.1:1"],
+            "cannot read the file",
+        ),
+        (gate("gate.toml"), "alpha is 2"),
+        (gate("syntax.toml"), "line 1"),
+        (gate("nowhere.toml"), "nowhere.toml"),
+        (vec!["simulate", "--scenario", "nonsense"], "model_upgrade"),
+        (vec!["simulate", "--start", "soon"], "--start"),
+        (vec!["simulate", "--to", "ftp://host"], "--to"),
+    ] {
+        let run = folder.ends(2, &arguments);
+        run.says(names);
+        assert_eq!(run.stdout, "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn what_is_not_there_ends_with_4_and_says_what_to_do() {
+    let folder = Folder::new();
+    folder.write("empty.jsonl", "").write("blank.jsonl", "\n\n").write("text.jsonl", "this is no trace\n");
+    folder.write("good.jsonl", trace(1, "hello")).write("labels.jsonl", "{\"id\": 1}\n");
+    std::fs::create_dir(folder.path("folder")).unwrap();
+    let labels = ["drift", "--baseline", "good.jsonl", "--current", "good.jsonl", "--labels-file"];
+    for (arguments, names) in [
+        (vec!["evaluate", "missing.jsonl"], "there is no file missing.jsonl"),
+        (vec!["evaluate", "missing*.jsonl"], "no file matches missing*.jsonl"),
+        (vec!["evaluate", "folder"], "folder is a directory"),
+        (vec!["evaluate", "empty.jsonl"], "empty.jsonl is empty"),
+        (vec!["evaluate", "blank.jsonl"], "no trace to read; expected OTLP/JSON"),
+        (vec!["evaluate", "text.jsonl"], "text.jsonl line 1: not JSON"),
+        (vec!["inspect", "missing.jsonl"], "there is no file missing.jsonl"),
+        (vec!["drift", "--baseline", "missing.jsonl", "--current", "good.jsonl"], "there is no file missing.jsonl"),
+        (vec!["drift", "--baseline", "service=a", "--current", "good.jsonl"], "start driftline serve"),
+        (vec!["baseline", "list"], "there is no store"),
+        (
+            vec!["drift", "--baseline", "a", "--current", "b", "--url", "http://127.0.0.1:1"],
+            "check that driftline serve runs",
+        ),
+        ([&labels[..], &["missing.jsonl"]].concat(), "missing.jsonl"),
+        ([&labels[..], &["labels.jsonl"]].concat(), "labels.jsonl line 1"),
+        (vec!["evaluate", "good.jsonl", "-o", "nowhere/rows.jsonl"], "nowhere/rows.jsonl"),
+    ] {
+        folder.ends(4, &arguments).says(names);
+    }
+}
+
+#[test]
+fn a_line_cut_in_half_is_named_and_its_neighbours_are_evaluated() {
+    let folder = Folder::new();
+    let whole = trace(2, "cut");
+    let cut = &whole[..whole.len() / 2];
+    folder.write("traces.jsonl", format!("{}{cut}\n{}", trace(1, "before"), trace(3, "after")));
+    let run = folder.ends(4, &["evaluate", "traces.jsonl"]);
+    run.says("traces.jsonl line 2: line ends in the middle of a JSON value").says("1 problem");
+    let rows = rows_by_trace(&run.lines());
+    assert_eq!(rows.keys().collect::<Vec<_>>(), [&trace_id(1), &trace_id(3)]);
+}
+
+#[test]
+fn a_truncated_gzip_file_gives_what_was_read_before() {
+    let folder = Folder::new();
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    for number in 1..=400 {
+        encoder.write_all(trace(number, &format!("answer {number}")).as_bytes()).unwrap();
+    }
+    let packed = encoder.finish().unwrap();
+    folder.write("traces.jsonl.gz", &packed[..packed.len() / 2]);
+    let run = folder.ends(4, &["evaluate", "traces.jsonl.gz", "--only", "loop"]);
+    run.says("cut off here");
+    let rows = run.lines().len();
+    assert!((50..400).contains(&rows), "{rows}");
+}
+
+#[test]
+fn a_span_with_a_wrong_id_is_named_and_the_rest_of_its_trace_is_evaluated() {
+    let folder = Folder::new();
+    let mut bad = span(1, 2, &[]);
+    bad["spanId"] = "abcd".into();
+    let mut zero = span(1, 3, &[]);
+    zero["traceId"] = "0".repeat(32).into();
+    folder.write("traces.jsonl", line(&[span(1, 1, &[]), bad, zero]));
+    let run = folder.ends(4, &["evaluate", "traces.jsonl"]);
+    run.says("line 1: a span is left out: span id has 2 bytes, expected 8")
+        .says("trace id is all zero")
+        .says("2 problems");
+    assert_eq!(rows_by_trace(&run.lines()).len(), 1);
+}
+
+#[test]
+fn pieces_of_a_trace_on_several_lines_make_one_trace() {
+    let folder = Folder::new();
+    let tool = |number| span(1, number, &[("gen_ai.operation.name", "execute_tool"), ("gen_ai.tool.name", "look_up")]);
+    folder.write("one.jsonl", line(&[tool(2)]) + &trace(2, "between") + &line(&[tool(3), span(1, 1, &[])]));
+    folder.write("two.jsonl", line(&[tool(4)]));
+    let run = folder.ends(0, &["inspect", "--json", "one.jsonl", "two.jsonl"]);
+    let tools = |trace: &serde_json::Value| trace["tools"].as_array().unwrap().len();
+    let traces: Vec<(String, usize)> =
+        run.lines().iter().map(|trace| (trace["trace_id"].as_str().unwrap().to_owned(), tools(trace))).collect();
+    assert_eq!(traces, [(trace_id(1), 3), (trace_id(2), 0)]);
+}
+
+#[test]
+fn a_piece_that_comes_long_after_its_trace_is_named_and_makes_no_second_trace() {
+    let folder = Folder::new();
+    let between: String = (2..=80).map(|number| trace(number, "between")).collect();
+    folder.write("traces.jsonl", trace(1, "first") + &between + &line(&[span(1, 3, &[])]));
+    let run = folder.ends(4, &["evaluate", "traces.jsonl", "--only", "loop"]);
+    run.says(&format!("line 81: 1 spans of trace {} came too late", trace_id(1)));
+    assert_eq!(run.lines().len(), 80);
+}
+
+#[test]
+fn escape_sequences_in_an_answer_never_reach_the_terminal_raw() {
+    let folder = Folder::new();
+    let hostile = "fine\u{1b}]0;owned\u{7}\u{1b}[2J\u{9b}2J\u{202e}\rdone";
+    folder.write("traces.jsonl", trace(1, hostile));
+    folder.write("\u{1b}[31m.jsonl", "no trace\n");
+    for arguments in [
+        vec!["inspect", "traces.jsonl"],
+        vec!["inspect", "--json", "traces.jsonl"],
+        vec!["evaluate", "traces.jsonl"],
+        vec!["evaluate", "\u{1b}[31m.jsonl"],
+        vec!["evaluate", "\u{1b}[32m.jsonl"],
+        vec!["drift", "--baseline", "traces.jsonl", "--current", "traces.jsonl"],
+    ] {
+        let run = folder.run(&arguments);
+        let is_raw = |character: &char| *character != '\n' && character.is_control() || *character == '\u{202e}';
+        let both = run.stdout.clone() + &run.stderr;
+        assert_eq!(both.chars().find(is_raw), None, "{arguments:?}");
+    }
+    let shown = folder.ends(0, &["inspect", "--json", "traces.jsonl"]).json();
+    assert_eq!(shown["output"], hostile, "as JSON nothing is lost");
+}
+
+#[test]
+fn standard_input_is_read_and_a_failed_run_leaves_no_half_file() {
+    let folder = Folder::new();
+    let run = folder.run_with_input(&["evaluate", "-", "-o", "rows.jsonl"], trace(1, "hello").as_bytes());
+    assert_eq!((run.code, run.stdout.as_str()), (0, ""));
+    assert!(folder.read("rows.jsonl").lines().count() > 4);
+    let run = folder.run_with_input(&["evaluate", "-", "-o", "other.jsonl"], b"");
+    assert_eq!(run.code, 4);
+    assert!(!folder.path("other.jsonl").exists() && !folder.path("other.jsonl.partial").exists());
+}

@@ -1,0 +1,11 @@
+//! The commands that need no service, as a user runs them: the real program, its output and its exit code.
+
+mod bad_input;
+mod baselines;
+mod comparisons;
+mod evaluators;
+mod gates;
+mod judges;
+mod program;
+mod real_data;
+mod simulated;
