@@ -106,8 +106,8 @@ async fn take(create: &Create, settings: Settings) -> Result<Baseline, Failure> 
     };
     let is_in = |ended_at| since.is_none_or(|since| ended_at >= since) && until.is_none_or(|until| ended_at < until);
     records.retain(|record| is_in(record.ended_at));
+    sources.problems.report();
     if !sources.problems.is_empty() {
-        sources.problems.report();
         let message =
             format!("{} with the input; a baseline never changes, so it is not taken", sources.problems.counted());
         return Err(Failure::CouldNot(message));

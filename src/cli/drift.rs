@@ -114,8 +114,8 @@ async fn read_and_compare(arguments: &Arguments, context: &Context) -> Result<Dr
     let sides = [("baseline", report.traces.baseline), ("current", report.traces.current)];
     let empty = sides.iter().filter(|(_, traces)| *traces == 0);
     report.notes.extend(empty.map(|(side, _)| format!("no trace is selected on the {side} side")));
+    sources.problems.report();
     if !sources.problems.is_empty() {
-        sources.problems.report();
         let note = format!("{} with the input; what could not be read is not compared", sources.problems.counted());
         report.notes.push(note);
     }

@@ -74,8 +74,8 @@ async fn report(arguments: &Arguments, policy: &GatePolicy, context: &Context) -
     refuse_unpaired(pair_by, &[&baseline, &candidate])?;
     let mut sources = Sources::new(context.settings()?, &arguments.labels_file, pair_by, &[&baseline, &candidate])?;
     let (baseline, candidate) = (sources.load(&baseline).await?, sources.load(&candidate).await?);
+    sources.problems.report();
     if !sources.problems.is_empty() {
-        sources.problems.report();
         let message =
             format!("{} with the input; a gate decides on all of it or not at all", sources.problems.counted());
         return Err(Failure::CouldNot(message));

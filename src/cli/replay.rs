@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use super::Context;
 use super::failure::{Exit, Failure, chain};
-use super::output::{Output, warn};
+use super::output::Output;
+use super::problems::Problems;
 use super::progress;
 use crate::backends::clock::{Clock, SystemClock};
 use crate::backends::http::{HttpSender, SendError};
@@ -23,8 +24,6 @@ const CONCURRENCY: usize = 8;
 const REQUEST_BYTES: usize = 512 * 1024;
 /// Attempts at one request, over about ten seconds.
 const ATTEMPTS: u32 = 7;
-/// Bad lines that are named one by one.
-const NAMED_PROBLEMS: usize = 20;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -118,7 +117,7 @@ struct Recording {
     line_by_line: bool,
     shift_nanos: i64,
     lines: u64,
-    problems: Vec<String>,
+    problems: Problems,
     bar: ProgressBar,
     bytes_before: u64,
 }
@@ -132,7 +131,7 @@ impl Recording {
             line_by_line: arguments.rate.is_some(),
             shift_nanos,
             lines: 0,
-            problems: Vec::new(),
+            problems: Problems::default(),
             bar: progress::bytes(arguments.files.iter().map(size).sum(), "sent"),
             bytes_before: 0,
         }
@@ -159,7 +158,7 @@ impl Recording {
                 let file = self.files.next()?;
                 match TraceReader::open(&file) {
                     Ok(reader) => self.reader = Some(reader),
-                    Err(error) => self.problems.push(format!("cannot read {}: {error}", file.display())),
+                    Err(error) => self.problems.add(format!("cannot read {}: {error}", file.display())),
                 }
                 continue;
             };
@@ -168,7 +167,7 @@ impl Recording {
                     self.bar.set_position(self.bytes_before + reader.bytes_read());
                     return Some(line);
                 }
-                Some(Err(error)) => self.problems.push(chain(&error)),
+                Some(Err(error)) => self.problems.add(chain(&error)),
                 None => {
                     self.bytes_before += reader.bytes_read();
                     self.reader = None;
@@ -178,23 +177,22 @@ impl Recording {
     }
 
     fn report(self, sent: u64, context: &Context) -> Result<Exit, Failure> {
-        for problem in self.problems.iter().take(NAMED_PROBLEMS) {
-            warn(problem);
-        }
+        self.problems.report();
         let mut output = Output::new();
         if context.json {
-            output.json(&serde_json::json!({ "lines": sent, "problems": self.problems.len() }))?;
+            output.json(&serde_json::json!({ "lines": sent, "read_everything": self.problems.is_empty() }))?;
         } else {
             output.line(&format!("sent {sent} lines"))?;
         }
         output.finish()?;
-        match self.problems.len() {
-            0 if sent == 0 => Err(Failure::CouldNot("there is no trace in what was given".to_owned())),
-            0 => Ok(Exit::Done),
-            problems => {
-                Err(Failure::CouldNot(format!("{problems} lines or files could not be read; all others were sent")))
-            }
+        if !self.problems.is_empty() {
+            let counted = self.problems.counted();
+            return Err(Failure::CouldNot(format!("{counted} with the input; everything else was sent")));
         }
+        if sent == 0 {
+            return Err(Failure::CouldNot("there is no trace in what was given".to_owned()));
+        }
+        Ok(Exit::Done)
     }
 }
 

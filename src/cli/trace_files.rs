@@ -140,10 +140,10 @@ impl<'a> TraceFiles<'a> {
         for piece in split.traces {
             let (trace_id, spans) = (piece.trace_id, piece.span_count);
             if self.window.add(piece).is_err() {
-                let problem = format!(
+                let note = format!(
                     "{spans} spans of trace {trace_id} came too late, after the trace was closed, and are left out"
                 );
-                self.problems.add(format!("{}: {problem}", place()));
+                self.problems.note(format!("{}: {note}", place()));
             }
         }
         while let Some(raw) = self.window.close_due() {

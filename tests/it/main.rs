@@ -1,7 +1,9 @@
 //! Everything that talks to something: one binary, so that its tests share the services they start.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod agreement;
 mod crash;
+mod demo;
 mod deploy;
 mod offline;
 mod rabbitmq;

@@ -195,8 +195,8 @@ mod tests {
 
     #[test]
     fn the_file_wins_over_the_defaults_and_keeps_the_rest() {
-        let settings = parse("[sampling]\nhealthy_rate = 0.5\n[[write_back]]\nkind = \"otlp\"\nendpoint = \"http://x\"")
-            .unwrap();
+        let settings =
+            parse("[sampling]\nhealthy_rate = 0.5\n[[write_back]]\nkind = \"otlp\"\nendpoint = \"http://x\"").unwrap();
         assert!((settings.sampling.healthy_rate - 0.5).abs() < 1e-12);
         assert_eq!(settings.write_back.len(), 1);
         assert_eq!(settings.receive.http, "127.0.0.1:4318");
@@ -204,7 +204,8 @@ mod tests {
 
     #[test]
     fn all_mistakes_are_reported_at_once_with_line_and_remedy() {
-        let message = parse("[stor]\nurl = \"x\"\n\n[queue]\nprefetch = \"many\"\nnmae = \"q\"\n").unwrap_err().to_string();
+        let message =
+            parse("[stor]\nurl = \"x\"\n\n[queue]\nprefetch = \"many\"\nnmae = \"q\"\n").unwrap_err().to_string();
         assert!(message.contains("driftline.toml:1: unknown section [stor]"), "{message}");
         assert!(message.contains("driftline.toml:5: queue.prefetch"), "{message}");
         assert!(message.contains("driftline.toml:6: unknown key queue.nmae"), "{message}");

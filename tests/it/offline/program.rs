@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -131,16 +131,4 @@ pub(super) fn trace(number: u32, answer: &str) -> String {
         ("gen_ai.output.messages", output.as_str()),
     ];
     line(&[span(number, 1, &root), span(number, 2, &chat)])
-}
-
-/// The folder of real traces, if it is here.
-#[expect(clippy::print_stderr, reason = "a skipped test must be visible")]
-pub(super) fn shared_data() -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    let folder = std::env::var_os("DRIFTLINE_SHARED_DATA").map_or_else(beside, PathBuf::from);
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    eprintln!("skipped: no shared data");
-    None
 }

@@ -1,10 +1,11 @@
 //! What the program says of real agents.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
-use super::program::{Folder, Run, json_lines, rows_by_trace, shared_data};
+use super::program::{Folder, Run, json_lines, rows_by_trace};
+use crate::support::data::{shared_data, trace_files};
 
 fn traces(data: &Path, set: &str) -> String {
     data.join(format!("{set}.otlp.jsonl.gz")).display().to_string()
@@ -12,11 +13,6 @@ fn traces(data: &Path, set: &str) -> String {
 
 fn labels(data: &Path, set: &str) -> String {
     data.join(format!("labels_{set}.jsonl")).display().to_string()
-}
-
-fn trace_files(data: &Path) -> Vec<PathBuf> {
-    let files = std::fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path());
-    files.filter(|file| file.file_name().unwrap().to_string_lossy().contains(".otlp.")).collect()
 }
 
 fn row<'a>(report: &'a Value, series: &str) -> &'a Value {
@@ -30,10 +26,10 @@ fn drift(folder: &Folder, code: i32, baseline: &str, current: &str, rest: &[&str
 
 #[test]
 fn every_real_trace_has_a_row_for_every_evaluator() {
-    let Some(data) = shared_data() else { return };
+    let Some(files) = trace_files() else { return };
     let folder = Folder::new();
     let mut traces = 0;
-    for file in trace_files(&data) {
+    for file in files {
         folder.ends(0, &["evaluate", file.to_str().unwrap(), "-o", "rows.jsonl"]);
         let rows = json_lines(&folder.read("rows.jsonl"));
         let evaluators = rows_by_trace(&rows);

@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
 pub(crate) mod broker;
+pub(crate) mod data;
 pub(crate) mod serve;
 pub(crate) mod services;
