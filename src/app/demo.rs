@@ -239,7 +239,7 @@ async fn send(
     for trace in traces {
         truths.push(trace.truth);
         resource_spans.extend(trace.request.resource_spans);
-        if truths.len() % TRACES_A_REQUEST == 0 || truths.len() == total {
+        if truths.len().is_multiple_of(TRACES_A_REQUEST) || truths.len() == total {
             let request = ExportTraceServiceRequest { resource_spans: std::mem::take(&mut resource_spans) };
             receiver.insist("v1/traces", "application/x-protobuf", request.encode_to_vec(), SEND_ATTEMPTS).await?;
             progress(DemoStep::Sent(sent_before + truths.len()));
