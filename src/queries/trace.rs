@@ -1,14 +1,12 @@
 //! A stored trace: what it was, every span that is still kept, and its scores as attributes of their spans.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::scores::ScoreRow;
-use super::search::latency_seconds;
+use super::search::FoundTrace;
 use super::span::{Attributes, StoredSpan, spans};
 use super::{QueryError, body, not_evaluated};
-use crate::backends::store::{Store, StoredTrace};
+use crate::backends::store::Store;
 use crate::domain::evaluation::{Evaluation, Outcome};
 use crate::domain::ids::{SpanId, TraceId};
 use crate::domain::time::Timestamp;
@@ -20,36 +18,13 @@ use crate::otlp::RawTrace;
 /// Everything that is kept of one evaluated trace.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TraceView {
-    /// The trace.
-    pub trace_id: TraceId,
+    /// The trace in short.
+    #[serde(flatten)]
+    pub summary: FoundTrace,
     /// Counts evaluations of the whole trace, from 1.
     pub version: i64,
     /// The root span, or the earliest when the root never arrived.
     pub root_span_id: SpanId,
-    /// `service.name`.
-    pub service: String,
-    /// The release.
-    pub release: Option<String>,
-    /// The model; several are joined by `+`.
-    pub model: Option<String>,
-    /// The deployment environment.
-    pub environment: Option<String>,
-    /// The conversation.
-    pub conversation_id: Option<String>,
-    /// The end user.
-    pub user_id: Option<String>,
-    /// Configured attributes and business ids.
-    pub attributes: BTreeMap<String, String>,
-    /// Earliest span start, in nanoseconds since the Unix epoch.
-    pub started_at: Timestamp,
-    /// Latest span end, in nanoseconds since the Unix epoch.
-    pub ended_at: Timestamp,
-    /// Wall time; `null` when the sender's clock is invented.
-    pub latency_seconds: Option<f64>,
-    /// Whether a rule or a judge flags the trace.
-    pub failing: bool,
-    /// Whether the run as a whole ended in an error.
-    pub error: bool,
     /// Whether sampling chose the trace, with what probability, and why; absent when it cannot be read any more.
     pub decision: Option<SamplingDecision>,
     /// What is left of the spans.
@@ -104,38 +79,17 @@ async fn read(store: &Store, trace_id: TraceId) -> Result<(TraceView, Option<Raw
     for row in &scores {
         add_scores(&mut spans, stored.root_span_id, &row.evaluation);
     }
-    Ok((view(stored, body, resources, spans, scores), raw))
-}
-
-fn view(
-    stored: StoredTrace,
-    body: Body,
-    resources: Vec<Attributes>,
-    spans: Vec<StoredSpan>,
-    scores: Vec<ScoreRow>,
-) -> TraceView {
-    TraceView {
-        trace_id: stored.trace_id,
+    let view = TraceView {
         version: stored.version,
         root_span_id: stored.root_span_id,
-        service: stored.service,
-        release: stored.release,
-        model: stored.model,
-        environment: stored.environment,
-        conversation_id: stored.conversation_id,
-        user_id: stored.user_id,
-        attributes: stored.attributes,
-        started_at: stored.started_at,
-        ended_at: stored.ended_at,
-        latency_seconds: latency_seconds(&stored.record),
-        failing: stored.failing,
-        error: stored.error,
         decision: serde_json::from_str(&stored.decision).ok(),
+        summary: FoundTrace::from(stored),
         body,
         resources,
         spans,
         scores,
-    }
+    };
+    Ok((view, raw))
 }
 
 /// Adds a score to the span it judges and to the root span; what a trace says of its own scores is replaced.

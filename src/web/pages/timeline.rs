@@ -46,7 +46,7 @@ pub(super) fn timeline(view: &TraceView, run: Option<&Trace>) -> Markup {
             }
             @if walked.len() > SPANS {
                 p.muted { (walked.len() - SPANS) " more spans are in the "
-                    a href={ "/api/v1/traces/" (view.trace_id) } { "JSON" } "." }
+                    a href={ "/api/v1/traces/" (view.summary.trace_id) } { "JSON" } "." }
             }
             (legend())
         }
@@ -110,8 +110,8 @@ fn is_judged(span: &StoredSpan) -> bool {
 
 /// Where the span lies in the run.
 fn lane(view: &TraceView, span: &StoredSpan, tone: &str) -> Markup {
-    let whole = view.ended_at.seconds_since(view.started_at).max(1e-9);
-    let share = |at: Timestamp| (at.seconds_since(view.started_at) / whole).clamp(0.0, 1.0) * 100.0;
+    let whole = view.summary.ended_at.seconds_since(view.summary.started_at).max(1e-9);
+    let share = |at: Timestamp| (at.seconds_since(view.summary.started_at) / whole).clamp(0.0, 1.0) * 100.0;
     html! {
         svg.lane viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true" {
             @if let (Some(start), Some(end)) = (span.started_at, span.ended_at) {

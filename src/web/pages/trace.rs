@@ -15,7 +15,8 @@ use crate::domain::ids::TraceId;
 use crate::domain::trace::Trace;
 use crate::queries::QueryError;
 use crate::queries::explain::{EvaluatorOutcome, Explanation, explain};
-use crate::queries::trace::{TraceView, trace_and_run};
+use crate::queries::search::FoundTrace;
+use crate::queries::trace::trace_and_run;
 
 /// Attributes shown of a trace.
 const ATTRIBUTES: usize = 60;
@@ -40,7 +41,7 @@ pub(in crate::web) async fn trace(
         "/traces",
         &html! {
             h1 { "Trace " code { (trace_id) } }
-            (identity(&view, &explanation, &state.trace_link))
+            (identity(&view.summary, &explanation, &state.trace_link))
             @if let Some(run) = &run { (conversation(run)) }
             (scores(&explanation))
             (timeline(&view, run.as_ref()))
@@ -60,36 +61,36 @@ fn pending(explanation: &Explanation) -> Html<String> {
     )
 }
 
-fn identity(view: &TraceView, explanation: &Explanation, trace_link: &str) -> Markup {
+fn identity(trace: &FoundTrace, explanation: &Explanation, trace_link: &str) -> Markup {
     let facts = [
-        ("Service", Some(&view.service)),
-        ("Release", view.release.as_ref()),
-        ("Model", view.model.as_ref()),
-        ("Environment", view.environment.as_ref()),
-        ("Conversation", view.conversation_id.as_ref()),
-        ("User", view.user_id.as_ref()),
+        ("Service", Some(&trace.service)),
+        ("Release", trace.release.as_ref()),
+        ("Model", trace.model.as_ref()),
+        ("Environment", trace.environment.as_ref()),
+        ("Conversation", trace.conversation_id.as_ref()),
+        ("User", trace.user_id.as_ref()),
     ];
     html! {
         p {
-            @if view.failing { (badge("page", "flagged")) } @else { (badge("good", "not flagged")) }
+            @if trace.failing { (badge("page", "flagged")) } @else { (badge("good", "not flagged")) }
             " "
-            @if view.error { (badge("warn", "error")) " " }
+            @if trace.error { (badge("warn", "error")) " " }
             (explanation.summary)
         }
         dl.facts {
             @for (name, value) in facts {
                 @if let Some(value) = value { div { dt { (name) } dd { (clipped(value, 120)) } } }
             }
-            @for (name, value) in view.attributes.iter().take(ATTRIBUTES) {
+            @for (name, value) in trace.attributes.iter().take(ATTRIBUTES) {
                 div { dt { (clipped(name, 60)) } dd { (clipped(value, 120)) } }
             }
-            div { dt { "Started" } dd { (instant(view.started_at)) } }
-            div { dt { "Duration" } dd { (view.latency_seconds.map_or_else(unmeasured, duration)) } }
+            div { dt { "Started" } dd { (instant(trace.started_at)) } }
+            div { dt { "Duration" } dd { (trace.latency_seconds.map_or_else(unmeasured, duration)) } }
         }
         @if let Some(reason) = &explanation.sampling_reason { p.muted { (reason) } }
         p {
-            a href={ "/api/v1/traces/" (view.trace_id) } { "JSON" }
-            @if let Some(url) = backend(trace_link, view.trace_id) {
+            a href={ "/api/v1/traces/" (trace.trace_id) } { "JSON" }
+            @if let Some(url) = backend(trace_link, trace.trace_id) {
                 " · " a href=(url) rel="noreferrer" { "Open in the tracing backend" }
             }
         }
