@@ -33,7 +33,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::web::{self, ReadinessCheck, WebState};
 
 /// How long requests and steps under way may take to finish when the process is to end.
-const FAREWELL: Duration = Duration::from_secs(20);
+const FAREWELL: Duration = Duration::from_secs(15);
 const MIB: usize = 1024 * 1024;
 /// `[queue] url` of a service that consumes no broker.
 const EMBEDDED: &str = "embedded";

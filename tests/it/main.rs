@@ -3,6 +3,7 @@
 
 mod crash;
 mod rabbitmq;
+mod service;
 mod stores;
 mod support;
 mod web;
