@@ -25,9 +25,9 @@ const START: u64 = 1_760_000_000_000_000_000;
 
 /// A service of this process with every role, on a folder and ports of its own. Dropped, it is gone at once.
 pub(crate) struct Running {
-    pub(crate) service: Service,
     pub(crate) store: Store,
     pub(crate) url: String,
+    _service: Service,
     _folder: TempDir,
 }
 
@@ -45,7 +45,7 @@ impl Running {
         change(&mut settings);
         let service = Service::start(&settings, &Role::value_variants().iter().copied().collect()).await.unwrap();
         let url = format!("http://{}", service.receives_on.unwrap());
-        Self { store: service.shared().store.clone(), service, url, _folder: folder }
+        Self { store: service.shared().store.clone(), url, _service: service, _folder: folder }
     }
 
     /// Sends a request and expects it to be accepted as a whole.

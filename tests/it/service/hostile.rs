@@ -40,18 +40,13 @@ async fn a_trace_of_a_hundred_thousand_spans_is_scored_and_does_not_hold_up_the_
     for (number, span) in deep.iter_mut().enumerate().skip(1) {
         span.parent_span_id = (number as u64).to_be_bytes().to_vec();
     }
-    let started = tokio::time::Instant::now();
     running.accept(&request("agent", wide)).await;
     running.accept(&request("agent", deep)).await;
-    eprintln!("accepted {:?}", started.elapsed());
     for trace in 2..12 {
         running.scores(trace, vec![span(trace, 0), span(trace, 1)]).await;
     }
-    eprintln!("others {:?}", started.elapsed());
     running.is_scored(0).await;
-    eprintln!("wide {:?}", started.elapsed());
     running.is_scored(1).await;
-    eprintln!("deep {:?}", started.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,14 +66,10 @@ async fn spans_that_are_their_own_ancestors_are_scored() {
 async fn ten_thousand_traces_in_one_request_are_all_stored() {
     let running = Running::start(|settings| settings.complete.root_grace = std::time::Duration::from_secs(0)).await;
     let traces = 10_000;
-    let started = tokio::time::Instant::now();
     running.accept(&request("agent", (0..traces).map(|trace| span(trace, 0)).collect())).await;
-    eprintln!("accepted {:?}", started.elapsed());
     running.scores(traces, vec![span(traces, 0)]).await;
-    eprintln!("one more {:?}", started.elapsed());
     let depths = async || running.store.queue_depths(Timestamp(0)).await.unwrap();
     eventually("all of them", async || (depths().await.pending == 0).then_some(())).await;
-    eprintln!("all {:?}", started.elapsed());
     assert_eq!(running.store.counts().await.unwrap().traces, u64::from(traces) + 1);
 }
 
@@ -113,10 +104,9 @@ async fn deep_nesting_is_refused_or_read_but_never_fatal() {
 async fn what_json_may_nest_the_store_gives_back() {
     let running = Running::start(|_| {}).await;
     let plain = String::from_utf8(json(&[span(0, 0)])).unwrap();
-    for (open, close) in [
-        (r#"{"arrayValue":{"values":["#, "]}}"),
-        (r#"{"kvlistValue":{"values":[{"key":"k","value":"#, "}]}}"),
-    ] {
+    for (open, close) in
+        [(r#"{"arrayValue":{"values":["#, "]}}"), (r#"{"kvlistValue":{"values":[{"key":"k","value":"#, "}]}}")]
+    {
         let mut accepted = 0;
         for depth in 1..60 {
             let value = format!(r#"{}{{"intValue":1}}{}"#, open.repeat(depth), close.repeat(depth));

@@ -8,9 +8,9 @@ use driftline::backends::clock::SystemClock;
 use driftline::backends::store::CompletionPolicy;
 use driftline::domain::evaluation::Outcome;
 use driftline::otlp::{ExportTraceServiceResponse, OWN_SCOPE};
+use driftline::pipeline::Shared;
 use driftline::pipeline::intake::Intake;
 use driftline::pipeline::receive::router;
-use driftline::pipeline::Shared;
 use driftline::telemetry::metrics::Metrics;
 use futures_util::future::{Either, select};
 use prost::Message as _;
@@ -18,7 +18,9 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::fake::{Fake, status};
-use super::fixtures::{JSON, PROTOBUF, Running, evaluators, eventually, json, post, request, span, trace_id, write_back};
+use super::fixtures::{
+    JSON, PROTOBUF, Running, evaluators, eventually, json, post, request, span, trace_id, write_back,
+};
 use crate::stores::fixtures::TestStore;
 
 const MIB: usize = 1024 * 1024;

@@ -152,8 +152,10 @@ async fn a_sender_that_never_ends_its_request_and_a_judge_that_never_answers_do_
     assert_eq!(response.status(), 200);
     super::fixtures::eventually("a question to the judge", async || judge.asked().first().map(drop)).await;
     let mut half = TcpStream::connect(serve.receives_on).unwrap();
-    half.write_all(b"POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{")
-        .unwrap();
+    half.write_all(
+        b"POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{",
+    )
+    .unwrap();
     let stopping = Instant::now();
     let status = tokio::task::block_in_place(|| serve.terminate());
     assert_eq!(status.code(), Some(0), "{}", serve.log());

@@ -90,8 +90,16 @@ async fn an_item_that_a_destination_refuses_waits_alone_until_it_is_taken() {
     let asked = backend.asked();
     let taken: Vec<Asked> = asked.into_iter().filter(|it| !mentions(it, 3)).collect();
     assert!(counts(&taken).values().all(|count| *count == 1), "{:?}", counts(&taken));
-    assert_eq!(taken.iter().filter(|it| it.path == "/v1/traces").flat_map(|it| spans(std::slice::from_ref(it)))
-        .map(|span| span.trace_id).collect::<std::collections::BTreeSet<_>>().len(), 9);
+    assert_eq!(
+        taken
+            .iter()
+            .filter(|it| it.path == "/v1/traces")
+            .flat_map(|it| spans(std::slice::from_ref(it)))
+            .map(|span| span.trace_id)
+            .collect::<std::collections::BTreeSet<_>>()
+            .len(),
+        9
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
