@@ -113,7 +113,7 @@ pub enum StartError {
 impl StartError {
     /// Whether the settings are at fault, and not the world.
     #[must_use]
-    pub const fn is_usage(&self) -> bool {
+    pub fn is_usage(&self) -> bool {
         match self {
             Self::Store(StoreError::Address { .. })
             | Self::Exposed { .. }
@@ -121,7 +121,8 @@ impl StartError {
             | Self::Evaluators(_)
             | Self::Judge { .. }
             | Self::Destination { .. } => true,
-            Self::Store(_) | Self::Listen { .. } => false,
+            Self::Listen { source, .. } => source.kind() == std::io::ErrorKind::InvalidInput,
+            Self::Store(_) => false,
         }
     }
 }

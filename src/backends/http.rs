@@ -143,7 +143,7 @@ impl HttpSender {
             return Ok(());
         }
         let retry_after = retry_after(response.headers());
-        if status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) {
+        if asks_to_come_back(status) {
             return Err(SendError::Later { host, status: status.as_u16(), retry_after });
         }
         Err(SendError::Refused { host, status: status.as_u16(), reason: reason(response).await })
@@ -153,6 +153,12 @@ impl HttpSender {
         let host = self.base.host_str().unwrap_or_default();
         self.base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
     }
+}
+
+/// A server in trouble will be well again; one that does not implement what is asked will not.
+fn asks_to_come_back(status: StatusCode) -> bool {
+    let is_trouble = status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED;
+    is_trouble || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
 }
 
 /// The start of what a receiver said; the rest, which may never end, is not read.

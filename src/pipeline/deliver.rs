@@ -61,8 +61,8 @@ async fn step(shared: &Shared, destination: &Destination) -> Result<bool, StoreE
         return Ok(false);
     }
     match destination.send(&items).await {
-        Err(SendError::Refused { .. }) if items.len() > 1 => {
-            // One of them is at fault: alone, it delays no other.
+        Err(SendError::Refused { status: 400 | 413 | 422, .. }) if items.len() > 1 => {
+            // The body is refused, and not us: one item is at fault. Alone, it delays no other.
             let alone = items.iter().map(|item| deliver_one(shared, destination, item));
             join_all(alone).await.into_iter().collect::<Result<(), _>>()?;
         }

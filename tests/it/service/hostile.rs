@@ -3,10 +3,11 @@
 use driftline::backends::store::StoredTrace;
 use driftline::domain::evaluation::Outcome;
 use driftline::domain::time::Timestamp;
-use driftline::otlp::{AnyValue, ArrayValue, KeyValue, Span, any_value};
+use driftline::otlp::{AnyValue, ArrayValue, KeyValue, Resource, Span, any_value, span};
 use prost::Message as _;
 
 use super::fixtures::{JSON, PROTOBUF, Running, evaluators, eventually, json, post, request, span, trace_id};
+use crate::support::services::postgres;
 
 const SPANS: u32 = 100_000;
 
@@ -122,6 +123,36 @@ async fn what_json_may_nest_the_store_gives_back() {
         assert!((20..59).contains(&accepted), "{accepted}");
         for trace in 1..=accepted {
             running.is_scored(trace + open.len() as u32 * 100).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_that_cannot_be_are_scored() {
+    let running = Running::start(|settings| settings.watch.lateness = std::time::Duration::ZERO).await;
+    let times = [(0, 0), (u64::MAX, 1), (1, u64::MAX), (u64::MAX, u64::MAX), (i64::MAX as u64, i64::MAX as u64 + 1)];
+    for (trace, (start_time_unix_nano, end_time_unix_nano)) in (0..).zip(times) {
+        let mut child = Span { start_time_unix_nano, end_time_unix_nano, ..span(trace, 1) };
+        child.events = vec![span::Event { time_unix_nano: u64::MAX, ..span::Event::default() }];
+        running.scores(trace, vec![Span { start_time_unix_nano, end_time_unix_nano, ..span(trace, 0) }, child]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_that_no_database_likes_are_scored_on_either_store() {
+    let url = postgres().database().await;
+    let stores = [Running::start(|_| {}).await, Running::start(|settings| settings.store.url = url).await];
+    let texts = ["\0", "a\0b", "\u{202e}\u{feff}", "'; DROP TABLE trace; --", "%s%n{}", &"y\u{301}".repeat(500_000)];
+    let keys = ["user.id", "gen_ai.conversation.id", "gen_ai.tool.name", "gen_ai.request.model", "feature", "\0"];
+    for running in stores {
+        for (trace, hostile) in (0..).zip(texts) {
+            let attributes: Vec<KeyValue> = keys.iter().map(|key| text(key, hostile.to_owned())).collect();
+            let span = Span { attributes: attributes.clone(), name: hostile.to_owned(), ..span(trace, 0) };
+            let mut body = request(hostile, vec![span]);
+            let service = vec![text("service.name", hostile.to_owned()), text("service.version", hostile.to_owned())];
+            body.resource_spans[0].resource = Some(Resource { attributes: service, ..Resource::default() });
+            running.accept(&body).await;
+            running.is_scored(trace).await;
         }
     }
 }

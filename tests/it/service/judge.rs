@@ -90,27 +90,32 @@ async fn a_judgement_that_cannot_be_made_is_failed_and_never_a_zero() {
     let rambling = Fake::start(|_| completion("I would rather not say, but it is 0 out of 10")).await;
     let html = Fake::start(|_| Some("<html>gateway</html>".into_response())).await;
     let refusing = Fake::start(|_| status(401)).await;
-    let models = [(&silent, "did not answer", 2), (&rambling, "verdict", 2), (&html, "no chat completion", 2)];
-    for (model, reason, attempts) in models.into_iter().chain([(&refusing, "401", 1)]) {
-        let running = Running::start(|settings| judging(settings, &model.url, Duration::from_millis(300), 2)).await;
-        let trace = judgeable();
-        running.accept(&trace.request).await;
-        let rows = running.judged(trace.truth.trace_id).await;
-        let failed: Vec<_> =
-            judgements(&rows).into_iter().filter(|row| row.evaluation.outcome == Outcome::Failed).collect();
-        assert_eq!(failed.len() * attempts, model.asked().len(), "{reason}");
-        assert!(failed.len() >= 2, "{rows:?}");
-        for row in &failed {
-            assert_eq!(row.evaluation.value, None);
-            assert!(row.evaluation.explanation.as_ref().unwrap().contains(reason), "{row:?}");
-        }
-        let record = running.store.records(&Selection::default()).await.unwrap().remove(0);
-        for row in failed {
-            let series = &row.evaluation.evaluator;
-            assert!(!record.measurements.iter().any(|it| it.series == *series), "{series} counts as measured");
-        }
-        assert!(!running.store.trace(trace.truth.trace_id).await.unwrap().unwrap().failing, "no rule failed");
+    tokio::join!(
+        is_failed(&silent, "did not answer", 2),
+        is_failed(&rambling, "verdict", 2),
+        is_failed(&html, "no chat completion", 2),
+        is_failed(&refusing, "401", 1),
+    );
+}
+
+/// Every judgement of a trace fails for this reason after so many attempts, and leaves nothing that counts.
+async fn is_failed(model: &Fake, reason: &str, attempts: usize) {
+    let running = Running::start(|settings| judging(settings, &model.url, Duration::from_millis(300), 2)).await;
+    let trace = judgeable();
+    running.accept(&trace.request).await;
+    let rows = running.judged(trace.truth.trace_id).await;
+    let is_failed = |row: &&StoredEvaluation| row.evaluation.outcome == Outcome::Failed;
+    let failed: Vec<_> = judgements(&rows).into_iter().filter(is_failed).collect();
+    assert!(failed.len() >= 2, "{rows:?}");
+    assert_eq!(failed.len() * attempts, model.asked().len(), "{reason}");
+    let record = running.store.records(&Selection::default()).await.unwrap().remove(0);
+    for row in failed {
+        assert_eq!(row.evaluation.value, None);
+        assert!(row.evaluation.explanation.as_ref().unwrap().contains(reason), "{row:?}");
+        let series = &row.evaluation.evaluator;
+        assert!(!record.measurements.iter().any(|it| it.series == *series), "{series} counts as measured");
     }
+    assert!(!running.store.trace(trace.truth.trace_id).await.unwrap().unwrap().failing, "no rule failed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

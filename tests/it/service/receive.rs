@@ -15,6 +15,7 @@ use driftline::telemetry::metrics::Metrics;
 use futures_util::future::{Either, select};
 use prost::Message as _;
 use serde_json::Value;
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio_util::sync::CancellationToken;
 
 use super::fake::{Fake, status};
@@ -22,6 +23,7 @@ use super::fixtures::{
     JSON, PROTOBUF, Running, evaluators, eventually, json, post, request, span, trace_id, write_back,
 };
 use crate::stores::fixtures::TestStore;
+use crate::support::services::postgres;
 
 const MIB: usize = 1024 * 1024;
 
@@ -255,4 +257,25 @@ async fn late_spans_make_a_second_version_that_supersedes_the_first_everywhere()
     assert_eq!(running.store.trace(trace_id(0)).await.unwrap().unwrap().version, 2);
     let told = async || (backend.asked().iter().filter(|asked| asked.path == "/v1/traces").count() == 2).then_some(());
     eventually("both versions at the backend", told).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_cuts_connections_again_and_again_costs_no_trace() {
+    let url = postgres().database().await;
+    let running = Running::start(|settings| settings.store.url.clone_from(&url)).await;
+    let mut operator = PgConnection::connect(&url).await.unwrap();
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+               WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let traces = 200;
+    for trace in 0..traces {
+        if trace % 20 == 0 {
+            operator.execute(cut).await.unwrap();
+        }
+        let headers = [("content-type", PROTOBUF)];
+        let send = async || post(&running.url, &headers, request("agent", vec![span(trace, 0)]).encode_to_vec()).await;
+        eventually("acceptance", async || (send().await.status() == 200).then_some(())).await;
+    }
+    for trace in 0..traces {
+        assert_eq!(running.scored(trace_id(trace), 1).await.version, 1);
+    }
 }

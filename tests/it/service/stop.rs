@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep};
 use super::fake::Fake;
 use super::fixtures::{PROTOBUF, requests, simulated};
 use crate::support::serve::Serve;
+use crate::support::services::postgres;
 
 const STORE: &str = "[store]\nurl = \"sqlite://{folder}/driftline.db\"\n";
 
@@ -67,12 +68,8 @@ async fn a_store_that_cannot_be_opened_is_named_with_its_setting() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("file"), "not a folder").unwrap();
     fs::write(folder.path().join("text.db"), "not a database, however long this text may be".repeat(100)).unwrap();
-    let nowhere = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let stores = [
-        "sqlite://{folder}/file/driftline.db".to_owned(),
-        "sqlite://{folder}/text.db".to_owned(),
-        format!("postgres://driftline:secret@{nowhere}/driftline"),
-    ];
+    let missing = postgres().database().await.replace("driftline@", "driftline:secret@") + "_missing";
+    let stores = ["sqlite://{folder}/file/driftline.db".to_owned(), "sqlite://{folder}/text.db".to_owned(), missing];
     for store in stores {
         let settings = format!("[store]\nurl = \"{store}\"\n{}", listening("127.0.0.1:0", "127.0.0.1:0"));
         let (code, said) = ends(folder.path(), &settings).await;
@@ -103,6 +100,16 @@ async fn an_address_open_to_the_network_is_refused() {
         let (code, said) = ends(folder.path(), &format!("{STORE}{settings}")).await;
         assert_eq!(code, Some(2), "{said}");
         assert!(said.contains(setting) && said.contains("open to the network"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_is_none_is_a_mistake_in_the_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    for address in ["nonsense", "127.0.0.1:70000", "127.0.0.1"] {
+        let (code, said) = ends(folder.path(), &format!("{STORE}{}", listening(address, "127.0.0.1:0"))).await;
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains("[receive] http") && said.contains(address), "{said}");
     }
 }
 

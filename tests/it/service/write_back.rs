@@ -103,31 +103,46 @@ async fn an_item_that_a_destination_refuses_waits_alone_until_it_is_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backend_that_takes_no_logs_still_gets_the_scores_and_is_not_asked_again() {
-    let is_logs = |asked: &Asked| asked.path == "/v1/logs";
-    let backend = Fake::start(move |asked| status(if is_logs(&asked[asked.len() - 1]) { 404 } else { 200 })).await;
+async fn a_destination_that_refuses_us_is_not_asked_again_for_each_item() {
+    let is_known = Arc::new(AtomicBool::new(false));
+    let known = Arc::clone(&is_known);
+    let backend = Fake::start(move |_| status(if known.load(Ordering::Relaxed) { 200 } else { 401 })).await;
     let running = Running::start(|settings| settings.write_back = vec![write_back(&backend.url)]).await;
-    running.accept(&request("agent", vec![span(0, 0)])).await;
-    running.scored(trace_id(0), 1).await;
+    running.accept(&request("agent", (0..50).map(|trace| span(trace, 0)).collect())).await;
+    for trace in 0..50 {
+        running.scored(trace_id(trace), 1).await;
+    }
+    eventually("a refusal", async || backend.asked().first().map(drop)).await;
+    let refused = backend.asked().len();
+    assert!(refused < 10, "{refused} requests for 50 items");
+    is_known.store(true, Ordering::Relaxed);
     running.delivered().await;
-    assert_eq!(backend.asked().iter().map(|asked| asked.path.as_str()).collect::<Vec<_>>(), ["/v1/traces", "/v1/logs"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_that_takes_no_logs_still_gets_the_scores_and_is_not_asked_again() {
+    for refusal in [404, 405, 501] {
+        let is_logs = |asked: &[Asked]| asked[asked.len() - 1].path == "/v1/logs";
+        let backend = Fake::start(move |asked| status(if is_logs(asked) { refusal } else { 200 })).await;
+        let running = Running::start(|settings| settings.write_back = vec![write_back(&backend.url)]).await;
+        running.accept(&request("agent", vec![span(0, 0)])).await;
+        running.scored(trace_id(0), 1).await;
+        running.delivered().await;
+        let asked = backend.asked();
+        assert_eq!(asked.iter().map(|asked| asked.path.as_str()).collect::<Vec<_>>(), ["/v1/traces", "/v1/logs"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn scores_hang_on_the_span_they_judge_and_a_repeat_is_the_same_span() {
-    let backend = Fake::start(|asked| match asked.len() {
-        1 => status(503),
-        2 => None,
-        _ => status(200),
-    });
-    let backend = backend.await;
+    let backend = Fake::start(|asked| status(if asked.len() < 3 { 503 } else { 200 })).await;
     let running = Running::start(|settings| settings.write_back = vec![write_back(&backend.url)]).await;
     running.accept(&request("agent", vec![span(0, 0), span(0, 1)])).await;
     running.scored(trace_id(0), 1).await;
     running.delivered().await;
     let asked = backend.asked();
     let attempts: Vec<Vec<Span>> = asked.chunks(1).map(spans).filter(|spans| !spans.is_empty()).collect();
-    assert_eq!(attempts.len(), 3, "a refusal, no answer, and an answer");
+    assert_eq!(attempts.len(), 3, "two failures and an answer");
     assert!(attempts.iter().all(|spans| *spans == attempts[0]), "a repeat differs: {attempts:?}");
     for span in &attempts[0] {
         assert_eq!(span.trace_id, trace_id(0).as_bytes());
