@@ -33,7 +33,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::web::{self, ReadinessCheck, WebState};
 
 /// How long requests and steps under way may take to finish when the process is to end.
-const FAREWELL: Duration = Duration::from_secs(20);
+const FAREWELL: Duration = Duration::from_secs(15);
 const MIB: usize = 1024 * 1024;
 /// `[queue] url` of a service that consumes no broker.
 const EMBEDDED: &str = "embedded";
@@ -113,7 +113,7 @@ pub enum StartError {
 impl StartError {
     /// Whether the settings are at fault, and not the world.
     #[must_use]
-    pub const fn is_usage(&self) -> bool {
+    pub fn is_usage(&self) -> bool {
         match self {
             Self::Store(StoreError::Address { .. })
             | Self::Exposed { .. }
@@ -121,7 +121,8 @@ impl StartError {
             | Self::Evaluators(_)
             | Self::Judge { .. }
             | Self::Destination { .. } => true,
-            Self::Store(_) | Self::Listen { .. } => false,
+            Self::Listen { source, .. } => source.kind() == std::io::ErrorKind::InvalidInput,
+            Self::Store(_) => false,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
-use reqwest::{StatusCode, Url};
+use reqwest::{Response, StatusCode, Url};
 
 /// Longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -143,18 +143,34 @@ impl HttpSender {
             return Ok(());
         }
         let retry_after = retry_after(response.headers());
-        if status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) {
+        if asks_to_come_back(status) {
             return Err(SendError::Later { host, status: status.as_u16(), retry_after });
         }
-        let text = response.text().await.unwrap_or_default();
-        let reason = text.chars().filter(|character| !character.is_control()).take(LONGEST_REASON).collect();
-        Err(SendError::Refused { host, status: status.as_u16(), reason })
+        Err(SendError::Refused { host, status: status.as_u16(), reason: reason(response).await })
     }
 
     fn host(&self) -> String {
         let host = self.base.host_str().unwrap_or_default();
         self.base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
     }
+}
+
+/// A server in trouble will be well again; one that does not implement what is asked will not.
+fn asks_to_come_back(status: StatusCode) -> bool {
+    let is_trouble = status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED;
+    is_trouble || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
+}
+
+/// The start of what a receiver said; the rest, which may never end, is not read.
+async fn reason(mut response: Response) -> String {
+    let mut body = Vec::new();
+    while body.len() < LONGEST_REASON
+        && let Ok(Some(chunk)) = response.chunk().await
+    {
+        body.extend_from_slice(&chunk);
+    }
+    let text = String::from_utf8_lossy(&body);
+    text.chars().filter(|character| !character.is_control()).take(LONGEST_REASON).collect()
 }
 
 /// The last cause of an error: the one that says what happened, and never the URL or the body.

@@ -12,8 +12,6 @@ use crate::backends::http::{HttpSender, SendError};
 use crate::backends::store::{OutboxItem, StoreError};
 use crate::telemetry::metrics::CallLabels;
 
-/// Items in one request at most.
-const BATCH: usize = 200;
 /// How long a claim holds: longer than two requests may take.
 const LEASE: Duration = Duration::from_secs(25);
 const IDLE: Duration = Duration::from_millis(500);
@@ -23,8 +21,18 @@ const IDLE: Duration = Duration::from_millis(500);
 pub enum Protocol {
     /// Evaluation spans and log events to an OTLP/HTTP endpoint, many items in one request.
     Otlp,
-    /// Each item a JSON body of its own.
+    /// Each item a JSON body of its own, claimed alone: the next one's failure must not send it again.
     Json,
+}
+
+impl Protocol {
+    /// Items in one claim, and in one request.
+    const fn batch(self) -> usize {
+        match self {
+            Self::Otlp => 200,
+            Self::Json => 1,
+        }
+    }
 }
 
 /// Where items of the outbox go.
@@ -48,13 +56,13 @@ pub async fn deliver(shared: Shared, destination: Destination) {
 
 /// One claim; whether there was something to do.
 async fn step(shared: &Shared, destination: &Destination) -> Result<bool, StoreError> {
-    let items = shared.store.claim_outbox(&destination.name, shared.now(), LEASE, BATCH).await?;
+    let items = shared.store.claim_outbox(&destination.name, shared.now(), LEASE, destination.protocol.batch()).await?;
     if items.is_empty() {
         return Ok(false);
     }
     match destination.send(&items).await {
-        Err(SendError::Refused { .. }) if items.len() > 1 => {
-            // One of them is at fault: alone, it delays no other.
+        Err(SendError::Refused { status: 400 | 413 | 422, .. }) if items.len() > 1 => {
+            // The body is refused, and not us: one item is at fault. Alone, it delays no other.
             let alone = items.iter().map(|item| deliver_one(shared, destination, item));
             join_all(alone).await.into_iter().collect::<Result<(), _>>()?;
         }

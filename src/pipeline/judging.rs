@@ -29,7 +29,7 @@ use crate::telemetry::metrics::CallLabels;
 /// Jobs in one claim.
 const BATCH: usize = 32;
 /// How long a claim holds beyond the longest timeout of a model.
-const LEASE: Duration = Duration::from_secs(30);
+const LEASE: Duration = Duration::from_secs(15);
 const IDLE: Duration = Duration::from_millis(250);
 
 /// How judgements are made.

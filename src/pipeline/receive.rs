@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use futures_util::StreamExt as _;
 
 use super::intake::{Intake, NotStored};
 use crate::otlp::{
@@ -22,6 +23,9 @@ use crate::telemetry::metrics::{Metrics, Transport};
 
 /// When a sender that was turned away should come back.
 const RETRY_AFTER_SECONDS: &str = "1";
+
+/// A body that is too large is read up to this many times the limit.
+const HEARD_OUT: usize = 4;
 
 /// `google.rpc.Code` of the answers that are no success.
 mod code {
@@ -58,7 +62,7 @@ impl Receiver {
     async fn take(&self, headers: &HeaderMap, encoding: Encoding, body: Body) -> Result<Vec<u8>, Refusal> {
         let compression = compression(headers)?;
         let limit = self.max_body_bytes;
-        let body = axum::body::to_bytes(body, limit).await.map_err(|_| Refusal::too_large(limit))?;
+        let body = read(body, limit).await?;
         // Decoding may take a while, and other requests share this thread.
         let decoding = tokio::task::spawn_blocking(move || decode(&body, compression, encoding, limit));
         let (split, bytes) = decoding.await.map_err(|_| Refusal::invalid("body cannot be read"))??;
@@ -84,9 +88,28 @@ impl Receiver {
     }
 }
 
+/// Reads a body of at most `limit` bytes. One that is larger is read on for a while and dropped, because a sender that
+/// is cut off while it writes never sees the answer, and sends again.
+async fn read(body: Body, limit: usize) -> Result<Vec<u8>, Refusal> {
+    let mut chunks = body.into_data_stream();
+    let (mut bytes, mut length) = (Vec::new(), 0_usize);
+    while length <= limit.saturating_mul(HEARD_OUT)
+        && let Some(chunk) = chunks.next().await
+    {
+        let chunk = chunk.map_err(|_| Refusal::invalid("body ends early"))?;
+        length = length.saturating_add(chunk.len());
+        if length > limit {
+            bytes = Vec::new();
+        } else {
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+    if length > limit { Err(Refusal::too_large(limit)) } else { Ok(bytes) }
+}
+
 /// A request's spans by trace, and its size after decompression.
 fn decode(
-    body: &Bytes,
+    body: &[u8],
     compression: Compression,
     encoding: Encoding,
     limit: usize,

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(5);
+/// Longest wait that the other side may ask for: a slip there must not shelve work for a year.
+const LONGEST_ASKED: Duration = Duration::from_hours(1);
 
 /// Doubles with each attempt up to five minutes, less up to a half at random so that many do not come back at once.
-/// What the other side asked for is honoured, and nothing shorter.
+/// What the other side asked for is honoured up to an hour, and nothing shorter.
 pub(super) fn delay(attempts: u32, retry_after: Option<Duration>, random: f64) -> Duration {
     let doubled = SHORTEST.saturating_mul(1_u32.checked_shl(attempts.saturating_sub(1)).unwrap_or(u32::MAX));
     let jittered = doubled.min(LONGEST).mul_f64(1.0 - random / 2.0);
-    retry_after.map_or(jittered, |asked| asked.max(jittered))
+    retry_after.map_or(jittered, |asked| asked.min(LONGEST_ASKED).max(jittered))
 }
 
 #[cfg(test)]
@@ -26,7 +28,8 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_for_is_honoured() {
+    fn what_was_asked_for_is_honoured_within_reason() {
         assert_eq!(delay(1, Some(Duration::from_secs(30)), 0.5), Duration::from_secs(30));
+        assert_eq!(delay(1, Some(Duration::MAX), 0.5), LONGEST_ASKED);
     }
 }

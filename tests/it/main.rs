@@ -7,6 +7,7 @@ mod demo;
 mod deploy;
 mod offline;
 mod rabbitmq;
+mod service;
 mod stores;
 mod support;
 mod web;

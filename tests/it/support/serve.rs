@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -58,6 +58,13 @@ impl Serve {
             process.kill().unwrap();
             process.wait().unwrap();
         }
+    }
+
+    /// `kill -TERM`, as an operator stops a service; gives how it ended.
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
+        let mut process = self.process.take().unwrap();
+        assert!(Command::new("kill").arg("-TERM").arg(process.id().to_string()).status().unwrap().success());
+        process.wait().unwrap()
     }
 
     /// Everything the service has said.

@@ -1,0 +1,11 @@
+//! The service as its neighbours see it: senders, judge models, destinations, an operator, and those who mean it ill.
+
+mod fake;
+mod fixtures;
+mod hostile;
+mod judge;
+mod receive;
+mod stop;
+mod watch;
+mod webhook;
+mod write_back;

@@ -1,0 +1,281 @@
+//! OTLP over a real socket: what is taken, what is refused, and how either is said.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use driftline::backends::clock::SystemClock;
+use driftline::backends::store::CompletionPolicy;
+use driftline::domain::evaluation::Outcome;
+use driftline::otlp::{ExportTraceServiceResponse, OWN_SCOPE};
+use driftline::pipeline::Shared;
+use driftline::pipeline::intake::Intake;
+use driftline::pipeline::receive::router;
+use driftline::telemetry::metrics::Metrics;
+use futures_util::future::{Either, select};
+use prost::Message as _;
+use serde_json::Value;
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use tokio_util::sync::CancellationToken;
+
+use super::fake::{Fake, status};
+use super::fixtures::{
+    JSON, PROTOBUF, Running, evaluators, eventually, json, post, request, span, trace_id, write_back,
+};
+use crate::stores::fixtures::TestStore;
+use crate::support::services::postgres;
+
+const MIB: usize = 1024 * 1024;
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 1).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_encoding_and_compression_is_read_and_answered_in_kind() {
+    let running = Running::start(|_| {}).await;
+    let plain = |bytes: &[u8]| bytes.to_vec();
+    let compressions: [(&str, fn(&[u8]) -> Vec<u8>); 4] =
+        [("identity", plain), ("gzip", gzip), ("zstd", zstd), ("GZIP", gzip)];
+    let mut number = 0;
+    for (compression, compress) in compressions {
+        for content_type in [PROTOBUF, JSON, "application/json; charset=utf-8"] {
+            let spans = vec![span(number, 0), span(number, 1)];
+            let body = if content_type == PROTOBUF { request("", spans).encode_to_vec() } else { json(&spans) };
+            let headers = [("content-type", content_type), ("content-encoding", compression)];
+            let response = post(&running.url, &headers, compress(&body)).await;
+            assert_eq!(response.status(), 200, "{headers:?}");
+            let answered = if content_type == PROTOBUF { (PROTOBUF, "") } else { (JSON, "{}") };
+            assert_eq!(response.headers()["content-type"], answered.0);
+            assert_eq!(response.text().await.unwrap(), answered.1);
+            running.scored(trace_id(number), 1).await;
+            number += 1;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_span_with_a_wrong_id_is_refused_alone_and_the_others_are_stored() {
+    let running = Running::start(|_| {}).await;
+    let spans = |trace| {
+        let mut short = span(trace, 1);
+        short.span_id.truncate(4);
+        vec![span(trace, 0), short, span(trace, 2)]
+    };
+    let response = post(&running.url, &[("content-type", PROTOBUF)], request("", spans(0)).encode_to_vec()).await;
+    assert_eq!(response.status(), 200);
+    let partial = ExportTraceServiceResponse::decode(response.bytes().await.unwrap()).unwrap().partial_success.unwrap();
+    assert_eq!((partial.rejected_spans, partial.error_message.as_str()), (1, "span id has 4 bytes, expected 8"));
+
+    let response = post(&running.url, &[("content-type", JSON)], json(&spans(1))).await;
+    assert_eq!(response.status(), 200);
+    let partial: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+    assert_eq!(partial["partialSuccess"]["rejectedSpans"], "1");
+
+    for trace in [0, 1] {
+        running.scored(trace_id(trace), 1).await;
+        let body = running.store.chunks_of(trace_id(trace)).await.unwrap();
+        let raw = driftline::otlp::unpack(trace_id(trace), &body, MIB).unwrap();
+        assert_eq!(raw.spans().count(), 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_is_a_bad_request_said_in_the_requests_encoding_and_nothing_of_it_is_stored() {
+    let running = Running::start(|_| {}).await;
+    let protobuf = request("", vec![span(0, 0)]).encode_to_vec();
+    let text = json(&[span(0, 0)]);
+    let cases: [(&str, &str, Vec<u8>); 7] = [
+        (PROTOBUF, "", b"no protobuf at all".to_vec()),
+        (PROTOBUF, "", protobuf[..protobuf.len() / 2].to_vec()),
+        (JSON, "", text[..text.len() / 2].to_vec()),
+        (JSON, "", b"\xff\xfe\x00".to_vec()),
+        (JSON, "gzip", gzip(&text)[..40].to_vec()),
+        (PROTOBUF, "zstd", zstd(&protobuf)[..20].to_vec()),
+        (PROTOBUF, "gzip", protobuf.clone()),
+    ];
+    for (content_type, compression, body) in cases {
+        let case = format!("{content_type} {compression} {} bytes", body.len());
+        let headers = [("content-type", content_type), ("content-encoding", compression)];
+        let response = post(&running.url, &headers, body).await;
+        assert_eq!(response.status(), 400, "{case}");
+        assert_eq!(response.headers()["content-type"], content_type, "{case}");
+        let body = response.bytes().await.unwrap();
+        if content_type == JSON {
+            assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["code"], 3, "{case}");
+        } else {
+            assert_eq!(body[..2], [8, 3], "{case}: a google.rpc.Status with code 3");
+        }
+    }
+    assert_eq!(running.store.queue_depths(driftline::domain::time::Timestamp(0)).await.unwrap().pending, 0);
+    assert_eq!(running.store.counts().await.unwrap().chunks, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_is_too_large_before_or_after_decompression() {
+    let running = Running::start(|settings| settings.receive.max_body_mib = 1).await;
+    let large = vec![b' '; 3 * MIB];
+    let bombs = [("identity", large.clone()), ("gzip", gzip(&large)), ("zstd", zstd(&large))];
+    for (compression, body) in bombs {
+        for _ in 0..5 {
+            let headers = [("content-type", JSON), ("content-encoding", compression)];
+            let response = post(&running.url, &headers, body.clone()).await;
+            assert_eq!(response.status(), 413, "{compression}");
+            let answer: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+            assert!(answer["message"].as_str().unwrap().contains("max_body_mib"), "{answer}");
+        }
+    }
+    running.accept(&request("", vec![span(0, 0)])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_type_or_compression_that_is_not_ours_is_named() {
+    let running = Running::start(|_| {}).await;
+    let body = json(&[span(0, 0)]);
+    let cases: [(&[(&str, &str)], &str); 4] = [
+        (&[("content-type", "text/plain")], "text/plain"),
+        (&[], "content type \"\""),
+        (&[("content-type", JSON), ("content-encoding", "br")], "br"),
+        (&[("content-type", JSON), ("content-encoding", "gzip, zstd")], "gzip, zstd"),
+    ];
+    for (headers, named) in cases {
+        let response = post(&running.url, headers, body.clone()).await;
+        assert_eq!(response.status(), 415, "{headers:?}");
+        let answer: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+        assert!(answer["message"].as_str().unwrap().contains(named), "{answer}");
+    }
+}
+
+/// A receiver over a store, with room for one mebibyte, and the future that writes.
+async fn receiver(store: &TestStore) -> (String, impl Future<Output = ()> + Send + use<>) {
+    let shared = Shared {
+        store: store.store.clone(),
+        clock: Arc::new(SystemClock),
+        metrics: Arc::new(Metrics::default()),
+        stop: CancellationToken::new(),
+    };
+    let policy = CompletionPolicy {
+        root_grace: Duration::from_secs(1),
+        quiet_period: Duration::from_secs(1),
+        max_age: Duration::from_secs(1),
+    };
+    let (intake, writing) = Intake::new(shared.clone(), policy, MIB);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router(intake, shared.metrics, 8 * MIB)).await });
+    (url, writing)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_too_much_waits_for_the_store_senders_are_told_to_come_back_and_then_succeed() {
+    let store = TestStore::sqlite().await;
+    let (url, writing) = receiver(&store).await;
+    let send = |trace: u32| {
+        let mut large = span(trace, 0);
+        large.name = "x".repeat(600 * 1024);
+        let body = request("", vec![large]).encode_to_vec();
+        let url = url.clone();
+        async move { post(&url, &[("content-type", PROTOBUF)], body).await }
+    };
+    // Nothing is written yet and there is room for one of the two, whichever comes first.
+    let [first, second] = [0, 1].map(|trace| tokio::spawn(send(trace)));
+    let (turned_away, waiting) = match select(first, second).await {
+        Either::Left(ended) | Either::Right(ended) => ended,
+    };
+    let turned_away = turned_away.unwrap();
+    assert_eq!(turned_away.status(), 429);
+    assert_eq!(turned_away.headers()["retry-after"], "1");
+    assert_eq!(turned_away.bytes().await.unwrap()[..2], [8, 8], "a google.rpc.Status with RESOURCE_EXHAUSTED");
+
+    assert!(!waiting.is_finished(), "what is not stored is not accepted");
+    tokio::spawn(writing);
+    assert_eq!(waiting.await.unwrap().status(), 200);
+    assert_eq!(send(2).await.status(), 200);
+    assert_eq!(store.store.counts().await.unwrap().chunks, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_fails_is_said_so_and_the_sender_keeps_its_spans() {
+    let store = TestStore::sqlite().await;
+    let (url, writing) = receiver(&store).await;
+    tokio::spawn(writing);
+    store.store.close().await;
+    let response = post(&url, &[("content-type", JSON)], json(&[span(0, 0)])).await;
+    assert_eq!(response.status(), 503);
+    assert_eq!(response.headers()["retry-after"], "1");
+    let answer: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+    assert_eq!(answer["code"], 14, "UNAVAILABLE");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_own_evaluation_spans_are_accepted_and_never_evaluated() {
+    let running = Running::start(|_| {}).await;
+    running.accept(&request(OWN_SCOPE, vec![span(0, 0)])).await;
+    running.accept(&request("agent", vec![span(1, 0)])).await;
+    running.scored(trace_id(1), 1).await;
+    assert_eq!(running.store.trace(trace_id(0)).await.unwrap(), None);
+    assert_eq!(running.store.pending_trace(trace_id(0)).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scores_that_are_written_back_to_us_are_not_scored_again() {
+    let running = Running::start(|_| {}).await;
+    let url = running.url.clone();
+    let looped = Running::start(|settings| settings.write_back = vec![write_back(&url)]).await;
+    looped.accept(&request("agent", vec![span(0, 0)])).await;
+    looped.scored(trace_id(0), 1).await;
+    looped.delivered().await;
+    assert_eq!(running.store.counts().await.unwrap().chunks, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn late_spans_make_a_second_version_that_supersedes_the_first_everywhere() {
+    let backend = Fake::start(|_| status(200)).await;
+    let running = Running::start(|settings| settings.write_back = vec![write_back(&backend.url)]).await;
+    running.accept(&request("agent", vec![span(0, 0)])).await;
+    let first = running.scored(trace_id(0), 1).await;
+    let mut late = span(0, 1);
+    late.end_time_unix_nano += 60_000_000_000;
+    running.accept(&request("agent", vec![late.clone()])).await;
+    let second = running.scored(trace_id(0), 2).await;
+    assert!(second.ended_at > first.ended_at);
+    let rows = running.store.evaluations(trace_id(0)).await.unwrap();
+    assert_eq!(evaluators(&rows).len(), 8);
+    assert!(rows.iter().all(|row| row.trace_version == 2), "{rows:?}");
+    assert!(rows.iter().any(|row| row.evaluation.outcome == Outcome::Scored));
+
+    // What is sent again is known, and makes no third.
+    running.accept(&request("agent", vec![late])).await;
+    running.delivered().await;
+    assert_eq!(running.store.pending_trace(trace_id(0)).await.unwrap(), None);
+    assert_eq!(running.store.trace(trace_id(0)).await.unwrap().unwrap().version, 2);
+    let told = async || (backend.asked().iter().filter(|asked| asked.path == "/v1/traces").count() == 2).then_some(());
+    eventually("both versions at the backend", told).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_cuts_connections_again_and_again_costs_no_trace() {
+    let url = postgres().database().await;
+    let running = Running::start(|settings| settings.store.url.clone_from(&url)).await;
+    let mut operator = PgConnection::connect(&url).await.unwrap();
+    let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+               WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let traces = 200;
+    for trace in 0..traces {
+        if trace % 20 == 0 {
+            operator.execute(cut).await.unwrap();
+        }
+        let headers = [("content-type", PROTOBUF)];
+        let send = async || post(&running.url, &headers, request("agent", vec![span(trace, 0)]).encode_to_vec()).await;
+        eventually("acceptance", async || (send().await.status() == 200).then_some(())).await;
+    }
+    for trace in 0..traces {
+        assert_eq!(running.scored(trace_id(trace), 1).await.version, 1);
+    }
+}
