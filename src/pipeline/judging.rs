@@ -26,8 +26,8 @@ use crate::normalize::normalize;
 use crate::otlp::unpack;
 use crate::telemetry::metrics::CallLabels;
 
-/// Jobs in one claim.
-const BATCH: usize = 32;
+/// Jobs in one claim at most.
+const LARGEST_BATCH: usize = 32;
 /// How long a claim holds beyond the longest timeout of a model.
 const LEASE: Duration = Duration::from_secs(15);
 const IDLE: Duration = Duration::from_millis(250);
@@ -53,8 +53,7 @@ pub async fn judge(shared: Shared, judging: Arc<Judging>) {
 
 /// One claim; whether there was something to do.
 async fn step(shared: &Shared, judging: &Judging) -> Result<bool, StoreError> {
-    let longest_call = judging.clients.values().map(|client| client.settings().timeout).max().unwrap_or_default();
-    let jobs = shared.store.claim_judge_jobs(shared.now(), longest_call + LEASE, BATCH).await?;
+    let jobs = shared.store.claim_judge_jobs(shared.now(), judging.longest_call() + LEASE, judging.batch()).await?;
     let mut by_trace: BTreeMap<TraceId, Vec<JudgeJob>> = BTreeMap::new();
     for job in jobs {
         by_trace.entry(job.trace_id).or_default().push(job);
@@ -63,6 +62,18 @@ async fn step(shared: &Shared, judging: &Judging) -> Result<bool, StoreError> {
     let judged = by_trace.into_iter().map(|(trace_id, jobs)| judge_trace(shared, judging, trace_id, jobs));
     join_all(judged).await.into_iter().collect::<Result<(), _>>()?;
     Ok(!is_idle)
+}
+
+impl Judging {
+    fn longest_call(&self) -> Duration {
+        self.clients.values().map(|client| client.settings().timeout).max().unwrap_or_default()
+    }
+
+    /// No more than any model answers at once: a job that waited for its turn could outlive its claim, and be paid twice.
+    fn batch(&self) -> usize {
+        let concurrency = self.clients.values().map(|client| client.settings().concurrency).min();
+        concurrency.unwrap_or(LARGEST_BATCH).clamp(1, LARGEST_BATCH)
+    }
 }
 
 async fn judge_trace(
