@@ -57,24 +57,43 @@ pub async fn score(shared: Shared, scoring: Arc<Scoring>) {
 async fn step(shared: &Shared, scoring: &Arc<Scoring>) -> Result<bool, StoreError> {
     let now = shared.now();
     let due = shared.store.claim_due(now, LEASE, BATCH).await?;
-    if due.is_empty() {
-        return Ok(false);
+    let is_idle = due.is_empty();
+    for group in groups(due) {
+        score_group(shared, Arc::clone(scoring), group, now).await?;
     }
-    let scoring = Arc::clone(scoring);
+    Ok(!is_idle)
+}
+
+/// Traces that are recorded together. After a claim that was not finished each is recorded by itself, the smallest
+/// first: one that takes its worker down takes no other with it.
+fn groups(mut due: Vec<DueTrace>) -> Vec<Vec<DueTrace>> {
+    if due.iter().all(|trace| trace.attempts <= 1) {
+        return vec![due];
+    }
+    due.sort_by_key(|trace| trace.chunks.iter().map(Vec::len).sum::<usize>());
+    due.into_iter().map(|trace| vec![trace]).collect()
+}
+
+async fn score_group(
+    shared: &Shared,
+    scoring: Arc<Scoring>,
+    due: Vec<DueTrace>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let evaluating = tokio::task::spawn_blocking(move || -> Vec<RecordedTrace> {
         due.iter().map(|trace| scoring.record(trace, now)).collect()
     });
     let Ok(recorded) = evaluating.await else {
         // What was claimed comes due again when its lease ends.
         shared.metrics.evaluation_errors.inc();
-        return Ok(true);
+        return Ok(());
     };
     let report = shared.store.record_traces(&recorded, shared.now()).await?;
     shared.metrics.evaluated.inc_by(report.recorded as u64);
     for row in recorded.iter().flat_map(|trace| &trace.evaluations) {
         count(shared, &row.evaluation);
     }
-    Ok(true)
+    Ok(())
 }
 
 pub(super) fn count(shared: &Shared, evaluation: &Evaluation) {
@@ -213,4 +232,30 @@ fn placeholder_span(trace_id: TraceId) -> SpanId {
     let halves = trace_id.as_bytes().chunks(8).rev();
     let mut ids = halves.filter_map(|half| SpanId::from_bytes(half).ok());
     ids.next().unwrap_or_else(|| unreachable!("a trace id is never all zero"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn due(last: u8, attempts: u32, bytes: usize) -> DueTrace {
+        let mut id = [1; 16];
+        id[15] = last;
+        let trace_id = TraceId::from_bytes(&id).unwrap();
+        DueTrace { trace_id, generation: 1, version: 0, attempts, chunks: vec![vec![0; bytes]] }
+    }
+
+    #[test]
+    fn traces_are_recorded_together_until_a_claim_was_not_finished_then_alone_the_smallest_first() {
+        assert_eq!(groups(vec![due(1, 1, 9), due(2, 1, 5)]).len(), 1);
+        let alone = groups(vec![due(1, 2, 9), due(2, 2, 5), due(3, 1, 7)]);
+        let bytes: Vec<usize> = alone.iter().map(|group| group[0].chunks[0].len()).collect();
+        assert_eq!(bytes, [5, 7, 9]);
+    }
+
+    #[test]
+    fn a_trace_that_cannot_be_read_has_a_span_to_hang_its_rows_on() {
+        let zero_half = TraceId::from_bytes(&[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        assert_eq!(placeholder_span(zero_half).as_bytes(), &[0, 0, 0, 0, 0, 0, 0, 1]);
+    }
 }

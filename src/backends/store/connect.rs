@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::any::AnyPoolOptions;
-use sqlx::{AnyPool, Executor};
+use sqlx::{AnyConnection, AnyPool, Connection, Executor};
 
 use super::dialect::Dialect;
 use super::error::StoreError;
@@ -64,15 +64,20 @@ async fn open_postgres(url: &str, read_only: bool) -> Result<Store, StoreError> 
     Ok(Store { dialect: Dialect::Postgres, writers: pool.clone(), readers: pool, _lock: None })
 }
 
-/// Connects once, so that a wrong address is told at start, and tells every connection the `greeting`.
+/// Connects once by itself, because a pool goes on trying and then tells only of the time it took; and tells every
+/// connection the `greeting`.
 async fn connect(url: &str, connections: u32, greeting: &'static str) -> Result<AnyPool, StoreError> {
+    let unreachable = |source| StoreError::Database { operation: "be reached", source };
+    let mut probe = AnyConnection::connect(url).await.map_err(unreachable)?;
+    probe.execute(greeting).await.map_err(unreachable)?;
+    probe.close().await.map_err(unreachable)?;
     AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .after_connect(move |connection, _| Box::pin(async move { connection.execute(greeting).await.map(drop) }))
         .connect(url)
         .await
-        .map_err(|source| StoreError::Database { operation: "be reached", source })
+        .map_err(unreachable)
 }
 
 /// Takes the store for this process. The lock goes away with the process, however it ends.
@@ -115,6 +120,16 @@ mod tests {
     fn a_password_is_never_part_of_an_error() {
         assert_eq!(without_password("mysql://root:secret@host/db"), "…@host/db");
         assert_eq!(without_password("mysql://host/db"), "mysql://host/db");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_database_is_said_to_be_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("text.db");
+        std::fs::write(&path, "this is no database, however long one looks at it").unwrap();
+        let error = open(&format!("sqlite://{}", path.display()), false).await.unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains("file is not a database"), "{source}");
     }
 
     #[tokio::test]
