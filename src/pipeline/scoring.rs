@@ -57,11 +57,13 @@ pub async fn score(shared: Shared, scoring: Arc<Scoring>) {
 async fn step(shared: &Shared, scoring: &Arc<Scoring>) -> Result<bool, StoreError> {
     let now = shared.now();
     let due = shared.store.claim_due(now, LEASE, BATCH).await?;
-    let is_idle = due.is_empty();
+    if due.is_empty() {
+        return Ok(false);
+    }
     for group in groups(due) {
         score_group(shared, Arc::clone(scoring), group, now).await?;
     }
-    Ok(!is_idle)
+    Ok(true)
 }
 
 /// Traces that are recorded together. After a claim that was not finished each is recorded by itself, the smallest
