@@ -21,6 +21,8 @@ use crate::simulate::{Plan, SCENARIOS, Scenario, simulate};
 
 /// Attempts at one trace, when the receiver asks to come back later.
 const ATTEMPTS: u32 = 8;
+/// Runs under way at one time are in memory: this many an hour take some hundred megabytes.
+const DENSEST: f64 = 200_000.0;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -83,6 +85,11 @@ fn plan(arguments: &Arguments) -> Result<Plan, Failure> {
         .ok_or_else(|| Failure::Usage(format!("there is no scenario {:?}; known: {}", arguments.scenario, names())))?;
     let duration = Duration::try_from_secs_f64(arguments.hours * 3600.0)
         .map_err(|_| Failure::Usage(format!("--hours: {} is no length of time", arguments.hours)))?;
+    if arguments.traces as f64 > DENSEST * arguments.hours.max(1.0) {
+        let hours = (arguments.traces as f64 / DENSEST).ceil();
+        let message = format!("{} traces are too many at one time; spread them: --hours {hours}", arguments.traces);
+        return Err(Failure::Usage(message));
+    }
     let start = answer(instant("--start", &arguments.start, now()).map_err(QueryError::from))?;
     Ok(Plan { scenario, traces: arguments.traces, seed: arguments.seed, start, duration })
 }

@@ -36,6 +36,7 @@ fn arguments_and_settings_that_cannot_be_right_end_with_2() {
         (gate("nowhere.toml"), "nowhere.toml"),
         (vec!["simulate", "--scenario", "nonsense"], "model_upgrade"),
         (vec!["simulate", "--start", "soon"], "--start"),
+        (vec!["simulate", "--traces", "99999999999"], "--hours"),
         (vec!["simulate", "--to", "ftp://host"], "--to"),
     ] {
         let run = folder.ends(2, &arguments);
