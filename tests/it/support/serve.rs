@@ -16,7 +16,6 @@ const POLL: Duration = Duration::from_millis(20);
 pub(crate) struct Serve {
     folder: TempDir,
     pub(crate) receives_on: SocketAddr,
-    pub(crate) web_on: SocketAddr,
     process: Option<Child>,
 }
 
@@ -32,7 +31,7 @@ impl Serve {
              [complete]\nroot_grace = \"200ms\"\nquiet_period = \"1s\"\n{settings}"
         );
         fs::write(folder.path().join("driftline.toml"), shared).unwrap();
-        let mut serve = Self { folder, receives_on, web_on, process: None };
+        let mut serve = Self { folder, receives_on, process: None };
         serve.restart();
         serve
     }
