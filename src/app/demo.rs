@@ -29,6 +29,8 @@ use crate::watch::gate_policy::GatePolicy;
 
 /// Simulated time: a day of the old release and a day of the new one.
 const SIMULATED: Duration = Duration::from_hours(48);
+/// The last hours of the old release are watched and not part of the baseline: an alert there is a false one.
+const HEALTHY_AND_WATCHED: Duration = Duration::from_hours(4);
 /// Traces in one export request.
 const TRACES_A_REQUEST: usize = 40;
 const SEND_ATTEMPTS: u32 = 8;
@@ -191,7 +193,7 @@ pub async fn demo(plan: &DemoPlan, mut progress: impl FnMut(DemoStep)) -> Result
 
     let mut truths = send(&receiver, before, 0, &mut progress).await?;
     finish_work(shared, &mut progress).await?;
-    let baseline = take_baseline(shared, &settings.watch.baseline, release).await?;
+    let baseline = take_baseline(shared, &settings.watch.baseline, release.minus(HEALTHY_AND_WATCHED)).await?;
     let sent = truths.len();
     truths.extend(send(&receiver, after, sent, &mut progress).await?);
     finish_work(shared, &mut progress).await?;
@@ -262,7 +264,7 @@ async fn finish_work(shared: &Shared, progress: &mut impl FnMut(DemoStep)) -> Re
 }
 
 async fn take_baseline(shared: &Shared, name: &str, until: Timestamp) -> Result<Baseline, StoreError> {
-    let records = shared.store.records(&Selection::default()).await?;
+    let records = shared.store.records(&Selection { until: Some(until), ..Selection::default() }).await?;
     let baseline = summary(name, &records);
     let json = serde_json::to_string(&baseline).unwrap_or_default();
     let selection = format!("until={until}");

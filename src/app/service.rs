@@ -262,7 +262,7 @@ impl Service {
         clients: BTreeMap<String, JudgeClient>,
         destinations: Vec<Destination>,
     ) {
-        let scoring = Arc::new(scoring(settings, evaluators));
+        let scoring = Arc::new(scoring(settings, evaluators, &destinations));
         if roles.contains(&Role::Evaluate) {
             for _ in 0..evaluating_tasks() {
                 self.parts.spawn(score(shared.clone(), Arc::clone(&scoring)));
@@ -287,13 +287,14 @@ impl Service {
 }
 
 /// The evaluating stage as the settings want it.
-fn scoring(settings: &Settings, evaluators: Arc<Evaluators>) -> Scoring {
+fn scoring(settings: &Settings, evaluators: Arc<Evaluators>, destinations: &[Destination]) -> Scoring {
+    let is_written_back = |destination: &&Destination| destination.protocol == Protocol::Otlp;
     Scoring {
         evaluators,
         sampling: settings.sampling.clone(),
         attributes: settings.attributes.clone(),
         retention: BodyRetention { sampled: settings.retention.traces, late_window: settings.complete.late_window },
-        destinations: settings.write_back.iter().map(|write_back| write_back.endpoint.clone()).collect(),
+        destinations: destinations.iter().filter(is_written_back).map(|it| it.name.clone()).collect(),
     }
 }
 
@@ -328,19 +329,17 @@ pub fn judge_clients(settings: &Settings) -> Result<BTreeMap<String, JudgeClient
 }
 
 fn destinations(settings: &Settings) -> Result<Vec<Destination>, StartError> {
-    let destination = |setting, name: &str, protocol, url: &str| -> Result<Destination, StartError> {
-        let sender = HttpSender::new(url).map_err(|source| StartError::Destination { setting, source })?;
-        Ok(Destination { name: name.to_owned(), protocol, sender })
-    };
+    let sender =
+        |setting, url: &str| HttpSender::new(url).map_err(|source| StartError::Destination { setting, source });
     let mut destinations = Vec::new();
     for write_back in &settings.write_back {
-        let endpoint = &write_back.endpoint;
-        destinations.push(match write_back.kind {
-            WriteBackKind::Otlp => destination("[[write_back]] endpoint", endpoint, Protocol::Otlp, endpoint)?,
-        });
+        let sender = sender("[[write_back]] endpoint", &write_back.endpoint)?;
+        let WriteBackKind::Otlp = write_back.kind;
+        destinations.push(Destination { name: sender.name(), protocol: Protocol::Otlp, sender });
     }
     if !settings.alerts.webhook.is_empty() {
-        destinations.push(destination("[alerts] webhook", WEBHOOK, Protocol::Json, &settings.alerts.webhook)?);
+        let sender = sender("[alerts] webhook", &settings.alerts.webhook)?;
+        destinations.push(Destination { name: WEBHOOK.to_owned(), protocol: Protocol::Json, sender });
     }
     Ok(destinations)
 }

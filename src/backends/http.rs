@@ -83,10 +83,16 @@ impl HttpSender {
     /// The address is none.
     pub fn new(url: &str) -> Result<Self, AddressError> {
         let usable = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
-        let base = Url::parse(url).ok().filter(usable).ok_or_else(|| AddressError::Url(url.to_owned()))?;
+        let base = Url::parse(url).ok().filter(usable).ok_or_else(|| AddressError::Url(without_password(url)))?;
         // A redirect would carry what we send to a host that no one configured.
         let builder = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
         Ok(Self { http: builder.build().map_err(AddressError::Client)?, base })
+    }
+
+    /// The address as it may be shown: without user, password and query, which can hold secrets.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}://{}{}", self.base.scheme(), self.host(), self.base.path())
     }
 
     /// Posts a body to the address itself.
@@ -153,6 +159,11 @@ impl HttpSender {
         let host = self.base.host_str().unwrap_or_default();
         self.base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
     }
+}
+
+/// Text that was meant as an address, without what stands before its last `@`.
+fn without_password(url: &str) -> String {
+    url.rsplit_once('@').map_or_else(|| url.to_owned(), |(_, host)| format!("…@{host}"))
 }
 
 /// A server in trouble will be well again; one that does not implement what is asked will not.

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
+pub(super) use crate::telemetry::logs::causes as chain;
+
 use super::output;
 
 /// A command that did its work.
@@ -66,18 +68,4 @@ impl Failure {
             Self::ReaderGone => ExitCode::SUCCESS,
         }
     }
-}
-
-/// An error and its causes, each once, separated by colons.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.ends_with(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    text
 }

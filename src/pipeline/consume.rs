@@ -14,8 +14,9 @@ use crate::backends::rabbitmq::{Delivery, RabbitMqConsumer, RabbitMqError};
 use crate::otlp::{Compression, Encoding, SplitTraces, TracePiece, decode_traces, decompress, split_by_trace};
 use crate::telemetry::metrics::Transport;
 
-/// Messages that share a commit at most.
+/// Messages that share a commit at most, and bytes of them after decompression, which are in memory at one time.
 const LARGEST_BATCH: usize = 256;
+const LARGEST_BATCH_BYTES: usize = 16 * 1024 * 1024;
 /// How long to wait for a message before looking whether the process is to end.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Pause before a broker or a store that failed is tried again.
@@ -69,15 +70,14 @@ async fn take(
     consumer: &RabbitMqConsumer,
     deliveries: Vec<Delivery>,
 ) -> Result<(), RabbitMqError> {
-    let limit = source.max_body_bytes;
-    let (mut readable, mut pieces, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let mut batch = Batch::default();
     for delivery in deliveries {
-        match tokio::task::block_in_place(|| decode(&delivery.body, limit)) {
-            Ok((split, size)) => {
+        match tokio::task::block_in_place(|| decode(&delivery.body, source.max_body_bytes)) {
+            Ok((split, bytes)) => {
                 count(shared, &split);
-                pieces.extend(split.traces);
-                bytes += size;
-                readable.push(delivery);
+                batch.pieces.extend(split.traces);
+                batch.bytes += bytes;
+                batch.deliveries.push(delivery);
             }
             Err(reason) => {
                 tracing::warn!(queue = source.name, reason, "message cannot be read and goes to the dead-letter queue");
@@ -85,11 +85,30 @@ async fn take(
                 consumer.dead_letter(&delivery, &reason).await?;
             }
         }
+        if batch.bytes >= LARGEST_BATCH_BYTES {
+            batch.settle(shared, intake, consumer).await;
+            batch = Batch::default();
+        }
     }
-    if store(shared, intake, pieces, bytes).await {
-        consumer.ack(&readable).await;
-    }
+    batch.settle(shared, intake, consumer).await;
     Ok(())
+}
+
+/// Messages that share a commit.
+#[derive(Default)]
+struct Batch {
+    deliveries: Vec<Delivery>,
+    pieces: Vec<TracePiece>,
+    bytes: usize,
+}
+
+impl Batch {
+    /// Stores what is in the messages, then acknowledges them.
+    async fn settle(self, shared: &Shared, intake: &Intake, consumer: &RabbitMqConsumer) {
+        if store(shared, intake, self.pieces, self.bytes).await {
+            consumer.ack(&self.deliveries).await;
+        }
+    }
 }
 
 /// Stores pieces, however long it takes; false when the process is to end before they are stored.

@@ -97,6 +97,14 @@ async fn settle(
     shared.store.retry_outbox(&ids, shared.now().plus(wait), &error.to_string()).await
 }
 
+/// An item that this program wrote; one that it cannot read back is told and left out.
+fn read(item: &OutboxItem) -> Option<WriteBack> {
+    let write_back = serde_json::from_slice(&item.payload);
+    write_back
+        .inspect_err(|error| tracing::error!(key = item.key, %error, "scores cannot be read from the outbox"))
+        .ok()
+}
+
 impl Destination {
     async fn send(&self, items: &[OutboxItem]) -> Result<(), SendError> {
         match self.protocol {
@@ -112,8 +120,7 @@ impl Destination {
 
     /// Spans first: a backend that takes no logs still shows the scores.
     async fn send_otlp(&self, items: &[OutboxItem]) -> Result<(), SendError> {
-        let write_backs: Vec<WriteBack> =
-            items.iter().filter_map(|item| serde_json::from_slice(&item.payload).ok()).collect();
+        let write_backs: Vec<WriteBack> = items.iter().filter_map(read).collect();
         let protobuf = "application/x-protobuf";
         self.sender.post_below("v1/traces", protobuf, spans(&write_backs).encode_to_vec()).await?;
         match self.sender.post_below("v1/logs", protobuf, events(&write_backs).encode_to_vec()).await {

@@ -60,42 +60,31 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>) -> Result<bool, StoreErro
     if due.is_empty() {
         return Ok(false);
     }
-    for group in groups(due) {
-        score_group(shared, Arc::clone(scoring), group, now).await?;
-    }
-    Ok(true)
-}
-
-/// Traces that are recorded together. After a claim that was not finished each is recorded by itself, the smallest
-/// first: one that takes its worker down takes no other with it.
-fn groups(mut due: Vec<DueTrace>) -> Vec<Vec<DueTrace>> {
-    if due.iter().all(|trace| trace.attempts <= 1) {
-        return vec![due];
-    }
-    due.sort_by_key(|trace| trace.chunks.iter().map(Vec::len).sum::<usize>());
-    due.into_iter().map(|trace| vec![trace]).collect()
-}
-
-async fn score_group(
-    shared: &Shared,
-    scoring: Arc<Scoring>,
-    due: Vec<DueTrace>,
-    now: Timestamp,
-) -> Result<(), StoreError> {
+    let due = Arc::new(due);
+    let (scoring, evaluated) = (Arc::clone(scoring), Arc::clone(&due));
     let evaluating = tokio::task::spawn_blocking(move || -> Vec<RecordedTrace> {
-        due.iter().map(|trace| scoring.record(trace, now)).collect()
+        evaluated.iter().map(|trace| scoring.record(trace, now)).collect()
     });
     let Ok(recorded) = evaluating.await else {
         // What was claimed comes due again when its lease ends.
         shared.metrics.evaluation_errors.inc();
-        return Ok(());
+        return Ok(true);
     };
-    let report = shared.store.record_traces(&recorded, shared.now()).await?;
+    let report = match shared.store.record_traces(&recorded, shared.now()).await {
+        Ok(report) => report,
+        Err(error) => {
+            shared.metrics.evaluation_errors.inc();
+            if error.is_transient() {
+                shared.store.give_back(&due).await?;
+            }
+            return Err(error);
+        }
+    };
     shared.metrics.evaluated.inc_by(report.recorded as u64);
     for row in recorded.iter().flat_map(|trace| &trace.evaluations) {
         count(shared, &row.evaluation);
     }
-    Ok(())
+    Ok(true)
 }
 
 pub(super) fn count(shared: &Shared, evaluation: &Evaluation) {
@@ -108,7 +97,7 @@ impl Scoring {
     /// Everything that evaluating a claimed trace leaves behind. Never fails: what cannot be read is recorded so.
     fn record(&self, due: &DueTrace, now: Timestamp) -> RecordedTrace {
         let attempt =
-            || catch_unwind(AssertUnwindSafe(|| self.evaluate(due))).unwrap_or(Err("evaluation failed".into()));
+            || catch_unwind(AssertUnwindSafe(|| self.evaluate(due, now))).unwrap_or(Err("evaluation failed".into()));
         let evaluated = if due.attempts > ATTEMPTS {
             Err(format!("evaluation was given up after {ATTEMPTS} attempts"))
         } else {
@@ -121,10 +110,12 @@ impl Scoring {
         self.recorded(due, &trace, evaluated, now)
     }
 
-    fn evaluate(&self, due: &DueTrace) -> Result<(Trace, EvaluatedTrace), String> {
+    fn evaluate(&self, due: &DueTrace, now: Timestamp) -> Result<(Trace, EvaluatedTrace), String> {
         let raw = unpack(due.trace_id, &due.chunks, LARGEST_TRACE_BYTES).map_err(|error| error.to_string())?;
         let trace = normalize(&raw, &self.attributes).ok_or("the trace holds no span")?;
-        let evaluated = evaluate(&trace, &self.evaluators, &self.sampling);
+        let mut evaluated = evaluate(&trace, &self.evaluators, &self.sampling);
+        // What has arrived has ended: a clock that runs ahead must not put a run into an hour that is yet to come.
+        evaluated.record.ended_at = trace.ended_at.min(now);
         Ok((trace, evaluated))
     }
 
@@ -192,7 +183,7 @@ impl Scoring {
             user_id: trace.user_id.clone(),
             attributes: trace.attributes.clone(),
             started_at: trace.started_at,
-            ended_at: trace.ended_at,
+            ended_at: evaluated.record.ended_at,
             failing,
             error: trace.error.is_some(),
             sampled: evaluated.decision.sampled,
@@ -239,21 +230,6 @@ fn placeholder_span(trace_id: TraceId) -> SpanId {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn due(last: u8, attempts: u32, bytes: usize) -> DueTrace {
-        let mut id = [1; 16];
-        id[15] = last;
-        let trace_id = TraceId::from_bytes(&id).unwrap();
-        DueTrace { trace_id, generation: 1, version: 0, attempts, chunks: vec![vec![0; bytes]] }
-    }
-
-    #[test]
-    fn traces_are_recorded_together_until_a_claim_was_not_finished_then_alone_the_smallest_first() {
-        assert_eq!(groups(vec![due(1, 1, 9), due(2, 1, 5)]).len(), 1);
-        let alone = groups(vec![due(1, 2, 9), due(2, 2, 5), due(3, 1, 7)]);
-        let bytes: Vec<usize> = alone.iter().map(|group| group[0].chunks[0].len()).collect();
-        assert_eq!(bytes, [5, 7, 9]);
-    }
 
     #[test]
     fn a_trace_that_cannot_be_read_has_a_span_to_hang_its_rows_on() {

@@ -1,6 +1,7 @@
 //! What every stage works with, and how it repeats.
 
-use std::fmt::{self, Display};
+use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backends::clock::Clock;
 use crate::backends::store::Store;
 use crate::domain::time::Timestamp;
+use crate::telemetry::logs::causes;
 use crate::telemetry::metrics::Metrics;
 
 /// Pause after a step that failed: long enough not to flood the log, short enough to be back soon.
@@ -47,12 +49,12 @@ impl Shared {
     }
 
     /// Rests after a step: not at all when there was work, for `idle` when there was none, and a moment when it failed.
-    pub(super) async fn rest<E: Display>(&self, stage: &str, idle: Duration, step: Result<bool, E>) {
+    pub(super) async fn rest<E: Error>(&self, stage: &str, idle: Duration, step: Result<bool, E>) {
         match step {
             Ok(true) => {}
             Ok(false) => self.pause(idle).await,
             Err(error) => {
-                tracing::warn!(stage, %error, "step failed and will be repeated");
+                tracing::warn!(stage, error = causes(&error), "step failed and will be repeated");
                 self.pause(PAUSE_AFTER_ERROR).await;
             }
         }

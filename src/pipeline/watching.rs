@@ -1,6 +1,6 @@
 //! Compares each hour of each service with the baseline, once, and raises and resolves alerts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use crate::domain::alert::Alert;
 use crate::domain::time::Timestamp;
 use crate::stats::e_process::AlertBudget;
 use crate::telemetry::metrics::SeverityLabels;
-use crate::watch::alerts::{AlertChange, StreamSignal, advance};
+use crate::watch::alerts::{StreamSignal, advance};
 use crate::watch::baseline::Baseline;
 use crate::watch::detect::{Direction, StreamState};
 use crate::watch::key::{ALL, SeriesKey};
@@ -64,17 +64,19 @@ impl Watching {
     /// The store failed; hours that were consumed stay so.
     pub async fn step(&self, shared: &Shared) -> Result<bool, StoreError> {
         let now = shared.now();
-        let hours = shared.store.unwatched_hours(now.minus(self.lateness)).await?;
-        if hours.is_empty() {
-            return Ok(false);
-        }
         let Some(baseline) = self.load(shared).await? else { return Ok(false) };
-        let mut consumed = false;
+        let hours = shared.store.unwatched_hours(now.minus(self.lateness)).await?;
+        let (mut consumed, mut waiting) = (false, BTreeSet::new());
         for (service, hour) in hours {
-            if shared.is_stopping() || !self.is_ripe(shared, hour, now).await? {
-                break;
+            // A service's hours are consumed in order: behind one that waits, the later ones wait too.
+            if shared.is_stopping() || waiting.contains(&service) {
+                continue;
             }
-            consumed |= self.consume(shared, &baseline, &service, hour).await?;
+            if self.is_ripe(shared, &service, hour, now).await? {
+                consumed |= self.consume(shared, &baseline, &service, hour).await?;
+            } else {
+                waiting.insert(service);
+            }
         }
         Ok(consumed)
     }
@@ -91,10 +93,16 @@ impl Watching {
     }
 
     /// Whether the judgements of the hour are in, or late enough to go without them.
-    async fn is_ripe(&self, shared: &Shared, hour: Timestamp, now: Timestamp) -> Result<bool, StoreError> {
+    async fn is_ripe(
+        &self,
+        shared: &Shared,
+        service: &str,
+        hour: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         let end = hour.plus(HOUR);
         let is_overdue = now > end.plus(self.lateness).plus(JUDGEMENT_PATIENCE);
-        Ok(is_overdue || shared.store.pending_judge_jobs_before(end).await? == 0)
+        Ok(is_overdue || shared.store.pending_judge_jobs_before(service, end).await? == 0)
     }
 
     /// Whether the hour is consumed now; another process may have been faster.
@@ -110,7 +118,7 @@ impl Watching {
         let previous_state = shared.store.detector_state(service).await?;
         let mut detectors = detectors(previous_state.as_deref(), baseline);
         // What the baseline was made from, and what came before it, cannot have moved away from it.
-        let is_after_baseline = hour > baseline.ended_between.1.hour();
+        let is_after_baseline = hour > baseline.ended_between.1.min(baseline.created_at).hour();
         let signals =
             if is_after_baseline { self.observe(&mut detectors, &window, baseline, service, hour) } else { vec![] };
         let filter = AlertFilter { open_only: true, service: Some(service.to_owned()) };
@@ -130,7 +138,7 @@ impl Watching {
         let is_first = shared.store.commit_hour(&commit, shared.now()).await?;
         if is_first {
             shared.metrics.hours_watched.inc();
-            announce(shared, &changes);
+            announce(shared, &news);
         }
         Ok(is_first)
     }
@@ -186,18 +194,16 @@ fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|_| "{}".to_owned())
 }
 
-fn announce(shared: &Shared, changes: &[AlertChange]) {
-    for change in changes {
-        let alert = change.alert();
+/// Tells of alerts in the log and in the metrics; one that got louder counts again at its new severity.
+fn announce(shared: &Shared, news: &[Alert]) {
+    for alert in news {
         let Alert { fingerprint, service, series, severity, summary, .. } = alert;
-        match change {
-            AlertChange::Opened(_) => {
-                tracing::warn!(fingerprint, service, series, ?severity, summary, "alert is firing");
-                let labels = SeverityLabels { severity: format!("{severity:?}").to_lowercase() };
-                shared.metrics.alerts_raised.get_or_create(&labels).inc();
-            }
-            AlertChange::Resolved(_) => tracing::info!(fingerprint, service, series, summary, "alert is resolved"),
-            AlertChange::Updated(_) => {}
+        if alert.state.is_open() {
+            tracing::warn!(fingerprint, service, series, ?severity, summary, "alert is firing");
+            let labels = SeverityLabels { severity: format!("{severity:?}").to_lowercase() };
+            shared.metrics.alerts_raised.get_or_create(&labels).inc();
+        } else {
+            tracing::info!(fingerprint, service, series, summary, "alert is resolved");
         }
     }
 }

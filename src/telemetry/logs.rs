@@ -3,6 +3,7 @@
 //! A message says on its own what happened, and its fields can be searched. A failure is logged once, where it is
 //! handled. Text of traces, prompts and answers is never logged.
 
+use std::error::Error;
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
@@ -23,4 +24,19 @@ pub fn start(level: &str) {
     } else {
         registry.with(lines.json().flatten_event(true)).try_init().is_err()
     };
+}
+
+/// An error and its causes, each once, separated by colons.
+#[must_use]
+pub fn causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
 }

@@ -1,7 +1,8 @@
 //! From signals to alerts: one open alert for one trouble, kept up to date, resolved when it is over.
 //!
-//! A deviation beyond two standard deviations opens an alert for information; the second hour running, or the
-//! detector's confirmation, makes the same alert a warning. What the detector confirmed only the detector resolves.
+//! A deviation beyond two standard deviations opens an alert for information, outside the alert budget, and says so,
+//! however many hours it holds: two hours running happen to an unchanged stream too often for a warning. The detector's
+//! confirmation makes the same alert a warning. What the detector confirmed only the detector resolves.
 //!
 //! Pure: the open alerts and the hour's signals go in, the changed alerts come out. Repeating a call with its own
 //! result as the open alerts changes nothing but the times, so a reconciler may be killed and run again.
@@ -20,8 +21,6 @@ const TRACES: usize = 20;
 const BUDGETED: &str = "shiryaev_roberts";
 /// Detector of an alert by the rule of two standard deviations.
 const DEVIATION: &str = "two_standard_deviations";
-/// Hours running beyond two standard deviations that make a warning.
-const HOURS_TO_WARN: u32 = 2;
 
 /// A signal with where and when it was seen.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,17 +71,26 @@ pub fn advance(open: &[Alert], signals: &[StreamSignal]) -> Vec<AlertChange> {
     for StreamSignal { key, at, signal } in signals {
         match signal {
             Signal::Found(finding) | Signal::Continues(finding) => {
-                ledger.raise(key, finding, *at, BUDGETED, Severity::Warn);
+                let exactness = if finding.guarantee.is_exact { "exact" } else { "approximate" };
+                let guarantee = format!("{exactness}: {}", finding.guarantee.reason);
+                ledger.raise(key, finding, *at, Rule { detector: BUDGETED, severity: Severity::Warn, guarantee });
             }
             Signal::Deviates { finding, hours } => {
-                let severity = if *hours >= HOURS_TO_WARN { Severity::Warn } else { Severity::Info };
-                ledger.raise(key, finding, *at, DEVIATION, severity);
+                let guarantee = format!("outside the alert budget, {hours} h running: {}", finding.guarantee.reason);
+                ledger.raise(key, finding, *at, Rule { detector: DEVIATION, severity: Severity::Info, guarantee });
             }
             Signal::Recovered(direction) => ledger.resolve(key, *direction, *at, BUDGETED),
             Signal::Returned(direction) => ledger.resolve(key, *direction, *at, DEVIATION),
         }
     }
     ledger.closed.into_iter().chain(ledger.changes.into_values()).collect()
+}
+
+/// What raises an alert, how loud, and what that is worth.
+struct Rule {
+    detector: &'static str,
+    severity: Severity,
+    guarantee: String,
 }
 
 /// Alerts while signals are applied.
@@ -94,16 +102,20 @@ struct Ledger {
 
 impl Ledger {
     /// Opens or updates the alert; a deviation adds nothing to what the detector has confirmed.
-    fn raise(&mut self, key: &SeriesKey, finding: &Finding, at: Timestamp, detector: &str, severity: Severity) {
+    fn raise(&mut self, key: &SeriesKey, finding: &Finding, at: Timestamp, rule: Rule) {
         let fingerprint = fingerprint(key, finding.direction);
         let known = self.alerts.get(&fingerprint);
-        if known.is_some_and(|alert| alert.detector == BUDGETED && detector != BUDGETED) {
+        if known.is_some_and(|alert| alert.detector == BUDGETED && rule.detector != BUDGETED) {
             return;
         }
         let is_new = known.is_none() || matches!(self.changes.get(&fingerprint), Some(AlertChange::Opened(_)));
         let base = known.cloned().unwrap_or_else(|| opened(fingerprint.clone(), key, finding, at));
-        let severity = severity.max(base.severity);
-        let alert = Alert { severity, detector: detector.to_owned(), ..updated(&base, key, finding, at) };
+        let alert = Alert {
+            severity: rule.severity.max(base.severity),
+            detector: rule.detector.to_owned(),
+            guarantee: rule.guarantee,
+            ..updated(&base, key, finding, at)
+        };
         self.alerts.insert(fingerprint.clone(), alert.clone());
         let change = if is_new { AlertChange::Opened(alert) } else { AlertChange::Updated(alert) };
         self.changes.insert(fingerprint, change);
@@ -148,12 +160,10 @@ fn opened(fingerprint: String, key: &SeriesKey, finding: &Finding, at: Timestamp
 
 /// The alert with the finding's estimates; the newest traces come first.
 fn updated(alert: &Alert, key: &SeriesKey, finding: &Finding, at: Timestamp) -> Alert {
-    let exactness = if finding.guarantee.is_exact { "exact" } else { "approximate" };
     let mut trace_ids: Vec<TraceId> = finding.trace_ids.clone();
     trace_ids.extend(alert.trace_ids.iter().filter(|trace| !finding.trace_ids.contains(trace)));
     trace_ids.truncate(TRACES);
     Alert {
-        guarantee: format!("{exactness}: {}", finding.guarantee.reason),
         summary: summary(key, finding),
         baseline: finding.baseline,
         current: finding.current,
@@ -269,15 +279,16 @@ mod tests {
     }
 
     #[test]
-    fn a_deviation_informs_then_warns_and_belongs_to_the_detector_once_confirmed() {
+    fn a_deviation_informs_and_says_so_and_belongs_to_the_detector_once_confirmed() {
         let deviates =
             |hour, hours| signal(hour, Signal::Deviates { finding: finding(Direction::Down, 0.7, hour as u8), hours });
         let alert =
             |open: &[Alert], signal: StreamSignal| advance(open, &[signal]).first().map(|one| one.alert().clone());
         let first = alert(&[], deviates(1, 1)).unwrap();
         assert_eq!((first.severity, first.detector.as_str()), (Severity::Info, DEVIATION));
+        assert!(first.guarantee.starts_with("outside the alert budget"), "{}", first.guarantee);
         let second = alert(std::slice::from_ref(&first), deviates(2, 2)).unwrap();
-        assert_eq!((second.severity, &second.fingerprint), (Severity::Warn, &first.fingerprint));
+        assert_eq!((second.severity, &second.fingerprint), (Severity::Info, &first.fingerprint));
         let returned = signal(3, Signal::Returned(Direction::Down));
         assert_eq!(alert(std::slice::from_ref(&second), returned.clone()).unwrap().state, AlertState::Resolved);
 

@@ -7,8 +7,8 @@
 //! standard deviations of single scores would never fire: a share of 0.9 cannot rise by 0.6.)
 //!
 //! **When it fires.** Beyond 2, which one unchanged hour in twenty is: 94 of 100 unchanged streams fire within a
-//! hundred hours. It is therefore for information, outside the alert budget. Twice running on the same side happens to
-//! one unchanged stream in ten within a hundred hours, and is worth a warning.
+//! hundred hours. It is therefore for information, outside the alert budget. Twice running on the same side still
+//! happens to one unchanged stream in ten within a hundred hours, too often for a warning.
 //!
 //! **Cold start.** Hours are joined until they hold 50 traces; the baseline must hold 50.
 //!

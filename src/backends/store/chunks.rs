@@ -107,7 +107,8 @@ impl Store {
         .await
     }
 
-    /// Claims due traces, longest due first. No one else gets them before `now + lease`.
+    /// Claims due traces, longest due first. No one else gets them before `now + lease`. A trace whose claim was not
+    /// finished is claimed alone: one that takes its worker down takes no other with it.
     ///
     /// # Errors
     /// The database failed; then nothing is claimed.
@@ -115,7 +116,10 @@ impl Store {
         retried("claim due traces", || async {
             let mut transaction = self.begin().await?;
             let connection = &mut *transaction;
-            let mut due = claim(connection, self.dialect, now, lease, limit).await?;
+            let mut due = claim(connection, self.dialect, now, lease, "attempts > 0", limit.min(1)).await?;
+            if due.is_empty() {
+                due = claim(connection, self.dialect, now, lease, "attempts = 0", limit).await?;
+            }
             let trace_ids: Vec<TraceId> = due.iter().map(|trace| trace.trace_id).collect();
             let versions = versions(connection, &trace_ids).await?;
             let mut bodies = bodies(connection, &trace_ids).await?;
@@ -125,6 +129,24 @@ impl Store {
             }
             transaction.commit().await?;
             Ok(due)
+        })
+        .await
+    }
+
+    /// Gives claimed traces back as if they had not been claimed, for when it was not their fault.
+    ///
+    /// # Errors
+    /// The database failed; then they come due when their lease ends.
+    pub async fn give_back(&self, due: &[DueTrace]) -> Result<(), StoreError> {
+        retried("give back due traces", || async {
+            let mut transaction = self.begin().await?;
+            for trace in due {
+                let sql = "UPDATE pending SET claimed_until = 0, attempts = attempts - 1 \
+                           WHERE trace_id = $1 AND generation = $2 AND attempts = $3";
+                let query = sqlx::query(sql).bind(trace.trace_id).bind(trace.generation);
+                query.bind(i64::from(trace.attempts)).execute(&mut *transaction).await?;
+            }
+            transaction.commit().await
         })
         .await
     }
@@ -277,11 +299,12 @@ async fn claim(
     dialect: Dialect,
     now: Timestamp,
     lease: Duration,
+    which: &str,
     traces: usize,
 ) -> Result<Vec<DueTrace>, sqlx::Error> {
     let sql = format!(
         "UPDATE pending SET claimed_until = $1, attempts = attempts + 1 WHERE trace_id IN (\
-         SELECT trace_id FROM pending WHERE due_at <= $2 AND claimed_until <= $2 ORDER BY due_at, trace_id LIMIT $3{}) \
+         SELECT trace_id FROM pending WHERE due_at <= $2 AND claimed_until <= $2 AND {which} ORDER BY due_at, trace_id LIMIT $3{}) \
          RETURNING trace_id, generation, attempts, due_at",
         dialect.claim()
     );

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
-use super::columns::{count, limit, text};
+use super::columns::{count, key, limit, text};
 use super::dialect::Dialect;
 use super::outbox::{NewOutboxItem, insert_outbox};
 use super::retry::retried;
@@ -125,13 +125,15 @@ impl Store {
         .await
     }
 
-    /// How many judgements of traces that ended before `hour_end` are still to be made.
+    /// How many judgements of a service's traces that ended before `hour_end` are still to be made.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn pending_judge_jobs_before(&self, hour_end: Timestamp) -> Result<u64, StoreError> {
+    pub async fn pending_judge_jobs_before(&self, service: &str, hour_end: Timestamp) -> Result<u64, StoreError> {
         retried("count judge jobs", || async {
-            let query = sqlx::query("SELECT count(*) AS jobs FROM judge_job WHERE ended_at < $1").bind(hour_end);
+            let sql = "SELECT count(*) AS jobs FROM judge_job JOIN trace ON trace.trace_id = judge_job.trace_id \
+                       WHERE judge_job.ended_at < $1 AND trace.service = $2";
+            let query = sqlx::query(sql).bind(hour_end).bind(key(service));
             count(&query.fetch_one(&self.readers).await?, "jobs")
         })
         .await

@@ -18,6 +18,8 @@ contract!(
     pieces_come_back_in_order_of_arrival,
     the_longest_due_are_claimed_first_and_no_more_than_asked_for,
     a_claim_holds_until_its_lease_ends_and_attempts_are_counted,
+    a_trace_whose_claim_was_not_finished_is_claimed_alone,
+    what_is_given_back_was_never_claimed,
     two_claimers_at_once_never_share_a_trace,
     many_workers_record_every_trace_exactly_once,
     bodies_are_purged_when_they_need_not_be_kept_and_not_before,
@@ -104,6 +106,23 @@ async fn a_claim_holds_until_its_lease_ends_and_attempts_are_counted(it: TestSto
     assert_eq!(claim_ids(&it.store, seconds(64)).await, [trace_id(2)]);
     let second = it.store.claim_due(seconds(65), LEASE, 10).await.unwrap();
     assert_eq!((second[0].trace_id, second[0].attempts), (trace_id(1), 2));
+}
+
+async fn a_trace_whose_claim_was_not_finished_is_claimed_alone(it: TestStore) {
+    it.claimed(&[1, 2]).await;
+    append(&it.store, 3, "first", true, seconds(60)).await;
+    let mut claims = Vec::new();
+    for _ in 0..4 {
+        claims.push(claim_ids(&it.store, seconds(70)).await);
+    }
+    assert_eq!(claims, [vec![trace_id(1)], vec![trace_id(2)], vec![trace_id(3)], vec![]]);
+}
+
+async fn what_is_given_back_was_never_claimed(it: TestStore) {
+    let due = it.claimed(&[1, 2]).await;
+    it.store.give_back(&due).await.unwrap();
+    let again = it.store.claim_due(seconds(6), LEASE, 10).await.unwrap();
+    assert_eq!(again, due);
 }
 
 async fn two_claimers_at_once_never_share_a_trace(it: TestStore) {

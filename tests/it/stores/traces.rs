@@ -27,7 +27,7 @@ contract!(
     a_judgement_of_a_superseded_version_changes_nothing,
     a_job_that_failed_is_claimed_again_when_it_is_due,
     a_worker_that_lost_its_claim_cannot_give_the_job_back,
-    judgements_are_counted_by_the_end_of_their_trace,
+    judgements_are_counted_by_service_and_by_the_end_of_their_trace,
     two_judges_at_once_never_share_a_job,
 );
 
@@ -252,10 +252,11 @@ async fn a_worker_that_lost_its_claim_cannot_give_the_job_back(it: TestStore) {
     assert!(it.store.record_judgement(&fast[0], verdict, &[], seconds(73)).await.unwrap());
 }
 
-async fn judgements_are_counted_by_the_end_of_their_trace(it: TestStore) {
+async fn judgements_are_counted_by_service_and_by_the_end_of_their_trace(it: TestStore) {
     claimed_jobs(&it, &["grounded", "polite"]).await;
-    assert_eq!(it.store.pending_judge_jobs_before(seconds(1)).await.unwrap(), 0);
-    assert_eq!(it.store.pending_judge_jobs_before(seconds(2)).await.unwrap(), 2);
+    assert_eq!(it.store.pending_judge_jobs_before("shop", seconds(1)).await.unwrap(), 0);
+    assert_eq!(it.store.pending_judge_jobs_before("shop", seconds(2)).await.unwrap(), 2);
+    assert_eq!(it.store.pending_judge_jobs_before("other", seconds(2)).await.unwrap(), 0);
 }
 
 async fn two_judges_at_once_never_share_a_job(it: TestStore) {
