@@ -4,7 +4,8 @@ use crate::domain::trace::ModelCall;
 
 use super::convention::Role;
 use super::json::Json;
-use super::messages::{self, Message, Part, RequestedCall};
+use super::messages::{self, Message, Part, RequestedCall, Side};
+use super::prices::PriceTable;
 use super::span_view::SpanView;
 use super::tree::Tree;
 
@@ -18,22 +19,22 @@ pub(super) struct Exchange<'a> {
 }
 
 /// The leaf model calls in order: one that only wraps another repeats its tokens and messages.
-pub(super) fn exchanges<'a>(tree: &Tree<'a>) -> Vec<Exchange<'a>> {
+pub(super) fn exchanges<'a>(tree: &Tree<'a>, prices: &PriceTable) -> Vec<Exchange<'a>> {
     let wraps = tree.wraps_model();
     let spans = tree.views.iter().enumerate().zip(wraps);
     let leaves = spans.filter(|((_, view), wraps)| view.role == Role::Model && !wraps);
-    leaves.map(|((position, view), _)| Exchange::read(position, view)).collect()
+    leaves.map(|((position, view), _)| Exchange::read(position, view, prices)).collect()
 }
 
 impl<'a> Exchange<'a> {
-    fn read(position: usize, view: &SpanView<'a>) -> Self {
-        let (input, output) = (view.input(), view.output());
-        let call = ModelCall {
+    fn read(position: usize, view: &SpanView<'a>, prices: &PriceTable) -> Self {
+        let (input, output) = (view.messages(Side::Input), view.messages(Side::Output));
+        let mut call = ModelCall {
             span_id: view.id,
             started_at: view.started_at,
             ended_at: view.ended_at,
             model: view.text(|names| names.model).map(Into::into),
-            input_tokens: view.count(|names| names.input_tokens),
+            input_tokens: view.input_tokens(),
             output_tokens: view.count(|names| names.output_tokens),
             reasoning_tokens: view.count(|names| names.reasoning_tokens),
             cost_usd: view.number(|names| names.cost_usd),
@@ -42,6 +43,7 @@ impl<'a> Exchange<'a> {
             output_text: messages::said_by("assistant", &output),
             user_text: messages::said_by("user", messages::new_since_last_answer(&input)),
         };
+        call.cost_usd = call.cost_usd.or_else(|| prices.cost_usd(&call, view.count(|names| names.cached_tokens)));
         Self { position, input, output, call }
     }
 
