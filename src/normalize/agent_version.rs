@@ -78,12 +78,13 @@ const CALENDAR: [&str; 26] = [
 ];
 
 /// The first digits of the SHA-256 of prompt skeleton, tool definitions in any order, and the first model that was
-/// called; `None` when neither prompt nor tools were recorded, as then all agents on one model would look the same.
+/// called. `None` when no model was, or when neither prompt nor tools were recorded: all agents on one model would look
+/// the same.
 pub(super) fn find(tree: &Tree<'_>, instructions: Option<&str>, outermost: &[&Exchange<'_>]) -> Option<String> {
     let calls = outermost.iter().map(|exchange| &tree.views[exchange.position]);
     let mut views = calls.chain([tree.root(), tree.subject()]);
     let mut tools = views.find_map(|view| view.tool_definitions()).unwrap_or_default();
-    if instructions.is_none() && tools.is_empty() {
+    if outermost.is_empty() || (instructions.is_none() && tools.is_empty()) {
         return None;
     }
     tools.sort_unstable();

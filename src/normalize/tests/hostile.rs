@@ -90,18 +90,43 @@ fn bytes_flipped_anywhere_are_refused_or_read_but_never_a_crash() {
         {"key":"gen_ai.usage.input_tokens","value":{"doubleValue":"NaN"}}]}]}]}]}"#;
     let spans = decode_traces(text.as_bytes(), Encoding::Json).unwrap();
     let binary = split_by_trace(spans).traces.remove(0).encode();
+    let read = flipped(text.as_bytes(), Encoding::Json, 3000) + flipped(&binary, Encoding::Protobuf, 3000);
+    assert!(read > 1000, "most flips spoil only a value: {read}");
+}
+
+#[test]
+fn no_convention_crashes_on_bytes_flipped_anywhere() {
+    for dialect in &super::dialects::DIALECTS {
+        let group = raw(&[], dialect.spans()).resource_spans;
+        let binary = split_by_trace(group).traces.remove(0).encode();
+        let read = flipped(&binary, Encoding::Protobuf, 1000);
+        assert!(read > 300, "{}: most flips spoil only a value: {read}", dialect.name);
+    }
+}
+
+/// Reads a message as often as said, each time with a few bytes flipped; how many traces came out.
+fn flipped(original: &[u8], encoding: Encoding, times: usize) -> usize {
     let mut random = fastrand::Rng::with_seed(11);
     let mut read = 0;
-    for (original, encoding) in [(text.as_bytes(), Encoding::Json), (&binary, Encoding::Protobuf)] {
-        for _ in 0..3000 {
-            let mut bytes = original.to_vec();
-            (0..random.usize(1..4)).for_each(|_| bytes[random.usize(0..original.len())] = random.u8(..));
-            let pieces = decode_traces(&bytes, encoding).map(|spans| split_by_trace(spans).traces).unwrap_or_default();
-            for piece in pieces {
-                let raw = assemble(piece.trace_id, vec![piece.resource_spans]);
-                read += usize::from(normalize(&raw, &AttributeMapping::default()).is_some());
-            }
+    for _ in 0..times {
+        let mut bytes = original.to_vec();
+        (0..random.usize(1..4)).for_each(|_| bytes[random.usize(0..original.len())] = random.u8(..));
+        let pieces = decode_traces(&bytes, encoding).map(|spans| split_by_trace(spans).traces).unwrap_or_default();
+        for piece in pieces {
+            let raw = assemble(piece.trace_id, vec![piece.resource_spans]);
+            read += usize::from(normalize(&raw, &AttributeMapping::default()).is_some());
         }
     }
-    assert!(read > 1000, "most flips spoil only a value: {read}");
+    read
+}
+
+#[test]
+fn a_prompt_of_nothing_but_marks_and_odd_letters_has_a_skeleton() {
+    let mut random = fastrand::Rng::with_seed(5);
+    let letters: Vec<char> = "aZ0:.-# \n\u{e9}\u{130}\u{1f600}@".chars().collect();
+    for _ in 0..500 {
+        let prompt: String = (0..random.usize(0..60)).map(|_| letters[random.usize(0..letters.len())]).collect();
+        let found = trace(vec![span(1, 0, &[CHAT[0], ("gen_ai.system_instructions", &prompt)])]);
+        assert_eq!(found.agent_version.is_some(), found.system_instructions.is_some(), "{prompt:?}");
+    }
 }
