@@ -6,6 +6,7 @@
 
 mod base64;
 mod compression;
+mod flat_spans;
 mod json;
 mod json_values;
 mod lines;
