@@ -64,6 +64,14 @@ impl<'a> Tree<'a> {
         wraps
     }
 
+    /// The model call around a span: its parent, or that one's parent when what stands between does nothing itself.
+    pub(super) fn wrapping_model(&self, position: usize) -> Option<usize> {
+        let role = |position: usize| self.views[position].role;
+        let parent = self.parents[position]?;
+        let above = if role(parent) == Role::Other { self.parents[parent]? } else { parent };
+        (role(above) == Role::Model && above != position).then_some(above)
+    }
+
     /// For each span, how many agents and tools it runs inside of: what a sub-agent hears is not what the user said.
     pub(super) fn enclosing(&self) -> Vec<usize> {
         let mut depths: Vec<Option<usize>> = vec![None; self.views.len()];

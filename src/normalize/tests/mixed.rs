@@ -2,9 +2,9 @@
 
 use super::builder::{span, trace};
 use crate::domain::trace::Trace;
-use crate::normalize::{AttributeMapping, PriceTable, normalize_priced};
-use crate::otlp::Span;
+use crate::normalize::{AttributeMapping, PriceTable, normalize, normalize_priced};
 use crate::otlp::span::Event;
+use crate::otlp::{Encoding, Span, assemble, decode_logs, split_logs};
 
 const CHAT: (&str, &str) = ("gen_ai.operation.name", "chat");
 
@@ -76,6 +76,23 @@ fn usage_of_one_convention_is_not_added_to_that_of_another() {
     assert_eq!(found.input_tokens(), Some(10));
     let without = trace(vec![span(1, 0, &[CHAT, ("cache_read_tokens", "6"), ("gen_ai.usage.input_tokens", "10")])]);
     assert_eq!(without.input_tokens(), Some(10));
+}
+
+#[test]
+fn a_call_told_by_two_instrumentations_one_inside_the_other_keeps_the_facts_of_both() {
+    let outer = [
+        ("openinference.span.kind", "LLM"),
+        ("input.value", "what is due?"),
+        ("output.value", "42"),
+        ("llm.token_count.prompt", "99"),
+    ];
+    let inner = [CHAT, ("gen_ai.request.model", "m"), ("gen_ai.usage.input_tokens", "7")];
+    let found = trace(vec![span(1, 0, &outer), span(2, 1, &inner)]);
+    assert_eq!((found.input.as_deref(), found.output.as_deref()), (Some("what is due?"), Some("42")));
+    assert_eq!((found.model_calls().count(), found.input_tokens(), found.models()), (1, Some(7), vec!["m"]));
+
+    let twice = trace(vec![span(1, 0, &outer), span(2, 1, &inner[..2]), span(3, 1, &inner[..2])]);
+    assert_eq!((twice.model_calls().count(), twice.input_tokens()), (2, None), "totals of several are no one's");
 }
 
 /// One question, call, result and answer in a dialect of the GenAI conventions.
@@ -211,4 +228,28 @@ fn tool_definitions_make_the_version_in_whatever_convention() {
     for shape in shapes {
         assert!(trace(vec![span(1, 0, shape)]).agent_version.is_some(), "{shape:?}");
     }
+}
+
+#[test]
+fn content_that_came_as_log_records_reads_as_if_it_stood_on_the_span() {
+    let call = span(1, 0, &[CHAT, ("gen_ai.request.model", "m")]);
+    let ids = format!(r#""traceId":"{}","spanId":"{}""#, hex::encode(&call.trace_id), hex::encode(&call.span_id));
+    let record = |name: &str, body: &str| {
+        format!(r#"{{{ids},"eventName":"{name}","body":{{"kvlistValue":{{"values":[{body}]}}}}}}"#)
+    };
+    let content = |text: &str| format!(r#"{{"key":"content","value":{{"stringValue":"{text}"}}}}"#);
+    let answer = r#"{"key":"message","value":{"kvlistValue":{"values":[
+        {"key":"content","value":{"stringValue":"42"}}]}}},{"key":"finish_reason","value":{"stringValue":"stop"}}"#;
+    let records = [record("gen_ai.user.message", &content("due?")), record("gen_ai.choice", answer)].join(",");
+    let request = format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{records}]}}]}}]}}"#);
+    let logs = split_logs(decode_logs(request.as_bytes(), Encoding::Json).unwrap());
+    let pieces = logs.traces.into_iter().map(|piece| piece.resource_spans);
+    let spans = super::builder::raw(&[], vec![call]);
+    let whole = assemble(spans.trace_id, pieces.chain([spans.resource_spans]).collect());
+    let found = normalize(&whole, &AttributeMapping::default()).unwrap();
+    assert_eq!((found.input.as_deref(), found.output.as_deref()), (Some("due?"), Some("42")));
+    assert_eq!(
+        (found.span_count, found.model_calls().next().unwrap().finish_reasons.as_slice()),
+        (1, &["stop".to_owned()][..])
+    );
 }
