@@ -18,9 +18,9 @@ impl<'a> Attributes<'a> {
         attribute.value.as_ref()?.value.as_ref()
     }
 
-    /// Whether any key starts so.
-    pub(super) fn any_starts_with(self, prefix: &str) -> bool {
-        self.0.iter().any(|attribute| attribute.key.starts_with(prefix))
+    /// The keys, duplicates included.
+    pub(super) fn keys(self) -> impl Iterator<Item = &'a str> {
+        self.0.iter().map(|attribute| attribute.key.as_str())
     }
 
     /// What the JSON in an attribute holds at the place that a name such as `usage#/output/reasoning` points to.

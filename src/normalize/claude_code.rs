@@ -5,7 +5,8 @@ use super::convention::{Convention, FactNames, NO_NAMES, Role, SAYS_NOTHING};
 
 pub(super) const CONVENTION: Convention = Convention {
     name: "claude_code",
-    detect: |attributes| role(attributes).is_some(),
+    signs: &[TYPE],
+    confirm: |attributes| role(attributes).is_some(),
     role,
     not_recorded: &["<REDACTED>"],
     names: FactNames {
@@ -30,8 +31,10 @@ pub(super) const CONVENTION: Convention = Convention {
     ..SAYS_NOTHING
 };
 
+const TYPE: &str = "span.type";
+
 fn role(attributes: Attributes<'_>) -> Option<Role> {
-    match attributes.text(&["span.type"])?.as_ref() {
+    match attributes.text(&[TYPE])?.as_ref() {
         "interaction" => Some(Role::Agent),
         "llm_request" => Some(Role::Model),
         // The execution stands inside of the tool's span and alone says how it ended.

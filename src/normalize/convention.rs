@@ -1,5 +1,7 @@
 //! What a span convention has to say: how to recognise its spans, and under which names it keeps which fact.
 
+use std::sync::LazyLock;
+
 use super::attributes::Attributes;
 use super::message_json;
 use super::messages::{Message, Side};
@@ -30,17 +32,40 @@ const CONVENTIONS: [&Convention; 12] = [
 pub(super) struct Recognised(u16);
 
 impl Recognised {
-    /// Looks for the signs of every convention.
+    /// Looks at every attribute once for the signs of all conventions.
     pub(super) fn of(attributes: Attributes<'_>) -> Self {
-        let signs = CONVENTIONS.iter().enumerate().filter(|(_, convention)| (convention.detect)(attributes));
-        Self(signs.fold(0, |bits, (index, _)| bits | 1 << index))
+        let mut bits = 0;
+        for key in attributes.keys() {
+            let first = key.as_bytes().first().map_or(0, |first| usize::from(*first));
+            for (sign, bit) in &SIGNS_BY_FIRST_BYTE[first] {
+                bits |= if key.starts_with(sign) { *bit } else { 0 };
+            }
+        }
+        let sure = Self(bits).iter().filter(|convention| (convention.confirm)(attributes));
+        Self(sure.fold(0, |bits, convention| bits | bit(convention)) | bit(&general::CONVENTION))
     }
 
     /// The conventions, the more specific first; the last is [`general`].
     pub(super) fn iter(self) -> impl Iterator<Item = &'static Convention> {
-        let recognised = CONVENTIONS.into_iter().enumerate().filter(move |(index, _)| self.0 & (1 << index) != 0);
-        recognised.map(|(_, convention)| convention)
+        CONVENTIONS.into_iter().enumerate().filter(move |(index, _)| self.0 & (1 << index) != 0).map(|(_, it)| it)
     }
+}
+
+/// Signs of all conventions with their bits, by the first byte of the sign: most attributes are a sign of nothing.
+static SIGNS_BY_FIRST_BYTE: LazyLock<[Vec<(&str, u16)>; 256]> = LazyLock::new(|| {
+    let mut table = [const { Vec::new() }; 256];
+    for convention in CONVENTIONS {
+        for sign in convention.signs {
+            let first = sign.as_bytes().first().map_or(0, |first| usize::from(*first));
+            table[first].push((*sign, bit(convention)));
+        }
+    }
+    table
+});
+
+fn bit(convention: &Convention) -> u16 {
+    let index = CONVENTIONS.iter().position(|listed| listed.name == convention.name);
+    index.map_or(0, |index| 1 << index)
 }
 
 /// What a span does in an agent run.
@@ -65,8 +90,10 @@ pub(super) type Names = &'static [&'static str];
 pub(super) struct Convention {
     /// Its name, as reports show it.
     pub(super) name: &'static str,
-    /// Whether a span is written in it.
-    pub(super) detect: fn(Attributes<'_>) -> bool,
+    /// Starts of attribute names that only its spans carry.
+    pub(super) signs: Names,
+    /// Whether a span with such a sign is written in it.
+    pub(super) confirm: fn(Attributes<'_>) -> bool,
     /// What such a span does; `None` when the convention does not say.
     pub(super) role: fn(Attributes<'_>) -> Option<Role>,
     /// Messages to and from a model or agent.
@@ -160,7 +187,8 @@ pub(super) const NO_NAMES: FactNames = FactNames {
 /// A convention that says nothing, for conventions to start from.
 pub(super) const SAYS_NOTHING: Convention = Convention {
     name: "unknown",
-    detect: |_| false,
+    signs: &[],
+    confirm: |_| true,
     role: |_| None,
     messages: |_, _| Vec::new(),
     value: message_json::read_value,

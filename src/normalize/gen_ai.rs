@@ -10,7 +10,7 @@ use crate::otlp::span::Event;
 
 pub(super) const CONVENTION: Convention = Convention {
     name: "gen_ai",
-    detect: |attributes| attributes.any_starts_with("gen_ai.") || attributes.any_starts_with("mcp."),
+    signs: &["gen_ai.", "mcp."],
     role: |attributes| stated_role(attributes).or_else(|| likely_role(attributes)),
     messages,
     documents,

@@ -5,7 +5,6 @@ use super::convention::{Convention, FactNames, NO_NAMES, SAYS_NOTHING};
 
 /// The convention that every span is written in.
 pub(super) const CONVENTION: Convention = Convention {
-    detect: |_| true,
     names: FactNames {
         environment: &["deployment.environment.name", "deployment.environment"],
         conversation: &["session.id"],

@@ -8,7 +8,7 @@ use super::messages::{Message, Side};
 
 pub(super) const CONVENTION: Convention = Convention {
     name: "google_adk",
-    detect: |attributes| attributes.any_starts_with("gcp.vertex.agent."),
+    signs: &["gcp.vertex.agent."],
     role,
     messages,
     not_recorded: &["{}"],

@@ -6,7 +6,7 @@ use super::gen_ai;
 
 pub(super) const CONVENTION: Convention = Convention {
     name: "langfuse",
-    detect: |attributes| attributes.any_starts_with("langfuse."),
+    signs: &["langfuse."],
     role,
     documents,
     names: FactNames {

@@ -8,7 +8,7 @@ use super::gen_ai;
 
 pub(super) const CONVENTION: Convention = Convention {
     name: "langsmith",
-    detect: |attributes| attributes.any_starts_with("langsmith."),
+    signs: &["langsmith."],
     role,
     documents,
     names: FactNames {

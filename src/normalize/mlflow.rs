@@ -6,7 +6,7 @@ use super::gen_ai;
 
 pub(super) const CONVENTION: Convention = Convention {
     name: "mlflow",
-    detect: |attributes| attributes.any_starts_with("mlflow."),
+    signs: &["mlflow."],
     role,
     documents,
     names: FactNames {

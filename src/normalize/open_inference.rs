@@ -12,7 +12,7 @@ use super::messages::{Message, Side};
 
 pub(super) const CONVENTION: Convention = Convention {
     name: "openinference",
-    detect: |attributes| attributes.value(KIND).is_some(),
+    signs: &[KIND],
     role,
     messages,
     value,

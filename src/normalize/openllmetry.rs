@@ -8,7 +8,7 @@ use super::messages::{Message, Side};
 
 pub(super) const CONVENTION: Convention = Convention {
     name: "openllmetry",
-    detect: |attributes| attributes.any_starts_with("traceloop.") || attributes.value(REQUEST_TYPE).is_some(),
+    signs: &["traceloop.", REQUEST_TYPE],
     role,
     value,
     names: FactNames {

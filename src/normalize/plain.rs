@@ -5,7 +5,7 @@ use super::convention::{Convention, FactNames, NO_NAMES, Role, SAYS_NOTHING};
 
 pub(super) const CONVENTION: Convention = Convention {
     name: "plain",
-    detect: |attributes| role(attributes).is_some() || attributes.value(SOURCES).is_some(),
+    signs: &["llm.", "decision.", ENDPOINT, RATIONALE, SOURCES],
     role,
     names: FactNames {
         agent: &["agent.name"],

@@ -8,7 +8,16 @@ use super::messages::{Message, Side};
 
 pub(super) const CONVENTION: Convention = Convention {
     name: "pydantic_ai",
-    detect: |attributes| SIGNS.iter().any(|sign| attributes.any_starts_with(sign)),
+    signs: &[
+        "pydantic_ai.",
+        "logfire.",
+        ALL_EVENTS,
+        FINAL,
+        "model_request_parameters",
+        "operation.cost",
+        "tool_arguments",
+        "tool_response",
+    ],
     role,
     messages,
     names: FactNames {
@@ -26,16 +35,6 @@ pub(super) const CONVENTION: Convention = Convention {
 const ALL: &str = "pydantic_ai.all_messages";
 const ALL_EVENTS: &str = "all_messages_events";
 const FINAL: &str = "final_result";
-const SIGNS: [&str; 8] = [
-    "pydantic_ai.",
-    "logfire.",
-    ALL_EVENTS,
-    FINAL,
-    "model_request_parameters",
-    "operation.cost",
-    "tool_arguments",
-    "tool_response",
-];
 
 /// Says what only the agent's span carries; the others name their operation or their tool in GenAI attributes.
 fn role(attributes: Attributes<'_>) -> Option<Role> {

@@ -8,7 +8,7 @@ use super::messages::{Message, Part, Side};
 
 pub(super) const CONVENTION: Convention = Convention {
     name: "vercel_ai",
-    detect: |attributes| attributes.value(OPERATION).is_some(),
+    signs: &[OPERATION],
     role,
     messages: |attributes, side| match side {
         Side::Input => input(attributes),
