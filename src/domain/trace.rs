@@ -102,7 +102,7 @@ pub struct ModelCall {
     pub output_tokens: Option<u64>,
     /// Reasoning tokens, a subset of the completion tokens.
     pub reasoning_tokens: Option<u64>,
-    /// Price of the call in US dollars, when the span carries it.
+    /// Price of the call in US dollars: what the span says, else what its tokens cost by the price table.
     pub cost_usd: Option<f64>,
     /// Why the model stopped: `stop`, `length`, `tool_call`, `content_filter`, `error`, ...
     pub finish_reasons: Vec<String>,
@@ -229,7 +229,7 @@ impl Trace {
         sum(self.model_calls().map(|call| call.reasoning_tokens))
     }
 
-    /// Sum of the prices the spans carry, in US dollars; `None` when none does.
+    /// Sum of the prices of the model calls that have one, in US dollars; `None` when none does.
     #[must_use]
     pub fn cost_usd(&self) -> Option<f64> {
         self.model_calls().filter_map(|call| call.cost_usd).fold(None, |total, cost| Some(total.unwrap_or(0.0) + cost))

@@ -12,7 +12,6 @@ pub(super) const CONVENTION: Convention = Convention {
     names: FactNames {
         release: &["app.version"],
         user: &["user.account_uuid"],
-        agent: &["agent_id"],
         model: &["model"],
         input_tokens: &["input_tokens"],
         input_tokens_apart: &["cache_read_tokens", "cache_creation_tokens"],

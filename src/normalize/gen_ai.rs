@@ -13,7 +13,7 @@ pub(super) const CONVENTION: Convention = Convention {
     signs: &["gen_ai.", "mcp."],
     role: |attributes| stated_role(attributes).or_else(|| likely_role(attributes)),
     messages,
-    documents,
+    documents: |attributes| attributes.json(&[RETRIEVED_DOCUMENTS]).map(document_texts),
     names: FactNames {
         agent: &["gen_ai.agent.name", "gen_ai.main_agent.name"],
         agent_version: &["gen_ai.agent.version"],
@@ -123,12 +123,15 @@ fn event_message<'a>(event: &'a Event, role: &'static str) -> Vec<Message<'a>> {
     message_json::read(&body.unwrap_or_else(|| attributes.as_message()), role)
 }
 
-fn documents(attributes: Attributes<'_>) -> Option<Vec<String>> {
-    let documents = attributes.json(&[RETRIEVED_DOCUMENTS])?;
-    Some(documents.items().iter().map(document_text).collect())
+/// The texts of retrieved documents: of a list, of one inside of an object, or of what then is the only document.
+pub(super) fn document_texts(found: Json<'_>) -> Vec<String> {
+    match found.get_any(&["documents", "results", "output"]).unwrap_or(&found) {
+        Json::Array(documents) => documents.iter().map(document_text).collect(),
+        Json::Null => Vec::new(),
+        document => vec![document_text(document)],
+    }
 }
 
-/// The text of a retrieved document, however its store calls it.
-pub(super) fn document_text(document: &Json<'_>) -> String {
+fn document_text(document: &Json<'_>) -> String {
     document.get_any(&["content", "text", "page_content"]).unwrap_or(document).to_text()
 }

@@ -8,7 +8,7 @@ pub(super) const CONVENTION: Convention = Convention {
     name: "langfuse",
     signs: &["langfuse."],
     role,
-    documents,
+    documents: |attributes| attributes.json(&[OUTPUT]).map(gen_ai::document_texts),
     names: FactNames {
         release: &["langfuse.release", "langfuse.version"],
         environment: &["langfuse.environment"],
@@ -63,9 +63,4 @@ fn role(attributes: Attributes<'_>) -> Option<Role> {
         // A plain span may be anything: what another convention says of it is more.
         _ => gen_ai::stated_role(attributes),
     }
-}
-
-fn documents(attributes: Attributes<'_>) -> Option<Vec<String>> {
-    let found = attributes.json(&[OUTPUT])?;
-    Some(found.get("documents").unwrap_or(&found).items().iter().map(gen_ai::document_text).collect())
 }

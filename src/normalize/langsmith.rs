@@ -10,7 +10,7 @@ pub(super) const CONVENTION: Convention = Convention {
     name: "langsmith",
     signs: &["langsmith."],
     role,
-    documents,
+    documents: |attributes| attributes.json(&[gen_ai::COMPLETION]).map(gen_ai::document_texts),
     names: FactNames {
         conversation: &[
             "langsmith.metadata.thread_id",
@@ -42,9 +42,4 @@ fn role(attributes: Attributes<'_>) -> Option<Role> {
         // A chain may be anything: what another convention says of it is more.
         _ => Some(gen_ai::stated_role(attributes).unwrap_or(Role::Other)),
     }
-}
-
-fn documents(attributes: Attributes<'_>) -> Option<Vec<String>> {
-    let found = attributes.json(&[gen_ai::COMPLETION])?;
-    Some(found.get_any(&["documents", "output"]).unwrap_or(&found).items().iter().map(gen_ai::document_text).collect())
 }

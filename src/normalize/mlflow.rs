@@ -8,7 +8,7 @@ pub(super) const CONVENTION: Convention = Convention {
     name: "mlflow",
     signs: &["mlflow."],
     role,
-    documents,
+    documents: |attributes| attributes.json(&[OUTPUTS]).map(gen_ai::document_texts),
     names: FactNames {
         conversation: &["mlflow.trace.session#"],
         user: &["mlflow.trace.user#"],
@@ -39,8 +39,4 @@ fn role(attributes: Attributes<'_>) -> Option<Role> {
         // Any other may be anything: what another convention says of it is more.
         _ => gen_ai::stated_role(attributes),
     }
-}
-
-fn documents(attributes: Attributes<'_>) -> Option<Vec<String>> {
-    Some(attributes.json(&[OUTPUTS])?.items().iter().map(gen_ai::document_text).collect())
 }

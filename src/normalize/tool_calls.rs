@@ -135,16 +135,16 @@ fn name<'a>(view: &SpanView<'a>) -> Cow<'a, str> {
     })
 }
 
-/// Tool calls told by spans. Two spans tell of one call when one is the other's parent and they share name or call id
-/// (an MCP client below `execute_tool`), or when they share the call id and overlap in time; a call id alone is not
-/// enough, as some models count them anew in every turn.
+/// Tool calls told by spans. Two spans tell of one call when one stands right around the other and they share name or
+/// call id (an MCP client below `execute_tool`, its server behind a request), or when they share the call id and
+/// overlap in time; a call id alone is not enough, as some models count them anew in every turn.
 fn from_spans<'a>(tree: &Tree<'a>) -> Vec<Told<'a>> {
     let mut told: Vec<Told<'a>> = Vec::new();
     let mut told_as: Vec<Option<usize>> = vec![None; tree.views.len()];
     let mut by_id: HashMap<Cow<'a, str>, usize> = HashMap::new();
     for (position, view) in tree.views.iter().enumerate().filter(|(_, view)| view.role == Role::Tool) {
         let call = Told::by_span(position, view);
-        let parent = tree.parent(position).filter(|parent| tells_same(&tree.views[*parent], &call));
+        let parent = tree.enclosing_tool(position).filter(|parent| tells_same(&tree.views[*parent], &call));
         let overlapping = call.id.as_ref().and_then(|id| by_id.get(id)).copied();
         let overlapping = overlapping.filter(|index| told[*index].ended_at >= call.started_at);
         let known = told_as[position].or_else(|| told_as[parent?]).or(overlapping);

@@ -312,6 +312,18 @@ fn a_call_of_an_endpoint_fails_by_its_status_and_is_empty_by_its_size() {
 }
 
 #[test]
+fn what_a_retriever_found_is_a_list_in_whatever_envelope_or_one_text() {
+    let documents = |output: &str| {
+        let attributes = [("langfuse.observation.type", "retriever"), ("langfuse.observation.output", output)];
+        trace(vec![span(1, 0, &attributes)]).retrievals().next().unwrap().documents.clone()
+    };
+    assert_eq!(documents(r#"[{"page_content":"a"},{"text":"b"},"c"]"#), ["a", "b", "c"]);
+    assert_eq!(documents(r#"{"documents":[{"content":"a"}]}"#), ["a"]);
+    assert_eq!(documents("a whole page"), ["a whole page"]);
+    assert_eq!(documents("[]"), [""; 0]);
+}
+
+#[test]
 fn content_that_was_left_out_is_absent_and_not_what_stands_in_its_place() {
     let redacted = trace(vec![span(1, 0, &[("span.type", "interaction"), ("user_prompt", "<REDACTED>")])]);
     assert_eq!(redacted.input, None);
