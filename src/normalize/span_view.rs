@@ -69,12 +69,21 @@ impl<'a> SpanView<'a> {
         self.find(names, |convention, names| self.attributes().text(names).filter(|text| is_recorded(convention, text)))
     }
 
-    /// A text that may be empty: a tool may answer nothing. Where the span does not have it, an event of it may.
+    /// Looks content up on the span, else on the first of its events that has it.
+    fn find_content<T>(
+        &self,
+        names: fn(&FactNames) -> Names,
+        read: impl Fn(Attributes<'a>, &'static Convention, Names) -> Option<T>,
+    ) -> Option<T> {
+        let found = |attributes| self.find(names, |convention, names| read(attributes, convention, names));
+        found(self.attributes()).or_else(|| self.events().find_map(found))
+    }
+
+    /// A text that may be empty: a tool may answer nothing.
     pub(super) fn content(&self, names: fn(&FactNames) -> Names) -> Option<Cow<'a, str>> {
-        let read = |attributes: Attributes<'a>| {
-            self.find(names, |convention, names| attributes.content(names).filter(|text| is_recorded(convention, text)))
-        };
-        read(self.attributes()).or_else(|| self.events().find_map(read))
+        self.find_content(names, |attributes, convention, names| {
+            attributes.content(names).filter(|text| is_recorded(convention, text))
+        })
     }
 
     /// What a tool was given: under a name for that, else whatever the span took.
@@ -105,7 +114,7 @@ impl<'a> SpanView<'a> {
     }
 
     pub(super) fn json(&self, names: fn(&FactNames) -> Names) -> Option<Json<'a>> {
-        self.find(names, |_, names| self.attributes().json(names))
+        self.find_content(names, |attributes, _, names| attributes.json(names))
     }
 
     /// Texts of retrieved documents; `None` when none were recorded.
@@ -115,8 +124,12 @@ impl<'a> SpanView<'a> {
 
     /// Definitions of the tools that were offered to the model, each as text.
     pub(super) fn tool_definitions(&self) -> Option<Vec<String>> {
-        let read = |names: Names| names.iter().map(|name| definitions(self.attributes(), name));
-        self.find(|names| names.tool_definitions, |_, names| read(names).find(|found| !found.is_empty()))
+        self.find_content(
+            |names| names.tool_definitions,
+            |attributes, _, names| {
+                names.iter().map(|name| definitions(attributes, name)).find(|found| !found.is_empty())
+            },
+        )
     }
 
     fn events(&self) -> impl Iterator<Item = Attributes<'a>> {

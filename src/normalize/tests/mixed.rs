@@ -121,9 +121,16 @@ fn every_dialect_of_the_genai_conventions_tells_the_same() {
         r#"[{"role":"assistant","parts":[{"type":"text","content":"42"},
             {"type":"tool_call","name":"ledger","arguments":{}}],"finish_reason":"stop"}]"#,
     );
-    let messages = [("gen_ai.input.messages", input), ("gen_ai.output.messages", output)];
+    let messages = [
+        ("gen_ai.input.messages", input),
+        ("gen_ai.output.messages", output),
+        ("gen_ai.tool.definitions", r#"[{"name":"ledger"}]"#),
+    ];
     let on_span = told(&messages, Vec::new());
     let on_event = told(&[], vec![event("gen_ai.client.inference.operation.details", &messages)]);
+    assert_eq!(on_span.agent_version, on_event.agent_version);
+    let without_tools = told(&messages[..2], Vec::new());
+    assert_ne!(on_span.agent_version, without_tools.agent_version);
     let calls = r#"[{"type":"function","function":{"name":"ledger","arguments":"{}"}}]"#;
     let one_an_event = told(
         &[],
