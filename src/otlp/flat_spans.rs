@@ -249,4 +249,19 @@ mod tests {
         assert_eq!((span.start_time_unix_nano, span.end_time_unix_nano), (0, 0));
         assert_eq!(rfc3339_nanos("0000-00-00T00:00:00Zxxxxxx"), None);
     }
+
+    #[test]
+    fn bytes_flipped_anywhere_are_refused_or_read_but_never_a_crash() {
+        let text = r#"{"context":{"trace_id":"0x0af7651916cd43dd8448eb211c80319c","span_id":"0xb7ad6b7169203331"},
+            "start_time":"2026-03-02T12:00:00.000000+01:30","end_time":1772452801000.5,"status":{"status_code":"ERROR"},
+            "attributes":[{"key":"n","value":{"kvlistValue":{"values":[{"key":"a","value":{"intValue":"5"}}]}}}]}"#;
+        let mut random = fastrand::Rng::with_seed(2);
+        let mut read = 0;
+        for _ in 0..3000 {
+            let mut bytes = text.as_bytes().to_vec();
+            (0..random.usize(1..4)).for_each(|_| bytes[random.usize(0..text.len())] = random.u8(b' '..=b'~'));
+            read += usize::from(decode(&bytes).is_some());
+        }
+        assert!(read > 500, "most flips spoil only a value: {read}");
+    }
 }

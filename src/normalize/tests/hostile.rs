@@ -3,7 +3,8 @@
 use super::builder::{raw, span, trace};
 use crate::domain::time::Timestamp;
 use crate::normalize::{AttributeMapping, normalize};
-use crate::otlp::{Encoding, Span, assemble, decode_traces, split_by_trace};
+use crate::otlp::span::Event;
+use crate::otlp::{Encoding, KeyValue, Span, assemble, decode_traces, split_by_trace};
 
 const CHAT: &[(&str, &str)] = &[("gen_ai.operation.name", "chat"), ("gen_ai.usage.input_tokens", "5")];
 
@@ -102,6 +103,36 @@ fn no_convention_crashes_on_bytes_flipped_anywhere() {
         let read = flipped(&binary, Encoding::Protobuf, 1000);
         assert!(read > 300, "{}: most flips spoil only a value: {read}", dialect.name);
     }
+}
+
+#[test]
+fn any_value_under_any_name_is_read_or_passed_over() {
+    let known: Vec<KeyValue> = super::dialects::DIALECTS
+        .iter()
+        .flat_map(super::dialects::Dialect::spans)
+        .flat_map(|span| span.attributes)
+        .collect();
+    let mut random = fastrand::Rng::with_seed(13);
+    let attributes = |random: &mut fastrand::Rng| -> Vec<KeyValue> {
+        let shuffled = |random: &mut fastrand::Rng| KeyValue {
+            value: known[random.usize(0..known.len())].value.clone(),
+            ..known[random.usize(0..known.len())].clone()
+        };
+        (0..random.usize(0..12)).map(|_| shuffled(random)).collect()
+    };
+    let mut seen = [0; 3];
+    for _ in 0..2000 {
+        let spans = (1..=random.u32(1..6)).map(|id| {
+            let events = (0..random.usize(0..3))
+                .map(|_| Event { attributes: attributes(&mut random), ..Default::default() })
+                .collect();
+            Span { attributes: attributes(&mut random), events, ..span(id, random.u32(0..6), &[]) }
+        });
+        let found = trace(spans.collect());
+        let counts = [found.model_calls().count(), found.tool_calls().count(), usize::from(found.output.is_some())];
+        seen.iter_mut().zip(counts).for_each(|(seen, count)| *seen += count);
+    }
+    assert!(seen.iter().all(|seen| *seen > 500), "{seen:?}");
 }
 
 /// Reads a message as often as said, each time with a few bytes flipped; how many traces came out.
