@@ -27,6 +27,8 @@ pub struct Trace {
     pub environment: Option<String>,
     /// `gen_ai.agent.name`.
     pub agent: Option<String>,
+    /// Hash of what makes the agent: system prompt without its changing parts, tool definitions, model.
+    pub agent_version: Option<String>,
     /// The conversation this run belongs to.
     pub conversation_id: Option<String>,
     /// The end user.
@@ -49,12 +51,27 @@ pub struct Trace {
     pub output: Option<String>,
     /// The system prompt.
     pub system_instructions: Option<String>,
+    /// What the agent says of its own decision, when it says so.
+    pub decision: Option<Decision>,
     /// Number of spans.
     pub span_count: usize,
     /// Probability with which upstream sampling kept this trace, when it says so; unknown is `None`, not 1.
     pub upstream_probability: Option<f64>,
     /// Facts evaluators want that the telemetry does not carry, by attribute name.
     pub missing: Vec<&'static str>,
+}
+
+/// A decision as the agent that took it reports it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Decision {
+    /// What was decided.
+    pub result: Option<String>,
+    /// How sure the agent says it is, on its own scale.
+    pub confidence: Option<f64>,
+    /// Why, in the agent's words.
+    pub rationale: Option<String>,
+    /// Names of the sources that the agent says it saw.
+    pub sources: Vec<String>,
 }
 
 /// One thing the agent did.
@@ -85,7 +102,7 @@ pub struct ModelCall {
     pub output_tokens: Option<u64>,
     /// Reasoning tokens, a subset of the completion tokens.
     pub reasoning_tokens: Option<u64>,
-    /// Price of the call in US dollars, when the span carries it.
+    /// Price of the call in US dollars: what the span says, else what its tokens cost by the price table.
     pub cost_usd: Option<f64>,
     /// Why the model stopped: `stop`, `length`, `tool_call`, `content_filter`, `error`, ...
     pub finish_reasons: Vec<String>,
@@ -212,7 +229,7 @@ impl Trace {
         sum(self.model_calls().map(|call| call.reasoning_tokens))
     }
 
-    /// Sum of the prices the spans carry, in US dollars; `None` when none does.
+    /// Sum of the prices of the model calls that have one, in US dollars; `None` when none does.
     #[must_use]
     pub fn cost_usd(&self) -> Option<f64> {
         self.model_calls().filter_map(|call| call.cost_usd).fold(None, |total, cost| Some(total.unwrap_or(0.0) + cost))

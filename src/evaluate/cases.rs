@@ -176,6 +176,7 @@ pub fn trace_of(description: &TraceDescription) -> Trace {
         release: None,
         environment: None,
         agent: None,
+        agent_version: None,
         conversation_id: None,
         user_id: None,
         attributes: Default::default(),
@@ -188,6 +189,7 @@ pub fn trace_of(description: &TraceDescription) -> Trace {
         input: description.input.clone(),
         output: description.output.clone(),
         system_instructions: description.system.clone(),
+        decision: None,
         upstream_probability: None,
         missing: Vec::new(),
     }

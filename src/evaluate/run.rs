@@ -272,6 +272,7 @@ fn segments(trace: &Trace) -> BTreeMap<String, String> {
         ("release", trace.release.clone()),
         ("environment", trace.environment.clone()),
         ("agent", trace.agent.clone()),
+        ("agent_version", trace.agent_version.clone()),
     ];
     let mut segments = trace.attributes.clone();
     segments.extend(own.into_iter().filter_map(|(dimension, value)| Some((dimension.to_owned(), value?))));

@@ -12,44 +12,76 @@ use super::json::Json;
 pub(super) struct Attributes<'a>(pub(super) &'a [KeyValue]);
 
 impl<'a> Attributes<'a> {
-    /// The value of a key, if set.
+    /// The value of a key, if it is set.
     pub(super) fn value(self, key: &str) -> Option<&'a Value> {
         let attribute = self.0.iter().rev().find(|attribute| attribute.key == key)?;
         attribute.value.as_ref()?.value.as_ref()
     }
 
-    /// Whether any key starts so.
-    pub(super) fn any_starts_with(self, prefix: &str) -> bool {
-        self.0.iter().any(|attribute| attribute.key.starts_with(prefix))
+    /// The keys, duplicates included.
+    pub(super) fn keys(self) -> impl Iterator<Item = &'a str> {
+        self.0.iter().map(|attribute| attribute.key.as_str())
     }
 
-    /// The first of several keys that is set, as text; lists and objects become JSON text.
-    pub(super) fn content(self, keys: &[&str]) -> Option<Cow<'a, str>> {
-        keys.iter().find_map(|key| self.value(key)).map(text_of)
+    /// What the JSON in an attribute holds at the place that a name such as `usage#/output/reasoning` points to.
+    fn inside(self, name: &str) -> Option<Json<'a>> {
+        let (key, path) = name.split_once('#')?;
+        let whole = Json::from_value(self.value(key)?);
+        path.split('/').skip(1).try_fold(whole, Json::into_member)
     }
 
-    /// The first of several keys that holds a text with something in it.
-    pub(super) fn text(self, keys: &[&str]) -> Option<Cow<'a, str>> {
-        keys.iter().filter_map(|key| self.value(key)).map(text_of).find(|text| !text.trim().is_empty())
+    /// The first of several names that is set, as text; lists and objects become JSON text.
+    pub(super) fn content(self, names: &[&str]) -> Option<Cow<'a, str>> {
+        names.iter().find_map(|name| self.text_at(name))
     }
 
-    /// The first of several keys that holds a count, written as integer, double or text.
-    pub(super) fn count(self, keys: &[&str]) -> Option<u64> {
-        keys.iter().filter_map(|key| self.value(key)).find_map(|value| match value {
-            Value::IntValue(value) => u64::try_from(*value).ok(),
-            Value::StringValue(text) if !text.contains('.') => text.trim().parse().ok(),
-            other => number_of(other).map(|number| number as u64),
+    /// The first of several names that holds a text with something in it.
+    pub(super) fn text(self, names: &[&str]) -> Option<Cow<'a, str>> {
+        names.iter().filter_map(|name| self.text_at(name)).find(|text| !text.trim().is_empty())
+    }
+
+    fn text_at(self, name: &str) -> Option<Cow<'a, str>> {
+        self.value(name).map(text_of).or_else(|| Some(self.inside(name)?.into_text()))
+    }
+
+    /// The first of several names that holds a count, written as integer, double or text.
+    pub(super) fn count(self, names: &[&str]) -> Option<u64> {
+        let inside = |name| match self.inside(name)? {
+            Json::Number(number) => number.as_u64().or_else(|| whole_part(number.as_f64()?)),
+            Json::Text(text) => count_in(&text),
+            _ => None,
+        };
+        names.iter().find_map(|name| match self.value(name) {
+            Some(Value::IntValue(value)) => u64::try_from(*value).ok(),
+            Some(Value::StringValue(text)) => count_in(text),
+            Some(other) => whole_part(number_of(other)?),
+            None => inside(name),
         })
     }
 
-    /// The first of several keys that holds a finite number of at least zero.
-    pub(super) fn number(self, keys: &[&str]) -> Option<f64> {
-        keys.iter().filter_map(|key| self.value(key)).find_map(number_of)
+    /// The first of several names that holds a finite number of at least zero.
+    pub(super) fn number(self, names: &[&str]) -> Option<f64> {
+        let inside = |name| match self.inside(name)? {
+            Json::Number(number) => number.as_f64(),
+            Json::Text(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        names.iter().find_map(|name| self.value(name).map_or_else(|| inside(name), number_of).filter(is_amount))
     }
 
-    /// The first of several keys that is set, read as structured content.
-    pub(super) fn json(self, keys: &[&str]) -> Option<Json<'a>> {
-        keys.iter().find_map(|key| self.value(key)).map(Json::from_value)
+    /// The first of several names that is set, read as structured content.
+    pub(super) fn json(self, names: &[&str]) -> Option<Json<'a>> {
+        names.iter().find_map(|name| self.value(name).map(Json::from_value).or_else(|| self.inside(name)))
+    }
+
+    /// All of them as the members of one message. What was said is no JSON to read, whatever it looks like.
+    pub(super) fn as_message(self) -> Json<'a> {
+        let member = |attribute: &'a KeyValue| {
+            let value = attribute.value.as_ref()?.value.as_ref()?;
+            let read = if attribute.key == "content" { Json::from_structured } else { Json::from_value };
+            Some((Cow::Borrowed(attribute.key.as_str()), read(value)))
+        };
+        Json::Object(self.0.iter().filter_map(member).collect())
     }
 
     /// Attributes of a flattened list, `PREFIX<index>.<rest>`, as index, rest and value.
@@ -70,13 +102,24 @@ pub(super) fn text_of(value: &Value) -> Cow<'_, str> {
 }
 
 fn number_of(value: &Value) -> Option<f64> {
-    let number = match value {
-        Value::IntValue(value) => *value as f64,
-        Value::DoubleValue(value) => *value,
-        Value::StringValue(text) => text.trim().parse().ok()?,
-        _ => return None,
-    };
-    (number.is_finite() && number >= 0.0).then_some(number)
+    match value {
+        Value::IntValue(value) => Some(*value as f64),
+        Value::DoubleValue(value) => Some(*value),
+        Value::StringValue(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+fn count_in(text: &str) -> Option<u64> {
+    text.trim().parse().ok().or_else(|| whole_part(text.trim().parse().ok()?))
+}
+
+fn whole_part(number: f64) -> Option<u64> {
+    is_amount(&number).then_some(number as u64)
+}
+
+fn is_amount(number: &f64) -> bool {
+    number.is_finite() && *number >= 0.0
 }
 
 #[cfg(test)]
@@ -103,6 +146,17 @@ mod tests {
         for (value, count) in cases {
             assert_eq!(Attributes(&[attribute("n", value.clone())]).count(&["n"]), count, "{value:?}");
         }
+    }
+
+    #[test]
+    fn a_name_may_reach_into_the_json_of_an_attribute() {
+        let usage = Value::StringValue(r#"{"output":{"reasoning":"7"},"cost":0.5,"model":"m","gone":null}"#.to_owned());
+        let attributes = [attribute("usage", usage)];
+        let attributes = Attributes(&attributes);
+        assert_eq!(attributes.count(&["usage#/input", "usage#/output/reasoning"]), Some(7));
+        assert_eq!(attributes.number(&["usage#/cost"]), Some(0.5));
+        assert_eq!(attributes.text(&["usage#/model"]).as_deref(), Some("m"));
+        assert_eq!((attributes.text(&["usage#/gone"]), attributes.count(&["usage#/cost/0"])), (None, None));
     }
 
     #[test]

@@ -1,39 +1,41 @@
 //! The OpenTelemetry GenAI conventions: since 1.37, the renames of 1.42-dev, and the names of 1.36 and before.
 
 use super::attributes::Attributes;
-use super::convention::{Convention, FactNames, Role};
-use super::general;
+use super::convention::{Convention, FactNames, NO_NAMES, Role, SAYS_NOTHING};
+use super::flat_messages::{FlatNames, read_flattened};
 use super::json::Json;
-use super::messages::{self, FlatNames, Message};
+use super::message_json;
+use super::messages::{Message, Side};
+use crate::otlp::span::Event;
 
 pub(super) const CONVENTION: Convention = Convention {
     name: "gen_ai",
-    fallback: Some(&general::CONVENTION),
-    detect: |attributes| attributes.any_starts_with("gen_ai.") || attributes.any_starts_with("mcp."),
-    role,
-    input,
-    output,
-    documents,
+    signs: &["gen_ai.", "mcp."],
+    role: |attributes| stated_role(attributes).or_else(|| likely_role(attributes)),
+    messages,
+    documents: |attributes| attributes.json(&[RETRIEVED_DOCUMENTS]).map(document_texts),
     names: FactNames {
-        agent: &["gen_ai.agent.name"],
+        agent: &["gen_ai.agent.name", "gen_ai.main_agent.name"],
         agent_version: &["gen_ai.agent.version"],
         conversation: &[CONVERSATION],
-        user: &[],
         prompt_version: &["gen_ai.prompt.version"],
         system_instructions: &["gen_ai.system_instructions"],
+        tool_definitions: &["gen_ai.tool.definitions"],
         model: &["gen_ai.response.model", REQUEST_MODEL],
         input_tokens: &[INPUT_TOKENS, "gen_ai.usage.prompt_tokens"],
+        cached_tokens: &["gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens"],
         output_tokens: &[OUTPUT_TOKENS, "gen_ai.usage.completion_tokens"],
         reasoning_tokens: &["gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens"],
-        cost_usd: &["gen_ai.usage.cost", "operation.cost"],
+        cost_usd: &["gen_ai.usage.cost"],
         finish_reasons: &[FINISH_REASONS],
         tool_name: &["gen_ai.tool.name"],
         tool_call_id: &["gen_ai.tool.call.id"],
-        tool_arguments: &[TOOL_ARGUMENTS, "tool_arguments"],
-        tool_result: &[TOOL_RESULT, "tool_response"],
-        query: &["gen_ai.retrieval.query.text"],
-        error: &[],
+        tool_arguments: &[TOOL_ARGUMENTS],
+        tool_result: &[TOOL_RESULT],
+        query: &["gen_ai.retrieval.query.text", "gen_ai.memory.query.text"],
+        ..NO_NAMES
     },
+    ..SAYS_NOTHING
 };
 
 pub(super) const CONVERSATION: &str = "gen_ai.conversation.id";
@@ -47,64 +49,87 @@ pub(super) const TOOL_ARGUMENTS: &str = "gen_ai.tool.call.arguments";
 pub(super) const TOOL_RESULT: &str = "gen_ai.tool.call.result";
 pub(super) const RETRIEVED_DOCUMENTS: &str = "gen_ai.retrieval.documents";
 
+/// The whole input and output in one text, as it was until 1.36; others still write them.
+pub(super) const PROMPT: &str = "gen_ai.prompt";
+pub(super) const COMPLETION: &str = "gen_ai.completion";
+
 /// What precedes a tool's name in the name of its span.
 pub(super) const TOOL_SPAN_NAMES: [&str; 3] = ["execute_tool ", "tools/call ", "running tool: "];
 
 const MCP_METHOD: &str = "mcp.method.name";
 
-fn role(attributes: Attributes<'_>) -> Role {
-    match attributes.text(&["gen_ai.operation.name"]).as_deref() {
-        Some("chat" | "generate_content" | "text_completion" | "completion" | "generate" | "llm_request") => {
-            Role::Model
-        }
-        Some("invoke_agent" | "invoke_workflow" | "plan" | "agent_step" | "execute_task") => Role::Agent,
-        Some("execute_tool") => Role::Tool,
-        Some("retrieval" | "vector_db_retrieve" | "search_memory") => Role::Retrieval,
-        Some(_) => Role::Other,
-        None => role_without_operation(attributes),
-    }
+/// The role that the operation names, when the span names one.
+pub(super) fn stated_role(attributes: Attributes<'_>) -> Option<Role> {
+    let operation = attributes.text(&["gen_ai.operation.name"])?;
+    Some(match operation.as_ref() {
+        "chat" | "generate_content" | "text_completion" | "completion" | "generate" | "llm_request" => Role::Model,
+        "invoke_agent" | "invoke_workflow" | "plan" | "agent_step" | "execute_task" => Role::Agent,
+        "execute_tool" => Role::Tool,
+        "retrieval" | "vector_db_retrieve" | "search_memory" => Role::Retrieval,
+        _ => Role::Other,
+    })
 }
 
-fn role_without_operation(attributes: Attributes<'_>) -> Role {
+/// What a span is likely to do that names no operation.
+fn likely_role(attributes: Attributes<'_>) -> Option<Role> {
     let has = |keys: &[&str]| attributes.text(keys).is_some();
     if has(&["gen_ai.tool.name"]) || attributes.text(&[MCP_METHOD]).is_some_and(|method| method == "tools/call") {
-        Role::Tool
+        Some(Role::Tool)
     } else if has(&[MCP_METHOD]) {
-        Role::Other
+        Some(Role::Other)
     } else if has(CONVENTION.names.model) {
-        Role::Model
-    } else if has(CONVENTION.names.agent) {
-        Role::Agent
+        Some(Role::Model)
     } else {
-        Role::Other
+        has(CONVENTION.names.agent).then_some(Role::Agent)
     }
-}
-
-fn input(attributes: Attributes<'_>) -> Vec<Message<'_>> {
-    read(attributes, INPUT_MESSAGES, "gen_ai.prompt", "gen_ai.prompt.", "user")
-}
-
-fn output(attributes: Attributes<'_>) -> Vec<Message<'_>> {
-    read(attributes, OUTPUT_MESSAGES, "gen_ai.completion", "gen_ai.completion.", "assistant")
 }
 
 /// Messages under their own name, else under the name of 1.36 whole, else flattened.
-fn read<'a>(
-    attributes: Attributes<'a>,
-    key: &str,
-    legacy: &str,
-    flattened: &'static str,
-    speaker: &'static str,
-) -> Vec<Message<'a>> {
-    if let Some(json) = attributes.json(&[key, legacy]) {
-        return messages::read(&json, speaker);
+fn messages(attributes: Attributes<'_>, side: Side) -> Vec<Message<'_>> {
+    if let Some(json) = attributes.json(&[side.pick(INPUT_MESSAGES, OUTPUT_MESSAGES)]) {
+        return message_json::read(&json, side.speaker());
     }
-    messages::read_flattened(attributes, &FlatNames { list: flattened, message: "", call: "", function: "" }, speaker)
+    if let Some(json) = attributes.json(&[side.pick(PROMPT, COMPLETION)]) {
+        return message_json::read_whole(json, side);
+    }
+    let list = side.pick("gen_ai.prompt.", "gen_ai.completion.");
+    read_flattened(attributes, &FlatNames { list, message: "", call: "", function: "" }, side.speaker())
 }
 
-fn documents(attributes: Attributes<'_>) -> Option<Vec<String>> {
-    let documents = attributes.json(&[RETRIEVED_DOCUMENTS])?;
-    Some(documents.items().iter().map(document_text).collect())
+/// Messages that events carry one each, as it was until 1.36; a converted log record carries its body like attributes.
+pub(super) fn event_messages(events: &[Event], side: Side) -> Vec<Message<'_>> {
+    let message = |event| {
+        let (role, event_side) = event_kind(event)?;
+        (event_side == side).then(|| event_message(event, role))
+    };
+    events.iter().filter_map(message).flatten().collect()
+}
+
+fn event_kind(event: &Event) -> Option<(&'static str, Side)> {
+    match event.name.as_str() {
+        "gen_ai.system.message" => Some(("system", Side::Input)),
+        "gen_ai.user.message" => Some(("user", Side::Input)),
+        "gen_ai.assistant.message" => Some(("assistant", Side::Input)),
+        "gen_ai.tool.message" => Some(("tool", Side::Input)),
+        "gen_ai.choice" => Some(("assistant", Side::Output)),
+        _ => None,
+    }
+}
+
+fn event_message<'a>(event: &'a Event, role: &'static str) -> Vec<Message<'a>> {
+    let attributes = Attributes(&event.attributes);
+    let body = attributes.json(&["gen_ai.event.content", "body"]);
+    let body = body.filter(|body| matches!(body, Json::Object(_)));
+    message_json::read(&body.unwrap_or_else(|| attributes.as_message()), role)
+}
+
+/// The texts of retrieved documents: of a list, of one inside of an object, or of what then is the only document.
+pub(super) fn document_texts(found: Json<'_>) -> Vec<String> {
+    match found.get_any(&["documents", "results", "output"]).unwrap_or(&found) {
+        Json::Array(documents) => documents.iter().map(document_text).collect(),
+        Json::Null => Vec::new(),
+        document => vec![document_text(document)],
+    }
 }
 
 fn document_text(document: &Json<'_>) -> String {

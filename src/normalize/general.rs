@@ -1,18 +1,19 @@
 //! OpenTelemetry's general conventions, which every other falls back on, and the resource a span came from.
 
 use super::attributes::Attributes;
-use super::convention::{Convention, FactNames, NO_NAMES, Role, no_documents, no_messages};
+use super::convention::{Convention, FactNames, NO_NAMES, SAYS_NOTHING};
 
-/// The convention of a span that is in none of the others.
+/// The convention that every span is written in.
 pub(super) const CONVENTION: Convention = Convention {
-    name: "unknown",
-    fallback: None,
-    detect: |_| true,
-    role: |_| Role::Other,
-    input: no_messages,
-    output: no_messages,
-    documents: no_documents,
-    names: FactNames { conversation: &["session.id"], user: &[USER, "enduser.id"], error: &["error.type"], ..NO_NAMES },
+    names: FactNames {
+        environment: &["deployment.environment.name", "deployment.environment"],
+        conversation: &["session.id"],
+        user: &[USER, "enduser.id"],
+        http_status: &["http.response.status_code", "http.status_code"],
+        error: &["error.type"],
+        ..NO_NAMES
+    },
+    ..SAYS_NOTHING
 };
 
 pub(super) const SERVICE_NAME: &str = "service.name";
@@ -21,8 +22,6 @@ pub(super) const USER: &str = "user.id";
 
 /// What `service.name` is when nobody set it (OpenTelemetry resource specification).
 pub(super) const UNKNOWN_SERVICE: &str = "unknown_service";
-
-const ENVIRONMENT: [&str; 2] = ["deployment.environment.name", "deployment.environment"];
 
 /// `service.name`.
 pub(super) fn service(resource: Attributes<'_>) -> Option<String> {
@@ -34,9 +33,9 @@ pub(super) fn service_version(resource: Attributes<'_>) -> Option<String> {
     resource.text(&[SERVICE_VERSION]).map(Into::into)
 }
 
-/// `deployment.environment.name`, of a resource or a span.
-pub(super) fn environment(attributes: Attributes<'_>) -> Option<String> {
-    attributes.text(&ENVIRONMENT).map(Into::into)
+/// `deployment.environment.name` of a resource.
+pub(super) fn environment(resource: Attributes<'_>) -> Option<String> {
+    resource.text(CONVENTION.names.environment).map(Into::into)
 }
 
 /// False when the resource says that its timestamps are invented.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde::Serialize;
 
 use crate::domain::ids::TraceId;
-use crate::domain::trace::{ToolCall, ToolStatus, Trace};
+use crate::domain::trace::{Decision, ToolCall, ToolStatus, Trace};
 
 /// What was found in a trace and what is missing from it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -18,6 +18,8 @@ pub struct Inspection {
     pub service: String,
     /// The release.
     pub release: Option<String>,
+    /// Hash of system prompt skeleton, tool definitions and model.
+    pub agent_version: Option<String>,
     /// Distinct models in order of first use.
     pub models: Vec<String>,
     /// The conversation.
@@ -46,6 +48,8 @@ pub struct Inspection {
     pub input: Option<String>,
     /// The final answer.
     pub output: Option<String>,
+    /// What the agent says of its own decision.
+    pub decision: Option<Decision>,
     /// Wanted attributes that are absent.
     pub missing: Vec<&'static str>,
 }
@@ -73,6 +77,7 @@ impl From<&Trace> for Inspection {
             convention: trace.convention,
             service: trace.service.clone(),
             release: trace.release.clone(),
+            agent_version: trace.agent_version.clone(),
             models: trace.models().into_iter().map(str::to_owned).collect(),
             conversation_id: trace.conversation_id.clone(),
             user_id: trace.user_id.clone(),
@@ -87,6 +92,7 @@ impl From<&Trace> for Inspection {
             error: trace.error.clone(),
             input: trace.input.clone(),
             output: trace.output.clone(),
+            decision: trace.decision.clone(),
             missing: trace.missing.clone(),
         }
     }

@@ -48,7 +48,7 @@ impl<'a> Json<'a> {
     }
 
     /// The value as the structure it is, its texts unread.
-    fn from_structured(value: &'a Value) -> Self {
+    pub(super) fn from_structured(value: &'a Value) -> Self {
         match value {
             Value::StringValue(text) => Self::Text(Cow::Borrowed(text)),
             Value::BoolValue(value) => Self::Bool(*value),
@@ -76,6 +76,13 @@ impl<'a> Json<'a> {
         keys.iter().find_map(|key| self.get(key))
     }
 
+    /// The member of an object, as [`Json::get`] finds it, without the rest.
+    pub(super) fn into_member(self, key: &str) -> Option<Self> {
+        let Self::Object(members) = self else { return None };
+        let member = members.into_iter().rev().find(|(name, _)| name == key).map(|(_, value)| value);
+        member.filter(|value| *value != Self::Null)
+    }
+
     /// The text, when it is one.
     pub(super) fn as_text(&self) -> Option<&Cow<'a, str>> {
         match self {
@@ -93,6 +100,14 @@ impl<'a> Json<'a> {
     }
 
     /// The text itself, or JSON text of anything else.
+    pub(super) fn into_text(self) -> Cow<'a, str> {
+        match self {
+            Self::Text(text) => text,
+            other => Cow::Owned(other.to_text()),
+        }
+    }
+
+    /// As [`Json::into_text`], of a value that is still needed.
     pub(super) fn to_text(&self) -> String {
         match self {
             Self::Text(text) => text.clone().into_owned(),

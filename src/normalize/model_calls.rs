@@ -1,10 +1,13 @@
 //! Model calls: the leaves among inference spans, with what was new in their input and said in their output.
 
+use std::collections::HashMap;
+
 use crate::domain::trace::ModelCall;
 
 use super::convention::Role;
 use super::json::Json;
-use super::messages::{self, Message, Part, RequestedCall};
+use super::messages::{self, Message, Part, RequestedCall, Side};
+use super::prices::PriceTable;
 use super::span_view::SpanView;
 use super::tree::Tree;
 
@@ -18,30 +21,66 @@ pub(super) struct Exchange<'a> {
 }
 
 /// The leaf model calls in order: one that only wraps another repeats its tokens and messages.
-pub(super) fn exchanges<'a>(tree: &Tree<'a>) -> Vec<Exchange<'a>> {
+pub(super) fn exchanges<'a>(tree: &Tree<'a>, prices: &PriceTable) -> Vec<Exchange<'a>> {
     let wraps = tree.wraps_model();
     let spans = tree.views.iter().enumerate().zip(wraps);
-    let leaves = spans.filter(|((_, view), wraps)| view.role == Role::Model && !wraps);
-    leaves.map(|((position, view), _)| Exchange::read(position, view)).collect()
+    let leaves: Vec<usize> = spans
+        .filter(|((_, view), wraps)| view.role == Role::Model && !wraps)
+        .map(|((position, _), _)| position)
+        .collect();
+    let wrappers = sole_wrappers(tree, &leaves);
+    let spans = leaves.into_iter().zip(wrappers);
+    let call = |(position, wrapper)| (position, CallSpans { leaf: &tree.views[position], wrapper });
+    spans.map(call).map(|(position, spans)| Exchange::read(position, &spans, prices)).collect()
+}
+
+/// For each leaf the call that wraps it alone: another instrumentation's span of the same call.
+fn sole_wrappers<'t, 'a>(tree: &'t Tree<'a>, leaves: &[usize]) -> Vec<Option<&'t SpanView<'a>>> {
+    let wrappers: Vec<Option<usize>> = leaves.iter().map(|leaf| tree.wrapping_model(*leaf)).collect();
+    let mut wrapped: HashMap<usize, usize> = HashMap::new();
+    for wrapper in wrappers.iter().flatten() {
+        *wrapped.entry(*wrapper).or_default() += 1;
+    }
+    let sole = |wrapper: Option<usize>| wrapper.filter(|wrapper| wrapped[wrapper] == 1);
+    wrappers.into_iter().map(|wrapper| sole(wrapper).map(|position| &tree.views[position])).collect()
+}
+
+/// The spans that tell of one model call.
+struct CallSpans<'t, 'a> {
+    leaf: &'t SpanView<'a>,
+    wrapper: Option<&'t SpanView<'a>>,
+}
+
+impl<'a> CallSpans<'_, 'a> {
+    /// A fact from the leaf, else from the wrapper: instrumentations of different layers know different things.
+    fn find<T>(&self, read: impl Fn(&SpanView<'a>) -> Option<T>) -> Option<T> {
+        read(self.leaf).or_else(|| read(self.wrapper?))
+    }
+
+    fn messages(&self, side: Side) -> Vec<Message<'a>> {
+        self.find(|view| Some(view.messages(side)).filter(|messages| !messages.is_empty())).unwrap_or_default()
+    }
 }
 
 impl<'a> Exchange<'a> {
-    fn read(position: usize, view: &SpanView<'a>) -> Self {
-        let (input, output) = (view.input(), view.output());
-        let call = ModelCall {
-            span_id: view.id,
-            started_at: view.started_at,
-            ended_at: view.ended_at,
-            model: view.text(|names| names.model).map(Into::into),
-            input_tokens: view.count(|names| names.input_tokens),
-            output_tokens: view.count(|names| names.output_tokens),
-            reasoning_tokens: view.count(|names| names.reasoning_tokens),
-            cost_usd: view.number(|names| names.cost_usd),
-            finish_reasons: finish_reasons(view, &output),
-            error: view.error(),
+    fn read(position: usize, spans: &CallSpans<'_, 'a>, prices: &PriceTable) -> Self {
+        let (input, output) = (spans.messages(Side::Input), spans.messages(Side::Output));
+        let mut call = ModelCall {
+            span_id: spans.leaf.id,
+            started_at: spans.leaf.started_at,
+            ended_at: spans.leaf.ended_at,
+            model: spans.find(|view| view.text(|names| names.model)).map(Into::into),
+            input_tokens: spans.find(SpanView::input_tokens),
+            output_tokens: spans.find(|view| view.count(|names| names.output_tokens)),
+            reasoning_tokens: spans.find(|view| view.count(|names| names.reasoning_tokens)),
+            cost_usd: spans.find(|view| view.number(|names| names.cost_usd)),
+            finish_reasons: finish_reasons(spans, &output),
+            error: spans.leaf.error(),
             output_text: messages::said_by("assistant", &output),
             user_text: messages::said_by("user", messages::new_since_last_answer(&input)),
         };
+        let cached = || spans.find(|view| view.count(|names| names.cached_tokens));
+        call.cost_usd = call.cost_usd.or_else(|| prices.cost_usd(&call, cached()));
         Self { position, input, output, call }
     }
 
@@ -59,8 +98,8 @@ impl<'a> Exchange<'a> {
     }
 }
 
-fn finish_reasons(view: &SpanView<'_>, output: &[Message<'_>]) -> Vec<String> {
-    match view.json(|names| names.finish_reasons) {
+fn finish_reasons(spans: &CallSpans<'_, '_>, output: &[Message<'_>]) -> Vec<String> {
+    match spans.find(|view| view.json(|names| names.finish_reasons)) {
         Some(Json::Array(reasons)) => {
             reasons.iter().filter_map(Json::as_text).map(|reason| common_word(reason)).collect()
         }

@@ -3,89 +3,75 @@
 use std::collections::BTreeMap;
 
 use super::attributes::{Attributes, text_of};
-use super::convention::{Convention, FactNames, Role};
-use super::general;
+use super::convention::{Convention, FactNames, NO_NAMES, Names, Role, SAYS_NOTHING};
+use super::flat_messages::{FlatNames, read_flattened};
+use super::gen_ai;
 use super::json::Json;
-use super::messages::{self, FlatNames, Message};
+use super::message_json;
+use super::messages::{Message, Side};
 
 pub(super) const CONVENTION: Convention = Convention {
     name: "openinference",
-    fallback: Some(&general::CONVENTION),
-    detect: |attributes| attributes.value(KIND).is_some(),
+    signs: &[KIND],
     role,
-    input,
-    output,
+    messages,
+    value,
     documents,
     names: FactNames {
         agent: &["agent.name"],
-        agent_version: &[],
         conversation: &["session.id"],
         user: &["user.id"],
         prompt_version: &["llm.prompt_template.version"],
-        system_instructions: &[],
+        tool_definitions: &["llm.tools."],
         model: &["llm.response.model_name", "llm.model_name", "llm.request.model_name"],
         input_tokens: &["llm.token_count.prompt"],
+        cached_tokens: &["llm.token_count.prompt_details.cache_read"],
         output_tokens: &["llm.token_count.completion"],
         reasoning_tokens: &["llm.token_count.completion_details.reasoning"],
         cost_usd: &["llm.cost.total"],
         finish_reasons: &["llm.finish_reason"],
         tool_name: &["tool.name"],
         tool_call_id: &["tool.id", "tool_call.id"],
-        tool_arguments: &[INPUT, "tool.parameters"],
-        tool_result: &[OUTPUT],
-        query: &[INPUT, "reranker.query"],
-        error: &[],
+        query: &["reranker.query"],
+        input_value: &["input.value", "tool.parameters"],
+        output_value: &[OUTPUT],
+        ..NO_NAMES
     },
+    ..SAYS_NOTHING
 };
 
 const KIND: &str = "openinference.span.kind";
-const INPUT: &str = "input.value";
 const OUTPUT: &str = "output.value";
 
 /// Lists of documents, the final choice first.
 const DOCUMENT_LISTS: [&str; 2] = ["reranker.output_documents.", "retrieval.documents."];
 
-fn role(attributes: Attributes<'_>) -> Role {
-    match attributes.text(&[KIND]).as_deref() {
-        Some("LLM") => Role::Model,
-        Some("AGENT") => Role::Agent,
-        Some("TOOL") => Role::Tool,
-        Some("RETRIEVER" | "RERANKER") => Role::Retrieval,
+fn role(attributes: Attributes<'_>) -> Option<Role> {
+    Some(match attributes.text(&[KIND])?.as_ref() {
+        "LLM" => Role::Model,
+        "AGENT" => Role::Agent,
+        "TOOL" => Role::Tool,
+        "RETRIEVER" | "RERANKER" => Role::Retrieval,
+        // A chain may be anything: what another convention says of it is more.
+        "CHAIN" | "UNKNOWN" => gen_ai::stated_role(attributes).unwrap_or(Role::Other),
         _ => Role::Other,
-    }
+    })
 }
 
-fn input(attributes: Attributes<'_>) -> Vec<Message<'_>> {
-    read(attributes, "llm.input_messages.", [INPUT, "input.mime_type"], "user")
-}
-
-fn output(attributes: Attributes<'_>) -> Vec<Message<'_>> {
-    read(attributes, "llm.output_messages.", [OUTPUT, "output.mime_type"], "assistant")
-}
-
-/// The flattened messages, else the span's value: a text as it stands, or JSON that holds messages or wraps a text.
-fn read<'a>(
-    attributes: Attributes<'a>,
-    list: &'static str,
-    [value, mime_type]: [&str; 2],
-    speaker: &'static str,
-) -> Vec<Message<'a>> {
+fn messages(attributes: Attributes<'_>, side: Side) -> Vec<Message<'_>> {
+    let list = side.pick("llm.input_messages.", "llm.output_messages.");
     let names = FlatNames { list, message: "message.", call: "tool_call.", function: "function." };
-    let messages = messages::read_flattened(attributes, &names, speaker);
-    if !messages.is_empty() {
-        return messages;
-    }
+    read_flattened(attributes, &names, side.speaker())
+}
+
+/// A text as it stands, or JSON that holds messages or wraps a text.
+fn value<'a>(attributes: Attributes<'a>, names: Names, side: Side) -> Vec<Message<'a>> {
     // An answer may be JSON and still be a text: only the type says that it is a wrapping.
-    if attributes.text(&[mime_type]).as_deref() != Some("application/json") {
-        return attributes.content(&[value]).into_iter().map(|text| Message::plain(speaker, text)).collect();
+    let mime_type = attributes.text(&[side.pick("input.mime_type", "output.mime_type")]);
+    if mime_type.as_deref() == Some("application/json") {
+        return message_json::read_value(attributes, names, side);
     }
-    match attributes.json(&[value]) {
-        Some(json @ Json::Object(_)) if json.get("messages").is_none() => {
-            vec![Message::plain(speaker, messages::unwrapped_text(&json))]
-        }
-        Some(json) => messages::read(&json, speaker),
-        None => Vec::new(),
-    }
+    attributes.content(names).into_iter().map(|text| Message::plain(side.speaker(), text)).collect()
 }
 
 fn documents(attributes: Attributes<'_>) -> Option<Vec<String>> {

@@ -3,37 +3,51 @@
 use std::collections::BTreeMap;
 
 use crate::domain::time::Timestamp;
-use crate::domain::trace::{Retrieval, Step, ToolCall, Trace};
+use crate::domain::trace::{Decision, Retrieval, Step, ToolCall, Trace};
 use crate::otlp::RawTrace;
 
 use super::convention::{FactNames, Names, Role};
+use super::json::Json;
 use super::mapping::AttributeMapping;
-use super::messages;
+use super::message_json;
+use super::messages::{self, Side};
 use super::missing::missing;
 use super::model_calls::{Exchange, exchanges};
+use super::prices::PriceTable;
 use super::span_view::{SpanView, attribute, ordered_views};
 use super::tool_calls::tool_calls;
 use super::tree::Tree;
-use super::{general, sampling};
+use super::{agent_version, general, sampling};
 
-/// Understands a trace. `None` when it has no span with a valid id.
+/// Understands a trace, its prices from the shipped table where no span carries them. `None` when it has no span with
+/// a valid id.
 #[must_use]
 pub fn normalize(raw: &RawTrace, mapping: &AttributeMapping) -> Option<Trace> {
+    normalize_priced(raw, mapping, PriceTable::shipped())
+}
+
+/// Understands a trace as [`normalize`] does, with prices of one's own.
+#[must_use]
+pub fn normalize_priced(raw: &RawTrace, mapping: &AttributeMapping, prices: &PriceTable) -> Option<Trace> {
     let tree = Tree::new(ordered_views(raw))?;
-    let exchanges = exchanges(&tree);
+    let exchanges = exchanges(&tree, prices);
     let tools = tool_calls(&tree, &exchanges);
     let (root, subject) = (tree.root(), tree.subject());
     let (started_at, ended_at) = extent(&tree);
-    let texts = Texts::read(&tree, &exchanges);
+    let outermost = outermost(&tree, &exchanges);
+    let texts = Texts::read(&tree, &outermost);
     let attributes = mapped_attributes(&tree, mapping);
     let mut trace = Trace {
         trace_id: raw.trace_id,
         root_span_id: root.id,
-        convention: subject.convention.name,
+        convention: subject.convention,
         service: general::service(subject.resource).unwrap_or_else(|| general::UNKNOWN_SERVICE.to_owned()),
-        release: general::service_version(subject.resource).or_else(|| anywhere(&tree, |names| names.agent_version)),
-        environment: general::environment(subject.resource).or_else(|| general::environment(subject.attributes())),
+        release: general::service_version(subject.resource)
+            .or_else(|| anywhere(&tree, |names| names.release))
+            .or_else(|| anywhere(&tree, |names| names.agent_version)),
+        environment: general::environment(subject.resource).or_else(|| anywhere(&tree, |names| names.environment)),
         agent: anywhere(&tree, |names| names.agent),
+        agent_version: agent_version::find(&tree, texts.system_instructions.as_deref(), &outermost),
         conversation_id: anywhere(&tree, |names| names.conversation),
         user_id: anywhere(&tree, |names| names.user).or_else(|| attributes.get("user").cloned()),
         attributes,
@@ -44,6 +58,7 @@ pub fn normalize(raw: &RawTrace, mapping: &AttributeMapping) -> Option<Trace> {
         input: texts.input,
         output: texts.output,
         system_instructions: texts.system_instructions,
+        decision: decision(&tree),
         steps: steps(&tree, exchanges, tools),
         span_count: tree.views.len(),
         upstream_probability: sampling::probability(&root.span.trace_state, raw.trace_id),
@@ -79,6 +94,22 @@ fn mapped_attributes(tree: &Tree<'_>, mapping: &AttributeMapping) -> BTreeMap<St
     found
 }
 
+/// What the agent says of its decision; of several spans that speak of one fact the root, else the first.
+fn decision(tree: &Tree<'_>) -> Option<Decision> {
+    let sources = tree.root_first().find_map(|view| view.json(|names| names.decision_sources));
+    let decision = Decision {
+        result: anywhere(tree, |names| names.decision),
+        confidence: tree.root_first().find_map(|view| view.number(|names| names.decision_confidence)),
+        rationale: anywhere(tree, |names| names.decision_rationale),
+        sources: match sources {
+            Some(Json::Text(names)) => names.split(',').map(|name| name.trim().to_owned()).collect(),
+            Some(list) => list.items().iter().map(Json::to_text).collect(),
+            None => Vec::new(),
+        },
+    };
+    (decision != Decision::default()).then_some(decision)
+}
+
 /// What was asked of the run, told to it, and answered by it.
 struct Texts {
     input: Option<String>,
@@ -87,18 +118,18 @@ struct Texts {
 }
 
 impl Texts {
-    fn read(tree: &Tree<'_>, exchanges: &[Exchange<'_>]) -> Self {
-        let outermost = outermost(tree, exchanges);
+    fn read(tree: &Tree<'_>, outermost: &[&Exchange<'_>]) -> Self {
         let whole_run = || [tree.root(), tree.subject()].into_iter();
         let asked = outermost.iter().rev().find_map(|exchange| exchange.call.user_text.clone());
-        let answered = whole_run().find_map(|view| messages::said_by("assistant", &view.output()));
+        let answered = whole_run().find_map(|view| messages::said_by("assistant", &view.messages(Side::Output)));
         let last_said = || outermost.iter().rev().find_map(|exchange| exchange.call.output_text.clone());
         let instructed = tree.root_first().find_map(|view| view.json(|names| names.system_instructions));
         let told = || outermost.iter().find_map(|exchange| messages::said_by("system", &exchange.input));
         Self {
-            input: asked.or_else(|| whole_run().find_map(|view| messages::last_said_by_user(&view.input()))),
+            input: asked
+                .or_else(|| whole_run().find_map(|view| messages::last_said_by_user(&view.messages(Side::Input)))),
             output: answered.or_else(last_said),
-            system_instructions: instructed.and_then(|json| messages::instructions(&json)).or_else(told),
+            system_instructions: instructed.and_then(|json| message_json::instructions(&json)).or_else(told),
         }
     }
 }
@@ -125,12 +156,12 @@ fn steps(tree: &Tree<'_>, exchanges: Vec<Exchange<'_>>, tools: Vec<(usize, ToolC
 }
 
 fn read_retrieval(view: &SpanView<'_>) -> Retrieval {
-    let documents = (view.convention.documents)(view.attributes());
+    let documents = view.documents();
     Retrieval {
         span_id: view.id,
         started_at: view.started_at,
         ended_at: view.ended_at,
-        query: view.text(|names| names.query).map(Into::into),
+        query: view.text(|names| names.query).or_else(|| view.text(|names| names.input_value)).map(Into::into),
         documents_recorded: documents.is_some(),
         documents: documents.unwrap_or_default(),
     }

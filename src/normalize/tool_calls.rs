@@ -41,6 +41,8 @@ struct Told<'a> {
     id: Option<Cow<'a, str>>,
     arguments: Option<String>,
     result: Option<String>,
+    /// Bytes of the result, which may be known without it.
+    result_size: Option<u64>,
     error_type: Option<String>,
     error_text: Option<String>,
     failed: bool,
@@ -48,6 +50,8 @@ struct Told<'a> {
 
 impl<'a> Told<'a> {
     fn by_span(position: usize, view: &SpanView<'a>) -> Self {
+        let http_status = view.count(|names| names.http_status).filter(|status| *status >= 400);
+        let http_error = http_status.map(|status| format!("HTTP status {status}"));
         Self {
             position,
             span_id: view.id,
@@ -55,11 +59,12 @@ impl<'a> Told<'a> {
             ended_at: view.ended_at,
             name: name(view).into_owned(),
             id: view.text(|names| names.tool_call_id),
-            arguments: view.content(|names| names.tool_arguments).map(Into::into),
-            result: view.content(|names| names.tool_result).map(Into::into),
+            arguments: view.tool_arguments().map(Into::into),
+            result: view.tool_result().map(Into::into),
+            result_size: view.count(|names| names.result_size),
             error_type: view.error_type(),
-            error_text: view.error_text(),
-            failed: view.has_failed(),
+            failed: view.has_failed() || http_error.is_some(),
+            error_text: view.error_text().or(http_error),
         }
     }
 
@@ -74,6 +79,7 @@ impl<'a> Told<'a> {
             id: requested.id.clone(),
             arguments: requested.arguments.clone(),
             result: result.map(|result| (*result).to_owned()),
+            result_size: None,
             error_type: None,
             error_text: None,
             failed: false,
@@ -86,6 +92,7 @@ impl<'a> Told<'a> {
         self.id = self.id.take().or(twin.id);
         if self.result.is_none() {
             self.result = twin.result;
+            self.result_size = self.result_size.or(twin.result_size);
             self.error_type = self.error_type.take().or(twin.error_type);
             self.error_text = self.error_text.take().or(twin.error_text);
             self.failed |= twin.failed;
@@ -98,7 +105,7 @@ impl<'a> Told<'a> {
             _ => Json::Text(Cow::Borrowed(text)),
         });
         let reported = read.as_ref().and_then(tool_outcome::error_in_result);
-        let result_empty = read.as_ref().map(tool_outcome::is_empty);
+        let result_empty = read.as_ref().map(tool_outcome::is_empty).or(self.result_size.map(|bytes| bytes == 0));
         let repeat_of = self.arguments.as_deref().and_then(|arguments| repeats.seen(&self.name, arguments, index));
         let says: Vec<&str> =
             [&self.error_type, &self.error_text, &reported].into_iter().flatten().map(String::as_str).collect();
@@ -128,16 +135,16 @@ fn name<'a>(view: &SpanView<'a>) -> Cow<'a, str> {
     })
 }
 
-/// Tool calls told by spans. Two spans tell of one call when one is the other's parent and they share name or call id
-/// (an MCP client below `execute_tool`), or when they share the call id and overlap in time; a call id alone is not
-/// enough, as some models count them anew in every turn.
+/// Tool calls told by spans. Two spans tell of one call when one stands right around the other and they share name or
+/// call id (an MCP client below `execute_tool`, its server behind a request), or when they share the call id and
+/// overlap in time; a call id alone is not enough, as some models count them anew in every turn.
 fn from_spans<'a>(tree: &Tree<'a>) -> Vec<Told<'a>> {
     let mut told: Vec<Told<'a>> = Vec::new();
     let mut told_as: Vec<Option<usize>> = vec![None; tree.views.len()];
     let mut by_id: HashMap<Cow<'a, str>, usize> = HashMap::new();
     for (position, view) in tree.views.iter().enumerate().filter(|(_, view)| view.role == Role::Tool) {
         let call = Told::by_span(position, view);
-        let parent = tree.parent(position).filter(|parent| tells_same(&tree.views[*parent], &call));
+        let parent = tree.enclosing_tool(position).filter(|parent| tells_same(&tree.views[*parent], &call));
         let overlapping = call.id.as_ref().and_then(|id| by_id.get(id)).copied();
         let overlapping = overlapping.filter(|index| told[*index].ended_at >= call.started_at);
         let known = told_as[position].or_else(|| told_as[parent?]).or(overlapping);

@@ -2,6 +2,7 @@
 //! walk visits each span a bounded number of times and nothing recurses.
 
 use std::collections::HashMap;
+use std::iter;
 
 use super::convention::Role;
 use super::span_view::SpanView;
@@ -9,6 +10,7 @@ use super::span_view::SpanView;
 /// The spans of a trace in order, and where each one's parent is.
 pub(super) struct Tree<'a> {
     pub(super) views: Vec<SpanView<'a>>,
+    /// Position of each span's parent, when it has arrived.
     parents: Vec<Option<usize>>,
     /// Position of the root, or of the earliest span when the root never arrived.
     root: usize,
@@ -37,11 +39,6 @@ impl<'a> Tree<'a> {
         std::iter::once(self.root()).chain(&self.views)
     }
 
-    /// Position of the parent, when it has arrived.
-    pub(super) fn parent(&self, position: usize) -> Option<usize> {
-        self.parents[position]
-    }
-
     /// The span that stands for the run: the root, unless that is another service's and agents or models run below.
     pub(super) fn subject(&self) -> &SpanView<'a> {
         let runs = |view: &&SpanView<'a>| matches!(view.role, Role::Agent | Role::Model);
@@ -62,6 +59,23 @@ impl<'a> Tree<'a> {
             }
         }
         wraps
+    }
+
+    /// The tool call around a span, past the few spans that a request between processes puts in between.
+    pub(super) fn enclosing_tool(&self, position: usize) -> Option<usize> {
+        const MOST_BETWEEN: usize = 4;
+        let mut nearest =
+            iter::successors(self.parents[position], |parent| self.parents[*parent]).take(MOST_BETWEEN + 1);
+        let role = |position: &usize| self.views[*position].role;
+        nearest.find(|parent| role(parent) != Role::Other).filter(|tool| role(tool) == Role::Tool && *tool != position)
+    }
+
+    /// The model call around a span: its parent, or that one's parent when what stands between does nothing itself.
+    pub(super) fn wrapping_model(&self, position: usize) -> Option<usize> {
+        let role = |position: usize| self.views[position].role;
+        let parent = self.parents[position]?;
+        let above = if role(parent) == Role::Other { self.parents[parent]? } else { parent };
+        (role(above) == Role::Model && above != position).then_some(above)
     }
 
     /// For each span, how many agents and tools it runs inside of: what a sub-agent hears is not what the user said.

@@ -20,19 +20,19 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Option<Vec<ResourceSpans>>, serde_j
     Ok(request.resource_spans.map(|list| convert(Some(list))))
 }
 
-fn convert<T, U: From<T>>(list: Option<List<T>>) -> Vec<U> {
+pub(super) fn convert<T, U: From<T>>(list: Option<List<T>>) -> Vec<U> {
     list.unwrap_or_default().0.into_iter().map(U::from).collect()
 }
 
-fn text(text: Option<Text>) -> String {
+pub(super) fn text(text: Option<Text>) -> String {
     text.map(|text| text.0).unwrap_or_default()
 }
 
-fn id(id: Option<Id>) -> Vec<u8> {
+pub(super) fn id(id: Option<Id>) -> Vec<u8> {
     id.map(|id| id.0).unwrap_or_default()
 }
 
-fn integer<T: TryFrom<i128> + Default>(integer: Option<Integer>) -> T {
+pub(super) fn integer<T: TryFrom<i128> + Default>(integer: Option<Integer>) -> T {
     integer.map(Integer::to).unwrap_or_default()
 }
 
@@ -62,7 +62,7 @@ impl From<ResourceSpansShape> for ResourceSpans {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ResourceShape {
+pub(super) struct ResourceShape {
     attributes: Option<List<KeyValueShape>>,
     dropped_attributes_count: Option<Integer>,
 }
@@ -97,7 +97,7 @@ impl From<ScopeSpansShape> for ScopeSpans {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct ScopeShape {
+pub(super) struct ScopeShape {
     name: Option<Text>,
     version: Option<Text>,
     attributes: Option<List<KeyValueShape>>,
@@ -216,7 +216,7 @@ impl From<StatusShape> for Status {
 }
 
 #[derive(Deserialize)]
-struct KeyValueShape {
+pub(super) struct KeyValueShape {
     key: Option<Text>,
     value: Option<ValueShape>,
 }
@@ -238,7 +238,7 @@ struct KeyValueListShape {
 }
 
 /// One `AnyValue`: an object with one key that says the type.
-struct ValueShape(Option<any_value::Value>);
+pub(super) struct ValueShape(Option<any_value::Value>);
 
 impl From<ValueShape> for AnyValue {
     fn from(shape: ValueShape) -> Self {

@@ -1,4 +1,4 @@
-//! Files of traces: OTLP/JSON lines, or binary messages as the Collector's file exporter writes them.
+//! Files of traces: lines of OTLP/JSON requests or of single spans, or binary messages as the Collector's file exporter writes them.
 //!
 //! Compression and encoding are found from the content, not the name. A binary file holds either one message or
 //! messages that each follow their length in four bytes, big-endian; a length below 64 MiB starts with a byte of at
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Compression, DecodeError, Encoding, ResourceSpans, decode_traces, json};
+use super::{Compression, DecodeError, Encoding, ResourceSpans, decode_traces, flat_spans, json};
 
 /// Longest line or binary message that is read: 64 MiB, the OTLP specification's bound for a request.
 pub const MAX_LINE_BYTES: usize = 64 * 1024 * 1024;
@@ -42,8 +42,11 @@ pub enum LineProblem {
     /// Not JSON.
     #[error("not JSON; expected one OTLP/JSON ExportTraceServiceRequest a line")]
     NotJson(#[source] serde_json::Error),
-    /// JSON, but not a trace request.
-    #[error("JSON without \"resourceSpans\"; expected an OTLP/JSON ExportTraceServiceRequest in lower camel case")]
+    /// JSON, but neither a trace request nor a span.
+    #[error(
+        "JSON without \"resourceSpans\" or the ids of a span; expected an OTLP/JSON ExportTraceServiceRequest in \
+         lower camel case"
+    )]
     NotOtlp,
     /// A trace request with a value of the wrong type.
     #[error("not a valid OTLP/JSON ExportTraceServiceRequest")]
@@ -257,7 +260,7 @@ fn decode_line(bytes: &[u8]) -> Result<Vec<ResourceSpans>, LineProblem> {
     use serde_json::error::Category;
     match json::decode(bytes) {
         Ok(Some(resource_spans)) => Ok(resource_spans),
-        Ok(None) => Err(LineProblem::NotOtlp),
+        Ok(None) => flat_spans::decode(bytes).ok_or(LineProblem::NotOtlp),
         Err(error) => Err(match error.classify() {
             Category::Eof => LineProblem::CutInHalf,
             Category::Data => LineProblem::InvalidOtlp(error),
@@ -325,6 +328,19 @@ mod tests {
         assert!(lines[1].contains("line 2: JSON without \"resourceSpans\""));
         assert!(lines[2].contains("line 3: not a valid OTLP/JSON"));
         assert_eq!(lines[3], "good");
+    }
+
+    #[test]
+    fn lines_of_requests_and_of_single_spans_may_stand_in_one_file() {
+        let span = r#"{"trace_id":"0af7651916cd43dd8448eb211c80319c","span_id":"b7ad6b7169203331","name":"flat"}"#;
+        let file = format!("{GOOD}\n{span}\n{{\"span_id\":\"no trace\"}}");
+        let reader = TraceReader::new("f.jsonl", io::Cursor::new(file)).unwrap();
+        let names = |groups: Vec<ResourceSpans>| {
+            let spans = groups.into_iter().flat_map(|group| group.scope_spans).flat_map(|scope| scope.spans);
+            spans.map(|span| span.name).collect::<Vec<_>>()
+        };
+        let found: Vec<_> = reader.map(|line| line.map(names).map_err(|error| error.line)).collect();
+        assert_eq!(found, [Ok(Vec::new()), Ok(vec!["flat".to_owned()]), Err(3)]);
     }
 
     #[test]

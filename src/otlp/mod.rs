@@ -6,9 +6,12 @@
 
 mod base64;
 mod compression;
+mod flat_spans;
 mod json;
+mod json_logs;
 mod json_values;
 mod lines;
+mod logs;
 mod piece;
 mod response;
 mod split;
@@ -16,6 +19,7 @@ mod stored;
 
 pub use compression::{Compression, DecompressError, decompress};
 pub use lines::{LineError, LineProblem, MAX_LINE_BYTES, TraceReader};
+pub use logs::{SplitLogs, decode_logs, split_logs};
 pub use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 pub use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 pub use opentelemetry_proto::tonic::common::v1::{

@@ -6,6 +6,7 @@ use prost::Message as _;
 
 use crate::domain::ids::{SpanId, TraceId};
 
+use super::logs::deliver_events;
 use super::{DecodeError, Encoding, ResourceSpans, Span, TracePiece, TracesData, decode_traces};
 
 /// All spans of one trace that have arrived, each span id once.
@@ -40,13 +41,15 @@ pub fn decode_piece(bytes: &[u8]) -> Result<Vec<ResourceSpans>, DecodeError> {
     decode_traces(bytes, Encoding::Protobuf)
 }
 
-/// Puts the pieces of one trace together; of spans with the same id the first seen stays.
+/// Puts the pieces of one trace together, events that came as log records on their spans; of spans with the same id
+/// the first seen stays.
 ///
 /// Order the pieces by arrival for a stable answer. Parents are not followed here, so cycles cannot hang it.
 #[must_use]
 pub fn assemble(trace_id: TraceId, pieces: Vec<Vec<ResourceSpans>>) -> RawTrace {
     let mut seen = HashSet::new();
     let mut resource_spans: Vec<ResourceSpans> = pieces.into_iter().flatten().collect();
+    deliver_events(&mut resource_spans);
     for group in resource_spans.iter_mut().flat_map(|group| &mut group.scope_spans) {
         group.spans.retain(|span| SpanId::from_bytes(&span.span_id).is_ok_and(|id| seen.insert(id)));
     }

@@ -1,6 +1,6 @@
 //! Real traces, against features that another program computed from them, and against themselves in other conventions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::BufRead as _;
 use std::path::{Path, PathBuf};
 
@@ -113,13 +113,19 @@ fn every_real_trace_reads_as_another_program_reads_it() {
     let traces: HashMap<String, Trace> =
         files.flat_map(|file| traces(&file)).map(|trace| (trace.trace_id.to_string(), trace)).collect();
     assert_eq!((expected.len(), traces.len()), (672, 672));
+    let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for expected in &expected {
         let trace = &traces[&expected.trace_id];
         assert_agrees(trace, expected);
+        assert_eq!(trace.agent_version.is_some(), expected.chat_calls > 0);
+        versions.entry(&expected.set).or_default().extend(trace.agent_version.as_deref());
         assert_eq!(trace.convention, "gen_ai");
         assert_eq!(trace.latency_seconds().is_some(), trace.clock_is_real);
         assert!(trace.input.is_some() || expected.chat_calls == 0);
     }
+    assert!(versions.values().all(|versions| versions.len() == 1), "one agent made each set: {versions:?}");
+    assert_eq!(versions["tau_retail_gpt-4.1-mini_base-r1"], versions["tau_retail_gpt-4.1-mini_base"]);
+    assert_eq!(versions.values().collect::<BTreeSet<_>>().len(), 6, "and any other is another: {versions:?}");
 }
 
 #[test]
@@ -145,6 +151,7 @@ fn the_same_run_reads_the_same_in_every_convention() {
     }
 }
 
+/// Every fact that the test reads is carried by each of these conventions.
 fn assert_same_run(trace: &Trace, original: &Trace) {
     let id = trace.trace_id;
     assert_eq!(tool_names(trace), tool_names(original), "{id}");
@@ -159,6 +166,7 @@ fn assert_same_run(trace: &Trace, original: &Trace) {
     assert_eq!(trace.models(), original.models(), "{id}");
     assert_eq!(trace.conversation_id, original.conversation_id, "{id}");
     assert_eq!(trace.agent, original.agent, "{id}");
+    assert_eq!(trace.agent_version, original.agent_version, "{id}");
     assert_eq!(trace.output, original.output, "{id}");
     assert_eq!(trace.input, original.input, "{id}");
     // The translation dropped the line feed at the end.

@@ -3,7 +3,8 @@
 use super::builder::{raw, span, trace};
 use crate::domain::time::Timestamp;
 use crate::normalize::{AttributeMapping, normalize};
-use crate::otlp::{Encoding, Span, assemble, decode_traces, split_by_trace};
+use crate::otlp::span::Event;
+use crate::otlp::{Encoding, KeyValue, Span, assemble, decode_traces, split_by_trace};
 
 const CHAT: &[(&str, &str)] = &[("gen_ai.operation.name", "chat"), ("gen_ai.usage.input_tokens", "5")];
 
@@ -90,18 +91,73 @@ fn bytes_flipped_anywhere_are_refused_or_read_but_never_a_crash() {
         {"key":"gen_ai.usage.input_tokens","value":{"doubleValue":"NaN"}}]}]}]}]}"#;
     let spans = decode_traces(text.as_bytes(), Encoding::Json).unwrap();
     let binary = split_by_trace(spans).traces.remove(0).encode();
+    let read = flipped(text.as_bytes(), Encoding::Json, 3000) + flipped(&binary, Encoding::Protobuf, 3000);
+    assert!(read > 1000, "most flips spoil only a value: {read}");
+}
+
+#[test]
+fn no_convention_crashes_on_bytes_flipped_anywhere() {
+    for dialect in &super::dialects::DIALECTS {
+        let group = raw(&[], dialect.spans()).resource_spans;
+        let binary = split_by_trace(group).traces.remove(0).encode();
+        let read = flipped(&binary, Encoding::Protobuf, 1000);
+        assert!(read > 300, "{}: most flips spoil only a value: {read}", dialect.name);
+    }
+}
+
+#[test]
+fn any_value_under_any_name_is_read_or_passed_over() {
+    let known: Vec<KeyValue> = super::dialects::DIALECTS
+        .iter()
+        .flat_map(super::dialects::Dialect::spans)
+        .flat_map(|span| span.attributes)
+        .collect();
+    let mut random = fastrand::Rng::with_seed(13);
+    let attributes = |random: &mut fastrand::Rng| -> Vec<KeyValue> {
+        let shuffled = |random: &mut fastrand::Rng| KeyValue {
+            value: known[random.usize(0..known.len())].value.clone(),
+            ..known[random.usize(0..known.len())].clone()
+        };
+        (0..random.usize(0..12)).map(|_| shuffled(random)).collect()
+    };
+    let mut seen = [0; 3];
+    for _ in 0..2000 {
+        let spans = (1..=random.u32(1..6)).map(|id| {
+            let events = (0..random.usize(0..3))
+                .map(|_| Event { attributes: attributes(&mut random), ..Default::default() })
+                .collect();
+            Span { attributes: attributes(&mut random), events, ..span(id, random.u32(0..6), &[]) }
+        });
+        let found = trace(spans.collect());
+        let counts = [found.model_calls().count(), found.tool_calls().count(), usize::from(found.output.is_some())];
+        seen.iter_mut().zip(counts).for_each(|(seen, count)| *seen += count);
+    }
+    assert!(seen.iter().all(|seen| *seen > 500), "{seen:?}");
+}
+
+/// Reads a message as often as said, each time with a few bytes flipped; how many traces came out.
+fn flipped(original: &[u8], encoding: Encoding, times: usize) -> usize {
     let mut random = fastrand::Rng::with_seed(11);
     let mut read = 0;
-    for (original, encoding) in [(text.as_bytes(), Encoding::Json), (&binary, Encoding::Protobuf)] {
-        for _ in 0..3000 {
-            let mut bytes = original.to_vec();
-            (0..random.usize(1..4)).for_each(|_| bytes[random.usize(0..original.len())] = random.u8(..));
-            let pieces = decode_traces(&bytes, encoding).map(|spans| split_by_trace(spans).traces).unwrap_or_default();
-            for piece in pieces {
-                let raw = assemble(piece.trace_id, vec![piece.resource_spans]);
-                read += usize::from(normalize(&raw, &AttributeMapping::default()).is_some());
-            }
+    for _ in 0..times {
+        let mut bytes = original.to_vec();
+        (0..random.usize(1..4)).for_each(|_| bytes[random.usize(0..original.len())] = random.u8(..));
+        let pieces = decode_traces(&bytes, encoding).map(|spans| split_by_trace(spans).traces).unwrap_or_default();
+        for piece in pieces {
+            let raw = assemble(piece.trace_id, vec![piece.resource_spans]);
+            read += usize::from(normalize(&raw, &AttributeMapping::default()).is_some());
         }
     }
-    assert!(read > 1000, "most flips spoil only a value: {read}");
+    read
+}
+
+#[test]
+fn a_prompt_of_nothing_but_marks_and_odd_letters_has_a_skeleton() {
+    let mut random = fastrand::Rng::with_seed(5);
+    let letters: Vec<char> = "aZ0:.-# \n\u{e9}\u{130}\u{1f600}@".chars().collect();
+    for _ in 0..500 {
+        let prompt: String = (0..random.usize(0..60)).map(|_| letters[random.usize(0..letters.len())]).collect();
+        let found = trace(vec![span(1, 0, &[CHAT[0], ("gen_ai.system_instructions", &prompt)])]);
+        assert_eq!(found.agent_version.is_some(), found.system_instructions.is_some(), "{prompt:?}");
+    }
 }

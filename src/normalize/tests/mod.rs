@@ -2,6 +2,8 @@
 
 mod agreement;
 mod builder;
+mod dialects;
 mod hostile;
+mod mixed;
 mod runs;
 mod tools;

@@ -169,8 +169,8 @@ fn documents_are_read_and_their_absence_told_apart_from_finding_none() {
 #[test]
 fn an_inspection_has_the_keys_that_users_rely_on() {
     let json = serde_json::to_value(Inspection::from(&trace(vec![span(1, 0, &[CHAT])]))).unwrap();
-    let keys = "trace_id convention service release models conversation_id user_id model_calls tools retrieved \
-        input_tokens output_tokens reasoning_tokens cost_usd finish_reasons error input output missing";
+    let keys = "trace_id convention service release agent_version models conversation_id user_id model_calls tools retrieved \
+        input_tokens output_tokens reasoning_tokens cost_usd finish_reasons error input output decision missing";
     assert!(keys.split_whitespace().all(|key| json.get(key).is_some()), "{json}");
 }
 

@@ -40,6 +40,17 @@ fn a_call_told_by_execute_tool_and_its_mcp_child_is_one() {
 }
 
 #[test]
+fn a_call_told_by_client_and_server_around_a_request_is_one() {
+    let mcp = [("mcp.method.name", "tools/call"), ("gen_ai.tool.name", "search")];
+    let request = |id, parent| span(id, parent, &[("http.request.method", "POST")]);
+    let served = |id, parent| vec![tool(2, "search", &[]), request(3, 2), request(4, 3), span(id, parent, &mcp)];
+    only(&run(served(5, 4)));
+    let mut far = served(9, 8);
+    far.extend([request(5, 4), request(6, 5), request(7, 6), request(8, 7)]);
+    assert_eq!(run(far).tool_calls().count(), 2, "beyond a few spans it is a tool that the tool used");
+}
+
+#[test]
 fn a_call_id_that_a_model_uses_anew_in_a_later_turn_is_another_call() {
     let found = run(vec![
         tool(2, "search", &[("gen_ai.tool.call.id", "call_0")]),

@@ -1,0 +1,242 @@
+//! Events that arrive as log records, brought back to the spans they belong to.
+//!
+//! Newer instrumentations send what was said to and by a model as log records of `/v1/logs`, which name their span. A
+//! record becomes an event of that span: [`split_logs`] puts it into a piece of its trace, on a span that only carries
+//! it, so that it is stored and counted like any piece; [`assemble`](super::assemble) moves it over.
+
+use std::collections::{HashMap, HashSet};
+
+use prost::Message as _;
+
+use crate::domain::ids::{SpanId, TraceId};
+
+use super::{
+    AnyValue, DecodeError, Encoding, ExportLogsServiceRequest, InstrumentationScope, KeyValue, KeyValueList, LogRecord,
+    ResourceLogs, ResourceSpans, ScopeSpans, Span, TracePiece, any_value, is_own_span, json_logs, span::Event,
+};
+
+/// Scope of spans that only carry events for the span with the same id.
+const CARRIER_SCOPE: &str = "driftline.log_events";
+
+/// Where loggers that do not know of `eventName` put the name of an event.
+const EVENT_NAME: &str = "event.name";
+
+/// Where the body of an event stands that is no map.
+const BODY: &str = "body";
+
+/// A request of log records taken apart.
+#[derive(Debug, Default)]
+pub struct SplitLogs {
+    /// One piece a trace, in order of first appearance. It holds no span of its own: its span count is 0.
+    pub traces: Vec<TracePiece>,
+    /// Records that are no events of a span, and our own evaluations: nothing is kept of them.
+    pub ignored: usize,
+}
+
+/// Reads an `ExportLogsServiceRequest`.
+///
+/// # Errors
+/// The whole body is not a message of that encoding.
+pub fn decode_logs(bytes: &[u8], encoding: Encoding) -> Result<Vec<ResourceLogs>, DecodeError> {
+    match encoding {
+        Encoding::Protobuf => {
+            ExportLogsServiceRequest::decode(bytes).map(|request| request.resource_logs).map_err(DecodeError::Protobuf)
+        }
+        Encoding::Json => json_logs::decode(bytes).map_err(DecodeError::Json),
+    }
+}
+
+/// Takes log records apart by trace. Kept are events that name their span; other records are none of our business.
+#[must_use]
+pub fn split_logs(resource_logs: Vec<ResourceLogs>) -> SplitLogs {
+    let mut split = SplitLogs::default();
+    let mut index: HashMap<TraceId, usize> = HashMap::new();
+    for scope_logs in resource_logs.into_iter().flat_map(|group| group.scope_logs) {
+        let own = is_own_span(scope_logs.scope.as_ref());
+        for record in scope_logs.log_records {
+            let Some((trace_id, carrier)) = Some(record).filter(|_| !own).and_then(carrier) else {
+                split.ignored += 1;
+                continue;
+            };
+            let position = *index.entry(trace_id).or_insert_with(|| {
+                split.traces.push(carriers(trace_id));
+                split.traces.len() - 1
+            });
+            split.traces[position].resource_spans[0].scope_spans[0].spans.push(carrier);
+        }
+    }
+    split
+}
+
+/// A piece to hold the carriers of a trace.
+fn carriers(trace_id: TraceId) -> TracePiece {
+    let scope = InstrumentationScope { name: CARRIER_SCOPE.to_owned(), ..Default::default() };
+    let scope_spans = vec![ScopeSpans { scope: Some(scope), ..Default::default() }];
+    let resource_spans = vec![ResourceSpans { scope_spans, ..Default::default() }];
+    TracePiece { trace_id, resource_spans, span_count: 0, root_ended: false, started_at: None, ended_at: None }
+}
+
+/// The span that carries a record, if that is an event of a span.
+fn carrier(record: LogRecord) -> Option<(TraceId, Span)> {
+    let trace_id = TraceId::from_bytes(&record.trace_id).ok()?;
+    SpanId::from_bytes(&record.span_id).ok()?;
+    let name = event_name(&record)?;
+    let event = Event {
+        time_unix_nano: Some(record.time_unix_nano).filter(|time| *time > 0).unwrap_or(record.observed_time_unix_nano),
+        name,
+        attributes: with_body(record.attributes, record.body),
+        dropped_attributes_count: record.dropped_attributes_count,
+    };
+    let (trace, span_id) = (record.trace_id, record.span_id);
+    Some((trace_id, Span { trace_id: trace, span_id, events: vec![event], ..Default::default() }))
+}
+
+fn event_name(record: &LogRecord) -> Option<String> {
+    if !record.event_name.is_empty() {
+        return Some(record.event_name.clone());
+    }
+    let attribute = record.attributes.iter().find(|attribute| attribute.key == EVENT_NAME)?;
+    match attribute.value.as_ref()?.value.as_ref()? {
+        any_value::Value::StringValue(name) if !name.is_empty() => Some(name.clone()),
+        _ => None,
+    }
+}
+
+/// The members of the body, or the body as one, after the attributes: an event of a span has no body.
+fn with_body(mut attributes: Vec<KeyValue>, body: Option<AnyValue>) -> Vec<KeyValue> {
+    match body.and_then(|body| body.value) {
+        Some(any_value::Value::KvlistValue(KeyValueList { values })) => attributes.extend(values),
+        Some(value) => attributes.push(KeyValue {
+            key: BODY.to_owned(),
+            value: Some(AnyValue { value: Some(value) }),
+            ..Default::default()
+        }),
+        None => {}
+    }
+    attributes
+}
+
+/// Moves events from their carriers to the spans they belong to; one that was delivered twice stands once.
+pub(super) fn deliver_events(resource_spans: &mut [ResourceSpans]) {
+    let mut events: HashMap<Vec<u8>, Vec<Event>> = HashMap::new();
+    for scope in resource_spans.iter_mut().flat_map(|group| &mut group.scope_spans) {
+        if scope.scope.as_ref().is_some_and(|scope| scope.name == CARRIER_SCOPE) {
+            for carrier in std::mem::take(&mut scope.spans) {
+                events.entry(carrier.span_id).or_default().extend(carrier.events);
+            }
+        }
+    }
+    if events.is_empty() {
+        return;
+    }
+    let spans = resource_spans.iter_mut().flat_map(|group| &mut group.scope_spans).flat_map(|scope| &mut scope.spans);
+    for span in spans {
+        let mut delivered = events.remove(&span.span_id).unwrap_or_default();
+        let mut seen = HashSet::new();
+        delivered.retain(|event| seen.insert(event.encode_to_vec()));
+        delivered.sort_by_key(|event| event.time_unix_nano);
+        span.events.append(&mut delivered);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{assemble, decode_piece, split_by_trace};
+    use super::*;
+
+    const IDS: &str = r#""traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"b7ad6b7169203331""#;
+
+    fn logs(records: &[String]) -> Vec<ResourceLogs> {
+        let request = format!(
+            r#"{{"resourceLogs":[null,{{"scopeLogs":[{{"scope":{{"name":"s"}},"logRecords":[{}]}}]}}]}}"#,
+            records.join(",")
+        );
+        decode_logs(request.as_bytes(), Encoding::Json).unwrap()
+    }
+
+    fn user(time: u64, text: &str) -> String {
+        format!(
+            r#"{{{IDS},"timeUnixNano":"{time}","eventName":"gen_ai.user.message","attributes":null,
+            "body":{{"kvlistValue":{{"values":[{{"key":"content","value":{{"stringValue":"{text}"}}}}]}}}}}}"#
+        )
+    }
+
+    fn span() -> Vec<ResourceSpans> {
+        let span = format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{{IDS},"name":"chat"}}]}}]}}]}}"#);
+        super::super::decode_traces(span.as_bytes(), Encoding::Json).unwrap()
+    }
+
+    #[test]
+    fn events_reach_their_span_through_the_store_in_order_of_time_and_once() {
+        let piece = split_logs(logs(&[user(7, "second"), user(5, "first"), user(7, "second")])).traces.remove(0);
+        assert_eq!((piece.span_count, piece.root_ended), (0, false));
+        let trace_id = piece.trace_id;
+        let stored = decode_piece(&piece.encode()).unwrap();
+        for pieces in [vec![stored.clone(), span()], vec![span(), stored.clone(), stored.clone()]] {
+            let raw = assemble(trace_id, pieces);
+            let spans: Vec<_> = raw.spans().collect();
+            assert_eq!(spans.len(), 1, "carriers are no spans");
+            let events: Vec<_> =
+                spans[0].events.iter().map(|event| (event.time_unix_nano, event.name.as_str())).collect();
+            assert_eq!(events, [(5, "gen_ai.user.message"), (7, "gen_ai.user.message")]);
+            assert_eq!(spans[0].events[0].attributes[0].key, "content");
+        }
+    }
+
+    #[test]
+    fn events_of_a_span_that_never_came_are_no_span() {
+        let piece = split_logs(logs(&[user(5, "lost")])).traces.remove(0);
+        assert_eq!(assemble(piece.trace_id, vec![piece.resource_spans]).spans().count(), 0);
+    }
+
+    #[test]
+    fn a_record_without_a_span_or_an_event_name_is_ignored() {
+        let records = [
+            format!(r#"{{{IDS},"body":{{"stringValue":"a plain line"}}}}"#),
+            r#"{"eventName":"gen_ai.choice"}"#.to_owned(),
+            r#"{"traceId":"00","spanId":"b7ad6b7169203331","eventName":"gen_ai.choice"}"#.to_owned(),
+            format!(
+                r#"{{{IDS},"observedTimeUnixNano":9,"body":{{"stringValue":"hi"}},
+                "attributes":[{{"key":"event.name","value":{{"stringValue":"gen_ai.choice"}}}}]}}"#
+            ),
+        ];
+        let split = split_logs(logs(&records));
+        assert_eq!((split.ignored, split.traces.len()), (3, 1));
+        let event = &split.traces[0].resource_spans[0].scope_spans[0].spans[0].events[0];
+        assert_eq!((event.name.as_str(), event.time_unix_nano), ("gen_ai.choice", 9));
+        assert_eq!(event.attributes[1].key, "body");
+    }
+
+    #[test]
+    fn our_own_evaluations_are_ignored() {
+        let mut own = logs(&[user(5, "x")]);
+        own[0].scope_logs[0].scope =
+            Some(InstrumentationScope { name: super::super::OWN_SCOPE.to_owned(), ..Default::default() });
+        let split = split_logs(own);
+        assert_eq!((split.ignored, split.traces.len()), (1, 0));
+    }
+
+    #[test]
+    fn protobuf_reads_as_json_does_and_bytes_flipped_anywhere_are_refused_or_read() {
+        let resource_logs = logs(&[user(7, "second"), user(5, "first")]);
+        let binary = ExportLogsServiceRequest { resource_logs: resource_logs.clone() }.encode_to_vec();
+        assert_eq!(decode_logs(&binary, Encoding::Protobuf).unwrap(), resource_logs);
+        let mut random = fastrand::Rng::with_seed(3);
+        for _ in 0..2000 {
+            let mut bytes = binary.clone();
+            (0..random.usize(1..4)).for_each(|_| bytes[random.usize(0..binary.len())] = random.u8(..));
+            for piece in decode_logs(&bytes, Encoding::Protobuf).map(split_logs).unwrap_or_default().traces {
+                assert!(assemble(piece.trace_id, vec![piece.resource_spans, span()]).spans().count() <= 1);
+            }
+        }
+    }
+
+    #[test]
+    fn a_carrier_that_a_sender_makes_up_is_no_span_either() {
+        let mut made_up = span();
+        made_up[0].scope_spans[0].scope =
+            Some(InstrumentationScope { name: CARRIER_SCOPE.to_owned(), ..Default::default() });
+        let piece = split_by_trace(made_up).traces.remove(0);
+        assert_eq!(assemble(piece.trace_id, vec![piece.resource_spans]).spans().count(), 0);
+    }
+}
