@@ -7,7 +7,7 @@ use serde_json::json;
 use super::Context;
 use super::drift_text;
 use super::failure::{Exit, Failure, chain};
-use super::output::{Output, warn};
+use super::output::{Output, counted, warn};
 use super::service::answer;
 use super::sources::{Side, Source, Sources, now, open};
 use super::table::Table;
@@ -82,8 +82,8 @@ async fn run_create(create: Create, settings: Settings, context: &Context) -> Re
         let series = baseline.series.len();
         output.json(&json!({ "name": baseline.name, "traces": baseline.traces, "series": series }))?;
     } else {
-        let (traces, series) = (baseline.traces, baseline.series.len());
-        output.line(&format!("baseline {}: {traces} traces, {series} series over all segments", baseline.name))?;
+        let (traces, series) = (counted(baseline.traces, "trace"), baseline.series.len());
+        output.line(&format!("baseline {}: {traces}, {series} series over all segments", baseline.name))?;
     }
     output.finish()?;
     Ok(Exit::Done)
@@ -167,7 +167,7 @@ fn show(baseline: &Baseline, context: &Context) -> Result<Exit, Failure> {
     }
     let (earliest, latest) = baseline.ended_between;
     output.line(&format!("baseline {}, taken {} from {}", baseline.name, baseline.created_at, baseline.selection))?;
-    output.line(&format!("{} traces that ended between {earliest} and {latest}\n", baseline.traces))?;
+    output.line(&format!("{} that ended between {earliest} and {latest}\n", counted(baseline.traces, "trace")))?;
     let mut table = Table::new(&["service", "series", "traces", "estimate"]);
     for (key, summary) in baseline.series.iter().filter(|(key, _)| key.segment == ALL) {
         let estimated = drift_text::estimate(&estimate(summary));

@@ -7,7 +7,7 @@ use super::drift_html;
 use super::drift_text;
 use super::failure::{Exit, Failure};
 use super::output::{Output, warn};
-use super::output_file::write_text;
+use super::output_file::{refuse_inputs, write_text};
 use super::service::{Place, Service};
 use super::sources::{Side, Source, Sources, now};
 use crate::domain::measurement::TraceRecord;
@@ -86,7 +86,7 @@ async fn ask(service: &Service, arguments: &Arguments) -> Result<DriftReport, Fa
     let sides = [&arguments.baseline, &arguments.current];
     for side in sides {
         if matches!(Source::parse(side)?, Source::Files { .. }) {
-            return Err(Failure::Usage(format!("--url: a service cannot read the file {side}; leave out --url")));
+            return Err(Failure::Usage(format!("--url: a service cannot read {side}; leave out --url")));
         }
     }
     if !arguments.labels_file.is_empty() || arguments.pair_by.is_some() {
@@ -108,6 +108,9 @@ async fn read_and_compare(arguments: &Arguments, context: &Context) -> Result<Dr
     let (baseline, current) = (Source::parse(&arguments.baseline)?, Source::parse(&arguments.current)?);
     let pair_by = arguments.pair_by.as_deref();
     refuse_unpaired(pair_by, &[&baseline, &current])?;
+    let inputs =
+        [&baseline.files()?[..], &current.files()?, &arguments.labels_file, context.config.as_slice()].concat();
+    refuse_inputs(&arguments.html, &inputs)?;
     let mut sources = Sources::new(context.settings()?, &arguments.labels_file, pair_by, &[&baseline, &current])?;
     let (baseline, current) = (sources.load(&baseline).await?, sources.load(&current).await?);
     let mut report = compare(arguments, &sources, baseline, current, now)?;

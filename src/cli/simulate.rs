@@ -7,7 +7,7 @@ use prost::Message as _;
 
 use super::Context;
 use super::failure::{Exit, Failure, chain};
-use super::output::{Output, warn};
+use super::output::{Output, counted, warn};
 use super::output_file::{OutputFile, beside};
 use super::progress;
 use super::service::answer;
@@ -106,7 +106,8 @@ fn write(plan: &Plan, path: &Path) -> Result<(), Failure> {
     bar.finish_and_clear();
     truth.finish()?;
     traces.finish()?;
-    warn(&format!("{} traces in {}, ground truth in {}", plan.traces, path.display(), truth_path.display()));
+    let traces = counted(plan.traces as u64, "trace");
+    warn(&format!("{traces} in {}, ground truth in {}", path.display(), truth_path.display()));
     Ok(())
 }
 
@@ -134,6 +135,6 @@ async fn send(plan: &Plan, url: &str) -> Result<(), Failure> {
         bar.inc(1);
     }
     bar.finish_and_clear();
-    warn(&format!("{} traces sent to {url}", plan.traces));
+    warn(&format!("{} sent to {url}", counted(plan.traces as u64, "trace")));
     Ok(())
 }
