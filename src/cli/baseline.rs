@@ -15,7 +15,7 @@ use crate::app::settings::Settings;
 use crate::backends::store::{Store, StoreError};
 use crate::domain::time::Timestamp;
 use crate::queries::QueryError;
-use crate::queries::baselines::baseline;
+use crate::queries::baselines::{baseline, check_name};
 use crate::queries::selection::instant;
 use crate::queries::source::StoredSource;
 use crate::watch::baseline::Baseline;
@@ -69,9 +69,7 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
 }
 
 async fn run_create(create: Create, settings: Settings, context: &Context) -> Result<Exit, Failure> {
-    if create.name.trim().is_empty() {
-        return Err(Failure::Usage("a baseline needs a name".to_owned()));
-    }
+    answer(check_name(&create.name))?;
     // First of all, so that a store that cannot be written is told before anything long is read.
     let store = open(&settings, false).await?;
     let baseline = take(&create, settings).await?;
@@ -132,7 +130,9 @@ async fn insert(store: &Store, baseline: &Baseline) -> Result<(), Failure> {
     let json = serde_json::to_string(baseline).map_err(|error| Failure::could_not("write the baseline", &error))?;
     let inserted = store.insert_baseline(&baseline.name, baseline.created_at, &baseline.selection, &json).await;
     inserted.map_err(|error| match error {
-        StoreError::BaselineExists { .. } => Failure::Usage(error.to_string()),
+        StoreError::BaselineExists { .. } => {
+            Failure::Usage(format!("{error}, and set `[watch] baseline = \"…\"` to watch against it"))
+        }
         error => Failure::CouldNot(chain(&error)),
     })
 }
