@@ -37,6 +37,10 @@ fn arguments_and_settings_that_cannot_be_right_end_with_2() {
         (vec!["simulate", "--scenario", "nonsense"], "model_upgrade"),
         (vec!["simulate", "--start", "soon"], "--start"),
         (vec!["simulate", "--traces", "99999999999"], "--hours"),
+        (vec!["simulate", "--start", "9999-01-01"], "before 2262"),
+        (vec!["simulate", "--hours", "99999999999999"], "before 2262"),
+        (vec!["drift", "--baseline", "good.jsonl", "--current", "good.jsonl", "--by", "nope"], "no dimension \"nope\""),
+        (vec!["baseline", "create", "a/b", "--from", "good.jsonl"], "A-Z a-z 0-9"),
         (vec!["simulate", "--to", "ftp://host"], "--to"),
     ] {
         let run = folder.ends(2, &arguments);
