@@ -203,3 +203,29 @@ async fn not_evaluated(store: &Store, trace_id: TraceId) -> Result<QueryError, Q
         None => QueryError::UnknownTrace { trace_id },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::compute;
+
+    #[tokio::test]
+    async fn two_answers_are_computed_at_once_and_the_serving_thread_stays_free() {
+        let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let work = || {
+            let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+            compute(move || {
+                most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(20));
+                running.fetch_sub(1, Ordering::SeqCst);
+            })
+        };
+        // On one thread, these could not overlap at all if they were computed where they are asked for.
+        let answers = futures_util::future::join_all((0..8).map(|_| work())).await;
+        assert!(answers.iter().all(Result::is_ok));
+        assert_eq!(most.load(Ordering::SeqCst), 2);
+    }
+}
