@@ -244,6 +244,7 @@ impl Service {
             names: Arc::new(settings.attributes.clone()),
             baseline: settings.watch.baseline.clone(),
             trace_link: settings.links.trace.clone(),
+            logs_link: settings.links.logs.clone(),
             receive_url: format!("http://{receiver}"),
             judge_configured: !settings.judge.models.is_empty(),
             is_loopback: web.address.ip().is_loopback(),

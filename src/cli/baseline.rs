@@ -7,7 +7,7 @@ use serde_json::json;
 use super::Context;
 use super::drift_text;
 use super::failure::{Exit, Failure, chain};
-use super::output::{Output, warn};
+use super::output::{Output, counted, warn};
 use super::service::answer;
 use super::sources::{Side, Source, Sources, now, open};
 use super::table::Table;
@@ -15,7 +15,7 @@ use crate::app::settings::Settings;
 use crate::backends::store::{Store, StoreError};
 use crate::domain::time::Timestamp;
 use crate::queries::QueryError;
-use crate::queries::baselines::baseline;
+use crate::queries::baselines::{baseline, check_name};
 use crate::queries::selection::instant;
 use crate::queries::source::StoredSource;
 use crate::watch::baseline::Baseline;
@@ -69,9 +69,7 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
 }
 
 async fn run_create(create: Create, settings: Settings, context: &Context) -> Result<Exit, Failure> {
-    if create.name.trim().is_empty() {
-        return Err(Failure::Usage("a baseline needs a name".to_owned()));
-    }
+    answer(check_name(&create.name))?;
     // First of all, so that a store that cannot be written is told before anything long is read.
     let store = open(&settings, false).await?;
     let baseline = take(&create, settings).await?;
@@ -82,8 +80,8 @@ async fn run_create(create: Create, settings: Settings, context: &Context) -> Re
         let series = baseline.series.len();
         output.json(&json!({ "name": baseline.name, "traces": baseline.traces, "series": series }))?;
     } else {
-        let (traces, series) = (baseline.traces, baseline.series.len());
-        output.line(&format!("baseline {}: {traces} traces, {series} series over all segments", baseline.name))?;
+        let (traces, series) = (counted(baseline.traces, "trace"), baseline.series.len());
+        output.line(&format!("baseline {}: {traces}, {series} series over all segments", baseline.name))?;
     }
     output.finish()?;
     Ok(Exit::Done)
@@ -132,7 +130,9 @@ async fn insert(store: &Store, baseline: &Baseline) -> Result<(), Failure> {
     let json = serde_json::to_string(baseline).map_err(|error| Failure::could_not("write the baseline", &error))?;
     let inserted = store.insert_baseline(&baseline.name, baseline.created_at, &baseline.selection, &json).await;
     inserted.map_err(|error| match error {
-        StoreError::BaselineExists { .. } => Failure::Usage(error.to_string()),
+        StoreError::BaselineExists { .. } => {
+            Failure::Usage(format!("{error}, and set `[watch] baseline = \"…\"` to watch against it"))
+        }
         error => Failure::CouldNot(chain(&error)),
     })
 }
@@ -167,7 +167,7 @@ fn show(baseline: &Baseline, context: &Context) -> Result<Exit, Failure> {
     }
     let (earliest, latest) = baseline.ended_between;
     output.line(&format!("baseline {}, taken {} from {}", baseline.name, baseline.created_at, baseline.selection))?;
-    output.line(&format!("{} traces that ended between {earliest} and {latest}\n", baseline.traces))?;
+    output.line(&format!("{} that ended between {earliest} and {latest}\n", counted(baseline.traces, "trace")))?;
     let mut table = Table::new(&["service", "series", "traces", "estimate"]);
     for (key, summary) in baseline.series.iter().filter(|(key, _)| key.segment == ALL) {
         let estimated = drift_text::estimate(&estimate(summary));

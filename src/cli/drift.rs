@@ -7,12 +7,13 @@ use super::drift_html;
 use super::drift_text;
 use super::failure::{Exit, Failure};
 use super::output::{Output, warn};
-use super::output_file::write_text;
-use super::service::{Place, Service};
+use super::output_file::{refuse_inputs, write_text};
+use super::service::{Place, Service, answer};
 use super::sources::{Side, Source, Sources, now};
 use crate::domain::measurement::TraceRecord;
 use crate::domain::report::{DriftReport, DriftVerdict};
 use crate::domain::time::Timestamp;
+use crate::queries::compare::{check_dimension, dimensions};
 use crate::queries::source::StoredSource;
 use crate::watch::drift::{DriftOptions, drift};
 use crate::watch::paired::paired;
@@ -86,7 +87,8 @@ async fn ask(service: &Service, arguments: &Arguments) -> Result<DriftReport, Fa
     let sides = [&arguments.baseline, &arguments.current];
     for side in sides {
         if matches!(Source::parse(side)?, Source::Files { .. }) {
-            return Err(Failure::Usage(format!("--url: a service cannot read the file {side}; leave out --url")));
+            let file = side.strip_prefix("file:").unwrap_or(side);
+            return Err(Failure::Usage(format!("--url: a service cannot read the file {file}; leave out --url")));
         }
     }
     if !arguments.labels_file.is_empty() || arguments.pair_by.is_some() {
@@ -108,6 +110,9 @@ async fn read_and_compare(arguments: &Arguments, context: &Context) -> Result<Dr
     let (baseline, current) = (Source::parse(&arguments.baseline)?, Source::parse(&arguments.current)?);
     let pair_by = arguments.pair_by.as_deref();
     refuse_unpaired(pair_by, &[&baseline, &current])?;
+    let inputs =
+        [&baseline.files()?[..], &current.files()?, &arguments.labels_file, context.config.as_slice()].concat();
+    refuse_inputs(&arguments.html, &inputs)?;
     let mut sources = Sources::new(context.settings()?, &arguments.labels_file, pair_by, &[&baseline, &current])?;
     let (baseline, current) = (sources.load(&baseline).await?, sources.load(&current).await?);
     let mut report = compare(arguments, &sources, baseline, current, now)?;
@@ -132,6 +137,8 @@ fn compare(
     let options = DriftOptions { alpha: arguments.alpha, by: arguments.by.clone(), seed: arguments.seed };
     if let (Some(column), Side::Records(before), Side::Records(after)) = (&arguments.pair_by, &baseline, &current) {
         check_pairing(sources, column, before, after)?;
+        let dimensions = before.iter().chain(after).flat_map(|record| record.segments.keys().cloned());
+        answer(check_dimension(arguments.by.as_deref(), dimensions.collect()))?;
         return Ok(paired(before, after, |record| sources.value(record, column), &options));
     }
     if !arguments.labels_file.is_empty() && [&baseline, &current].iter().any(|side| matches!(side, Side::Baseline(_))) {
@@ -139,6 +146,7 @@ fn compare(
     }
     let before = baseline.into_baseline("baseline", &arguments.baseline, now);
     let after = current.into_baseline("current", &arguments.current, now);
+    answer(check_dimension(arguments.by.as_deref(), dimensions([&before, &after])))?;
     Ok(drift(&before, &after, &options))
 }
 

@@ -8,8 +8,8 @@ use futures_util::{StreamExt, stream};
 use super::Context;
 use super::failure::{Exit, Failure};
 use super::judging::Judges;
-use super::output::{Output, json_line, warn};
-use super::output_file::OutputFile;
+use super::output::{Output, counted, json_line, warn};
+use super::output_file::{OutputFile, refuse_inputs};
 use super::table::Table;
 use super::trace_files::{TraceFiles, expand};
 use crate::app;
@@ -39,7 +39,9 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     let evaluators = app::evaluators(&settings, arguments.evaluators.as_deref());
     let evaluators = only(evaluators.map_err(|error| Failure::Usage(error.to_string()))?, &arguments.only)?;
     let judges = Judges::new(&settings, &evaluators)?;
-    let mut files = TraceFiles::new(expand(&arguments.files)?, &settings.attributes);
+    let files = expand(&arguments.files)?;
+    refuse_inputs(&arguments.output, &[&files[..], context.config.as_slice()].concat())?;
+    let mut files = TraceFiles::new(files, &settings.attributes);
     let mut sink = Sink::create(arguments.output)?;
     say_unconfigured(&judges);
 
@@ -147,6 +149,6 @@ impl Summary {
             table.row(cells);
         }
         let rows: u64 = used.iter().map(of_outcome).sum();
-        warn(&format!("{traces} traces, {rows} rows\n{table}"));
+        warn(&format!("{}, {}\n{table}", counted(traces, "trace"), counted(rows, "row")));
     }
 }

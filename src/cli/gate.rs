@@ -7,7 +7,7 @@ use super::drift::{check_pairing, refuse_unpaired};
 use super::failure::{Exit, Failure};
 use super::gate_text;
 use super::output::Output;
-use super::output_file::write_text;
+use super::output_file::{refuse_inputs, write_text};
 use super::sources::{Side, Source, Sources, now};
 use crate::domain::measurement::TraceRecord;
 use crate::domain::report::{GateReport, GateVerdict};
@@ -72,6 +72,9 @@ async fn report(arguments: &Arguments, policy: &GatePolicy, context: &Context) -
     let (baseline, candidate) = (Source::parse(&arguments.baseline)?, Source::parse(&arguments.candidate)?);
     let pair_by = policy.pair_by.as_deref();
     refuse_unpaired(pair_by, &[&baseline, &candidate])?;
+    let mut inputs = [&baseline.files()?[..], &candidate.files()?, &arguments.labels_file].concat();
+    inputs.extend(context.config.iter().chain([&arguments.policy]).cloned());
+    refuse_inputs(arguments.junit.iter().chain(&arguments.markdown), &inputs)?;
     let mut sources = Sources::new(context.settings()?, &arguments.labels_file, pair_by, &[&baseline, &candidate])?;
     let (baseline, candidate) = (sources.load(&baseline).await?, sources.load(&candidate).await?);
     sources.problems.report();

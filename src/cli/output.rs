@@ -45,6 +45,11 @@ pub(super) fn warn(text: &str) {
     let _closed = writeln!(io::stderr().lock(), "{}", printable(text));
 }
 
+/// `1 trace`, `2 traces`.
+pub(super) fn counted(count: u64, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
+}
+
 /// A value as JSON on one line, every control character escaped: JSON itself asks it only of those below U+0020.
 pub(super) fn json_line(value: &impl Serialize) -> Result<String, Failure> {
     let line = serde_json::to_string(value).map_err(|error| Failure::could_not("write JSON", &error))?;

@@ -95,6 +95,26 @@ impl Encoder {
     }
 }
 
+/// Refuses to write over what is read, whatever way the two names are written.
+///
+/// # Errors
+/// An output is one of the inputs.
+pub(super) fn refuse_inputs<'a>(
+    outputs: impl IntoIterator<Item = &'a PathBuf>,
+    inputs: &[PathBuf],
+) -> Result<(), Failure> {
+    let inputs: Vec<PathBuf> = inputs.iter().filter_map(|input| fs::canonicalize(input).ok()).collect();
+    for output in outputs {
+        let path = fs::canonicalize(output).unwrap_or_else(|_| output.clone());
+        let written = [fs::canonicalize(beside(&path, "partial")).ok(), Some(path)];
+        if written.iter().flatten().any(|path| path.is_file() && inputs.contains(path)) {
+            let message = format!("{} is read, and would be written over; name another output", output.display());
+            return Err(Failure::Usage(message));
+        }
+    }
+    Ok(())
+}
+
 /// A text file in one go; see [`OutputFile`].
 pub(super) fn write_text(path: &Path, text: &str) -> Result<(), Failure> {
     let mut file = OutputFile::create(path)?;

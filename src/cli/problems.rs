@@ -48,7 +48,7 @@ impl Problems {
 
     /// `1 problem`, `2 problems`.
     pub(super) fn counted(&self) -> String {
-        if self.problems.count == 1 { "1 problem".to_owned() } else { format!("{} problems", self.problems.count) }
+        output::counted(self.problems.count, "problem")
     }
 }
 

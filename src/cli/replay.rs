@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::Context;
 use super::failure::{Exit, Failure, chain};
-use super::output::Output;
+use super::output::{Output, counted};
 use super::problems::Problems;
 use super::progress;
 use crate::backends::clock::{Clock, SystemClock};
@@ -182,7 +182,7 @@ impl Recording {
         if context.json {
             output.json(&serde_json::json!({ "lines": sent, "read_everything": self.problems.is_empty() }))?;
         } else {
-            output.line(&format!("sent {sent} lines"))?;
+            output.line(&format!("sent {}", counted(sent, "line")))?;
         }
         output.finish()?;
         if !self.problems.is_empty() {

@@ -7,13 +7,14 @@ use prost::Message as _;
 
 use super::Context;
 use super::failure::{Exit, Failure, chain};
-use super::output::{Output, warn};
+use super::output::{Output, counted, warn};
 use super::output_file::{OutputFile, beside};
 use super::progress;
 use super::service::answer;
 use super::sources::now;
 use super::table::Table;
 use crate::backends::http::HttpSender;
+use crate::domain::time::Timestamp;
 use crate::otlp::Encoding;
 use crate::queries::QueryError;
 use crate::queries::selection::instant;
@@ -91,7 +92,19 @@ fn plan(arguments: &Arguments) -> Result<Plan, Failure> {
         return Err(Failure::Usage(message));
     }
     let start = answer(instant("--start", &arguments.start, now()).map_err(QueryError::from))?;
+    check_end(start, duration)?;
     Ok(Plan { scenario, traces: arguments.traces, seed: arguments.seed, start, duration })
+}
+
+/// Times are kept in nanoseconds of 64 bits, which end in 2262; runs last a while beyond their begin.
+fn check_end(start: Timestamp, duration: Duration) -> Result<(), Failure> {
+    const LAST: Timestamp = Timestamp(i64::MAX - 24 * Timestamp::NANOS_PER_HOUR);
+    if start.plus(duration) < LAST {
+        return Ok(());
+    }
+    Err(Failure::Usage(
+        "--start, --hours: the traffic must end before 2262; begin earlier, or make it shorter".to_owned(),
+    ))
 }
 
 fn write(plan: &Plan, path: &Path) -> Result<(), Failure> {
@@ -106,7 +119,8 @@ fn write(plan: &Plan, path: &Path) -> Result<(), Failure> {
     bar.finish_and_clear();
     truth.finish()?;
     traces.finish()?;
-    warn(&format!("{} traces in {}, ground truth in {}", plan.traces, path.display(), truth_path.display()));
+    let traces = counted(plan.traces as u64, "trace");
+    warn(&format!("{traces} in {}, ground truth in {}", path.display(), truth_path.display()));
     Ok(())
 }
 
@@ -134,6 +148,6 @@ async fn send(plan: &Plan, url: &str) -> Result<(), Failure> {
         bar.inc(1);
     }
     bar.finish_and_clear();
-    warn(&format!("{} traces sent to {url}", plan.traces));
+    warn(&format!("{} sent to {url}", counted(plan.traces as u64, "trace")));
     Ok(())
 }

@@ -46,6 +46,17 @@ impl Source {
         }
         Ok(Self::Stored(answer(StoredSource::parse(text))?))
     }
+
+    /// The files that are read.
+    ///
+    /// # Errors
+    /// There are none.
+    pub(super) fn files(&self) -> Result<Vec<PathBuf>, Failure> {
+        match self {
+            Self::Files { pattern, .. } => expand(std::slice::from_ref(pattern)),
+            Self::Stored(_) => Ok(Vec::new()),
+        }
+    }
 }
 
 fn files(text: &str) -> Result<Source, Failure> {

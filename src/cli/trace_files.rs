@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use indicatif::ProgressBar;
 
 use super::failure::{Failure, chain};
-use super::output::warn;
+use super::output::{counted, warn};
 use super::problems::Problems;
 use super::progress;
 use super::trace_window::Window;
+use crate::domain::ids::TraceId;
 use crate::domain::trace::Trace;
 use crate::normalize::{AttributeMapping, normalize};
 use crate::otlp::{ResourceSpans, TraceReader, split_by_trace};
@@ -59,11 +60,34 @@ pub(super) struct TraceFiles<'a> {
     window: Window,
     ready: VecDeque<Trace>,
     traces: u64,
-    own_spans: usize,
+    own_spans: u64,
+    /// Of the file that is read.
+    late: Option<Late>,
     problems: Problems,
     progress: ProgressBar,
     /// Stored bytes of the files that are read to their end.
     bytes_before: u64,
+}
+
+/// Pieces in one file of traces that were complete before: from an earlier line or file.
+struct Late {
+    pieces: u64,
+    /// Of the first.
+    line: u64,
+    /// Of the first.
+    trace_id: TraceId,
+}
+
+impl Late {
+    fn note(&self, file: &Path) -> String {
+        let Self { pieces, line, trace_id } = self;
+        let (what, verb) = (counted(*pieces, "piece"), if *pieces == 1 { "is" } else { "are" });
+        let file = file.display();
+        format!(
+            "{file}: {what} of traces that were read already, from an earlier line or file, {verb} left out; the first \
+             is on line {line}, of trace {trace_id}"
+        )
+    }
 }
 
 impl<'a> TraceFiles<'a> {
@@ -78,6 +102,7 @@ impl<'a> TraceFiles<'a> {
             ready: VecDeque::new(),
             traces: 0,
             own_spans: 0,
+            late: None,
             problems: Problems::default(),
             bytes_before: 0,
         }
@@ -90,7 +115,8 @@ impl<'a> TraceFiles<'a> {
     pub(super) fn finish(self) -> Result<(u64, Problems), Failure> {
         self.progress.finish_and_clear();
         if self.own_spans > 0 {
-            warn(&format!("{} spans are driftline's own evaluations, which are never evaluated", self.own_spans));
+            let spans = counted(self.own_spans, "span");
+            warn(&format!("left out: {spans} of driftline's own evaluations, which are never evaluated"));
         }
         if self.traces == 0 {
             self.problems.report();
@@ -104,6 +130,9 @@ impl<'a> TraceFiles<'a> {
         let Some((file, mut reader)) = self.reader.take() else { return self.open_next() };
         let Some(read) = reader.next() else {
             self.bytes_before += reader.bytes_read();
+            if let Some(late) = self.late.take() {
+                self.problems.note(late.note(&file));
+            }
             return true;
         };
         match read {
@@ -132,18 +161,15 @@ impl<'a> TraceFiles<'a> {
 
     fn take(&mut self, resource_spans: Vec<ResourceSpans>, file: &Path, line: u64) {
         let split = split_by_trace(resource_spans);
-        self.own_spans += split.own_spans;
+        self.own_spans += split.own_spans as u64;
         let place = || format!("{} line {line}", file.display());
         for rejection in split.rejected {
             self.problems.add(format!("{}: a span is left out: {rejection}", place()));
         }
         for piece in split.traces {
-            let (trace_id, spans) = (piece.trace_id, piece.span_count);
+            let trace_id = piece.trace_id;
             if self.window.add(piece).is_err() {
-                let note = format!(
-                    "{spans} spans of trace {trace_id} came too late, after the trace was closed, and are left out"
-                );
-                self.problems.note(format!("{}: {note}", place()));
+                self.late.get_or_insert(Late { pieces: 0, line, trace_id }).pieces += 1;
             }
         }
         while let Some(raw) = self.window.close_due() {

@@ -16,6 +16,10 @@ use super::{
 
 /// Reads one `ExportTraceServiceRequest`; `None` when the text is JSON but has no `resourceSpans`.
 pub(super) fn decode(bytes: &[u8]) -> Result<Option<Vec<ResourceSpans>>, serde_json::Error> {
+    // Derived structs read lists too, by position.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return serde_json::from_slice::<IgnoredAny>(bytes).map(|_| None);
+    }
     let request: RequestShape = serde_json::from_slice(bytes)?;
     Ok(request.resource_spans.map(|list| convert(Some(list))))
 }
@@ -37,13 +41,13 @@ pub(super) fn integer<T: TryFrom<i128> + Default>(integer: Option<Integer>) -> T
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object")]
 struct RequestShape {
     resource_spans: Option<List<ResourceSpansShape>>,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object")]
 struct ResourceSpansShape {
     resource: Option<ResourceShape>,
     scope_spans: Option<List<ScopeSpansShape>>,
@@ -61,7 +65,7 @@ impl From<ResourceSpansShape> for ResourceSpans {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object")]
 pub(super) struct ResourceShape {
     attributes: Option<List<KeyValueShape>>,
     dropped_attributes_count: Option<Integer>,
@@ -78,7 +82,7 @@ impl From<ResourceShape> for Resource {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object")]
 struct ScopeSpansShape {
     scope: Option<ScopeShape>,
     spans: Option<List<SpanShape>>,
@@ -96,7 +100,7 @@ impl From<ScopeSpansShape> for ScopeSpans {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object")]
 pub(super) struct ScopeShape {
     name: Option<Text>,
     version: Option<Text>,
@@ -116,7 +120,7 @@ impl From<ScopeShape> for InstrumentationScope {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object")]
 struct SpanShape {
     trace_id: Option<Id>,
     span_id: Option<Id>,
@@ -160,7 +164,7 @@ impl From<SpanShape> for Span {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object")]
 struct EventShape {
     time_unix_nano: Option<Integer>,
     name: Option<Text>,
@@ -180,7 +184,7 @@ impl From<EventShape> for span::Event {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object")]
 struct LinkShape {
     trace_id: Option<Id>,
     span_id: Option<Id>,

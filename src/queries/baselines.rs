@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::QueryError;
 use super::source::side;
+use super::{QueryError, compute};
 use crate::backends::store::{Store, StoredBaseline};
 use crate::domain::time::Timestamp;
 use crate::normalize::AttributeMapping;
@@ -60,13 +60,29 @@ pub async fn baselines(store: &Store) -> Result<Baselines, QueryError> {
 pub async fn baseline(store: &Store, name: &str) -> Result<Baseline, QueryError> {
     let unknown = || QueryError::UnknownBaseline { name: name.to_owned() };
     let json = store.baseline(name).await?.ok_or_else(unknown)?;
-    serde_json::from_str(&json).map_err(|source| QueryError::DamagedBaseline { name: name.to_owned(), source })
+    let read = compute(move || serde_json::from_str(&json)).await?;
+    read.map_err(|source| QueryError::DamagedBaseline { name: name.to_owned(), source })
+}
+
+/// Longest name of a baseline, in characters.
+const LONGEST_NAME: usize = 100;
+
+/// Refuses what cannot name a baseline.
+///
+/// # Errors
+/// The name is empty, too long, or has characters other than `A-Z a-z 0-9 . _ -`.
+pub fn check_name(name: &str) -> Result<(), QueryError> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if (1..=LONGEST_NAME).contains(&name.len()) && name.bytes().all(is_plain) {
+        return Ok(());
+    }
+    Err(QueryError::BaselineName { name: name.to_owned() })
 }
 
 /// Takes a baseline of a source of stored traces.
 ///
 /// # Errors
-/// The source means nothing or holds no trace, the name is taken or empty, or the store failed.
+/// The source means nothing or holds no trace, the name is taken or none, or the store failed.
 pub async fn create_baseline(
     store: &Store,
     name: &str,
@@ -74,6 +90,7 @@ pub async fn create_baseline(
     names: &AttributeMapping,
     now: Timestamp,
 ) -> Result<CreatedBaseline, QueryError> {
+    check_name(name)?;
     let summary = side(store, from, names, now).await?.summary;
     keep_baseline(store, Baseline { name: name.to_owned(), created_at: now, selection: from.to_owned(), ..summary })
         .await
@@ -82,11 +99,9 @@ pub async fn create_baseline(
 /// Keeps a summary as the baseline that it names.
 ///
 /// # Errors
-/// It holds no trace, its name is taken or empty, or the store failed.
+/// It holds no trace, its name is taken or none, or the store failed.
 pub async fn keep_baseline(store: &Store, baseline: Baseline) -> Result<CreatedBaseline, QueryError> {
-    if baseline.name.trim().is_empty() {
-        return Err(QueryError::Nameless);
-    }
+    check_name(&baseline.name)?;
     if baseline.traces == 0 {
         return Err(QueryError::EmptySource { text: baseline.selection });
     }

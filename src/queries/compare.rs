@@ -1,11 +1,14 @@
 //! Comparisons of what a store holds: the drift report and the gate.
 
+use std::collections::BTreeSet;
+
 use super::source::{Side, side};
-use super::{QueryError, Store};
+use super::{QueryError, Store, compute};
 use crate::domain::measurement::TraceRecord;
 use crate::domain::report::{DriftReport, GateReport};
 use crate::domain::time::Timestamp;
 use crate::normalize::AttributeMapping;
+use crate::watch::baseline::Baseline;
 use crate::watch::drift::{DriftOptions, drift as compare};
 use crate::watch::gate::{Tasks, gate as judge};
 use crate::watch::gate_policy::GatePolicy;
@@ -13,7 +16,7 @@ use crate::watch::gate_policy::GatePolicy;
 /// Compares two sources series by series.
 ///
 /// # Errors
-/// A source means nothing, alpha is no error rate, or the store failed.
+/// A source means nothing, alpha is no error rate, no trace has the dimension, or the store failed.
 pub async fn drift(
     store: &Store,
     sources: (&str, &str),
@@ -25,7 +28,28 @@ pub async fn drift(
         return Err(QueryError::OutOfRange { name: "alpha", value: options.alpha, expected: "between 0 and 1" });
     }
     let (baseline, current) = sides(store, sources, names, now).await?;
-    Ok(compare(&baseline.summary, &current.summary, options))
+    check_dimension(options.by.as_deref(), dimensions([&baseline.summary, &current.summary]))?;
+    let options = options.clone();
+    compute(move || compare(&baseline.summary, &current.summary, &options)).await
+}
+
+/// Refuses to compare by what no trace has; where there is no trace at all, that is what the report says.
+///
+/// # Errors
+/// Names the dimensions that there are.
+pub fn check_dimension(by: Option<&str>, known: BTreeSet<String>) -> Result<(), QueryError> {
+    match by {
+        Some(name) if !known.is_empty() && !known.contains(name) => {
+            Err(QueryError::UnknownDimension { name: name.to_owned(), known })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What the traces of both sides can be split by.
+#[must_use]
+pub fn dimensions(sides: [&Baseline; 2]) -> BTreeSet<String> {
+    sides.into_iter().flat_map(|side| side.mix.keys().cloned()).collect()
 }
 
 /// Judges a candidate against a baseline. Traces are paired by the policy's attribute where both sides have traces.
@@ -40,12 +64,17 @@ pub async fn gate(
     now: Timestamp,
 ) -> Result<GateReport, QueryError> {
     let (baseline, candidate) = sides(store, sources, names, now).await?;
+    let policy = policy.clone();
+    compute(move || judge_sides(&policy, &baseline, &candidate)).await
+}
+
+fn judge_sides(policy: &GatePolicy, baseline: &Side, candidate: &Side) -> GateReport {
     let task = |record: &TraceRecord| record.segments.get(policy.pair_by.as_ref()?).cloned();
     let tasks = match (&policy.pair_by, &baseline.records, &candidate.records) {
         (Some(_), Some(baseline), Some(candidate)) => Some(Tasks { baseline, candidate, task: &task }),
         _ => None,
     };
-    Ok(judge(policy, &baseline.summary, &candidate.summary, tasks.as_ref()))
+    judge(policy, &baseline.summary, &candidate.summary, tasks.as_ref())
 }
 
 async fn sides(

@@ -14,6 +14,10 @@ pub mod source;
 pub mod span;
 pub mod trace;
 
+use std::collections::BTreeSet;
+
+use tokio::sync::Semaphore;
+
 use crate::backends::store::{Store, StoreError};
 use crate::domain::ids::TraceId;
 use crate::domain::time::Timestamp;
@@ -23,6 +27,20 @@ use selection::InvalidSelection;
 
 /// Largest stored trace that is unfolded for an answer, in bytes of protobuf.
 const LARGEST_BODY: usize = 64 * 1024 * 1024;
+
+/// Answers that are computed at once in this process; the others wait, so that cores are left to receiver and health.
+static COMPUTING: Semaphore = Semaphore::const_new(2);
+
+/// Computes away from the threads that serve requests.
+async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, QueryError> {
+    let permit = COMPUTING.acquire().await;
+    let working = tokio::task::spawn_blocking(move || {
+        // Held until the work ends, even when no one waits for it any more.
+        let _permit = permit;
+        work()
+    });
+    working.await.map_err(QueryError::Interrupted)
+}
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -73,9 +91,20 @@ pub enum QueryError {
         /// The source as it was written.
         text: String,
     },
-    /// A baseline is found by its name.
-    #[error("the baseline's name is empty")]
-    Nameless,
+    /// A baseline's name stands in addresses and settings.
+    #[error("{name:?} is no name for a baseline")]
+    BaselineName {
+        /// The name that was asked for.
+        name: String,
+    },
+    /// No trace has the dimension that is asked for.
+    #[error("there is no dimension {name:?}; known: {}", listed(.known))]
+    UnknownDimension {
+        /// The dimension.
+        name: String,
+        /// What there is.
+        known: BTreeSet<String>,
+    },
     /// A number that is out of its range.
     #[error("{name} is {value}, expected {expected}")]
     OutOfRange {
@@ -103,6 +132,9 @@ pub enum QueryError {
     /// A baseline that cannot be written as JSON.
     #[error("the baseline cannot be written")]
     Unwritable(#[source] serde_json::Error),
+    /// The computation did not end.
+    #[error("the answer could not be computed")]
+    Interrupted(#[source] tokio::task::JoinError),
     /// Stored spans that this program cannot read.
     #[error(transparent)]
     Body(#[from] UnpackError),
@@ -119,7 +151,8 @@ impl QueryError {
             self,
             Self::Source { .. }
                 | Self::EmptySource { .. }
-                | Self::Nameless
+                | Self::BaselineName { .. }
+                | Self::UnknownDimension { .. }
                 | Self::OutOfRange { .. }
                 | Self::Selection(_)
                 | Self::Policy(_)
@@ -137,16 +170,24 @@ impl QueryError {
             Self::UnknownSeries { .. } => "list the series, or ask about a longer time with since",
             Self::Source { .. } => "write where:key=value[,key=value] or name:BASELINE",
             Self::EmptySource { .. } => "select traces that are there: search for them first",
-            Self::Nameless => "give it a name",
+            Self::BaselineName { .. } => "write 1 to 100 of A-Z a-z 0-9 . _ -",
+            Self::UnknownDimension { .. } => "compare by a dimension that the traces have",
+            Self::Interrupted(_) => "ask again, about less at once",
             Self::OutOfRange { .. } => "give a number in that range",
             Self::Selection(_) => "write key=value with a known key",
             Self::Policy(_) => "correct the policy",
             Self::DamagedBaseline { .. } | Self::Unwritable(_) => "create the baseline again under another name",
             Self::Body(_) => "its scores and decisions can still be read",
-            Self::Store(StoreError::BaselineExists { .. }) => "choose another name",
+            Self::Store(StoreError::BaselineExists { .. }) => {
+                "choose another name, and set `[watch] baseline = \"…\"` to watch against it"
+            }
             Self::Store(_) => "check that the store can be reached, and ask again",
         }
     }
+}
+
+fn listed(names: &BTreeSet<String>) -> String {
+    names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// The spans of a trace as far as they are kept; `None` when they are gone or never came.
@@ -161,4 +202,30 @@ async fn not_evaluated(store: &Store, trace_id: TraceId) -> Result<QueryError, Q
         Some(pending) => QueryError::PendingTrace { trace_id, due_at: pending.due_at },
         None => QueryError::UnknownTrace { trace_id },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::compute;
+
+    #[tokio::test]
+    async fn two_answers_are_computed_at_once_and_the_serving_thread_stays_free() {
+        let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let work = || {
+            let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+            compute(move || {
+                most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(20));
+                running.fetch_sub(1, Ordering::SeqCst);
+            })
+        };
+        // On one thread, these could not overlap at all if they were computed where they are asked for.
+        let answers = futures_util::future::join_all((0..8).map(|_| work())).await;
+        assert!(answers.iter().all(Result::is_ok));
+        assert_eq!(most.load(Ordering::SeqCst), 2);
+    }
 }

@@ -1,7 +1,7 @@
 //! How things stand: open alerts, each service's recent scores, and what is waiting.
 
 use super::series::{Figures, Window, recent};
-use super::{QueryError, Store};
+use super::{QueryError, Store, compute};
 use crate::backends::store::{AlertFilter, QueueDepths, Selection, ServiceCount};
 use crate::domain::alert::Alert;
 use crate::domain::measurement::{SeriesKind, TraceRecord};
@@ -58,7 +58,7 @@ pub async fn overview(store: &Store, watched: &str, now: Timestamp) -> Result<Ov
     Ok(Overview {
         alerts,
         window,
-        services: services(counts, &records),
+        services: compute(move || services(counts, &records)).await?,
         queues: store.queue_depths(now).await?,
         has_baseline: store.baseline(watched).await?.is_some(),
     })

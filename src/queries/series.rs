@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{QueryError, Store};
+use super::{QueryError, Store, compute};
 use crate::backends::store::{Selection, StoreError};
 use crate::domain::measurement::{SeriesKind, TraceRecord};
 use crate::domain::report::Estimate;
@@ -126,8 +126,11 @@ const SHARES: usize = 30;
 /// The store failed, or the watched baseline cannot be read.
 pub async fn series(store: &Store, watched: &str, selection: &Selection) -> Result<WatchedSeries, QueryError> {
     let sides = Sides::read(store, watched, selection).await?;
-    let series = sides.keys().filter(|key| key.segment == ALL).filter_map(|key| sides.view(key)).collect();
-    Ok(WatchedSeries { baseline: sides.baseline.as_ref().map(|it| it.name.clone()), window: sides.window, series })
+    compute(move || {
+        let series = sides.keys().filter(|key| key.segment == ALL).filter_map(|key| sides.view(key)).collect();
+        WatchedSeries { baseline: sides.baseline_name(), window: sides.window, series }
+    })
+    .await
 }
 
 /// One series by its key.
@@ -143,7 +146,7 @@ pub async fn one_series(
     let selection = Selection { service: Some(key.service.clone()), ..selection.clone() };
     let sides = Sides::read(store, watched, &selection).await?;
     let series = sides.view(key).ok_or_else(|| QueryError::UnknownSeries { key: key.to_string() })?;
-    Ok(SeriesDetail { baseline_name: sides.baseline.as_ref().map(|it| it.name.clone()), window: sides.window, series })
+    Ok(SeriesDetail { baseline_name: sides.baseline_name(), window: sides.window, series })
 }
 
 /// The records of a selection; without a time, those of its most recent traces.
@@ -180,12 +183,20 @@ impl Sides {
             Err(error) => return Err(error),
         };
         let records = recent(store, selection).await?;
+        compute(move || Self::of(baseline, &records)).await
+    }
+
+    fn of(baseline: Option<Baseline>, records: &[TraceRecord]) -> Self {
         let mut traces = BTreeMap::new();
-        for record in &records {
+        for record in records {
             *traces.entry(record.service.clone()).or_default() += 1;
         }
-        let current = Baseline::from_records("", Timestamp::default(), "", &records);
-        Ok(Self { baseline, current, window: Window::of(&records), traces })
+        let current = Baseline::from_records("", Timestamp::default(), "", records);
+        Self { baseline, current, window: Window::of(records), traces }
+    }
+
+    fn baseline_name(&self) -> Option<String> {
+        self.baseline.as_ref().map(|baseline| baseline.name.clone())
     }
 
     fn keys(&self) -> impl Iterator<Item = &SeriesKey> {

@@ -2,7 +2,7 @@
 
 use super::baselines::baseline;
 use super::selection::{Condition, conditions, selection};
-use super::{QueryError, Store};
+use super::{QueryError, Store, compute};
 use crate::domain::measurement::TraceRecord;
 use crate::domain::time::Timestamp;
 use crate::normalize::AttributeMapping;
@@ -57,7 +57,12 @@ pub async fn side(store: &Store, text: &str, names: &AttributeMapping, now: Time
         StoredSource::Name(name) => Ok(Side { summary: baseline(store, &name).await?, records: None }),
         StoredSource::Where(conditions) => {
             let records = store.records(&selection(&conditions, names, now)?).await?;
-            Ok(Side { summary: Baseline::from_records(text, now, text, &records), records: Some(records) })
+            let text = text.to_owned();
+            compute(move || Side {
+                summary: Baseline::from_records(&text, now, &text, &records),
+                records: Some(records),
+            })
+            .await
         }
     }
 }

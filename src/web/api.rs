@@ -5,6 +5,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, Path, Request, State};
 use axum::http::{StatusCode, header};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::WebState;
 use super::error::WebError;
@@ -28,6 +29,17 @@ use crate::watch::gate_policy::GatePolicy;
 use crate::watch::key::SeriesKey;
 
 type Answer<T> = Result<Json<T>, WebError>;
+
+/// A body as it is sent. Read in two steps: structs also take arrays, of which errors would tell in our own words.
+type Object = serde_json::Map<String, serde_json::Value>;
+
+fn read<T: DeserializeOwned>(body: Result<Json<Object>, JsonRejection>) -> Result<T, WebError> {
+    let Json(object) = body?;
+    let wrong = |error: serde_json::Error| {
+        WebError::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string(), "send the documented keys")
+    };
+    serde_json::from_value(serde_json::Value::Object(object)).map_err(wrong)
+}
 
 impl WebState {
     /// The selection that the rest of the parameters mean.
@@ -131,7 +143,7 @@ pub(super) async fn gate(
         let sources = (parameters.require("baseline")?, parameters.require("candidate")?);
         (sources.0, sources.1, text(request).await?)
     } else {
-        let Json(asked) = Json::<GateRequest>::from_request(request, &()).await?;
+        let asked: GateRequest = read(Json::from_request(request, &()).await)?;
         (asked.baseline, asked.candidate, policy_text(asked.policy)?)
     };
     parameters.finish()?;
@@ -182,7 +194,7 @@ pub(super) async fn baseline(
 /// A baseline as it is asked for.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct BaselineRequest {
+struct BaselineRequest {
     name: String,
     from: String,
 }
@@ -190,10 +202,10 @@ pub(super) struct BaselineRequest {
 pub(super) async fn create_baseline(
     State(state): State<WebState>,
     parameters: Parameters,
-    asked: Result<Json<BaselineRequest>, JsonRejection>,
+    asked: Result<Json<Object>, JsonRejection>,
 ) -> Result<(StatusCode, Json<CreatedBaseline>), WebError> {
     parameters.finish()?;
-    let Json(BaselineRequest { name, from }) = asked?;
+    let BaselineRequest { name, from } = read(asked)?;
     let now = state.clock.now();
     let created = queries::baselines::create_baseline(&state.store, &name, &from, &state.names, now).await?;
     Ok((StatusCode::CREATED, Json(created)))

@@ -83,7 +83,12 @@ impl From<QueryRejection> for WebError {
 
 impl From<JsonRejection> for WebError {
     fn from(rejection: JsonRejection) -> Self {
-        let remedy = "send the documented JSON with Content-Type: application/json";
-        Self::new(rejection.status(), rejection.body_text(), remedy)
+        let remedy = "send the documented JSON object with Content-Type: application/json";
+        let error = match &rejection {
+            JsonRejection::JsonDataError(_) => "the body is JSON and no object".to_owned(),
+            JsonRejection::JsonSyntaxError(_) => "the body is not JSON".to_owned(),
+            rejection => rejection.body_text(),
+        };
+        Self::new(rejection.status(), error, remedy)
     }
 }

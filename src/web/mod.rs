@@ -42,6 +42,8 @@ pub struct WebState {
     pub baseline: String,
     /// Where a tracing backend shows a trace: a URL with `{trace_id}`; empty for none.
     pub trace_link: String,
+    /// Where its logs are shown, likewise.
+    pub logs_link: String,
     /// Where agents send their traces, for people who have not yet.
     pub receive_url: String,
     /// Whether any judge model is configured.

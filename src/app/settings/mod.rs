@@ -4,8 +4,10 @@
 //! operator who fixes one mistake a run loses patience.
 
 mod check;
+mod range;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,9 +16,11 @@ use serde::{Deserialize, Deserializer};
 use crate::backends::judge::JudgeModelSettings;
 use crate::evaluate::sampling::SamplingPolicy;
 use crate::normalize::AttributeMapping;
+use check::{Variable, Written};
 
 const DEFAULTS: &str = include_str!("default.toml");
 const FILE_NAME: &str = "driftline.toml";
+const PREFIX: &str = "DRIFTLINE__";
 
 /// Everything that can be configured; see `default.toml` for meaning and defaults of each key.
 #[derive(Debug, Clone, Deserialize)]
@@ -120,8 +124,7 @@ pub fn load(path: Option<&Path>) -> Result<Settings, SettingsError> {
         None => String::new(),
     };
     let name = file.map_or_else(|| FILE_NAME.to_owned(), |file| file.display().to_string());
-    let environment = config::Environment::with_prefix("DRIFTLINE").prefix_separator("__").separator("__");
-    read(&name, &text, environment)
+    read(&name, &text, variables(std::env::vars_os())?)
 }
 
 /// The compiled-in settings, without any file or environment.
@@ -129,52 +132,48 @@ pub fn load(path: Option<&Path>) -> Result<Settings, SettingsError> {
 /// # Errors
 /// They are wrong, which a test rules out.
 pub fn defaults() -> Result<Settings, SettingsError> {
-    read("default.toml", "", config::Environment::with_prefix("DRIFTLINE__NOTHING"))
+    read("default.toml", "", Vec::new())
 }
 
-fn read(name: &str, text: &str, environment: config::Environment) -> Result<Settings, SettingsError> {
-    let mistakes = check::mistakes(name, text, DEFAULTS);
+fn read(name: &str, text: &str, variables: Vec<Variable>) -> Result<Settings, SettingsError> {
+    let mistakes = check::mistakes(&Written { name, text, variables: &variables }, DEFAULTS);
     if !mistakes.is_empty() {
         return Err(SettingsError(mistakes));
     }
-    let settings: Settings = config::Config::builder()
-        .add_source(config::File::from_str(DEFAULTS, config::FileFormat::Toml))
-        .add_source(config::File::from_str(text, config::FileFormat::Toml))
-        .add_source(environment.try_parsing(true))
-        .build()
-        .and_then(config::Config::try_deserialize)
-        .map_err(|error| SettingsError(vec![format!("{name}: {error}")]))?;
-    let unusable = unusable_values(name, &settings);
-    if unusable.is_empty() { Ok(settings) } else { Err(SettingsError(unusable)) }
+    layered(text, &variables).map_err(|error| SettingsError(vec![error.to_string()]))
 }
 
-fn unusable_values(name: &str, settings: &Settings) -> Vec<String> {
-    let mut problems = Vec::new();
-    let mut require = |holds: bool, key: &str, remedy: &str| {
-        if !holds {
-            problems.push(format!("{name}: {key}: {remedy}"));
+/// The defaults, under the file, under the environment.
+fn layered(text: &str, variables: &[Variable]) -> Result<Settings, config::ConfigError> {
+    let toml = |text| config::File::from_str(text, config::FileFormat::Toml);
+    let mut builder = config::Config::builder().add_source(toml(DEFAULTS)).add_source(toml(text));
+    for variable in variables {
+        // A variable's text is TOML where it is that; where a text is expected, a number is taken for one.
+        let value = format!("value = {}", variable.value).parse::<toml::Table>().ok();
+        let value = value.and_then(|mut table| table.remove("value"));
+        let value = value.unwrap_or_else(|| toml::Value::String(variable.value.clone()));
+        builder = builder.set_override(variable.path.join("."), value.try_into::<config::Value>().map_err(wrong)?)?;
+    }
+    builder.build()?.try_deserialize()
+}
+
+fn wrong(error: toml::de::Error) -> config::ConfigError {
+    config::ConfigError::Message(error.to_string())
+}
+
+/// The variables of ours: `DRIFTLINE__SECTION__KEY`.
+fn variables(all: impl Iterator<Item = (OsString, OsString)>) -> Result<Vec<Variable>, SettingsError> {
+    let mut variables = Vec::new();
+    let mut mistakes = Vec::new();
+    for (name, value) in all {
+        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
+        let path = name.trim_start_matches(PREFIX).split("__").map(str::to_lowercase).collect();
+        match value.into_string() {
+            Ok(value) => variables.push(Variable { name: name.to_owned(), path, value }),
+            Err(_) => mistakes.push(format!("environment variable {name}: not UTF-8; write it again")),
         }
-    };
-    let url = &settings.store.url;
-    require(
-        url.starts_with("sqlite://") || url.starts_with("postgres://") || url.starts_with("postgresql://"),
-        "store.url",
-        "write sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE",
-    );
-    let queue = &settings.queue.url;
-    require(
-        queue == "embedded" || queue.starts_with("amqp://") || queue.starts_with("amqps://"),
-        "queue.url",
-        "write \"embedded\" or amqp://USER:PASSWORD@HOST:5672/%2f",
-    );
-    require(settings.queue.prefetch > 0, "queue.prefetch", "at least 1");
-    require(settings.receive.max_body_mib > 0, "receive.max_body_mib", "at least 1");
-    require(settings.receive.max_waiting_mib > 0, "receive.max_waiting_mib", "at least 1");
-    require(settings.judge.attempts > 0, "judge.attempts", "at least 1");
-    require(settings.alerts.budget_per_30_days > 0.0, "alerts.budget_per_30_days", "more than 0");
-    let rate = settings.sampling.healthy_rate;
-    require(rate > 0.0 && rate <= 1.0, "sampling.healthy_rate", "more than 0, at most 1");
-    problems
+    }
+    if mistakes.is_empty() { Ok(variables) } else { Err(SettingsError(mistakes)) }
 }
 
 #[cfg(test)]
@@ -182,7 +181,12 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Settings, SettingsError> {
-        read("driftline.toml", text, config::Environment::with_prefix("DRIFTLINE_TEST_NONE"))
+        parse_with(text, &[])
+    }
+
+    fn parse_with(text: &str, environment: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+        let environment = environment.iter().map(|(name, value)| (name.into(), value.into()));
+        read("driftline.toml", text, variables(environment)?)
     }
 
     #[test]
@@ -212,9 +216,83 @@ mod tests {
     }
 
     #[test]
-    fn a_value_out_of_range_names_its_key() {
-        let message = parse("[sampling]\nhealthy_rate = 0.0").unwrap_err().to_string();
-        assert!(message.contains("sampling.healthy_rate"), "{message}");
+    fn no_mistake_hides_another() {
+        let text = "[stor]\nurl = \"x\"\n[sampling]\nhealthy_rate = 7\n[judge.models.default]\nprovder = \"openai\"\n\
+                    [judge.models.other]\nmodel = \"m\"\n[[write_back]]\nkind = \"otlp\"\nendpoint = \"http://x\"\n\
+                    [[write_back]]\nkind = \"phoenix\"\nendpoint = \"http://x\"\n\
+                    [sampling.services.\"x\"]\nhealthy_rat = 0.5\n[watch]\ninterval = \"1ms\"\nlateness = \"soon\"\n\
+                    [retention]\ntraces = \"99999d\"\n[queue]\nprefetch = 70000\nurl = \"embeded\"\n";
+        let SettingsError(mistakes) = parse(text).unwrap_err();
+        let expected = [
+            "driftline.toml:1: unknown section [stor]",
+            "driftline.toml:4: sampling.healthy_rate: 7 is not between 0 and 1",
+            "driftline.toml:6: judge.models.default: unknown field `provder`",
+            "driftline.toml:7: judge.models.other: missing field `base_url`",
+            "driftline.toml:13: write_back: unknown variant `phoenix`, expected `otlp`",
+            "driftline.toml:16: sampling.services.x: unknown field `healthy_rat`",
+            "driftline.toml:18: watch.interval: at least \"100ms\"",
+            "driftline.toml:19: watch.lateness: `soon` is not a duration",
+            "driftline.toml:21: retention.traces: at most \"3650d\"",
+            "driftline.toml:23: queue.prefetch is out of range",
+            "driftline.toml:24: queue.url: write \"embedded\"",
+        ];
+        assert_eq!(mistakes.len(), expected.len(), "{mistakes:#?}");
+        for (mistake, expected) in mistakes.iter().zip(expected) {
+            assert!(mistake.starts_with(expected), "{expected}: {mistakes:#?}");
+        }
+    }
+
+    #[test]
+    fn a_value_out_of_range_has_the_line_of_its_key() {
+        let model = "[judge.models.default]\nmodel = \"m\"\nbase_url = \"http://x\"\ntimeout = \"9999d\"\n";
+        let service = "[sampling.services.a]\nslow_threshold = \"1s\"\nhealthy_rate = 0.0\n";
+        let SettingsError(mistakes) = parse(&format!("{model}{service}[sampling]\nhealthy_rate = 0.0")).unwrap_err();
+        for line in [4, 7, 9] {
+            let place = format!("driftline.toml:{line}: ");
+            assert!(mistakes.iter().any(|mistake| mistake.starts_with(&place)), "{line}: {mistakes:#?}");
+        }
+        assert_eq!(mistakes.len(), 3, "{mistakes:#?}");
+    }
+
+    #[test]
+    fn variables_win_over_the_file_and_complete_its_tables() {
+        let text = "[judge.models.default]\nmodel = \"m\"\n[queue]\nname = \"q\"\nprefetch = 1\n";
+        let settings = parse_with(
+            text,
+            &[
+                ("DRIFTLINE__QUEUE__PREFETCH", "7"),
+                ("DRIFTLINE__QUEUE__NAME", "5"),
+                ("DRIFTLINE__SAMPLING__HEALTHY_RATE", "1"),
+                ("DRIFTLINE__JUDGE__MODELS__DEFAULT__BASE_URL", "http://x"),
+                ("DRIFTLINE__JUDGE__MODELS__DEFAULT__CONCURRENCY", "3"),
+                ("DRIFTLINE__ATTRIBUTES__FEATURE", "[\"app.feature\"]"),
+                ("DRIFTLINE_OTHER", "x"),
+            ],
+        )
+        .unwrap();
+        assert_eq!((settings.queue.prefetch, settings.queue.name.as_str()), (7, "5"));
+        assert!((settings.sampling.healthy_rate - 1.0).abs() < 1e-12);
+        let model = &settings.judge.models["default"];
+        assert_eq!((model.model.as_str(), model.base_url.as_str(), model.concurrency), ("m", "http://x", 3));
+    }
+
+    #[test]
+    fn a_mistake_in_the_environment_names_its_variable_and_no_file() {
+        let mistaken = [
+            ("DRIFTLINE__RECIEVE__HTTP", "127.0.0.1:1"),
+            ("DRIFTLINE__QUEUE__PREFETCH", "many"),
+            ("DRIFTLINE__SAMPLING__HEALTHY_RATE", "7"),
+            ("DRIFTLINE__WATCH__INTERVAL", "1ms"),
+            ("DRIFTLINE__JUDGE__MODELS__DEFAULT__TIMEOUT", "soon"),
+            ("DRIFTLINE__ATTRIBUTES__FEATURE", "[1]"),
+            ("DRIFTLINE__STORE", "x"),
+        ];
+        let SettingsError(mistakes) = parse_with("[queue]\nprefetch = 1\n", &mistaken).unwrap_err();
+        for (name, _) in mistaken {
+            let place = format!("environment variable {name}: ");
+            assert!(mistakes.iter().any(|mistake| mistake.starts_with(&place)), "{name}: {mistakes:#?}");
+        }
+        assert_eq!(mistakes.len(), mistaken.len(), "{mistakes:#?}");
     }
 
     #[test]

@@ -48,8 +48,8 @@ fn first_steps(receive_url: &str) -> Markup {
         section {
             h2 { "No trace has been evaluated yet" }
             p { "Send the OpenTelemetry traces of your agent here; any OTLP/HTTP exporter will do:" }
-            pre { "export OTEL_EXPORTER_OTLP_ENDPOINT=" (receive_url) "\n"
-                  "export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf" }
+            pre { "export OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=" (receive_url) "/v1/traces\n"
+                  "export OTEL_EXPORTER_OTLP_TRACES_PROTOCOL=http/protobuf" }
             p { "Or try it with recorded or simulated traffic:" }
             pre { "driftline replay traces.jsonl --to " (receive_url) "\n"
                   "driftline simulate --traces 200 --to " (receive_url) }

@@ -41,7 +41,8 @@ pub(in crate::web) async fn trace(
         "/traces",
         &html! {
             h1 { "Trace " code { (trace_id) } }
-            (identity(&view.summary, &explanation, &state.trace_link))
+            (identity(&view.summary, &explanation))
+            (links(&state, trace_id))
             @if let Some(run) = &run { (conversation(run)) }
             (scores(&explanation))
             (timeline(&view, run.as_ref()))
@@ -61,7 +62,7 @@ fn pending(explanation: &Explanation) -> Html<String> {
     )
 }
 
-fn identity(trace: &FoundTrace, explanation: &Explanation, trace_link: &str) -> Markup {
+fn identity(trace: &FoundTrace, explanation: &Explanation) -> Markup {
     let facts = [
         ("Service", Some(&trace.service)),
         ("Release", trace.release.as_ref()),
@@ -88,10 +89,18 @@ fn identity(trace: &FoundTrace, explanation: &Explanation, trace_link: &str) -> 
             div { dt { "Duration" } dd { (trace.latency_seconds.map_or_else(unmeasured, duration)) } }
         }
         @if let Some(reason) = &explanation.sampling_reason { p.muted { (reason) } }
+    }
+}
+
+fn links(state: &WebState, trace_id: TraceId) -> Markup {
+    let elsewhere = [(&state.trace_link, "Open in the tracing backend"), (&state.logs_link, "Open its logs")];
+    html! {
         p {
-            a href={ "/api/v1/traces/" (trace.trace_id) } { "JSON" }
-            @if let Some(url) = backend(trace_link, trace.trace_id) {
-                " · " a href=(url) rel="noreferrer" { "Open in the tracing backend" }
+            a href={ "/api/v1/traces/" (trace_id) } { "JSON" }
+            @for (template, name) in elsewhere {
+                @if let Some(url) = elsewhere_url(template, trace_id) {
+                    " · " a href=(url) rel="noreferrer" { (name) }
+                }
             }
         }
     }
@@ -101,8 +110,8 @@ fn unmeasured() -> String {
     "not measured: the sender's times are invented".to_owned()
 }
 
-/// The trace in the tracing backend; only web addresses become links.
-fn backend(template: &str, trace_id: TraceId) -> Option<String> {
+/// The trace in another system; only web addresses become links.
+fn elsewhere_url(template: &str, trace_id: TraceId) -> Option<String> {
     let is_web = template.starts_with("https://") || template.starts_with("http://");
     is_web.then(|| template.replace("{trace_id}", &trace_id.to_string()))
 }

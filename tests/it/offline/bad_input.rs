@@ -37,6 +37,10 @@ fn arguments_and_settings_that_cannot_be_right_end_with_2() {
         (vec!["simulate", "--scenario", "nonsense"], "model_upgrade"),
         (vec!["simulate", "--start", "soon"], "--start"),
         (vec!["simulate", "--traces", "99999999999"], "--hours"),
+        (vec!["simulate", "--start", "9999-01-01"], "before 2262"),
+        (vec!["simulate", "--hours", "99999999999999"], "before 2262"),
+        (vec!["drift", "--baseline", "good.jsonl", "--current", "good.jsonl", "--by", "nope"], "no dimension \"nope\""),
+        (vec!["baseline", "create", "a/b", "--from", "good.jsonl"], "A-Z a-z 0-9"),
         (vec!["simulate", "--to", "ftp://host"], "--to"),
     ] {
         let run = folder.ends(2, &arguments);
@@ -49,6 +53,7 @@ fn arguments_and_settings_that_cannot_be_right_end_with_2() {
 fn what_is_not_there_ends_with_4_and_says_what_to_do() {
     let folder = Folder::new();
     folder.write("empty.jsonl", "").write("blank.jsonl", "\n\n").write("text.jsonl", "this is no trace\n");
+    folder.write("list.jsonl", "[]\n").write("lists.jsonl", "{\"resourceSpans\": [[]]}\n");
     folder.write("good.jsonl", trace(1, "hello")).write("labels.jsonl", "{\"id\": 1}\n");
     std::fs::create_dir(folder.path("folder")).unwrap();
     let labels = ["drift", "--baseline", "good.jsonl", "--current", "good.jsonl", "--labels-file"];
@@ -59,6 +64,8 @@ fn what_is_not_there_ends_with_4_and_says_what_to_do() {
         (vec!["evaluate", "empty.jsonl"], "empty.jsonl is empty"),
         (vec!["evaluate", "blank.jsonl"], "no trace to read; expected OTLP/JSON"),
         (vec!["evaluate", "text.jsonl"], "text.jsonl line 1: not JSON"),
+        (vec!["evaluate", "list.jsonl"], "list.jsonl line 1: JSON without \"resourceSpans\""),
+        (vec!["evaluate", "lists.jsonl"], "expected an object at line 1"),
         (vec!["inspect", "missing.jsonl"], "there is no file missing.jsonl"),
         (vec!["drift", "--baseline", "missing.jsonl", "--current", "good.jsonl"], "there is no file missing.jsonl"),
         (vec!["drift", "--baseline", "service=a", "--current", "good.jsonl"], "start driftline serve"),
@@ -136,8 +143,20 @@ fn a_piece_that_comes_long_after_its_trace_is_named_and_makes_no_second_trace() 
     let between: String = (2..=80).map(|number| trace(number, "between")).collect();
     folder.write("traces.jsonl", trace(1, "first") + &between + &line(&[span(1, 3, &[])]));
     let run = folder.ends(0, &["evaluate", "traces.jsonl", "--only", "loop"]);
-    run.says(&format!("line 81: 1 spans of trace {} came too late", trace_id(1)));
+    run.says("traces.jsonl: 1 piece of traces that were read already")
+        .says(&format!("is left out; the first is on line 81, of trace {}", trace_id(1)));
     assert_eq!(run.lines().len(), 80);
+}
+
+#[test]
+fn files_with_the_same_traces_get_one_note_each() {
+    let folder = Folder::new();
+    let traces: String = (1..=150).map(|number| trace(number, "same")).collect();
+    folder.write("one.jsonl", &traces).write("two.jsonl", &traces);
+    let run = folder.ends(0, &["evaluate", "one.jsonl", "two.jsonl", "--only", "loop"]);
+    assert_eq!(run.stderr.matches("note:").count(), 1, "{}", run.stderr);
+    run.says("note: two.jsonl:").says(&format!("line 1, of trace {}", trace_id(1)));
+    assert_eq!(run.lines().len(), 150);
 }
 
 #[test]
@@ -172,4 +191,27 @@ fn standard_input_is_read_and_a_failed_run_leaves_no_half_file() {
     let run = folder.run_with_input(&["evaluate", "-", "-o", "other.jsonl"], b"");
     assert_eq!(run.code, 4);
     assert!(!folder.path("other.jsonl").exists() && !folder.path("other.jsonl.partial").exists());
+}
+
+#[test]
+fn no_output_is_written_over_an_input() {
+    let folder = Folder::new();
+    let made = trace(1, "hello");
+    let policy = "[[series]]\nseries = \"loop\"\nmargin = 0.1\ndirection = \"higher_is_better\"\n";
+    folder.write("traces.jsonl", &made).write("rows.jsonl.partial", &made).write("gate.toml", policy);
+    std::os::unix::fs::symlink(folder.path("traces.jsonl"), folder.path("link.jsonl")).unwrap();
+    let drift = ["drift", "--baseline", "traces.jsonl", "--current", "link.jsonl", "--html"];
+    let gate = ["gate", "--baseline", "*.jsonl", "--candidate", "traces.jsonl", "--policy", "gate.toml"];
+    for arguments in [
+        vec!["evaluate", "traces.jsonl", "-o", "./traces.jsonl"],
+        vec!["evaluate", "*.jsonl", "-o", "link.jsonl"],
+        vec!["evaluate", "rows.jsonl.partial", "-o", "rows.jsonl"],
+        [&drift[..], &["./traces.jsonl"]].concat(),
+        [&gate[..], &["--junit", "traces.jsonl"]].concat(),
+        [&gate[..], &["--markdown", "gate.toml"]].concat(),
+    ] {
+        folder.ends(2, &arguments).says("would be written over");
+    }
+    assert_eq!((folder.read("traces.jsonl"), folder.read("gate.toml")), (made.clone(), policy.to_owned()));
+    assert_eq!(folder.read("rows.jsonl.partial"), made);
 }

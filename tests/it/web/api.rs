@@ -139,6 +139,7 @@ async fn what_cannot_be_meant_is_refused_by_name() {
         ("/api/v1/drift?baseline=may", "parameter current is missing"),
         ("/api/v1/drift?baseline=file:a.jsonl&current=may", "not a source of stored traces"),
         ("/api/v1/drift?baseline=service%3Da&current=service%3Db&alpha=2", "alpha is 2"),
+        ("/api/v1/drift?baseline=release%3D1.4.0&current=release%3D1.5.0&by=nope", "no dimension \"nope\"; known: "),
         ("/api/v1/series/loop", "is not service:series:segment"),
     ] {
         has_error(&service.json(path).await, 400, part);
@@ -165,6 +166,15 @@ async fn baselines_are_taken_once_listed_and_compared_with() {
     assert_eq!(report["traces"]["baseline"], created["traces"]);
     assert!(!list(&report, "series").is_empty());
 
+    for name in ["", " ", "a b", "a/b", "é", &"a".repeat(101)] {
+        let named = json!({"name": name, "from": "release=1.4.0"}).to_string();
+        has_error(&service.post("/api/v1/baselines", "application/json", &named).await, 400, "no name for a baseline");
+    }
+    for (body, part) in [("[]", "no object"), ("{", "not JSON"), ("{}", "missing field `name`")] {
+        let (_, answer) = service.post("/api/v1/baselines", "application/json", body).await;
+        assert!(answer["error"].as_str().unwrap().contains(part), "{answer}");
+        assert!(!answer.to_string().contains("struct"), "{answer}");
+    }
     let empty = json!({"name": "none", "from": "service=nobody"}).to_string();
     has_error(&service.post("/api/v1/baselines", "application/json", &empty).await, 400, "holds no trace");
 }

@@ -76,6 +76,7 @@ impl Service {
             names: Arc::new(AttributeMapping::default()),
             baseline: "default".to_owned(),
             trace_link: "https://traces.example/{trace_id}?tab=spans".to_owned(),
+            logs_link: "https://logs.example/?trace={trace_id}".to_owned(),
             receive_url: "http://127.0.0.1:4318".to_owned(),
             judge_configured: false,
             is_loopback: true,

@@ -7,7 +7,9 @@ use super::fixtures::{Service, append, fill, hostile};
 #[tokio::test]
 async fn an_empty_store_tells_how_to_send_the_first_trace() {
     let page = Service::empty().await.page("/").await;
-    for part in ["OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318", "OTEL_EXPORTER_OTLP_PROTOCOL"] {
+    for part in
+        ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://127.0.0.1:4318/v1/traces", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"]
+    {
         assert!(page.contains(part), "{page}");
     }
 }
@@ -32,7 +34,8 @@ async fn a_trace_page_shows_question_answer_scores_and_spans() {
     let id = service.trace_ids[0];
     let page = service.page(&format!("/traces/{id}")).await;
     let link = format!("https://traces.example/{id}?tab=spans");
-    for part in ["Final answer", "groundedness", "Timeline", "invoke_agent", &link, "probability"] {
+    let logs = format!("https://logs.example/?trace={id}");
+    for part in ["Final answer", "groundedness", "Timeline", "invoke_agent", &link, &logs, "probability"] {
         assert!(page.contains(part), "{part} is not in {page}");
     }
     assert!(service.page("/traces?failing=true").await.contains("flagged"));

@@ -1,0 +1,108 @@
+//! What a value must be beyond its type.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::Settings;
+
+/// Times are kept in nanoseconds of 64 bits: ten years either way leave room to count with them.
+const LONGEST: Duration = Duration::from_hours(24 * 3650);
+/// The store is asked at every one.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A value out of its range: `key: remedy`.
+#[derive(Debug)]
+pub(super) struct Problem {
+    path: String,
+    remedy: &'static str,
+}
+
+impl Problem {
+    /// The key within its table.
+    pub(super) fn key(&self) -> &str {
+        self.path.rsplit('.').next().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.path, self.remedy)
+    }
+}
+
+/// Every value that is out of its range.
+pub(super) fn problems(settings: &Settings) -> Vec<Problem> {
+    let mut problems = addresses(settings);
+    problems.extend(amounts(settings));
+    problems.extend(rates(settings));
+    problems.extend(durations(settings));
+    problems
+}
+
+fn require(holds: bool, path: impl Into<String>, remedy: &'static str) -> Option<Problem> {
+    (!holds).then(|| Problem { path: path.into(), remedy })
+}
+
+fn addresses(settings: &Settings) -> Vec<Problem> {
+    let store = ["sqlite://", "postgres://", "postgresql://"];
+    let is_stored = store.iter().any(|scheme| settings.store.url.starts_with(scheme));
+    let queue = settings.queue.url.as_str();
+    let is_queue = queue == "embedded" || queue.starts_with("amqp://") || queue.starts_with("amqps://");
+    let problems = [
+        require(is_stored, "store.url", "write sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE"),
+        require(is_queue, "queue.url", "write \"embedded\" or amqp://USER:PASSWORD@HOST:5672/%2f"),
+    ];
+    problems.into_iter().flatten().collect()
+}
+
+fn amounts(settings: &Settings) -> Vec<Problem> {
+    let budget = settings.alerts.budget_per_30_days;
+    let least = "at least 1";
+    let problems = [
+        require(settings.queue.prefetch > 0, "queue.prefetch", least),
+        require(settings.receive.max_body_mib > 0, "receive.max_body_mib", least),
+        require(settings.receive.max_waiting_mib > 0, "receive.max_waiting_mib", least),
+        require(settings.judge.attempts > 0, "judge.attempts", least),
+        require(budget > 0.0 && budget.is_finite(), "alerts.budget_per_30_days", "more than 0"),
+    ];
+    let models = settings.judge.models.iter();
+    let idle = models.filter_map(|(name, model)| require(model.concurrency > 0, model_key(name, "concurrency"), least));
+    problems.into_iter().flatten().chain(idle).collect()
+}
+
+fn rates(settings: &Settings) -> Vec<Problem> {
+    let check = |path: String, rate: f64| require(rate > 0.0 && rate <= 1.0, path, "more than 0, at most 1");
+    let services = settings.sampling.services.iter();
+    let of_services =
+        services.filter_map(|(name, of)| check(format!("sampling.services.{name}.healthy_rate"), of.healthy_rate?));
+    check("sampling.healthy_rate".to_owned(), settings.sampling.healthy_rate).into_iter().chain(of_services).collect()
+}
+
+fn durations(settings: &Settings) -> Vec<Problem> {
+    let (complete, watch) = (&settings.complete, &settings.watch);
+    let mut durations = vec![
+        ("complete.root_grace".to_owned(), complete.root_grace),
+        ("complete.quiet_period".to_owned(), complete.quiet_period),
+        ("complete.max_age".to_owned(), complete.max_age),
+        ("complete.late_window".to_owned(), complete.late_window),
+        ("sampling.slow_threshold".to_owned(), settings.sampling.slow_threshold),
+        ("retention.traces".to_owned(), settings.retention.traces),
+        ("watch.interval".to_owned(), watch.interval),
+        ("watch.lateness".to_owned(), watch.lateness),
+    ];
+    durations.extend(settings.judge.models.iter().map(|(name, model)| (model_key(name, "timeout"), model.timeout)));
+    durations.extend(
+        settings
+            .sampling
+            .services
+            .iter()
+            .filter_map(|(name, of)| Some((format!("sampling.services.{name}.slow_threshold"), of.slow_threshold?))),
+    );
+    let too_long = durations.into_iter().filter_map(|(path, of)| require(of <= LONGEST, path, "at most \"3650d\""));
+    let interval = require(watch.interval >= SHORTEST_INTERVAL, "watch.interval", "at least \"100ms\"");
+    interval.into_iter().chain(too_long).collect()
+}
+
+fn model_key(name: &str, key: &str) -> String {
+    format!("judge.models.{name}.{key}")
+}
