@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::definition::{EvaluatorDefinition, JudgeModels};
 use super::judge::Input;
 use super::kinds::KINDS;
+use super::kinds::pattern::DETECTORS;
 use super::shipped::shipped;
 
 const README: &str = include_str!("../../evaluators/README.md");
@@ -43,4 +44,10 @@ fn the_table_of_judge_inputs_is_complete() {
         vec![format!("`{}`", input.name()), format!("`{}`", input.section()), input.attribute().to_owned()]
     });
     assert_eq!(between(README, "inputs"), table(&["input", "section", "where it comes from"], rows));
+}
+
+#[test]
+fn the_table_of_detectors_is_complete() {
+    let rows = DETECTORS.iter().map(|detector| vec![format!("`{}`", detector.name), detector.doc.to_owned()]);
+    assert_eq!(between(README, "detectors"), table(&["detector", "what it finds"], rows));
 }

@@ -21,7 +21,9 @@ const SHIPPED: &[(&str, &[File])] = &[
     folder!("instruction_following": "cases.jsonl", "evaluator.toml", "prompt.md"),
     folder!("limits": "cases.jsonl", "evaluator.toml"),
     folder!("loop": "cases.jsonl", "evaluator.toml"),
+    folder!("personal_data": "cases.jsonl", "evaluator.toml"),
     folder!("policy_compliance": "cases.jsonl", "evaluator.toml", "prompt.md"),
+    folder!("secrets": "cases.jsonl", "evaluator.toml"),
     folder!("tool_outcome": "cases.jsonl", "evaluator.toml"),
 ];
 

@@ -128,7 +128,9 @@ fn revisions_of_shipped_evaluators_change_only_on_purpose() {
         ("instruction_following", "b67e386c3992"),
         ("limits", "216ef59210e8"),
         ("loop", "1bb830b7c68e"),
+        ("personal_data", "9108dbc2ffea"),
         ("policy_compliance", "d5f7195e4c73"),
+        ("secrets", "d44ae7347188"),
         ("tool_outcome", "e3dbc864b446"),
     ];
     assert_eq!(revisions, expected.map(|(name, revision)| (name.to_owned(), revision.to_owned())).into());

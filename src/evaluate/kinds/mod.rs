@@ -18,6 +18,7 @@ mod json_schema;
 mod limits;
 mod llm_judge;
 mod loops;
+pub mod pattern;
 #[cfg(test)]
 mod testing;
 mod tool_outcome;
@@ -32,6 +33,7 @@ pub const KINDS: &[Kind] = &[
     Kind { name: "limits", doc: limits::DOC, version: 1, build: limits::build },
     Kind { name: "trajectory", doc: trajectory::DOC, version: 1, build: trajectory::build },
     Kind { name: "json_schema", doc: json_schema::DOC, version: 1, build: json_schema::build },
+    Kind { name: "pattern", doc: pattern::DOC, version: 1, build: pattern::build },
     Kind { name: "llm_judge", doc: llm_judge::DOC, version: 1, build: llm_judge::build },
 ];
 
