@@ -126,10 +126,12 @@ fn revisions_of_shipped_evaluators_change_only_on_purpose() {
         ("finish_reason", "1715c4307c38"),
         ("groundedness", "30f889e60f80"),
         ("instruction_following", "b67e386c3992"),
+        ("lexical_support", "fd9221cef45e"),
         ("limits", "216ef59210e8"),
         ("loop", "1bb830b7c68e"),
         ("personal_data", "9108dbc2ffea"),
         ("policy_compliance", "d5f7195e4c73"),
+        ("provenance", "6fd9b0d7cb45"),
         ("secrets", "d44ae7347188"),
         ("tool_outcome", "e3dbc864b446"),
     ];

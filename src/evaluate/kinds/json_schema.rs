@@ -14,7 +14,7 @@
 //! One text of the run that has another form fails the run. Calls whose text was not recorded are left out; when that
 //! is so for all of them, the run is `not_evaluable`.
 
-use boon::{Compiler, SchemaIndex, Schemas, UrlLoader, ValidationError};
+use boon::{CompileError, Compiler, SchemaIndex, Schemas, UrlLoader, ValidationError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -114,10 +114,9 @@ impl CompiledSchema {
         let (mut compiler, mut schemas) = (Compiler::new(), Schemas::new());
         compiler.enable_format_assertions();
         compiler.use_loader(Box::new(NothingElse));
-        let index = compiler
-            .add_resource(PLACE, schema)
-            .and_then(|()| compiler.compile(PLACE, &mut schemas))
-            .map_err(|error| format!("{error:#}").replace(PLACE, "").replace('\n', " "))?;
+        let problem = |error: CompileError| format!("{error:#}").replace(PLACE, "").replace('\n', " ");
+        compiler.add_resource(PLACE, schema).map_err(problem)?;
+        let index = compiler.compile(PLACE, &mut schemas).map_err(problem)?;
         Ok(Self { schemas, index })
     }
 

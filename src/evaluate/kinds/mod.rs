@@ -15,10 +15,12 @@ use crate::domain::trace::Trace;
 mod empty_result;
 mod finish_reason;
 mod json_schema;
+mod lexical_support;
 mod limits;
 mod llm_judge;
 mod loops;
 pub mod pattern;
+mod provenance;
 #[cfg(test)]
 mod testing;
 mod tool_outcome;
@@ -34,6 +36,8 @@ pub const KINDS: &[Kind] = &[
     Kind { name: "trajectory", doc: trajectory::DOC, version: 1, build: trajectory::build },
     Kind { name: "json_schema", doc: json_schema::DOC, version: 1, build: json_schema::build },
     Kind { name: "pattern", doc: pattern::DOC, version: 1, build: pattern::build },
+    Kind { name: "lexical_support", doc: lexical_support::DOC, version: 1, build: lexical_support::build },
+    Kind { name: "provenance", doc: provenance::DOC, version: 1, build: provenance::build },
     Kind { name: "llm_judge", doc: llm_judge::DOC, version: 1, build: llm_judge::build },
 ];
 

@@ -140,7 +140,7 @@ fn own_patterns(
 #[derive(Debug)]
 struct Detectors {
     any: RegexSet,
-    each: Vec<(&'static str, Regex, fn(&str) -> Option<usize>)>,
+    each: Vec<(&'static Detector, Regex)>,
 }
 
 impl Detectors {
@@ -148,7 +148,7 @@ impl Detectors {
         let compile = |form: &str| RegexBuilder::new(form).unicode(false).build().map_err(|error| error.to_string());
         let forms = detectors.iter().map(|detector| detector.form);
         let any = RegexSetBuilder::new(forms).unicode(false).build().map_err(|error| error.to_string())?;
-        let each = detectors.iter().map(|detector| Ok((detector.name, compile(detector.form)?, detector.accept)));
+        let each = detectors.iter().map(|detector| Ok((*detector, compile(detector.form)?)));
         Ok(Self { any, each: each.collect::<Result<_, String>>()? })
     }
 
@@ -156,13 +156,14 @@ impl Detectors {
     fn found<'t>(&self, text: &'t str) -> Vec<(&str, &'t str)> {
         let mut found = Vec::new();
         for index in &self.any.matches(text) {
-            let (name, form, accept) = &self.each[index];
+            let (detector, form) = &self.each[index];
             let mut from = 0;
             while let Some(matched) = form.find_at(text, from) {
-                let accepted = accept(matched.as_str()).filter(|_| !is_part_of_number(text, matched.range()));
+                let accepted =
+                    (detector.accept)(matched.as_str()).filter(|_| !is_part_of_number(text, matched.range()));
                 // What only looks like it may overlap the real thing.
                 from = accepted.map_or(matched.start() + 1, |length| matched.start() + length);
-                found.extend(accepted.map(|length| (*name, &matched.as_str()[..length])));
+                found.extend(accepted.map(|length| (detector.name, &matched.as_str()[..length])));
             }
         }
         found
