@@ -5,6 +5,7 @@
 
 pub mod cases;
 pub mod definition;
+mod expression;
 pub mod judge;
 pub mod kinds;
 pub mod measure;

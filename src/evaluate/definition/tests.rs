@@ -72,7 +72,8 @@ fn a_value_that_makes_no_sense_is_refused() {
         ("kind = \"lop\"\ndescription = \"d\"", ":1: there is no kind \"lop\"; set kind to one of loop, empty_result"),
         ("description = \"d\"", ": kind is missing"),
         ("kind = \"loop\"", ": description is missing"),
-        ("kind = \"loop\"\ndescription = \"d\"\napplies_when = \"true\"", ":3: applies_when is not supported"),
+        ("kind = \"loop\"\ndescription = \"d\"\napplies_when = \"trac\"", ":3: applies_when: unexpected \"trac\" at 1"),
+        ("kind = \"loop\"\ndescription = \"d\"\napplies_when = true", ":3: applies_when: invalid type"),
         ("kind = \"loop\"\nkind = \"loop\"", ":2: duplicate key"),
         ("kind = \"loop\"\ndescription = \"d\"\ntarget = \"span\"", ":3: target: unknown variant `span`"),
     ] {
@@ -164,6 +165,7 @@ fn a_revision_changes_with_everything_that_changes_a_score() {
         parsed(&rule(LOOP)).revision,
         parsed(&rule(&format!("{LOOP}[loop]\nsame_arguments = 4"))).revision,
         parsed(&rule("kind = \"tool_outcome\"\ndescription = \"d\"")).revision,
+        parsed(&rule("kind = \"loop\"\ndescription = \"d\"\napplies_when = \"true\"")).revision,
         revision_of(&judge(JUDGE, &[]), &JudgeModels::new()),
         revision_of(&judge(JUDGE, &[]), &models("judge-1", 0)),
         revision_of(&judge(JUDGE, &[]), &models("judge-2", 0)),

@@ -13,6 +13,7 @@ use crate::domain::ids::SpanId;
 use crate::domain::trace::Trace;
 
 mod empty_result;
+mod expression;
 mod finish_reason;
 mod json_schema;
 mod lexical_support;
@@ -38,6 +39,7 @@ pub const KINDS: &[Kind] = &[
     Kind { name: "pattern", doc: pattern::DOC, version: 1, build: pattern::build },
     Kind { name: "lexical_support", doc: lexical_support::DOC, version: 1, build: lexical_support::build },
     Kind { name: "provenance", doc: provenance::DOC, version: 1, build: provenance::build },
+    Kind { name: "expression", doc: expression::DOC, version: 1, build: expression::build },
     Kind { name: "llm_judge", doc: llm_judge::DOC, version: 1, build: llm_judge::build },
 ];
 
