@@ -12,6 +12,7 @@ use super::mistake::{Mistake, line_of_key};
 use crate::domain::ids::SpanId;
 use crate::domain::trace::Trace;
 
+pub mod argument_outlier;
 mod empty_result;
 mod expression;
 mod finish_reason;
@@ -40,6 +41,7 @@ pub const KINDS: &[Kind] = &[
     Kind { name: "lexical_support", doc: lexical_support::DOC, version: 1, build: lexical_support::build },
     Kind { name: "provenance", doc: provenance::DOC, version: 1, build: provenance::build },
     Kind { name: "expression", doc: expression::DOC, version: 1, build: expression::build },
+    Kind { name: "argument_outlier", doc: argument_outlier::DOC, version: 1, build: argument_outlier::build },
     Kind { name: "llm_judge", doc: llm_judge::DOC, version: 1, build: llm_judge::build },
 ];
 
