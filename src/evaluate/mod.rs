@@ -19,3 +19,5 @@ pub mod shipped;
 mod readme;
 #[cfg(test)]
 mod real_data;
+#[cfg(test)]
+mod simulated;
