@@ -103,6 +103,10 @@ fn an_expression_of_any_form_is_bounded() {
     ] {
         assert!(Expression::parse(&expression).map(|_| ()).unwrap_err().contains(expected));
     }
+    // The deepest trees there can be are evaluated on a thread's small stack.
+    assert_eq!(holds(&format!("{}true", "!".repeat(398))), Ok(true));
+    assert_eq!(holds(&format!("1{} == 198", " + 1".repeat(197))), Ok(true));
+    assert_eq!(holds(&format!("{}true{}", "(".repeat(30), ")".repeat(30))), Ok(true));
 }
 
 #[test]
