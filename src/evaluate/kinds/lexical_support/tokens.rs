@@ -63,11 +63,12 @@ impl Token<'_> {
     }
 }
 
-/// Shows every token of a text in order.
+/// Shows every token of a text in order. Nearly all text is ASCII, and is read by bytes.
 pub(super) fn each_token<'t>(text: &'t str, mut see: impl FnMut(Token<'t>)) {
     let mut is_first = true;
     let mut at = 0;
-    while let Some(character) = text.get(at..).and_then(|rest| rest.chars().next()) {
+    while let Some(byte) = text.as_bytes().get(at) {
+        let character = if byte.is_ascii() { char::from(*byte) } else { character_at(text, at) };
         if !character.is_alphanumeric() {
             is_first |= matches!(character, '.' | '!' | '?' | ':' | '\n' | '*' | '#' | '|' | '"' | '“' | '(');
             at += character.len_utf8();
@@ -83,6 +84,10 @@ pub(super) fn each_token<'t>(text: &'t str, mut see: impl FnMut(Token<'t>)) {
     }
 }
 
+fn character_at(text: &str, at: usize) -> char {
+    text[at..].chars().next().unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
 /// `1,299.00` is one number, and the full stop after it is none of it.
 fn number_end(text: &str, start: usize) -> usize {
     let bytes = text.as_bytes();
@@ -96,8 +101,12 @@ fn number_end(text: &str, start: usize) -> usize {
 
 /// A word ends at a digit, too: `A7` is a letter and a number. Scripts without spaces go character by character.
 fn word_end(text: &str, start: usize) -> usize {
-    let mut end = start;
-    let mut characters = text[start..].chars().peekable();
+    let letters = text.as_bytes()[start..].iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+    let mut end = start + letters;
+    if text.as_bytes().get(end).is_none_or(|byte| byte.is_ascii() && *byte != b'\'') {
+        return end.max(start + 1);
+    }
+    let mut characters = text[end..].chars().peekable();
     while let Some(character) = characters.next() {
         let is_within = match character {
             'a'..='z' | 'A'..='Z' => true,
@@ -114,7 +123,7 @@ fn word_end(text: &str, start: usize) -> usize {
         }
     }
     // What is alphanumeric but no letter by these rules, such as a lone `²`, still has to be passed.
-    end.max(start + text[start..].chars().next().map_or(1, char::len_utf8))
+    end.max(start + character_at(text, start).len_utf8())
 }
 
 /// Without separators of thousands, leading zeros and a fraction of zeros.
@@ -128,15 +137,36 @@ fn number_key(number: &str) -> u64 {
 
 fn word_key(word: &str) -> u64 {
     let mut lower = [0; LONGEST];
+    let length = if word.is_ascii() && word.len() <= LONGEST {
+        for (low, byte) in lower.iter_mut().zip(word.bytes()) {
+            *low = byte.to_ascii_lowercase();
+        }
+        word.len()
+    } else {
+        lowercase_into(&mut lower, word)
+    };
+    let lower = &lower[..length];
+    if is_negation(lower) { NEGATION } else { hash(stem(lower).iter().copied()) }
+}
+
+/// Fills the buffer with as much of the word as fits; the number of its bytes.
+fn lowercase_into(lower: &mut [u8], word: &str) -> usize {
     let mut length = 0;
     for character in word.chars() {
         let character = if character == '’' { '\'' } else { lowercase(character) };
         let Some(free) = lower.get_mut(length..length + character.len_utf8()) else { break };
         length += character.encode_utf8(free).len();
     }
-    let lower = &lower[..length];
-    let is_negation = lower.ends_with(b"n't") || NEGATIONS.iter().any(|negation| negation.as_bytes() == lower);
-    if is_negation { NEGATION } else { hash(stem(lower).iter().copied()) }
+    length
+}
+
+fn is_negation(lower: &[u8]) -> bool {
+    match lower {
+        [b'n' | b'w' | b'c', ..] if lower.len() <= 7 => {
+            NEGATIONS.iter().any(|negation| negation.as_bytes() == lower) || lower.ends_with(b"n't")
+        }
+        _ => lower.ends_with(b"n't"),
+    }
 }
 
 fn lowercase(character: char) -> char {
@@ -150,6 +180,9 @@ fn lowercase(character: char) -> char {
 /// English endings that make another form of the same word; crude, and the same for answer and data.
 fn stem(word: &[u8]) -> &[u8] {
     const ENDINGS: [&[u8]; 8] = [b"'s", b"ing", b"edly", b"ed", b"ies", b"es", b"ly", b"s"];
+    if !matches!(word.last(), Some(b's' | b'g' | b'd' | b'y')) {
+        return word;
+    }
     let stems = ENDINGS.iter().filter_map(|ending| word.strip_suffix(*ending));
     stems.into_iter().find(|stem| stem.len() >= 3).unwrap_or(word)
 }
