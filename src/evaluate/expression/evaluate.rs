@@ -7,7 +7,7 @@ use super::fields::Value;
 use super::syntax::{Macro, Node, Operator, TextTest};
 use crate::domain::trace::Trace;
 
-/// Most steps of one evaluation: about a millisecond.
+/// Most steps of one evaluation.
 pub(super) const MOST_STEPS: usize = 100_000;
 /// Bytes of a text that are looked at in one step.
 const BYTES_A_STEP: usize = 1_024;
