@@ -24,10 +24,10 @@
 //! (ROUGE-1 and ROUGE-L precision) reaches .91 and .93, and .62 on summaries with one edited fact, where overlap is no
 //! better than chance (.46 and .49). The first is flattered by how that set was made: its grounded answers are
 //! quotations of a few words. The second is the honest figure for well-written answers with one wrong fact: with the
-//! threshold chosen on one half, balanced accuracy on the other is .61, where guessing has .50. That is enough to see a rate move over many
-//! traces, and far too little to convict one. The weights were chosen with both sets in view, so expect somewhat less
-//! elsewhere. Of 450 real answers of customer-service agents it fails one in ten, some of them for sums and differences that
-//! they worked out; of 1,500 simulated healthy runs it fails none.
+//! threshold chosen on one half, balanced accuracy on the other is .61, where guessing has .50. That is enough to see a
+//! rate move over many traces, and far too little to convict one. The weights were chosen with both sets in view, so
+//! expect somewhat less elsewhere. Of 450 real answers of customer-service agents it fails one in ten, some of them for
+//! sums and differences that they worked out; of 1,500 simulated healthy runs it fails none.
 //!
 //! It is therefore shipped with severity `info`, and does not flag.
 //!

@@ -1,10 +1,11 @@
 //! Does a text hold what it must not, or lack what it must? Secrets, personal data, and patterns of your own.
 //!
 //! `detect` names built-in detectors (table in `evaluators/README.md`). Each has a form, and where the thing has check
-//! digits they decide: sixteen digits are an order number far more often than a card. What is left to chance, held by
-//! a test on random digits: about 1 in 40 runs of sixteen digits counts as a card, 1 in 100 of the form of a Brazilian
-//! number with its two check digits, fewer than 1 in 1,000 of a Norwegian one, which holds a date too. `email`, `phone` and `us_ssn` have no
-//! check digits: they find everything of the form. Numbers that are part of a longer one (`0.4111…`) are left out.
+//! digits they decide: sixteen digits are an order number far more often than a card. What is left to chance, held by a
+//! test on random digits: about 1 in 40 runs of sixteen digits counts as a card, 1 in 100 of the form of a Brazilian
+//! number with its two check digits, fewer than 1 in 1,000 of a Norwegian one, which holds a date too. `email`, `phone`
+//! and `us_ssn` have no check digits: they find everything of the form. Numbers that are part of a longer one
+//! (`0.4111…`) are left out.
 //!
 //! The rule claims that something of that form is there, not that it is somebody's, and not that the user had no right
 //! to see it. It does not find names, addresses, spelled-out numbers, or secrets that are ordinary words.
