@@ -139,9 +139,10 @@ fn parse_case(text: &str) -> Result<Case, String> {
 /// What was expected and what was found.
 pub fn check_case(definition: &EvaluatorDefinition, case: &Case) -> Result<(), String> {
     let trace = trace_of(&case.trace);
-    let found = match &definition.behaviour {
-        Behaviour::Rule(rule) => rule.check(&trace),
-        Behaviour::Judge(judge) => match judge.prepare(&trace) {
+    let found = match (definition.inapplicable(&trace), &definition.behaviour) {
+        (Some(finding), _) => finding,
+        (None, Behaviour::Rule(rule)) => rule.check(&trace),
+        (None, Behaviour::Judge(judge)) => match judge.prepare(&trace) {
             Ok(_) if case.expect.outcome == Outcome::Scored => return Ok(()),
             Ok(_) => return Err(format!("expected {}, found a case to judge", case.expect.outcome.as_str())),
             Err(finding) => finding,

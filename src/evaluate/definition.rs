@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::cases::{Case, parse_cases};
-use super::kinds::{Behaviour, KINDS, Kind, Source};
+use super::expression::Expression;
+use super::kinds::{Behaviour, Finding, KINDS, Kind, Source};
 use super::measure::SERIES;
 use super::mistake::{InvalidEvaluators, Mistake, line_of_key, line_of_offset};
 use super::revision::revision;
 use crate::domain::evaluation::AnnotatorKind;
 use crate::domain::judge::JudgeModelIdentity;
+use crate::domain::trace::Trace;
 
 /// The definition's file in its folder.
 const DEFINITION: &str = "evaluator.toml";
@@ -79,6 +82,7 @@ pub struct EvaluatorDefinition {
     pub behaviour: Behaviour,
     /// Its labelled examples.
     pub cases: Vec<Case>,
+    applies_when: Option<Expression>,
 }
 
 impl EvaluatorDefinition {
@@ -88,6 +92,16 @@ impl EvaluatorDefinition {
         match self.behaviour {
             Behaviour::Rule(_) => AnnotatorKind::Code,
             Behaviour::Judge(_) => AnnotatorKind::Llm,
+        }
+    }
+
+    /// Why `applies_when` keeps this evaluator from a trace; `None` where it applies.
+    #[must_use]
+    pub fn inapplicable(&self, trace: &Trace) -> Option<Finding> {
+        match self.applies_when.as_ref()?.holds(trace) {
+            Ok(true) => None,
+            Ok(false) => Some(Finding::NotApplicable("applies_when does not hold".to_owned())),
+            Err(unanswered) => Some(Finding::NotEvaluable(format!("an answer to applies_when ({unanswered})"))),
         }
     }
 
@@ -139,6 +153,7 @@ impl EvaluatorDefinition {
             Behaviour::Judge(judge) => models.get(&judge.model),
             Behaviour::Rule(_) => None,
         };
+        let revision = revision(kind, &common.canonical(built.canonical), model);
         Ok(Self {
             name: folder.name.clone(),
             kind,
@@ -146,9 +161,10 @@ impl EvaluatorDefinition {
             target: common.target,
             severity: common.severity,
             flag: common.flag,
-            revision: revision(kind, &built.canonical, model),
+            revision,
             behaviour: built.behaviour,
             cases,
+            applies_when: common.applies_when.map(|(_, condition)| condition),
         })
     }
 }
@@ -160,6 +176,8 @@ struct Common {
     target: Target,
     severity: Severity,
     flag: bool,
+    /// As it is written, and as it is meant.
+    applies_when: Option<(String, Expression)>,
 }
 
 impl Common {
@@ -177,7 +195,27 @@ impl Common {
                 "say in one sentence what a pass means",
             ));
         }
+        let mut condition = String::new();
+        read_key(folder, table, "applies_when", &mut condition, &mut mistakes);
+        if table.get("applies_when").is_some_and(toml::Value::is_str) {
+            match Expression::parse(&condition) {
+                Ok(parsed) => common.applies_when = Some((condition, parsed)),
+                Err(problem) => mistakes.push(folder.mistake_at_key(
+                    "applies_when",
+                    &format!("applies_when: {problem}"),
+                    "correct or remove it (evaluators/README.md)",
+                )),
+            }
+        }
         if mistakes.is_empty() { Ok(common) } else { Err(mistakes) }
+    }
+
+    /// What changes a score: the kind's part, and to which traces it applies.
+    fn canonical(&self, of_kind: serde_json::Value) -> serde_json::Value {
+        match &self.applies_when {
+            Some((condition, _)) => json!({ "applies_when": condition, "of_kind": of_kind }),
+            None => of_kind,
+        }
     }
 }
 
@@ -220,10 +258,6 @@ fn kind_of(folder: &EvaluatorFolder, table: &toml::Table) -> Result<&'static Kin
 
 fn unknown_keys(folder: &EvaluatorFolder, table: &toml::Table, kind: &Kind) -> Vec<Mistake> {
     let mistake = |(key, value): (&String, &toml::Value)| match key.as_str() {
-        "applies_when" => {
-            let problem = "applies_when is not supported by this version";
-            Some(folder.mistake_at_key(key, problem, "remove it; rules say not_applicable by themselves"))
-        }
         own if own == kind.name && !value.is_table() => {
             Some(folder.mistake_at_key(key, &format!("{key} is not a table"), &format!("write it as [{key}]")))
         }

@@ -5,6 +5,7 @@
 
 pub mod cases;
 pub mod definition;
+mod expression;
 pub mod judge;
 pub mod kinds;
 pub mod measure;
@@ -18,3 +19,5 @@ pub mod shipped;
 mod readme;
 #[cfg(test)]
 mod real_data;
+#[cfg(test)]
+mod simulated;

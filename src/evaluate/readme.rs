@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 
 use super::definition::{EvaluatorDefinition, JudgeModels};
+use super::expression::fields;
 use super::judge::Input;
 use super::kinds::KINDS;
+use super::kinds::pattern::DETECTORS;
 use super::shipped::shipped;
 
 const README: &str = include_str!("../../evaluators/README.md");
@@ -43,4 +45,25 @@ fn the_table_of_judge_inputs_is_complete() {
         vec![format!("`{}`", input.name()), format!("`{}`", input.section()), input.attribute().to_owned()]
     });
     assert_eq!(between(README, "inputs"), table(&["input", "section", "where it comes from"], rows));
+}
+
+#[test]
+fn the_table_of_detectors_is_complete() {
+    let rows = DETECTORS.iter().map(|detector| vec![format!("`{}`", detector.name), detector.doc.to_owned()]);
+    assert_eq!(between(README, "detectors"), table(&["detector", "what it finds"], rows));
+}
+
+#[test]
+fn the_table_of_what_an_expression_sees_is_complete() {
+    fn row<R>(record: &str, fields: &[fields::Field<R>]) -> Vec<String> {
+        let names: Vec<String> = fields.iter().map(|field| format!("`{}`", field.name)).collect();
+        vec![record.to_owned(), names.join(", ")]
+    }
+    let rows = [
+        row("`trace`", fields::TRACE),
+        row("each of `trace.tools`", fields::TOOL),
+        row("each of `trace.models`", fields::MODEL),
+        row("each of `trace.retrievals`", fields::RETRIEVAL),
+    ];
+    assert_eq!(between(README, "fields"), table(&["record", "fields"], rows.into_iter()));
 }

@@ -12,7 +12,7 @@ use super::definition::{EvaluatorDefinition, JudgeModels};
 use super::kinds::{Behaviour, Finding};
 use super::shipped::shipped;
 
-fn shared_data() -> Option<PathBuf> {
+pub(super) fn shared_data() -> Option<PathBuf> {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
     let folder = std::env::var_os("DRIFTLINE_SHARED_DATA").map_or_else(beside, PathBuf::from);
     folder.is_dir().then_some(folder)

@@ -139,7 +139,10 @@ pub fn evaluate(trace: &Trace, evaluators: &Evaluators, policy: &SamplingPolicy)
 
 fn rule_evaluations<'a>(trace: &Trace, evaluators: &'a Evaluators) -> Vec<(&'a EvaluatorDefinition, Evaluation)> {
     let evaluation = |definition: &'a EvaluatorDefinition| match &definition.behaviour {
-        Behaviour::Rule(rule) => Some((definition, from_finding(trace, definition, rule.check(trace)))),
+        Behaviour::Rule(rule) => {
+            let finding = definition.inapplicable(trace).unwrap_or_else(|| rule.check(trace));
+            Some((definition, from_finding(trace, definition, finding)))
+        }
         Behaviour::Judge(_) => None,
     };
     evaluators.definitions.iter().filter_map(evaluation).collect()
@@ -175,7 +178,7 @@ fn judge_plan(
     decision: SamplingDecision,
 ) -> Plan {
     let row = |outcome, explanation| Plan::Row(unscored(trace, definition, outcome, explanation));
-    if let Err(finding) = judge.prepare(trace) {
+    if let Some(finding) = definition.inapplicable(trace).or_else(|| judge.prepare(trace).err()) {
         return Plan::Row(from_finding(trace, definition, finding));
     }
     if !evaluators.models.contains_key(&judge.model) {

@@ -19,9 +19,13 @@ const SHIPPED: &[(&str, &[File])] = &[
     folder!("finish_reason": "cases.jsonl", "evaluator.toml"),
     folder!("groundedness": "cases.jsonl", "evaluator.toml", "prompt.md"),
     folder!("instruction_following": "cases.jsonl", "evaluator.toml", "prompt.md"),
+    folder!("lexical_support": "cases.jsonl", "evaluator.toml"),
     folder!("limits": "cases.jsonl", "evaluator.toml"),
     folder!("loop": "cases.jsonl", "evaluator.toml"),
+    folder!("personal_data": "cases.jsonl", "evaluator.toml"),
     folder!("policy_compliance": "cases.jsonl", "evaluator.toml", "prompt.md"),
+    folder!("provenance": "cases.jsonl", "evaluator.toml"),
+    folder!("secrets": "cases.jsonl", "evaluator.toml"),
     folder!("tool_outcome": "cases.jsonl", "evaluator.toml"),
 ];
 

@@ -72,7 +72,8 @@ fn a_value_that_makes_no_sense_is_refused() {
         ("kind = \"lop\"\ndescription = \"d\"", ":1: there is no kind \"lop\"; set kind to one of loop, empty_result"),
         ("description = \"d\"", ": kind is missing"),
         ("kind = \"loop\"", ": description is missing"),
-        ("kind = \"loop\"\ndescription = \"d\"\napplies_when = \"true\"", ":3: applies_when is not supported"),
+        ("kind = \"loop\"\ndescription = \"d\"\napplies_when = \"trac\"", ":3: applies_when: unexpected \"trac\" at 1"),
+        ("kind = \"loop\"\ndescription = \"d\"\napplies_when = true", ":3: applies_when: invalid type"),
         ("kind = \"loop\"\nkind = \"loop\"", ":2: duplicate key"),
         ("kind = \"loop\"\ndescription = \"d\"\ntarget = \"span\"", ":3: target: unknown variant `span`"),
     ] {
@@ -126,9 +127,13 @@ fn revisions_of_shipped_evaluators_change_only_on_purpose() {
         ("finish_reason", "1715c4307c38"),
         ("groundedness", "30f889e60f80"),
         ("instruction_following", "b67e386c3992"),
+        ("lexical_support", "fd9221cef45e"),
         ("limits", "216ef59210e8"),
         ("loop", "1bb830b7c68e"),
+        ("personal_data", "9108dbc2ffea"),
         ("policy_compliance", "d5f7195e4c73"),
+        ("provenance", "6fd9b0d7cb45"),
+        ("secrets", "d44ae7347188"),
         ("tool_outcome", "e3dbc864b446"),
     ];
     assert_eq!(revisions, expected.map(|(name, revision)| (name.to_owned(), revision.to_owned())).into());
@@ -160,6 +165,7 @@ fn a_revision_changes_with_everything_that_changes_a_score() {
         parsed(&rule(LOOP)).revision,
         parsed(&rule(&format!("{LOOP}[loop]\nsame_arguments = 4"))).revision,
         parsed(&rule("kind = \"tool_outcome\"\ndescription = \"d\"")).revision,
+        parsed(&rule("kind = \"loop\"\ndescription = \"d\"\napplies_when = \"true\"")).revision,
         revision_of(&judge(JUDGE, &[]), &JudgeModels::new()),
         revision_of(&judge(JUDGE, &[]), &models("judge-1", 0)),
         revision_of(&judge(JUDGE, &[]), &models("judge-2", 0)),

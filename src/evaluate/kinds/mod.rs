@@ -12,12 +12,21 @@ use super::mistake::{Mistake, line_of_key};
 use crate::domain::ids::SpanId;
 use crate::domain::trace::Trace;
 
+pub mod argument_outlier;
 mod empty_result;
+mod expression;
 mod finish_reason;
+mod json_schema;
+mod lexical_support;
 mod limits;
 mod llm_judge;
 mod loops;
+pub mod pattern;
+mod provenance;
+#[cfg(test)]
+mod testing;
 mod tool_outcome;
+mod trajectory;
 
 /// Every kind, in the order of the table in `evaluators/README.md`.
 pub const KINDS: &[Kind] = &[
@@ -26,6 +35,13 @@ pub const KINDS: &[Kind] = &[
     Kind { name: "tool_outcome", doc: tool_outcome::DOC, version: 1, build: tool_outcome::build },
     Kind { name: "finish_reason", doc: finish_reason::DOC, version: 1, build: finish_reason::build },
     Kind { name: "limits", doc: limits::DOC, version: 1, build: limits::build },
+    Kind { name: "trajectory", doc: trajectory::DOC, version: 1, build: trajectory::build },
+    Kind { name: "json_schema", doc: json_schema::DOC, version: 1, build: json_schema::build },
+    Kind { name: "pattern", doc: pattern::DOC, version: 1, build: pattern::build },
+    Kind { name: "lexical_support", doc: lexical_support::DOC, version: 1, build: lexical_support::build },
+    Kind { name: "provenance", doc: provenance::DOC, version: 1, build: provenance::build },
+    Kind { name: "expression", doc: expression::DOC, version: 1, build: expression::build },
+    Kind { name: "argument_outlier", doc: argument_outlier::DOC, version: 1, build: argument_outlier::build },
     Kind { name: "llm_judge", doc: llm_judge::DOC, version: 1, build: llm_judge::build },
 ];
 
@@ -164,6 +180,11 @@ fn changed_from_default<S: Serialize + Default>(settings: &S) -> serde_json::Val
     changed
 }
 
+/// Whether a tool is the one that a setting names; a name that ends in `*` stands for all that begin so.
+fn is_tool_named(tool: &str, name: &str) -> bool {
+    name.strip_suffix('*').map_or(tool == name, |prefix| tool.starts_with(prefix))
+}
+
 /// Text from a trace inside an explanation or as a category: one line, at most 80 characters.
 pub(crate) fn clip(text: &str) -> String {
     const LONGEST: usize = 80;
@@ -181,28 +202,8 @@ mod tests {
 
     use serde_json::json;
 
+    use super::testing::{found, passes};
     use super::*;
-    use crate::evaluate::cases::trace_of;
-    use crate::evaluate::definition::{EvaluatorDefinition, EvaluatorFolder, JudgeModels};
-
-    /// What a rule with this own table finds in a described run.
-    fn found(kind: &str, table: &str, run: serde_json::Value) -> Finding {
-        let toml = format!("kind = \"{kind}\"\ndescription = \"d\"\n[{kind}]\n{table}");
-        let folder = EvaluatorFolder {
-            name: "mine".to_owned(),
-            place: "mine".to_owned(),
-            files: [("evaluator.toml".to_owned(), toml)].into(),
-        };
-        let trace = trace_of(&serde_json::from_value(run).unwrap());
-        match EvaluatorDefinition::parse(&folder, &JudgeModels::new()).unwrap().behaviour {
-            Behaviour::Rule(rule) => rule.check(&trace),
-            Behaviour::Judge(_) => panic!("{kind} is no rule"),
-        }
-    }
-
-    fn passes(finding: &Finding) -> bool {
-        matches!(finding, Finding::Scored { value, .. } if *value == 1.0)
-    }
 
     #[test]
     fn a_polling_tool_may_be_called_again_and_again_and_another_may_not() {

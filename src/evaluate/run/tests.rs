@@ -127,6 +127,29 @@ fn a_failed_rule_an_error_and_a_slow_run_are_always_sampled() {
 }
 
 #[test]
+fn applies_when_keeps_rules_and_judges_from_other_traces_and_says_so() {
+    let restricted = ["loop", "groundedness"].map(|name| {
+        let mut folder = shipped().into_iter().find(|folder| folder.name == name).unwrap();
+        let toml =
+            folder.files["evaluator.toml"].replacen('[', "applies_when = 'trace.output.contains(\"lamps\")'\n\n[", 1);
+        folder.files.insert("evaluator.toml".to_owned(), toml);
+        folder
+    });
+    let evaluators = Evaluators::from_folders(restricted, models()).unwrap();
+    let applicable = evaluate(&healthy(), &evaluators, &rate(1.0));
+    assert_eq!(row(&applicable, "loop").outcome, Outcome::Scored);
+    assert_eq!(applicable.judge.len(), 1);
+    let other = evaluate(&Trace { output: Some("No.".to_owned()), ..healthy() }, &evaluators, &rate(1.0));
+    for name in ["loop", "groundedness"] {
+        assert_eq!(row(&other, name).outcome, Outcome::NotApplicable);
+        assert_eq!(row(&other, name).explanation.as_deref(), Some("applies_when does not hold"));
+    }
+    let unanswered = evaluate(&Trace { output: None, ..healthy() }, &evaluators, &rate(1.0));
+    assert_eq!(row(&unanswered, "loop").outcome, Outcome::NotEvaluable);
+    assert_eq!(row(&unanswered, "loop").explanation.as_deref(), Some("missing: an answer to applies_when (output)"));
+}
+
+#[test]
 fn a_failing_rule_that_does_not_flag_does_not_change_sampling() {
     let mut folder = shipped().into_iter().find(|folder| folder.name == "loop").unwrap();
     folder.files.insert("evaluator.toml".to_owned(), "kind = \"loop\"\ndescription = \"d\"\nflag = false".to_owned());

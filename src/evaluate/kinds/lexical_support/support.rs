@@ -1,0 +1,188 @@
+//! What of an answer is found in the data: one pass over the answer, one over the data, whatever their sizes.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+
+use super::tokens::{Class, NEGATION, Token, each_token};
+
+/// Tokens within which two words of the data stand together.
+const TOGETHER: usize = 8;
+/// Tokens within which a negation of the data denies a word.
+const DENIED: usize = 6;
+/// Tokens after a negation of the answer among which is what it denies.
+const DENIES: usize = 4;
+
+/// What was not found in the data.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Support<'a> {
+    /// Numbers and names of the answer that neither the data nor the user's words hold, each once.
+    pub(super) unsupported: Vec<&'a str>,
+    /// Negations of the answer that deny what the data does not deny.
+    pub(super) denials: usize,
+    /// Neighbouring words of the answer.
+    pub(super) pairs: usize,
+    /// Those of them that do not stand together in the data.
+    pub(super) apart: usize,
+}
+
+impl Support<'_> {
+    /// How much speaks against the answer: 1 for a number or name, a half for a negation, up to a half for its words.
+    pub(super) fn points(&self) -> f64 {
+        self.unsupported.len() as f64 + 0.5 * (self.denials as f64 + self.apart as f64 / (self.pairs as f64 + 1.0))
+    }
+}
+
+/// Keys are hashes already.
+#[derive(Debug, Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        // A second word of a pair comes on top of the first; the odd factor spreads both over all bits.
+        self.0 = (self.0.rotate_left(29) ^ key).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+type Keyed<T> = HashMap<u64, T, BuildHasherDefault<KeyHasher>>;
+type KeySet<T> = HashSet<T, BuildHasherDefault<KeyHasher>>;
+
+/// One distinct word, name or number of the answer.
+#[derive(Debug)]
+struct Term<'a> {
+    text: &'a str,
+    /// Whether it stands somewhere as a number or a name.
+    is_fact: bool,
+    in_data: bool,
+    is_denied: bool,
+}
+
+/// The answer, and what of it has been found so far.
+struct Answer<'a> {
+    terms: Keyed<Term<'a>>,
+    /// Neighbours that are still to be found together, the smaller key first.
+    apart: KeySet<(u64, u64)>,
+    pairs: usize,
+    /// For each negation, what it may deny.
+    denials: Vec<Vec<u64>>,
+}
+
+/// Compares an answer with the data that it should rest on. `words` are texts in which numbers and names may stand
+/// without being data: the user's and the instructions'. `None` when the answer holds no word that carries meaning.
+pub(super) fn support<'a>(answer: &'a str, data: &[&str], words: impl Iterator<Item = &'a str>) -> Option<Support<'a>> {
+    let mut answer = Answer::read(answer)?;
+    for text in data {
+        answer.find_in(text);
+    }
+    let mut unsupported: Vec<(u64, &str)> = answer.facts_not_in_data();
+    for text in words {
+        if unsupported.is_empty() {
+            break;
+        }
+        each_token(text, |token| unsupported.retain(|(key, _)| *key != token.key));
+    }
+    unsupported.sort_unstable_by_key(|(_, text)| text.as_ptr());
+    Some(Support {
+        unsupported: unsupported.into_iter().map(|(_, text)| text).collect(),
+        denials: answer.denials.iter().filter(|denied| !answer.is_denied(denied)).count(),
+        pairs: answer.pairs,
+        apart: answer.apart.len(),
+    })
+}
+
+impl<'a> Answer<'a> {
+    fn read(text: &'a str) -> Option<Self> {
+        let mut answer = Self { terms: Keyed::default(), apart: KeySet::default(), pairs: 0, denials: Vec::new() };
+        let (mut previous, mut position) = (None, 0_usize);
+        let mut open_denials: VecDeque<(usize, usize)> = VecDeque::new();
+        each_token(text, |token| {
+            position += 1;
+            match token.class() {
+                Class::Stop => {}
+                Class::Negation => {
+                    open_denials.push_back((position, answer.denials.len()));
+                    answer.denials.push(Vec::new());
+                }
+                class => {
+                    open_denials.retain(|(at, _)| position - at <= DENIES);
+                    for (_, denial) in &open_denials {
+                        answer.denials[*denial].push(token.key);
+                    }
+                    answer.add(&token, class, previous.replace(token.key));
+                }
+            }
+        });
+        answer.pairs = answer.apart.len();
+        (!answer.terms.is_empty()).then_some(answer)
+    }
+
+    /// A word alone is its own neighbour, so that an answer of one word has one pair.
+    fn add(&mut self, token: &Token<'a>, class: Class, previous: Option<u64>) {
+        let is_fact = matches!(class, Class::Number | Class::Name);
+        let term = self.terms.entry(token.key);
+        term.or_insert(Term { text: token.text, is_fact: false, in_data: false, is_denied: false }).is_fact |= is_fact;
+        match previous {
+            Some(previous) => {
+                self.apart.remove(&(previous, previous));
+                self.apart.insert(in_order(previous, token.key));
+            }
+            None => drop(self.apart.insert((token.key, token.key))),
+        }
+    }
+
+    fn find_in(&mut self, data: &str) {
+        let mut recent: VecDeque<(usize, u64)> = VecDeque::with_capacity(TOGETHER + 1);
+        let (mut position, mut last_negation) = (0_usize, None);
+        each_token(data, |token| {
+            position += 1;
+            if token.key == NEGATION {
+                last_negation = Some(position);
+                for (at, key) in &recent {
+                    self.deny(*key, position - at);
+                }
+                return;
+            }
+            let Some(term) = self.terms.get_mut(&token.key) else { return };
+            term.in_data = true;
+            term.is_denied |= last_negation.is_some_and(|at| position - at <= DENIED);
+            while recent.front().is_some_and(|(at, _)| position - at > TOGETHER) {
+                recent.pop_front();
+            }
+            recent.push_back((position, token.key));
+            for (_, key) in &recent {
+                self.apart.remove(&in_order(*key, token.key));
+            }
+        });
+    }
+
+    fn deny(&mut self, key: u64, distance: usize) {
+        if distance <= DENIED
+            && let Some(term) = self.terms.get_mut(&key)
+        {
+            term.is_denied = true;
+        }
+    }
+
+    /// Whether the data denies one of the words; a negation before nothing denies nothing.
+    fn is_denied(&self, keys: &[u64]) -> bool {
+        keys.is_empty() || keys.iter().any(|key| self.terms.get(key).is_some_and(|term| term.is_denied))
+    }
+
+    fn facts_not_in_data(&self) -> Vec<(u64, &'a str)> {
+        let missing = self.terms.iter().filter(|(_, term)| term.is_fact && !term.in_data);
+        missing.map(|(key, term)| (*key, term.text)).collect()
+    }
+}
+
+fn in_order(left: u64, right: u64) -> (u64, u64) {
+    (left.min(right), left.max(right))
+}
