@@ -35,10 +35,10 @@ impl Default for SamplingPolicy {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServiceSampling {
-    /// As [`SamplingPolicy::healthy_rate`].
+    /// As in [`SamplingPolicy`].
     #[serde(deserialize_with = "optional_probability", skip_serializing_if = "Option::is_none")]
     pub healthy_rate: Option<f64>,
-    /// As [`SamplingPolicy::slow_threshold`].
+    /// As in [`SamplingPolicy`].
     #[serde(with = "optional_human_duration", skip_serializing_if = "Option::is_none")]
     pub slow_threshold: Option<Duration>,
 }

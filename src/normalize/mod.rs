@@ -2,7 +2,7 @@
 //!
 //! Each span is read through every convention that recognises it, each fact from the first that carries it, so that
 //! traces and even spans that mix conventions work. A new convention is a file with one constant and one line in the
-//! list of [`convention`]. Everything in a trace is hostile: no walk recurses over the span tree, and each is
+//! list of `convention`. Everything in a trace is hostile: no walk recurses over the span tree, and each is
 //! near-linear in the number of spans.
 
 mod agent_version;

@@ -4,7 +4,7 @@
 //! go wrong in is watched by a detector of [`crate::stats::e_process`] of its own.
 //!
 //! **Statistic.** Every kind is brought to a score in [0, 1] whose mean falls when something is wrong, see
-//! [`super::score`]; categories and tool sequences to the p-value of this hour against the baseline, as an e-value,
+//! `score`; categories and tool sequences to the p-value of this hour against the baseline, as an e-value,
 //! which counts as no evidence (at most 1) while the distance is too small to matter.
 //!
 //! **When it fires.** At the evidence that the alert budget asks of each of its detectors. The bound is not the

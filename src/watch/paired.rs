@@ -1,7 +1,7 @@
 //! The comparison of two selections that ran the same tasks: each task is its own control.
 //!
 //! Several traces of one task on one side are averaged first, so a task counts once. A series with fewer than
-//! [`LEAST_PAIRS`] tasks on both sides is compared unpaired, and says so. Tests: McNemar's exact test for shares with
+//! `LEAST_PAIRS` tasks on both sides is compared unpaired, and says so. Tests: McNemar's exact test for shares with
 //! one answer per task, otherwise a sign-flip permutation of the tasks' differences; magnitudes by their relative
 //! difference (b - a)/(b + a), so that one long run does not decide; sequences and categories by the share of each cell
 //! within the task, with the largest |z| over cells (max-T), which names the transitions that moved.

@@ -1,6 +1,6 @@
 //! A service in this process, spans to send to it, and patience.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -156,6 +156,11 @@ pub(crate) fn requests(traces: &[SimulatedTrace], together: usize) -> Vec<Export
         resource_spans: group.iter().flat_map(|trace| trace.request.resource_spans.clone()).collect(),
     };
     groups.map(merged).collect()
+}
+
+/// How many evaluators a service without a folder of its own has.
+pub(crate) fn shipped_evaluators() -> usize {
+    driftline::evaluate::run::Evaluators::load(None, BTreeMap::new()).unwrap().definitions().len()
 }
 
 /// The evaluators of rows, of which none may stand twice.

@@ -6,7 +6,9 @@ use driftline::domain::time::Timestamp;
 use driftline::otlp::{AnyValue, ArrayValue, KeyValue, Resource, Span, any_value, span};
 use prost::Message as _;
 
-use super::fixtures::{JSON, PROTOBUF, Running, evaluators, eventually, json, post, request, span, trace_id};
+use super::fixtures::{
+    JSON, PROTOBUF, Running, evaluators, eventually, json, post, request, shipped_evaluators, span, trace_id,
+};
 use crate::support::services::postgres;
 
 const SPANS: u32 = 100_000;
@@ -22,7 +24,7 @@ impl Running {
     async fn is_scored(&self, trace: u32) -> StoredTrace {
         let scored = self.scored(trace_id(trace), 1).await;
         let rows = self.store.evaluations(trace_id(trace)).await.unwrap();
-        assert_eq!(evaluators(&rows).len(), 8);
+        assert_eq!(evaluators(&rows).len(), shipped_evaluators());
         assert!(rows.iter().any(|row| row.evaluation.outcome == Outcome::Scored), "{rows:?}");
         scored
     }

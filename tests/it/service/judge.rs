@@ -18,7 +18,9 @@ use prost::Message as _;
 use serde_json::{Value, json};
 
 use super::fake::{Asked, Fake, status};
-use super::fixtures::{PROTOBUF, Running, evaluators, eventually, judgeable, post, requests, simulated};
+use super::fixtures::{
+    PROTOBUF, Running, evaluators, eventually, judgeable, post, requests, shipped_evaluators, simulated,
+};
 use crate::support::serve::Serve;
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -170,7 +172,7 @@ async fn killed_while_judging_the_service_makes_every_judgement_once_after_its_r
     assert_eq!(found.iter().map(|trace| trace.trace_id).collect::<BTreeSet<_>>(), ids);
     for trace_id in ids {
         let rows = store.evaluations(trace_id).await.unwrap();
-        assert_eq!(evaluators(&rows).len(), 8);
+        assert_eq!(evaluators(&rows).len(), shipped_evaluators());
         assert!(rows.iter().all(|row| row.evaluation.outcome != Outcome::Failed), "{rows:?}");
         assert!(judgements(&rows).iter().any(|row| row.evaluation.value == Some(1.0)), "{rows:?}");
     }
