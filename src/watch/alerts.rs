@@ -296,7 +296,11 @@ mod tests {
 
         let confirmed = alert(&[first], signal(2, Signal::Found(finding(Direction::Down, 0.7, 9)))).unwrap();
         assert_eq!((confirmed.severity, confirmed.detector.as_str()), (Severity::Warn, BUDGETED));
-        assert_eq!(confirmed.raised_at, Timestamp(2 * Timestamp::NANOS_PER_HOUR), "a warning is as old as its severity");
+        assert_eq!(
+            confirmed.raised_at,
+            Timestamp(2 * Timestamp::NANOS_PER_HOUR),
+            "a warning is as old as its severity"
+        );
         let open = std::slice::from_ref(&confirmed);
         assert!(advance(open, &[returned, deviates(4, 1)]).is_empty());
         let recovered = signal(5, Signal::Recovered(Direction::Down));
