@@ -10,7 +10,7 @@ use driftline::domain::evaluation::Outcome;
 use driftline::otlp::{ExportTraceServiceResponse, OWN_SCOPE};
 use driftline::pipeline::Shared;
 use driftline::pipeline::intake::Intake;
-use driftline::pipeline::receive::router;
+use driftline::pipeline::receive::{Receiver, http_router};
 use driftline::telemetry::metrics::Metrics;
 use futures_util::future::{Either, select};
 use prost::Message as _;
@@ -170,7 +170,8 @@ async fn receiver(store: &TestStore) -> (String, impl Future<Output = ()> + Send
     let (intake, writing) = Intake::new(shared.clone(), policy, MIB);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, router(intake, shared.metrics, 8 * MIB)).await });
+    let receiver = Receiver::new(intake, shared.metrics, 8 * MIB);
+    tokio::spawn(async move { axum::serve(listener, http_router(receiver)).await });
     (url, writing)
 }
 
@@ -193,7 +194,7 @@ async fn when_too_much_waits_for_the_store_senders_are_told_to_come_back_and_the
     let turned_away = turned_away.unwrap();
     assert_eq!(turned_away.status(), 429);
     assert_eq!(turned_away.headers()["retry-after"], "1");
-    assert_eq!(turned_away.bytes().await.unwrap()[..2], [8, 8], "a google.rpc.Status with RESOURCE_EXHAUSTED");
+    assert_eq!(turned_away.bytes().await.unwrap()[..2], [8, 14], "a google.rpc.Status with UNAVAILABLE");
 
     assert!(!waiting.is_finished(), "what is not stored is not accepted");
     tokio::spawn(writing);

@@ -45,7 +45,7 @@ async fn ends(folder: &Path, settings: &str) -> (Option<i32>, String) {
 }
 
 fn listening(http: &str, web: &str) -> String {
-    format!("[receive]\nhttp = \"{http}\"\n[web]\nlisten = \"{web}\"\n")
+    format!("[receive]\nhttp = \"{http}\"\ngrpc = \"127.0.0.1:0\"\n[web]\nlisten = \"{web}\"\n")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,7 +27,7 @@ impl Serve {
         let [receives_on, web_on] = [free_address(), free_address()];
         let settings = settings.replace("{folder}", &folder.path().display().to_string());
         let shared = format!(
-            "[receive]\nhttp = \"{receives_on}\"\n[web]\nlisten = \"{web_on}\"\n\
+            "[receive]\nhttp = \"{receives_on}\"\ngrpc = \"127.0.0.1:0\"\n[web]\nlisten = \"{web_on}\"\n\
              [complete]\nroot_grace = \"200ms\"\nquiet_period = \"1s\"\n{settings}"
         );
         fs::write(folder.path().join("driftline.toml"), shared).unwrap();
