@@ -79,6 +79,10 @@ pub struct Metrics {
     pub too_late: Counter,
     /// Traces evaluated by rules.
     pub evaluated: Counter,
+    /// Evaluated traces of which only the first and the last pieces were read.
+    pub truncated: Counter,
+    /// Traces dropped because nothing but log records came of them.
+    pub spanless: Counter,
     /// Traces whose evaluation failed and is tried again.
     pub evaluation_errors: Counter,
     /// Evaluations by evaluator and outcome.
@@ -117,6 +121,8 @@ impl Default for Metrics {
             turned_away: Counter::default(),
             too_late: Counter::default(),
             evaluated: Counter::default(),
+            truncated: Counter::default(),
+            spanless: Counter::default(),
             evaluation_errors: Counter::default(),
             evaluations: Family::default(),
             judge_calls: Family::default(),
@@ -143,6 +149,8 @@ impl Metrics {
         registry.register("turned_away", "Requests answered 429 or UNAVAILABLE", self.turned_away.clone());
         registry.register("too_late_pieces", "Pieces whose trace's body was gone", self.too_late.clone());
         registry.register("evaluated_traces", "Traces evaluated by rules", self.evaluated.clone());
+        registry.register("truncated_traces", "Traces too large to be read whole", self.truncated.clone());
+        registry.register("spanless_traces", "Traces dropped without a span", self.spanless.clone());
         registry.register("evaluation_errors", "Evaluations that are tried again", self.evaluation_errors.clone());
         registry.register("evaluations", "Evaluations by evaluator and outcome", self.evaluations.clone());
         registry.register("judge_calls", "Calls to judge models", self.judge_calls.clone());

@@ -97,8 +97,13 @@ pub(crate) async fn eventually<T>(what: &str, ask: impl AsyncFn() -> Option<T>) 
 
 /// Posts to the receiver's path for traces.
 pub(crate) async fn post(url: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Response {
+    post_to(&format!("{url}/v1/traces"), headers, body).await
+}
+
+/// Posts to a path.
+pub(crate) async fn post_to(url: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Response {
     let _installed_before = rustls::crypto::ring::default_provider().install_default();
-    let request = reqwest::Client::new().post(format!("{url}/v1/traces")).body(body);
+    let request = reqwest::Client::new().post(url).body(body);
     headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).send().await.unwrap()
 }
 

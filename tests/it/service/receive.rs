@@ -1,6 +1,7 @@
 //! OTLP over a real socket: what is taken, what is refused, and how either is said.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use driftline::domain::evaluation::Outcome;
 use driftline::otlp::{ExportTraceServiceResponse, OWN_SCOPE};
 use driftline::pipeline::Shared;
 use driftline::pipeline::intake::Intake;
-use driftline::pipeline::receive::{Receiver, http_router};
+use driftline::pipeline::receive::{Receiver, grpc_router, http_router};
 use driftline::telemetry::metrics::Metrics;
 use futures_util::future::{Either, select};
 use prost::Message as _;
@@ -28,13 +29,13 @@ use crate::support::services::postgres;
 
 const MIB: usize = 1024 * 1024;
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-fn zstd(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 1).unwrap()
 }
 
@@ -83,7 +84,7 @@ async fn a_span_with_a_wrong_id_is_refused_alone_and_the_others_are_stored() {
     for trace in [0, 1] {
         running.scored(trace_id(trace), 1).await;
         let body = running.store.chunks_of(trace_id(trace)).await.unwrap();
-        let raw = driftline::otlp::unpack(trace_id(trace), &body, MIB).unwrap();
+        let raw = body.unpack(trace_id(trace)).unwrap();
         assert_eq!(raw.spans().count(), 2);
     }
 }
@@ -154,8 +155,8 @@ async fn a_type_or_compression_that_is_not_ours_is_named() {
     }
 }
 
-/// A receiver over a store, with room for one mebibyte, and the future that writes.
-async fn receiver(store: &TestStore) -> (String, impl Future<Output = ()> + Send + use<>) {
+/// A receiver over a store, with room for one mebibyte, where it listens for HTTP and gRPC, and the future that writes.
+pub(super) async fn receiver(store: &TestStore) -> (String, SocketAddr, impl Future<Output = ()> + Send + use<>) {
     let shared = Shared {
         store: store.store.clone(),
         clock: Arc::new(SystemClock),
@@ -168,17 +169,53 @@ async fn receiver(store: &TestStore) -> (String, impl Future<Output = ()> + Send
         max_age: Duration::from_secs(1),
     };
     let (intake, writing) = Intake::new(shared.clone(), policy, MIB);
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
     let receiver = Receiver::new(intake, shared.metrics, 8 * MIB);
-    tokio::spawn(async move { axum::serve(listener, http_router(receiver)).await });
-    (url, writing)
+    let http = listen(http_router(Arc::clone(&receiver))).await;
+    (format!("http://{http}"), listen(grpc_router(receiver)).await, writing)
+}
+
+async fn listen(router: axum::Router) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
+}
+
+/// The rows of the OTLP specification on paths, methods and media types.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_none_of_ours_is_told_what_would_be() {
+    let running = Running::start(|_| {}).await;
+    let client = reqwest::Client::new();
+    let cases = [
+        ("GET", "/v1/traces", PROTOBUF, 405, "POST"),
+        ("PUT", "/v1/logs", JSON, 405, "POST"),
+        ("DELETE", "/v1/metrics", JSON, 405, "POST"),
+        ("POST", "/v1/metrics", PROTOBUF, 404, "OTEL_METRICS_EXPORTER=none"),
+        ("POST", "/v1/metrics", JSON, 404, "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"),
+        ("POST", "/v1development/profiles", JSON, 404, "POST /v1/traces and /v1/logs"),
+        ("POST", "/", PROTOBUF, 404, "POST /v1/traces and /v1/logs"),
+        ("GET", "/", "", 404, "POST /v1/traces and /v1/logs"),
+        ("POST", "/v1/traces/", JSON, 404, "POST /v1/traces and /v1/logs"),
+        ("POST", "/v1/logs", "text/plain", 415, "text/plain"),
+        ("POST", "/v1/traces", "application/grpc-web", 415, "application/json"),
+    ];
+    for (method, path, content_type, status, said) in cases {
+        let request = client.request(method.parse().unwrap(), format!("{}{path}", running.url));
+        let response = request.header("content-type", content_type).body("{}").send().await.unwrap();
+        let case = format!("{method} {path} {content_type}");
+        assert_eq!(response.status(), status, "{case}");
+        assert_eq!(response.headers().get("allow").is_some(), status == 405, "{case}");
+        let answered_in = if content_type == PROTOBUF { PROTOBUF } else { JSON };
+        assert_eq!(response.headers()["content-type"], answered_in, "{case}");
+        let body = String::from_utf8_lossy(&response.bytes().await.unwrap()).into_owned();
+        assert!(body.contains(said), "{case}: {body}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_too_much_waits_for_the_store_senders_are_told_to_come_back_and_then_succeed() {
     let store = TestStore::sqlite().await;
-    let (url, writing) = receiver(&store).await;
+    let (url, _, writing) = receiver(&store).await;
     let send = |trace: u32| {
         let mut large = span(trace, 0);
         large.name = "x".repeat(600 * 1024);
@@ -206,7 +243,7 @@ async fn when_too_much_waits_for_the_store_senders_are_told_to_come_back_and_the
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_fails_is_said_so_and_the_sender_keeps_its_spans() {
     let store = TestStore::sqlite().await;
-    let (url, writing) = receiver(&store).await;
+    let (url, _, writing) = receiver(&store).await;
     tokio::spawn(writing);
     store.store.close().await;
     let response = post(&url, &[("content-type", JSON)], json(&[span(0, 0)])).await;
