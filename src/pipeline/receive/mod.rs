@@ -54,16 +54,19 @@ struct Message {
 struct Accepted {
     /// Spans or log records that cannot be used.
     rejected: usize,
-    /// Why the first of them cannot.
+    /// Why the first of them cannot, or what is strange though none was rejected.
     reason: String,
 }
 
 /// A request taken apart.
+#[derive(Default)]
 struct Decoded {
     pieces: Vec<TracePiece>,
     rejected: Vec<Rejection>,
     /// Log records that belong to no span.
     ignored: usize,
+    /// What is strange about the request though nothing was rejected.
+    warning: Option<String>,
     /// Size after decompression.
     bytes: usize,
 }
@@ -79,8 +82,8 @@ impl Receiver {
     /// Stores what a request holds.
     async fn take(&self, message: Message, transport: &str) -> Result<Accepted, Refusal> {
         let (decoded, mut room) = self.decode(message).await?;
-        let Decoded { pieces, rejected, ignored, bytes } = decoded;
-        let reason = rejected.first().map(ToString::to_string).unwrap_or_default();
+        let Decoded { pieces, rejected, ignored, warning, bytes } = decoded;
+        let reason = rejected.first().map(ToString::to_string).or(warning).unwrap_or_default();
         let count = pieces.len() as u64;
         let stored = match room.grow_to(bytes) {
             Ok(()) => self.intake.store(pieces, room).await,
@@ -152,17 +155,29 @@ fn decode(message: &Message, limit: usize) -> Result<Decoded, Refusal> {
         DecompressError::TooLarge { .. } => Refusal::TooLarge { limit },
         error => Refusal::Invalid(error.to_string()),
     })?;
-    let bytes = body.len();
-    match message.signal {
+    let decoded = Decoded { bytes: body.len(), ..Decoded::default() };
+    Ok(match message.signal {
         Signal::Traces => {
-            let split = split_by_trace(decode_traces(&body, message.encoding).map_err(unreadable)?);
-            Ok(Decoded { pieces: split.traces, rejected: split.rejected, ignored: 0, bytes })
+            let groups = decode_traces(&body, message.encoding).map_err(unreadable)?;
+            let warning = groups.is_empty().then(|| without("resourceSpans", &body, message.encoding)).flatten();
+            let split = split_by_trace(groups);
+            Decoded { pieces: split.traces, rejected: split.rejected, warning, ..decoded }
         }
         Signal::Logs => {
-            let split = split_logs(decode_logs(&body, message.encoding).map_err(unreadable)?);
-            Ok(Decoded { pieces: split.traces, rejected: split.rejected, ignored: split.ignored, bytes })
+            let groups = decode_logs(&body, message.encoding).map_err(unreadable)?;
+            let warning = groups.is_empty().then(|| without("resourceLogs", &body, message.encoding)).flatten();
+            let split = split_logs(groups);
+            Decoded { pieces: split.traces, rejected: split.rejected, ignored: split.ignored, warning, ..decoded }
         }
-    }
+    })
+}
+
+/// Says so when a JSON object has other members than the one that is read. OTLP passes over what it does not know, and
+/// a sender that writes `resource_spans` would lose everything in silence.
+fn without(member: &str, body: &[u8], encoding: Encoding) -> Option<String> {
+    let has = |text: &str| body.windows(text.len()).any(|window| window == text.as_bytes());
+    let is_lost = encoding == Encoding::Json && has("\"") && !has(member);
+    is_lost.then(|| format!("nothing was read: the request has no member {member:?}"))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "an adapter for map_err")]

@@ -5,17 +5,20 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, Request};
+use driftline::backends::store::Store;
 use driftline::otlp::{ExportTraceServiceRequest, ExportTraceServiceResponse, encode_base64, status_details};
 use driftline::telemetry::metrics::Transport;
 use futures_util::future::{Either, select};
+use h2::client::SendRequest;
 use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use super::fixtures::{JSON, PROTOBUF, Running, post, request, span, trace_id};
+use super::fixtures::{JSON, PROTOBUF, Running, eventually, post, request, span, trace_id};
 use super::receive::{gzip, receiver, zstd};
 use crate::stores::fixtures::TestStore;
+use crate::support::serve::Serve;
 
 const MIB: usize = 1024 * 1024;
 const GRPC: &str = "application/grpc";
@@ -52,12 +55,18 @@ fn spans(trace: u32) -> Vec<u8> {
     request("agent", vec![span(trace, 0), span(trace, 1)]).encode_to_vec()
 }
 
-/// One call on a connection of its own.
-async fn call(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
+async fn connect(address: SocketAddr) -> SendRequest<Bytes> {
     let (client, connection) = h2::client::handshake(TcpStream::connect(address).await.unwrap()).await.unwrap();
     tokio::spawn(connection);
+    client
+}
+
+/// One call on a connection of its own.
+async fn call(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
+    let client = connect(address).await;
     let request = Request::post(format!("http://{address}{path}")).header("te", "trailers");
-    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+    let stated = headers.iter().filter(|(_, value)| !value.is_empty());
+    let request = stated.fold(request, |request, (name, value)| request.header(*name, *value));
     let mut client = client.ready().await.unwrap();
     let (response, mut stream) = client.send_request(request.body(()).unwrap(), false).unwrap();
     stream.send_data(Bytes::from(body), true).unwrap();
@@ -79,16 +88,16 @@ async fn export(address: SocketAddr, body: Vec<u8>) -> Answer {
 #[tokio::test(flavor = "multi_thread")]
 async fn spans_in_every_compression_are_stored_and_scored() {
     let running = Running::start(|_| {}).await;
-    let (zipped, packed) = (gzip(&spans(2)), zstd(&spans(3)));
-    let calls: [(&[(&str, &str)], Vec<u8>); 5] = [
-        (&[("content-type", GRPC)], frame(false, &spans(0))),
-        (&[("content-type", "application/grpc+proto"), ("grpc-encoding", "identity")], frame(false, &spans(1))),
-        (&[("content-type", GRPC), ("grpc-encoding", "gzip")], frame(true, &zipped)),
-        (&[("content-type", GRPC), ("grpc-encoding", "zstd")], frame(true, &packed)),
-        (&[("content-type", GRPC), ("grpc-encoding", "gzip")], frame(false, &spans(4))),
+    let calls = [
+        (GRPC, "", frame(false, &spans(0))),
+        ("application/grpc+proto", "identity", frame(false, &spans(1))),
+        (GRPC, "gzip", frame(true, &gzip(&spans(2)))),
+        (GRPC, "zstd", frame(true, &zstd(&spans(3)))),
+        (GRPC, "gzip", frame(false, &spans(4))),
     ];
-    for (trace, (headers, body)) in (0..).zip(calls) {
-        let answer = call(running.grpc, TRACES, headers, body).await;
+    for (trace, (content_type, encoding, body)) in (0..).zip(calls) {
+        let headers = [("content-type", content_type), ("grpc-encoding", encoding)];
+        let answer = call(running.grpc, TRACES, &headers, body).await;
         assert_eq!((answer.http_status, answer.status()), (200, "0"), "{headers:?}: {answer:?}");
         assert_eq!(answer.headers["content-type"], GRPC);
         assert_eq!(answer.body, frame(false, &[]), "a full success says nothing");
@@ -145,8 +154,7 @@ async fn what_cannot_be_taken_has_its_status_and_is_not_to_be_repeated() {
     for (status, path, encoding, body) in calls {
         let case = format!("{path} {encoding} {} bytes", body.len());
         let headers = [("content-type", GRPC), ("grpc-encoding", encoding)];
-        let headers = if encoding.is_empty() { &headers[..1] } else { &headers };
-        let answer = call(running.grpc, path, headers, body).await;
+        let answer = call(running.grpc, path, &headers, body).await;
         assert_eq!((answer.http_status, answer.status()), (200, status), "{case}: {answer:?}");
         assert_eq!(answer.trailer("grpc-accept-encoding"), "identity,gzip,zstd");
         let code = status.parse().unwrap();
@@ -206,8 +214,7 @@ async fn nothing_is_answered_before_it_is_stored_and_a_full_queue_says_when_to_c
 #[tokio::test(flavor = "multi_thread")]
 async fn many_calls_share_a_connection_and_one_that_fails_fails_alone() {
     let running = Running::start(|_| {}).await;
-    let (client, connection) = h2::client::handshake(TcpStream::connect(running.grpc).await.unwrap()).await.unwrap();
-    tokio::spawn(connection);
+    let client = connect(running.grpc).await;
     let mut answers = tokio::task::JoinSet::new();
     for trace in 0..30_u32 {
         let request = Request::post(format!("http://{}{TRACES}", running.grpc)).header("content-type", GRPC);
@@ -259,4 +266,26 @@ async fn a_body_of_sixty_four_mebibytes_is_taken() {
     let body: ExportTraceServiceRequest = request("agent", large);
     assert_eq!(export(running.grpc, frame(false, &body.encode_to_vec())).await.status(), "0");
     running.scored(trace_id(0), 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asked_to_stop_it_waits_for_no_idle_or_unfinished_call_and_keeps_what_it_answered() {
+    let mut serve = Serve::start("[store]\nurl = \"sqlite://{folder}/driftline.db\"\n");
+    let address = serve.receives_grpc_on;
+    let idle = connect(address).await;
+    let mut unfinished = connect(address).await.ready().await.unwrap();
+    let request = Request::post(format!("http://{address}{TRACES}")).header("content-type", GRPC);
+    let (answer, mut stream) = unfinished.send_request(request.body(()).unwrap(), false).unwrap();
+    stream.send_data(Bytes::from_static(&[0, 0]), false).unwrap();
+    assert_eq!(export(address, frame(false, &spans(0))).await.status(), "0");
+    let stopping = Instant::now();
+    let status = tokio::task::block_in_place(|| serve.terminate());
+    assert_eq!(status.code(), Some(0), "{}", serve.log());
+    assert!(stopping.elapsed() < Duration::from_secs(20), "{:?}", stopping.elapsed());
+    assert!(answer.await.is_err(), "what never arrived is not accepted");
+    drop(idle);
+
+    serve.restart();
+    let store = Store::open(&serve.sqlite_url(), true).await.unwrap();
+    eventually("what was accepted", async || store.trace(trace_id(0)).await.unwrap()).await;
 }

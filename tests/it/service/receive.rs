@@ -17,11 +17,12 @@ use futures_util::future::{Either, select};
 use prost::Message as _;
 use serde_json::Value;
 use sqlx::{Connection as _, Executor as _, PgConnection};
+use tokio::io::AsyncWriteExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::fake::{Fake, status};
 use super::fixtures::{
-    JSON, PROTOBUF, Running, evaluators, eventually, json, post, request, shipped_evaluators, span, trace_id,
+    JSON, PROTOBUF, Running, evaluators, eventually, json, post, post_to, request, shipped_evaluators, span, trace_id,
     write_back,
 };
 use crate::stores::fixtures::TestStore;
@@ -210,6 +211,51 @@ async fn a_request_that_is_none_of_ours_is_told_what_would_be() {
         let body = String::from_utf8_lossy(&response.bytes().await.unwrap()).into_owned();
         assert!(body.contains(said), "{case}: {body}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_of_which_nothing_is_known_is_accepted_with_a_warning() {
+    let running = Running::start(|_| {}).await;
+    let cases = [
+        ("/v1/traces", r#"{"resource_spans":[{"scope_spans":[]}]}"#, Some("resourceSpans")),
+        ("/v1/traces", r#"{"resourceLogs":[]}"#, Some("resourceSpans")),
+        ("/v1/logs", r#"{"resource_logs":[]}"#, Some("resourceLogs")),
+        ("/v1/traces", r#"{"resourceSpans":[]}"#, None),
+        ("/v1/logs", r#"{"resourceLogs":null}"#, None),
+        ("/v1/logs", "{}", None),
+    ];
+    for (path, body, warned_of) in cases {
+        let response = post_to(&format!("{}{path}", running.url), &[("content-type", JSON)], body.into()).await;
+        assert_eq!(response.status(), 200);
+        let answer: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+        let partial = &answer["partialSuccess"];
+        assert_eq!(partial.is_null(), warned_of.is_none(), "{body}: {answer}");
+        if let Some(member) = warned_of {
+            assert_eq!(partial["rejectedSpans"].as_str().or(partial["rejectedLogRecords"].as_str()), Some("0"));
+            assert!(partial["errorMessage"].as_str().unwrap().contains(member), "{body}: {answer}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_still_arriving_takes_its_room_and_gives_it_back() {
+    let store = TestStore::sqlite().await;
+    let (url, _, writing) = receiver(&store).await;
+    tokio::spawn(writing);
+    let mut large = span(0, 0);
+    large.name = "x".repeat(600 * 1024);
+    let body = request("", vec![large]).encode_to_vec();
+    let address = url.trim_start_matches("http://");
+    let mut half = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head =
+        format!("POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: {PROTOBUF}\r\ncontent-length: 900000\r\n\r\n");
+    half.write_all(head.as_bytes()).await.unwrap();
+    half.write_all(&body).await.unwrap();
+    let send =
+        async |status| (post(&url, &[("content-type", PROTOBUF)], body.clone()).await.status() == status).then_some(());
+    eventually("no room", async || send(429).await).await;
+    drop(half);
+    eventually("room", async || send(200).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
