@@ -42,45 +42,43 @@ pub fn pack(piece: &[u8]) -> Vec<u8> {
 /// A piece is damaged.
 pub fn unpack(trace_id: TraceId, bodies: &[Vec<u8>], limit_bytes: usize) -> Result<RawTrace, UnpackError> {
     let (mut rest, mut left_bytes) = (bodies, limit_bytes);
-    let (mut first, mut last) = (Vec::with_capacity(bodies.len()), Vec::new());
-    let (mut takes_first, mut takes_last) = (true, true);
-    while takes_first || takes_last {
-        takes_first = match rest {
-            [body, others @ ..] if takes_first => {
-                let is_taken = take(trace_id, body, &mut left_bytes, &mut first)?;
-                rest = if is_taken { others } else { rest };
-                is_taken
+    let mut ends = [Vec::new(), Vec::new()];
+    let mut is_open = [true, true];
+    while is_open.contains(&true) {
+        for (end, pieces) in ends.iter_mut().enumerate() {
+            let next = if end == 0 { rest.split_first() } else { rest.split_last() };
+            let Some((body, others)) = next.filter(|_| is_open[end]) else {
+                is_open[end] = false;
+                continue;
+            };
+            match unfold(trace_id, body, left_bytes)? {
+                Some((piece, bytes)) => {
+                    pieces.push(piece);
+                    left_bytes -= bytes;
+                    rest = others;
+                }
+                None => is_open[end] = false,
             }
-            _ => false,
-        };
-        takes_last = match rest {
-            [others @ .., body] if takes_last => {
-                let is_taken = take(trace_id, body, &mut left_bytes, &mut last)?;
-                rest = if is_taken { others } else { rest };
-                is_taken
-            }
-            _ => false,
-        };
+        }
     }
-    first.extend(last.into_iter().rev());
-    Ok(RawTrace { pieces_left_out: rest.len(), ..assemble(trace_id, first) })
+    let [mut pieces, last] = ends;
+    pieces.extend(last.into_iter().rev());
+    Ok(RawTrace { pieces_left_out: rest.len(), ..assemble(trace_id, pieces) })
 }
 
-/// Unfolds a piece, if it is not larger than the bytes that are left.
-fn take(
+/// A piece and its size as protobuf; `None` when that is over the limit.
+fn unfold(
     trace_id: TraceId,
     body: &[u8],
-    left_bytes: &mut usize,
-    pieces: &mut Vec<Vec<ResourceSpans>>,
-) -> Result<bool, UnpackError> {
-    let piece = match decompress(body, Compression::sniff(body), *left_bytes) {
+    limit_bytes: usize,
+) -> Result<Option<(Vec<ResourceSpans>, usize)>, UnpackError> {
+    let piece = match decompress(body, Compression::sniff(body), limit_bytes) {
         Ok(piece) => piece,
-        Err(DecompressError::TooLarge { .. }) => return Ok(false),
+        Err(DecompressError::TooLarge { .. }) => return Ok(None),
         Err(source) => return Err(UnpackError::Decompress { trace_id, source }),
     };
-    *left_bytes -= piece.len();
-    pieces.push(decode_piece(&piece).map_err(|source| UnpackError::Decode { trace_id, source })?);
-    Ok(true)
+    let spans = decode_piece(&piece).map_err(|source| UnpackError::Decode { trace_id, source })?;
+    Ok(Some((spans, piece.len())))
 }
 
 #[cfg(test)]

@@ -164,15 +164,15 @@ impl Store {
     /// # Errors
     /// The database failed; then they come due when their lease ends.
     pub async fn await_spans(&self, due: &[&DueTrace], now: Timestamp, max_age: Duration) -> Result<usize, StoreError> {
-        let last_day = format!("first_seen_at + {}", nanos(max_age));
+        let deadline = format!("first_seen_at + {}", nanos(max_age));
         retried("let traces wait for their spans", || async {
             let mut transaction = self.begin().await?;
             let connection = &mut *transaction;
             let mut dropped = Vec::new();
             for trace in due {
-                dropped.append(&mut drop_overdue(connection, trace, &last_day, now).await?);
+                dropped.append(&mut drop_overdue(connection, trace, &deadline, now).await?);
                 let wait = format!(
-                    "UPDATE pending SET due_at = {last_day}, claimed_until = 0, attempts = 0 \
+                    "UPDATE pending SET due_at = {deadline}, claimed_until = 0, attempts = 0 \
                      WHERE trace_id = $1 AND generation = $2"
                 );
                 let query = sqlx::query(AssertSqlSafe(wait)).bind(trace.trace_id).bind(trace.generation);
@@ -356,15 +356,15 @@ async fn unclaim(connection: &mut AnyConnection, due: &[DueTrace]) -> Result<(),
     Ok(())
 }
 
-/// Ends the wait of a trace whose last day has come.
+/// Ends the wait of a trace whose deadline has passed.
 async fn drop_overdue(
     connection: &mut AnyConnection,
     trace: &DueTrace,
-    last_day: &str,
+    deadline: &str,
     now: Timestamp,
 ) -> Result<Vec<TraceId>, sqlx::Error> {
     let sql =
-        format!("DELETE FROM pending WHERE trace_id = $1 AND generation = $2 AND {last_day} <= $3 RETURNING trace_id");
+        format!("DELETE FROM pending WHERE trace_id = $1 AND generation = $2 AND {deadline} <= $3 RETURNING trace_id");
     let query = sqlx::query(AssertSqlSafe(sql)).bind(trace.trace_id).bind(trace.generation).bind(now);
     read_trace_ids(&query.fetch_all(connection).await?)
 }

@@ -77,9 +77,9 @@ async fn take(receiver: &Receiver, signal: Signal, headers: &HeaderMap, body: Bo
     receiver.take(message, "otlp_grpc").await
 }
 
-async fn unknown(uri: Uri, headers: HeaderMap) -> Response {
+async fn unknown(State(receiver): State<Arc<Receiver>>, uri: Uri, headers: HeaderMap) -> Response {
     let refusal = match uri.path() {
-        METRICS => Refusal::Metrics,
+        METRICS => receiver.refuse_metrics(),
         path => Refusal::Path { path: path.to_owned(), instead: SERVICES },
     };
     if is_grpc(&headers) { refused(&refusal) } else { answer(&refusal, None) }

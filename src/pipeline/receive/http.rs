@@ -62,7 +62,7 @@ async fn take(
 async fn metrics(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body: Body) -> Response {
     let heard = receiver.read(body, receiver.max_body_bytes).await;
     drop(heard);
-    answer(&Refusal::Metrics, encoding(&headers).ok())
+    answer(&receiver.refuse_metrics(), encoding(&headers).ok())
 }
 
 async fn unknown(uri: Uri, headers: HeaderMap) -> Response {

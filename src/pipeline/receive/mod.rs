@@ -9,6 +9,7 @@ mod http;
 mod refusal;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -38,7 +39,8 @@ pub struct Receiver {
     metrics: Arc<Metrics>,
     max_body_bytes: usize,
     /// Decoding takes many times the memory of the body: no more at a time than can be computed at a time.
-    decoding: Semaphore,
+    decoding: Arc<Semaphore>,
+    has_refused_metrics: AtomicBool,
 }
 
 /// A request whose body has arrived.
@@ -76,7 +78,13 @@ impl Receiver {
     #[must_use]
     pub fn new(intake: Intake, metrics: Arc<Metrics>, max_body_bytes: usize) -> Arc<Self> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Arc::new(Self { intake, metrics, max_body_bytes, decoding: Semaphore::new(cores) })
+        Arc::new(Self {
+            intake,
+            metrics,
+            max_body_bytes,
+            decoding: Arc::new(Semaphore::new(cores)),
+            has_refused_metrics: AtomicBool::new(false),
+        })
     }
 
     /// Stores what a request holds.
@@ -99,10 +107,14 @@ impl Receiver {
 
     async fn decode(&self, message: Message) -> Result<(Decoded, Room), Refusal> {
         let unreadable = || Refusal::Invalid("body cannot be read".to_owned());
-        let _turn = self.decoding.acquire().await.map_err(|_| unreadable())?;
+        let turn = Arc::clone(&self.decoding).acquire_owned().await.map_err(|_| unreadable())?;
         let limit = self.max_body_bytes;
         // Decoding may take a while, and other requests share this thread.
-        let decoding = tokio::task::spawn_blocking(move || decode(&message, limit).map(|it| (it, message.room)));
+        let decoding = tokio::task::spawn_blocking(move || {
+            // Held until the work ends, even when the sender has gone.
+            let _turn = turn;
+            decode(&message, limit).map(|decoded| (decoded, message.room))
+        });
         decoding.await.map_err(|_| unreadable())?
     }
 
@@ -140,6 +152,14 @@ impl Receiver {
 
     const fn too_large(&self) -> Refusal {
         Refusal::TooLarge { limit: self.max_body_bytes }
+    }
+
+    /// What senders of metrics are told. Most of them show their users only the status, so the first is logged here too.
+    fn refuse_metrics(&self) -> Refusal {
+        if !self.has_refused_metrics.swap(true, Ordering::Relaxed) {
+            tracing::warn!("{}", Refusal::Metrics);
+        }
+        Refusal::Metrics
     }
 
     fn not_stored(&self, error: NotStored) -> Refusal {
