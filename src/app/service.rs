@@ -242,6 +242,7 @@ impl Service {
             clock: Arc::clone(&shared.clock),
             evaluators: Arc::clone(evaluators),
             names: Arc::new(settings.attributes.clone()),
+            prices: Arc::new(settings.prices.clone()),
             baseline: settings.watch.baseline.clone(),
             trace_link: settings.links.trace.clone(),
             logs_link: settings.links.logs.clone(),
@@ -294,6 +295,7 @@ fn scoring(settings: &Settings, evaluators: Arc<Evaluators>, destinations: &[Des
         evaluators,
         sampling: settings.sampling.clone(),
         attributes: settings.attributes.clone(),
+        prices: settings.prices.clone(),
         retention: BodyRetention { sampled: settings.retention.traces, late_window: settings.complete.late_window },
         destinations: destinations.iter().filter(is_written_back).map(|it| it.name.clone()).collect(),
     }

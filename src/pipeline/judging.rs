@@ -22,7 +22,7 @@ use crate::domain::trace::Trace;
 use crate::evaluate::definition::EvaluatorDefinition;
 use crate::evaluate::judge::Judge;
 use crate::evaluate::run::{JudgeTask, unscored};
-use crate::normalize::normalize;
+use crate::normalize::normalize_priced;
 use crate::otlp::unpack;
 use crate::telemetry::metrics::CallLabels;
 
@@ -83,9 +83,9 @@ async fn judge_trace(
     jobs: Vec<JudgeJob>,
 ) -> Result<(), StoreError> {
     let bodies = shared.store.chunks_of(trace_id).await?;
-    let attributes = judging.scoring.attributes.clone();
+    let (attributes, prices) = (judging.scoring.attributes.clone(), judging.scoring.prices.clone());
     let reading = tokio::task::spawn_blocking(move || {
-        unpack(trace_id, &bodies, LARGEST_TRACE_BYTES).ok().and_then(|raw| normalize(&raw, &attributes))
+        unpack(trace_id, &bodies, LARGEST_TRACE_BYTES).ok().and_then(|raw| normalize_priced(&raw, &attributes, &prices))
     });
     let Ok(Some(trace)) = reading.await else {
         return give_up(shared, &jobs, "the body of the trace is gone").await;

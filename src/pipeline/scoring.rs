@@ -14,7 +14,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::trace::Trace;
 use crate::evaluate::run::{EvaluatedTrace, Evaluators, evaluate, unscored};
 use crate::evaluate::sampling::{SamplingDecision, SamplingPolicy, SamplingReason};
-use crate::normalize::{AttributeMapping, normalize};
+use crate::normalize::{AttributeMapping, PriceTable, normalize_priced};
 use crate::otlp::unpack;
 use crate::telemetry::metrics::EvaluationLabels;
 
@@ -39,6 +39,8 @@ pub struct Scoring {
     pub sampling: SamplingPolicy,
     /// Names to search and segment by.
     pub attributes: AttributeMapping,
+    /// What model calls cost.
+    pub prices: PriceTable,
     /// How long bodies are kept.
     pub retention: BodyRetention,
     /// Destinations in the outbox that scores are written back to.
@@ -112,7 +114,7 @@ impl Scoring {
 
     fn evaluate(&self, due: &DueTrace, now: Timestamp) -> Result<(Trace, EvaluatedTrace), String> {
         let raw = unpack(due.trace_id, &due.chunks, LARGEST_TRACE_BYTES).map_err(|error| error.to_string())?;
-        let trace = normalize(&raw, &self.attributes).ok_or("the trace holds no span")?;
+        let trace = normalize_priced(&raw, &self.attributes, &self.prices).ok_or("the trace holds no span")?;
         let mut evaluated = evaluate(&trace, &self.evaluators, &self.sampling);
         // What has arrived has ended: a clock that runs ahead must not put a run into an hour that is yet to come.
         evaluated.record.ended_at = trace.ended_at.min(now);
