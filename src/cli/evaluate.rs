@@ -41,7 +41,7 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     let judges = Judges::new(&settings, &evaluators)?;
     let files = expand(&arguments.files)?;
     refuse_inputs(&arguments.output, &[&files[..], context.config.as_slice()].concat())?;
-    let mut files = TraceFiles::new(files, &settings.attributes);
+    let mut files = TraceFiles::new(files, &settings);
     let mut sink = Sink::create(arguments.output)?;
     say_unconfigured(&judges);
 

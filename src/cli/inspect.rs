@@ -30,7 +30,7 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         return stored(trace_id, context).await;
     }
     let settings = context.settings()?;
-    let mut files = TraceFiles::new(expand(&arguments.traces)?, &settings.attributes);
+    let mut files = TraceFiles::new(expand(&arguments.traces)?, &settings);
     let mut output = Output::new();
     for trace in &mut files {
         show(&Inspection::from(&trace), context.json, &mut output)?;
@@ -49,7 +49,7 @@ async fn stored(trace_id: TraceId, context: &Context) -> Result<Exit, Failure> {
     let settings = context.settings()?;
     let store = open(&settings, true).await?;
     let mut output = Output::new();
-    let found = answer(inspection(&store, trace_id, &settings.attributes).await)?;
+    let found = answer(inspection(&store, trace_id, &settings.attributes, &settings.prices).await)?;
     show(&found, context.json, &mut output)?;
     output.finish()?;
     Ok(Exit::Done)

@@ -59,8 +59,12 @@ pub struct Inspection {
 pub struct InspectedTool {
     /// The tool's name.
     pub name: String,
+    /// Arguments as JSON text.
+    pub arguments: Option<String>,
     /// How the call ended.
     pub status: ToolStatus,
+    /// What a failed call says of its failure.
+    pub error: Option<String>,
     /// Whether the result holds no data; `null` when no result was recorded.
     pub result_empty: Option<bool>,
     /// Index into the tools of the first earlier call with the same name and arguments.
@@ -102,7 +106,9 @@ impl From<&ToolCall> for InspectedTool {
     fn from(call: &ToolCall) -> Self {
         Self {
             name: call.name.clone(),
+            arguments: call.arguments.clone(),
             status: call.status,
+            error: call.error.clone(),
             result_empty: call.result_empty,
             repeat_of: call.repeat_of,
         }

@@ -23,10 +23,10 @@ use super::{agent_version, general, sampling};
 /// a valid id.
 #[must_use]
 pub fn normalize(raw: &RawTrace, mapping: &AttributeMapping) -> Option<Trace> {
-    normalize_priced(raw, mapping, PriceTable::shipped())
+    normalize_priced(raw, mapping, &PriceTable::default())
 }
 
-/// Understands a trace as [`normalize`] does, with prices of one's own.
+/// Understands a trace as [`normalize`] does, with prices of one's own before the shipped ones.
 #[must_use]
 pub fn normalize_priced(raw: &RawTrace, mapping: &AttributeMapping, prices: &PriceTable) -> Option<Trace> {
     let tree = Tree::new(ordered_views(raw))?;

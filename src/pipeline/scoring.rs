@@ -14,7 +14,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::trace::Trace;
 use crate::evaluate::run::{EvaluatedTrace, Evaluators, evaluate, unscored};
 use crate::evaluate::sampling::{SamplingDecision, SamplingPolicy, SamplingReason};
-use crate::normalize::{AttributeMapping, TRUNCATED, normalize};
+use crate::normalize::{AttributeMapping, PriceTable, TRUNCATED, normalize_priced};
 use crate::telemetry::metrics::EvaluationLabels;
 
 /// Traces in one claim.
@@ -36,6 +36,8 @@ pub struct Scoring {
     pub sampling: SamplingPolicy,
     /// Names to search and segment by.
     pub attributes: AttributeMapping,
+    /// What model calls cost.
+    pub prices: PriceTable,
     /// How long bodies are kept.
     pub retention: BodyRetention,
     /// How long log records of a trace wait for its spans.
@@ -137,7 +139,7 @@ impl Scoring {
     fn evaluate(&self, due: &DueTrace, now: Timestamp) -> Result<Option<(Trace, EvaluatedTrace)>, String> {
         let raw = due.body.unpack(due.trace_id).map_err(|error| error.to_string())?;
         let left_out = raw.pieces_left_out;
-        let Some(trace) = normalize(&raw, &self.attributes) else {
+        let Some(trace) = normalize_priced(&raw, &self.attributes, &self.prices) else {
             return if left_out == 0 { Ok(None) } else { Err("each of its pieces is too large to be read".to_owned()) };
         };
         if left_out > 0 {

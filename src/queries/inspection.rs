@@ -3,15 +3,20 @@
 use super::{QueryError, body, not_evaluated};
 use crate::backends::store::Store;
 use crate::domain::ids::TraceId;
-use crate::normalize::{AttributeMapping, Inspection, normalize};
+use crate::normalize::{AttributeMapping, Inspection, PriceTable, normalize_priced};
 
 /// Reads the stored spans of a trace again, also of one that is still pending.
 ///
 /// # Errors
 /// The trace is unknown, its spans are gone or damaged, or the store failed.
-pub async fn inspection(store: &Store, trace_id: TraceId, names: &AttributeMapping) -> Result<Inspection, QueryError> {
+pub async fn inspection(
+    store: &Store,
+    trace_id: TraceId,
+    names: &AttributeMapping,
+    prices: &PriceTable,
+) -> Result<Inspection, QueryError> {
     let raw = body(store, trace_id).await?;
-    if let Some(trace) = raw.and_then(|raw| normalize(&raw, names)) {
+    if let Some(trace) = raw.and_then(|raw| normalize_priced(&raw, names, prices)) {
         return Ok(Inspection::from(&trace));
     }
     match store.trace(trace_id).await? {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::backends::judge::JudgeModelSettings;
 use crate::evaluate::sampling::SamplingPolicy;
-use crate::normalize::AttributeMapping;
+use crate::normalize::{AttributeMapping, PriceTable};
 use check::{Variable, Written};
 
 const DEFAULTS: &str = include_str!("default.toml");
@@ -41,6 +41,8 @@ pub struct Settings {
     pub links: LinkSettings,
     #[serde(default)]
     pub attributes: AttributeMapping,
+    #[serde(default)]
+    pub prices: PriceTable,
     #[serde(default)]
     pub write_back: Vec<WriteBackSettings>,
 }
@@ -293,6 +295,32 @@ mod tests {
             assert!(mistakes.iter().any(|mistake| mistake.starts_with(&place)), "{name}: {mistakes:#?}");
         }
         assert_eq!(mistakes.len(), mistaken.len(), "{mistakes:#?}");
+    }
+
+    #[test]
+    fn prices_add_to_the_shipped_ones_under_names_as_they_are_written() {
+        let text = "[prices]\n\"Org/House-1.5\" = { input_usd_per_mtok = 1, output_usd_per_mtok = 2 }\n\
+                    [prices.\"gpt-*\"]\ninput_usd_per_mtok = 3.0\noutput_usd_per_mtok = 4\n";
+        let prices: PriceTable =
+            toml::from_str(text.replace("[prices]", "").replace("[prices.", "[").as_str()).unwrap();
+        assert_eq!(parse(text).unwrap().prices, prices);
+    }
+
+    #[test]
+    fn a_wrong_price_is_named_with_its_line() {
+        let text = "[prices]\na = { input_usd_per_mtok = 1 }\n\"b.1*\" = { input_usd_per_mtok = -1, output_usd_per_mtok = 1 }\n\
+                    [prices.c]\ninput_usd_per_mtok = 1\noutput_usd_per_mtok = inf\n[prices.d]\ninput = 1\n";
+        let SettingsError(mistakes) = parse(text).unwrap_err();
+        let expected = [
+            "driftline.toml:2: prices.a: missing field `output_usd_per_mtok`",
+            "driftline.toml:3: prices.b.1*.input_usd_per_mtok: at least 0",
+            "driftline.toml:6: prices.c.output_usd_per_mtok: at least 0",
+            "driftline.toml:8: prices.d: unknown field `input`, expected one of `input_usd_per_mtok`",
+        ];
+        assert_eq!(mistakes.len(), expected.len(), "{mistakes:#?}");
+        for (mistake, expected) in mistakes.iter().zip(expected) {
+            assert!(mistake.starts_with(expected), "{expected}: {mistakes:#?}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod agreement;
 mod builder;
 mod dialects;
+mod emitters;
 mod hostile;
 mod mixed;
 mod runs;

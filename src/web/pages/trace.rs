@@ -31,7 +31,7 @@ pub(in crate::web) async fn trace(
     parameters.finish()?;
     let trace_id: TraceId = id.parse()?;
     let explanation = explain(&state.store, trace_id, &state.evaluators, state.clock.now()).await?;
-    let (view, run) = match trace_and_run(&state.store, trace_id, &state.names).await {
+    let (view, run) = match trace_and_run(&state.store, trace_id, &state.names, &state.prices).await {
         Ok(found) => found,
         Err(QueryError::PendingTrace { .. }) => return Ok(pending(&explanation)),
         Err(error) => return Err(error.into()),

@@ -5,6 +5,7 @@ mod baselines;
 mod comparisons;
 mod evaluators;
 mod gates;
+mod inspected;
 mod judges;
 mod program;
 mod real_data;

@@ -75,7 +75,7 @@ impl Running {
     }
 
     async fn understood(&self, trace_id: TraceId) -> Inspection {
-        inspection(&self.store, trace_id, &AttributeMapping::default()).await.unwrap()
+        inspection(&self.store, trace_id, &AttributeMapping::default(), &PriceTable::default()).await.unwrap()
     }
 }
 

@@ -73,6 +73,7 @@ impl Service {
             metrics: Arc::new(Metrics::default()),
             clock: Arc::new(ManualClock::new(START.plus(Duration::from_hours(13)))),
             evaluators: Arc::new(evaluators()),
+            prices: Arc::default(),
             names: Arc::new(AttributeMapping::default()),
             baseline: "default".to_owned(),
             trace_link: "https://traces.example/{trace_id}?tab=spans".to_owned(),
