@@ -11,7 +11,7 @@ use crate::backends::store::{DueTrace, NewJudgeJob, RecordedTrace, StoreError, S
 use crate::domain::evaluation::{Evaluation, Outcome};
 use crate::domain::ids::{SpanId, TraceId};
 use crate::domain::time::Timestamp;
-use crate::domain::trace::Trace;
+use crate::domain::trace::{Structure, Trace};
 use crate::evaluate::run::{EvaluatedTrace, Evaluators, evaluate, unscored};
 use crate::evaluate::sampling::{SamplingDecision, SamplingPolicy, SamplingReason};
 use crate::normalize::{AttributeMapping, normalize};
@@ -219,6 +219,7 @@ fn nothing_known(trace_id: TraceId, now: Timestamp) -> Trace {
         span_count: 0,
         upstream_probability: None,
         missing: Vec::new(),
+        structure: Structure::default(),
     }
 }
 

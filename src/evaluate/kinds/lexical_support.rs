@@ -117,8 +117,17 @@ fn without_data(trace: &Trace) -> Finding {
     }
 }
 
+/// Numbers and names of an answer that stand neither in the data nor in the other words.
+pub(super) fn unsupported_facts<'a>(
+    answer: &'a str,
+    data: &[&str],
+    words: impl Iterator<Item = &'a str>,
+) -> Vec<&'a str> {
+    support(answer, data, words).map(|support| support.unsupported).unwrap_or_default()
+}
+
 /// What the user said and what the agent was told may be repeated without being in the data.
-fn words_beside_data(trace: &Trace) -> impl Iterator<Item = &str> {
+pub(super) fn words_beside_data(trace: &Trace) -> impl Iterator<Item = &str> {
     let said = trace.model_calls().filter_map(|call| call.user_text.as_deref());
     trace.input.as_deref().into_iter().chain(said).chain(trace.system_instructions.as_deref())
 }

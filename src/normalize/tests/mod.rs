@@ -6,4 +6,5 @@ mod dialects;
 mod hostile;
 mod mixed;
 mod runs;
+mod structure;
 mod tools;
