@@ -1,6 +1,7 @@
-//! `driftline evaluators`: what is loaded, whether the files are right, whether the cases hold.
+//! `driftline evaluators`: what is loaded, whether the files are right, whether the cases hold, what they would do and
+//! how well they do it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -8,6 +9,7 @@ use super::Context;
 use super::failure::{Exit, Failure};
 use super::output::Output;
 use super::table::Table;
+use super::{evaluators_learn, evaluators_preview, evaluators_report};
 use crate::app;
 use crate::domain::evaluation::Outcome;
 use crate::evaluate::cases::check_case;
@@ -33,6 +35,25 @@ enum Command {
     },
     /// Run the cases of evaluators. Judges are not asked: of their cases the input is checked.
     Test(Folder),
+    /// See what evaluators would do to traces, and what judges would cost. Nothing is stored, no model is asked.
+    Preview(evaluators_preview::Arguments),
+    /// Print precision and recall of every rule on its own cases and on simulated agents with known faults.
+    Report(evaluators_report::Arguments),
+    /// Learn what numbers tools usually get, for an evaluator of kind argument_outlier.
+    Learn(evaluators_learn::Arguments),
+}
+
+impl Command {
+    fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::List(folder) | Self::Test(folder) => folder.evaluators.as_deref(),
+            Self::Check { directory } => directory.as_deref(),
+            Self::Preview(arguments) => arguments.evaluators.as_deref(),
+            Self::Report(arguments) => arguments.evaluators.as_deref(),
+            // It may be about to be made.
+            Self::Learn(arguments) => arguments.evaluators.as_deref().filter(|directory| directory.exists()),
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -43,16 +64,16 @@ struct Folder {
 }
 
 pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
-    let (Command::List(Folder { evaluators: directory })
-    | Command::Check { directory }
-    | Command::Test(Folder { evaluators: directory })) = &arguments.command;
-    let loaded = app::evaluators(&context.settings()?, directory.as_deref());
+    let loaded = app::evaluators(&context.settings()?, arguments.command.directory());
     let evaluators = loaded.map_err(|error| Failure::Usage(error.to_string()))?;
     let mut output = Output::new();
-    let exit = match arguments.command {
+    let exit = match &arguments.command {
         Command::List(_) => list(&evaluators, context, &mut output)?,
         Command::Check { .. } => check(&evaluators, context, &mut output)?,
         Command::Test(_) => test(&evaluators, context, &mut output)?,
+        Command::Preview(arguments) => evaluators_preview::run(arguments, &evaluators, context, &mut output).await?,
+        Command::Report(arguments) => evaluators_report::run(arguments, &evaluators, context, &mut output)?,
+        Command::Learn(arguments) => evaluators_learn::run(arguments, &evaluators, context).await?,
     };
     output.finish()?;
     Ok(exit)

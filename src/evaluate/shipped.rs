@@ -15,6 +15,7 @@ macro_rules! folder {
 
 /// Every folder under `evaluators/`, with all its files.
 const SHIPPED: &[(&str, &[File])] = &[
+    folder!("argument_outlier": "cases.jsonl", "evaluator.toml"),
     folder!("broken_context": "cases.jsonl", "evaluator.toml"),
     folder!("dead_end": "cases.jsonl", "evaluator.toml"),
     folder!("empty_result": "cases.jsonl", "evaluator.toml"),

@@ -12,6 +12,8 @@ use crate::domain::evaluation::{Evaluation, Outcome};
 use crate::domain::ids::{SpanId, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::trace::{Structure, Trace};
+use crate::evaluate::definition::EvaluatorDefinition;
+use crate::evaluate::failure_class::failure_class;
 use crate::evaluate::run::{EvaluatedTrace, Evaluators, evaluate, unscored};
 use crate::evaluate::sampling::{SamplingDecision, SamplingPolicy, SamplingReason};
 use crate::normalize::{AttributeMapping, normalize};
@@ -140,7 +142,6 @@ impl Scoring {
         let version = due.version + 1;
         let write_back = WriteBack::new(trace, version, now, &evaluated.evaluations);
         let stored = |evaluation| StoredEvaluation { evaluation, trace_version: version, probability: 1.0 };
-        let failing = evaluated.evaluations.iter().any(|row| self.is_flagged(row));
         RecordedTrace {
             generation: due.generation,
             judge_jobs: evaluated
@@ -153,23 +154,18 @@ impl Scoring {
                 })
                 .collect(),
             outbox: write_back.map_or_else(Vec::new, |write_back| write_back.items(&self.destinations)),
-            trace: self.stored_trace(trace, version, &evaluated, failing, now),
+            trace: self.stored_trace(trace, version, &evaluated, now),
             evaluations: evaluated.evaluations.into_iter().map(stored).collect(),
         }
     }
 
-    fn is_flagged(&self, row: &Evaluation) -> bool {
-        row.is_failing() && self.evaluators.get(&row.evaluator).is_some_and(|definition| definition.flag)
+    /// The evaluators that flag a trace.
+    fn flagging<'a>(&'a self, rows: &'a [Evaluation]) -> impl Iterator<Item = &'a EvaluatorDefinition> {
+        let failing = rows.iter().filter(|row| row.is_failing());
+        failing.filter_map(|row| self.evaluators.get(&row.evaluator)).filter(|definition| definition.flag)
     }
 
-    fn stored_trace(
-        &self,
-        trace: &Trace,
-        version: i64,
-        evaluated: &EvaluatedTrace,
-        failing: bool,
-        now: Timestamp,
-    ) -> StoredTrace {
+    fn stored_trace(&self, trace: &Trace, version: i64, evaluated: &EvaluatedTrace, now: Timestamp) -> StoredTrace {
         let keep = if evaluated.decision.sampled { self.retention.sampled } else { self.retention.late_window };
         StoredTrace {
             trace_id: trace.trace_id,
@@ -184,7 +180,8 @@ impl Scoring {
             attributes: trace.attributes.clone(),
             started_at: trace.started_at,
             ended_at: evaluated.record.ended_at,
-            failing,
+            failing: self.flagging(&evaluated.evaluations).next().is_some(),
+            failure_class: failure_class(trace.error.is_some(), self.flagging(&evaluated.evaluations)),
             error: trace.error.is_some(),
             sampled: evaluated.decision.sampled,
             keep_body_until: now.plus(keep),

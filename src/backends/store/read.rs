@@ -9,8 +9,9 @@ use super::columns::{count, limit, parse_json};
 use super::retry::retried;
 use super::selection::Selection;
 use super::statement::{Statement, for_keys};
-use super::traces::{StoredEvaluation, StoredTrace, TRACE_COLUMNS, read_evaluation, read_trace};
+use super::traces::{FAILURE_CLASS, StoredEvaluation, StoredTrace, TRACE_COLUMNS, read_evaluation, read_trace};
 use super::{Store, StoreError};
+use crate::domain::evaluation::FailureClass;
 use crate::domain::ids::TraceId;
 use crate::domain::measurement::{Measurement, SeriesKind, TraceRecord, Value};
 use crate::domain::time::Timestamp;
@@ -253,6 +254,7 @@ async fn add_attributes(connection: &mut AnyConnection, traces: &mut [StoredTrac
     }
     for trace in traces {
         trace.attributes = attributes.remove(&trace.trace_id).unwrap_or_default();
+        trace.failure_class = trace.attributes.remove(FAILURE_CLASS).and_then(|class| FailureClass::parse(&class));
     }
     Ok(())
 }
