@@ -33,7 +33,7 @@ enum Command {
         #[arg(value_name = "DIR")]
         directory: Option<PathBuf>,
     },
-    /// Run the cases of evaluators. Judges are not asked: of their cases the input is checked.
+    /// Run the cases of evaluators. Judges and services are not asked: of their cases the input is checked.
     Test(Folder),
     /// See what evaluators would do to traces, and what judges would cost. Nothing is stored, no model is asked.
     Preview(evaluators_preview::Arguments),
@@ -126,7 +126,7 @@ fn check(evaluators: &Evaluators, context: &Context, output: &mut Output) -> Res
 /// What the cases of one evaluator came to.
 struct Tested<'a> {
     definition: &'a EvaluatorDefinition,
-    /// Cases that are only known to have what the judge needs.
+    /// Cases of a judge or service that are only known to have what it needs.
     unasked: usize,
     /// Name and problem.
     unmet: Vec<(&'a str, String)>,
@@ -134,11 +134,11 @@ struct Tested<'a> {
 
 impl<'a> Tested<'a> {
     fn new(definition: &'a EvaluatorDefinition) -> Self {
-        let is_judge = matches!(definition.behaviour, Behaviour::Judge(_));
+        let is_asked = !matches!(definition.behaviour, Behaviour::Rule(_));
         let cases = || definition.cases.iter();
         Self {
             definition,
-            unasked: cases().filter(|case| is_judge && case.expect.outcome == Outcome::Scored).count(),
+            unasked: cases().filter(|case| is_asked && case.expect.outcome == Outcome::Scored).count(),
             unmet: cases().filter_map(|case| Some((case.name.as_str(), check_case(definition, case).err()?))).collect(),
         }
     }
@@ -166,7 +166,7 @@ fn tested_json(tested: &Tested<'_>) -> serde_json::Value {
 }
 
 fn show_tested(tested: &[Tested<'_>], output: &mut Output) -> Result<(), Failure> {
-    let mut table = Table::new(&["evaluator", "cases", "unmet", "judge not asked"]);
+    let mut table = Table::new(&["evaluator", "cases", "unmet", "not asked"]);
     for tested in tested {
         let counts = [tested.definition.cases.len(), tested.unmet.len(), tested.unasked];
         let name = std::iter::once(tested.definition.name.clone());

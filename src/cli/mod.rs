@@ -4,6 +4,7 @@
 //! not do it (input, output, network).
 
 mod alerts;
+mod asking;
 mod baseline;
 mod demo;
 mod drift;

@@ -222,6 +222,11 @@ pub fn check_case(definition: &EvaluatorDefinition, case: &Case) -> Result<(), S
             Ok(_) => return Err(format!("expected {}, found a case to judge", case.expect.outcome.as_str())),
             Err(finding) => finding,
         },
+        // What a service will say is not known here; only whether it would be asked.
+        (None, Behaviour::Service(_)) if case.expect.outcome == Outcome::Scored => return Ok(()),
+        (None, Behaviour::Service(_)) => {
+            return Err(format!("expected {}, found a case to ask about", case.expect.outcome.as_str()));
+        }
     };
     let (outcome, label, explanation) = match &found {
         Finding::Scored { label, explanation, .. } => (Outcome::Scored, Some(label), explanation),

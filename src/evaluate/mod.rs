@@ -16,6 +16,7 @@ pub mod preview;
 mod revision;
 pub mod run;
 pub mod sampling;
+pub mod service;
 pub mod shipped;
 
 #[cfg(test)]

@@ -30,9 +30,9 @@ pub struct Preview {
     pub kind: &'static str,
     /// Traces that were looked at.
     pub traces: u64,
-    /// Traces that it scores; of a judge, those that it could be asked about.
+    /// Traces that it scores; of a judge, those that it could be asked about, as of a service.
     pub scored: u64,
-    /// Those of them that fail; absent for a judge, which is not asked.
+    /// Those of them that fail; absent for a judge or service, which is not asked.
     pub failing: Option<u64>,
     /// Why the others have no score: outcome, then reason, then traces.
     pub unscored: BTreeMap<&'static str, BTreeMap<String, u64>>,
@@ -74,14 +74,14 @@ impl Preview {
     pub fn new(definition: &EvaluatorDefinition) -> Self {
         let questions = match &definition.behaviour {
             Behaviour::Judge(judge) => Some(Questions { model: judge.model.clone(), ..Questions::default() }),
-            Behaviour::Rule(_) => None,
+            Behaviour::Rule(_) | Behaviour::Service(_) => None,
         };
         Self {
             evaluator: definition.name.clone(),
             kind: definition.kind.name,
             traces: 0,
             scored: 0,
-            failing: questions.is_none().then_some(0),
+            failing: matches!(definition.behaviour, Behaviour::Rule(_)).then_some(0),
             unscored: BTreeMap::new(),
             samples: Vec::new(),
             questions,
@@ -95,6 +95,7 @@ impl Preview {
             (Some(finding), _) => self.found(trace, finding),
             (None, Behaviour::Rule(rule)) => self.found(trace, rule.check(trace)),
             (None, Behaviour::Judge(judge)) => self.asked(trace, judge, probability),
+            (None, Behaviour::Service(_)) => self.scored += 1,
         }
     }
 

@@ -33,7 +33,7 @@ fn rule(name: &str) -> Box<dyn Rule> {
     let folder = shipped().into_iter().find(|folder| folder.name == name).unwrap();
     match EvaluatorDefinition::parse(&folder, &JudgeModels::new()).unwrap().behaviour {
         Behaviour::Rule(rule) => rule,
-        Behaviour::Judge(_) => panic!("{name} is no rule"),
+        Behaviour::Judge(_) | Behaviour::Service(_) => panic!("{name} is no rule"),
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shared;
+use super::asking::question;
 use super::retention::BodyRetention;
 use super::write_back::WriteBack;
 use crate::backends::store::{DueTrace, NewJudgeJob, RecordedTrace, StoreError, StoredEvaluation, StoredTrace};
@@ -134,7 +135,7 @@ impl Scoring {
             .map(|definition| unscored(&trace, definition, Outcome::NotEvaluable, explanation.clone()))
             .collect();
         evaluated.record.measurements.clear();
-        let evaluated = EvaluatedTrace { judge: Vec::new(), decision, ..evaluated };
+        let evaluated = EvaluatedTrace { judge: Vec::new(), services: Vec::new(), decision, ..evaluated };
         (trace, evaluated)
     }
 
@@ -142,6 +143,8 @@ impl Scoring {
         let version = due.version + 1;
         let write_back = WriteBack::new(trace, version, now, &evaluated.evaluations);
         let stored = |evaluation| StoredEvaluation { evaluation, trace_version: version, probability: 1.0 };
+        let questions = evaluated.services.iter().map(|task| question(trace.trace_id, version, task));
+        let scores = write_back.into_iter().flat_map(|write_back| write_back.items(&self.destinations));
         RecordedTrace {
             generation: due.generation,
             judge_jobs: evaluated
@@ -153,7 +156,7 @@ impl Scoring {
                     probability: task.probability,
                 })
                 .collect(),
-            outbox: write_back.map_or_else(Vec::new, |write_back| write_back.items(&self.destinations)),
+            outbox: questions.chain(scores).collect(),
             trace: self.stored_trace(trace, version, &evaluated, now),
             evaluations: evaluated.evaluations.into_iter().map(stored).collect(),
         }

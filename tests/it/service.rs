@@ -4,6 +4,7 @@ mod fake;
 mod fixtures;
 mod hostile;
 mod judge;
+mod own_service;
 mod receive;
 mod stop;
 mod watch;

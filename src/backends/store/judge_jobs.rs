@@ -142,7 +142,7 @@ impl Store {
 }
 
 /// A judgement of the same trace version stands in for the one before.
-const REPLACE_EVALUATION: &str = "ON CONFLICT (trace_id, evaluator, revision) DO UPDATE SET \
+pub(super) const REPLACE_EVALUATION: &str = "ON CONFLICT (trace_id, evaluator, revision) DO UPDATE SET \
      trace_version = excluded.trace_version, span_id = excluded.span_id, annotator_kind = excluded.annotator_kind, \
      outcome = excluded.outcome, value = excluded.value, label = excluded.label, explanation = excluded.explanation, \
      probability = excluded.probability, evaluated_at = excluded.evaluated_at";

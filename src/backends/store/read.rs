@@ -259,11 +259,12 @@ async fn add_attributes(connection: &mut AnyConnection, traces: &mut [StoredTrac
     Ok(())
 }
 
-/// Adds the judges' scores to the records they belong to.
+/// Adds what judges and services scored to the records they belong to: what came later than the trace's own rows.
 async fn add_judgements(connection: &mut AnyConnection, records: &mut [TraceRecord]) -> Result<(), sqlx::Error> {
     let trace_ids: Vec<TraceId> = records.iter().map(|record| record.trace_id).collect();
     let select = "SELECT trace_id, evaluator, value, probability FROM evaluation WHERE trace_id IN";
-    let scored = " AND annotator_kind = 'llm' AND outcome = 'scored' ORDER BY evaluated_at, revision";
+    let scored = " AND outcome = 'scored' AND (annotator_kind = 'llm' OR evaluated_at > (SELECT recorded_at FROM trace \
+                  WHERE trace.trace_id = evaluation.trace_id)) ORDER BY evaluated_at, revision";
     let mut judgements: HashMap<TraceId, BTreeMap<String, Measurement>> = HashMap::new();
     for row in for_keys(connection, select, &trace_ids, scored).await? {
         let measurement = judgement(&row)?;

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::judge::Judge;
 use super::mistake::{Mistake, line_of_key};
+use super::service::Service;
 use crate::domain::evaluation::FailureClass;
 use crate::domain::evaluation::FailureClass::{Hard, Looping, Soft};
 use crate::domain::ids::SpanId;
@@ -21,6 +22,7 @@ mod dead_end;
 mod empty_result;
 mod expression;
 mod finish_reason;
+mod http;
 mod json_schema;
 mod lexical_support;
 mod limits;
@@ -81,6 +83,7 @@ pub const KINDS: &[Kind] = &[
         version: 1,
         build: argument_outlier::build,
     },
+    Kind { name: "http", doc: http::DOC, failure: Soft, version: 1, build: http::build },
     Kind { name: "llm_judge", doc: llm_judge::DOC, failure: Soft, version: 1, build: llm_judge::build },
 ];
 
@@ -155,6 +158,8 @@ pub enum Behaviour {
     Rule(Box<dyn Rule>),
     /// Asked of a model, later.
     Judge(Box<Judge>),
+    /// Asked of a user's own service, later.
+    Service(Box<Service>),
 }
 
 /// A behaviour with what of its source changes a score.

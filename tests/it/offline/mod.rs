@@ -8,4 +8,5 @@ mod gates;
 mod judges;
 mod program;
 mod real_data;
+mod services;
 mod simulated;
