@@ -1,5 +1,5 @@
 //! `driftline evaluators report`: how well every rule finds what it claims to find, on its own cases and on simulated
-//! agents with known faults. Judges are not asked.
+//! agents with known faults. Judges and services are not asked.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -238,7 +238,9 @@ fn show(rules: &[RuleRow<'_>], faults: &[FaultRow], arguments: &Arguments, outpu
         "Shares with their 95 % Wilson intervals. {} simulated runs, seed {}. A positive is a run with a fault that the rule \
          should find alone or among others; \"-\" where no planted fault is of its kind. Tools of healthy simulated runs \
          fail or find nothing now and then: tool_outcome and empty_result see that rightly, and it counts as false here. \
-         argument_outlier has learned from other, healthy runs. Judges are not asked.",
+         argument_outlier has learned from other, healthy runs. Judges and services are not asked. The simulated \
+         agents were written beside the rules, so these shares say that a rule finds what it claims to find, and not how \
+         often real traffic deceives it.",
         arguments.traces, arguments.seed
     ))
 }

@@ -14,7 +14,7 @@ use super::scoring::{LARGEST_TRACE_BYTES, Scoring, count};
 use super::write_back::WriteBack;
 use crate::backends::http::{HttpSender, SendError};
 use crate::backends::store::{NewOutboxItem, OutboxItem, ServiceAnswer, StoreError, StoredEvaluation};
-use crate::domain::evaluation::{Evaluation, Outcome};
+use crate::domain::evaluation::{AnnotatorKind, Evaluation, Outcome};
 use crate::domain::ids::TraceId;
 use crate::domain::trace::Trace;
 use crate::evaluate::definition::EvaluatorDefinition;
@@ -156,14 +156,17 @@ impl Asking {
     }
 }
 
-/// Answers one question, or drops it where it can never be answered: its trace's body or its revision is gone.
+/// Answers one question; one that can never be answered ends with a row that says why.
 async fn answer(shared: &Shared, asking: &Asking, item: &OutboxItem) -> Result<(), StoreError> {
-    let question = serde_json::from_slice::<Question>(&item.payload).ok();
-    let current = asking.service().zip(question).filter(|((it, _), question)| it.revision == question.revision);
-    let Some(((definition, service), question)) = current else { return shared.store.delivered(&[item.id]).await };
-    let Some(trace) = read(shared, asking, question.trace_id).await? else {
-        tracing::warn!(trace_id = %question.trace_id, evaluator = asking.evaluator, "the body of the trace is gone");
+    let Ok(question) = serde_json::from_slice::<Question>(&item.payload) else {
         return shared.store.delivered(&[item.id]).await;
+    };
+    let current = asking.service().filter(|(definition, _)| definition.revision == question.revision);
+    let Some((definition, service)) = current else {
+        return give_up(shared, asking, item, &question, "the evaluator has changed").await;
+    };
+    let Some(trace) = read(shared, asking, question.trace_id).await? else {
+        return give_up(shared, asking, item, &question, "the body of the trace is gone").await;
     };
     let evaluation = match ask(&asking.sender, &trace).await {
         Ok(score) => answered(&trace, definition, score),
@@ -177,6 +180,36 @@ async fn answer(shared: &Shared, asking: &Asking, item: &OutboxItem) -> Result<(
         }
     };
     record(shared, asking, item, &question, (&trace, definition, evaluation)).await
+}
+
+async fn give_up(
+    shared: &Shared,
+    asking: &Asking,
+    item: &OutboxItem,
+    question: &Question,
+    reason: &str,
+) -> Result<(), StoreError> {
+    let Some(stored) = shared.store.trace(question.trace_id).await? else {
+        return shared.store.delivered(&[item.id]).await;
+    };
+    let evaluation = Evaluation {
+        trace_id: question.trace_id,
+        span_id: stored.root_span_id,
+        evaluator: asking.evaluator.clone(),
+        revision: question.revision.clone(),
+        annotator_kind: AnnotatorKind::Code,
+        outcome: Outcome::Failed,
+        value: None,
+        label: None,
+        explanation: Some(reason.to_owned()),
+    };
+    let Question { trace_version, probability, .. } = *question;
+    let evaluation = StoredEvaluation { evaluation, trace_version, probability };
+    let answer = ServiceAnswer { item: item.id, evaluation, flags: false, outbox: Vec::new() };
+    if shared.store.record_answer(&answer, shared.now()).await? {
+        count(shared, &answer.evaluation.evaluation);
+    }
+    Ok(())
 }
 
 async fn read(shared: &Shared, asking: &Asking, trace_id: TraceId) -> Result<Option<Trace>, StoreError> {

@@ -11,6 +11,9 @@
 //! followed, since they would carry the run to a host that no one named, and of an answer at most 64 KiB are read. The
 //! secret that the service may want comes from an environment variable and never stands in a file.
 //!
+//! Detectors wait for judges before they watch an hour, and not for services: an answer that comes after its hour was
+//! watched is in every report and score, and not in what was watched.
+//!
 //! The revision holds the address and nothing of what answers there: when the service changes what it scores, change its
 //! path (`/v2`), and a new series begins.
 
