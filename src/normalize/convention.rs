@@ -69,7 +69,7 @@ fn bit(convention: &Convention) -> u16 {
 }
 
 /// What a span does in an agent run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Role {
     /// An agent, or a workflow of agents.
     Agent,

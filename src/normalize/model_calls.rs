@@ -7,6 +7,7 @@ use crate::domain::trace::ModelCall;
 use super::convention::Role;
 use super::json::Json;
 use super::messages::{self, Message, Part, RequestedCall, Side};
+use super::model_error;
 use super::prices::{CacheTokens, PriceTable};
 use super::span_view::SpanView;
 use super::tree::Tree;
@@ -76,6 +77,7 @@ impl<'a> Exchange<'a> {
             cost_usd: spans.find(|view| view.number(|names| names.cost_usd)),
             finish_reasons: finish_reasons(spans, &output),
             error: spans.leaf.error(),
+            error_class: model_error::class(spans.leaf),
             output_text: messages::said_by("assistant", &output),
             user_text: messages::said_by("user", messages::new_since_last_answer(&input)),
         };

@@ -15,6 +15,7 @@ use super::missing::{TRUNCATED, missing};
 use super::model_calls::{Exchange, exchanges};
 use super::prices::PriceTable;
 use super::span_view::{SpanView, attribute, ordered_views};
+use super::structure::structure;
 use super::tool_calls::tool_calls;
 use super::tree::Tree;
 use super::{agent_version, general, sampling};
@@ -63,6 +64,7 @@ pub fn normalize_priced(raw: &RawTrace, mapping: &AttributeMapping, prices: &Pri
         span_count: tree.views.len(),
         upstream_probability: sampling::probability(&root.span.trace_state, raw.trace_id),
         missing: Vec::new(),
+        structure: structure(&tree),
     };
     if raw.pieces_left_out > 0 {
         trace.attributes.insert(TRUNCATED.to_owned(), true.to_string());

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shared;
+use super::asking::question;
 use super::retention::BodyRetention;
 use super::write_back::WriteBack;
 use crate::backends::store::{DueTrace, NewJudgeJob, RecordedTrace, StoreError, StoredEvaluation, StoredTrace};
 use crate::domain::evaluation::{Evaluation, Outcome};
 use crate::domain::ids::{SpanId, TraceId};
 use crate::domain::time::Timestamp;
-use crate::domain::trace::Trace;
+use crate::domain::trace::{Structure, Trace};
+use crate::evaluate::definition::EvaluatorDefinition;
+use crate::evaluate::failure_class::failure_class;
 use crate::evaluate::run::{EvaluatedTrace, Evaluators, evaluate, unscored};
 use crate::evaluate::sampling::{SamplingDecision, SamplingPolicy, SamplingReason};
 use crate::normalize::{AttributeMapping, PriceTable, TRUNCATED, normalize_priced};
@@ -119,6 +122,24 @@ pub(super) fn count(shared: &Shared, evaluation: &Evaluation) {
 }
 
 impl Scoring {
+    /// The run of a stored trace; `None` when its body is gone.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(super) async fn read(
+        self: &Arc<Self>,
+        shared: &Shared,
+        trace_id: TraceId,
+    ) -> Result<Option<Trace>, StoreError> {
+        let body = shared.store.chunks_of(trace_id).await?;
+        let scoring = Arc::clone(self);
+        let reading = tokio::task::spawn_blocking(move || {
+            let raw = body.unpack(trace_id).ok()?;
+            normalize_priced(&raw, &scoring.attributes, &scoring.prices)
+        });
+        Ok(reading.await.ok().flatten())
+    }
+
     /// Everything that evaluating a claimed trace leaves behind; `None` while there is no span of it. Never fails: what
     /// cannot be read is recorded so.
     fn record(&self, due: &DueTrace, now: Timestamp) -> Option<RecordedTrace> {
@@ -164,7 +185,7 @@ impl Scoring {
             .map(|definition| unscored(&trace, definition, Outcome::NotEvaluable, explanation.clone()))
             .collect();
         evaluated.record.measurements.clear();
-        let evaluated = EvaluatedTrace { judge: Vec::new(), decision, ..evaluated };
+        let evaluated = EvaluatedTrace { judge: Vec::new(), services: Vec::new(), decision, ..evaluated };
         (trace, evaluated)
     }
 
@@ -172,7 +193,8 @@ impl Scoring {
         let version = due.version + 1;
         let write_back = WriteBack::new(trace, version, now, &evaluated.evaluations);
         let stored = |evaluation| StoredEvaluation { evaluation, trace_version: version, probability: 1.0 };
-        let failing = evaluated.evaluations.iter().any(|row| self.is_flagged(row));
+        let questions = evaluated.services.iter().map(|task| question(trace.trace_id, version, task));
+        let scores = write_back.into_iter().flat_map(|write_back| write_back.items(&self.destinations));
         RecordedTrace {
             generation: due.generation,
             judge_jobs: evaluated
@@ -184,24 +206,19 @@ impl Scoring {
                     probability: task.probability,
                 })
                 .collect(),
-            outbox: write_back.map_or_else(Vec::new, |write_back| write_back.items(&self.destinations)),
-            trace: self.stored_trace(trace, version, &evaluated, failing, now),
+            outbox: questions.chain(scores).collect(),
+            trace: self.stored_trace(trace, version, &evaluated, now),
             evaluations: evaluated.evaluations.into_iter().map(stored).collect(),
         }
     }
 
-    fn is_flagged(&self, row: &Evaluation) -> bool {
-        row.is_failing() && self.evaluators.get(&row.evaluator).is_some_and(|definition| definition.flag)
+    /// The evaluators that flag a trace.
+    fn flagging<'a>(&'a self, rows: &'a [Evaluation]) -> impl Iterator<Item = &'a EvaluatorDefinition> {
+        let failing = rows.iter().filter(|row| row.is_failing());
+        failing.filter_map(|row| self.evaluators.get(&row.evaluator)).filter(|definition| definition.flag)
     }
 
-    fn stored_trace(
-        &self,
-        trace: &Trace,
-        version: i64,
-        evaluated: &EvaluatedTrace,
-        failing: bool,
-        now: Timestamp,
-    ) -> StoredTrace {
+    fn stored_trace(&self, trace: &Trace, version: i64, evaluated: &EvaluatedTrace, now: Timestamp) -> StoredTrace {
         let keep = if evaluated.decision.sampled { self.retention.sampled } else { self.retention.late_window };
         StoredTrace {
             trace_id: trace.trace_id,
@@ -216,7 +233,8 @@ impl Scoring {
             attributes: trace.attributes.clone(),
             started_at: trace.started_at,
             ended_at: evaluated.record.ended_at,
-            failing,
+            failing: self.flagging(&evaluated.evaluations).next().is_some(),
+            failure_class: failure_class(trace.error.is_some(), self.flagging(&evaluated.evaluations)),
             error: trace.error.is_some(),
             sampled: evaluated.decision.sampled,
             keep_body_until: now.plus(keep),
@@ -251,6 +269,7 @@ fn nothing_known(trace_id: TraceId, now: Timestamp) -> Trace {
         span_count: 0,
         upstream_probability: None,
         missing: Vec::new(),
+        structure: Structure::default(),
     }
 }
 

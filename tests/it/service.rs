@@ -7,6 +7,7 @@ mod grpc;
 mod hostile;
 mod judge;
 mod logs;
+mod own_service;
 mod receive;
 mod stop;
 mod watch;

@@ -7,6 +7,7 @@
 //! Rows are locked in one order everywhere, so that transactions queue up instead of deadlocking: chunk, pending, trace,
 //! then what hangs on a trace, then hours and the outbox.
 
+mod answers;
 mod baselines;
 mod bodies;
 mod chunks;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 use sqlx::{Any, AnyPool, Transaction};
 
+pub use answers::ServiceAnswer;
 pub use baselines::StoredBaseline;
 pub use bodies::{LARGEST_TRACE_BYTES, MOST_PIECES, TraceBody};
 pub use chunks::{AppendReport, Chunk, CompletionPolicy, DueTrace, PurgeReport};

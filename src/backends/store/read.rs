@@ -9,8 +9,9 @@ use super::columns::{count, limit, parse_json};
 use super::retry::retried;
 use super::selection::Selection;
 use super::statement::{Statement, for_keys};
-use super::traces::{StoredEvaluation, StoredTrace, TRACE_COLUMNS, read_evaluation, read_trace};
+use super::traces::{FAILURE_CLASS, StoredEvaluation, StoredTrace, TRACE_COLUMNS, read_evaluation, read_trace};
 use super::{Store, StoreError};
+use crate::domain::evaluation::FailureClass;
 use crate::domain::ids::TraceId;
 use crate::domain::measurement::{Measurement, SeriesKind, TraceRecord, Value};
 use crate::domain::time::Timestamp;
@@ -253,15 +254,17 @@ async fn add_attributes(connection: &mut AnyConnection, traces: &mut [StoredTrac
     }
     for trace in traces {
         trace.attributes = attributes.remove(&trace.trace_id).unwrap_or_default();
+        trace.failure_class = trace.attributes.remove(FAILURE_CLASS).and_then(|class| FailureClass::parse(&class));
     }
     Ok(())
 }
 
-/// Adds the judges' scores to the records they belong to.
+/// Adds what judges and services scored to the records they belong to: what came later than the trace's own rows.
 async fn add_judgements(connection: &mut AnyConnection, records: &mut [TraceRecord]) -> Result<(), sqlx::Error> {
     let trace_ids: Vec<TraceId> = records.iter().map(|record| record.trace_id).collect();
     let select = "SELECT trace_id, evaluator, value, probability FROM evaluation WHERE trace_id IN";
-    let scored = " AND annotator_kind = 'llm' AND outcome = 'scored' ORDER BY evaluated_at, revision";
+    let scored = " AND outcome = 'scored' AND (annotator_kind = 'llm' OR evaluated_at > (SELECT recorded_at FROM trace \
+                  WHERE trace.trace_id = evaluation.trace_id)) ORDER BY evaluated_at, revision";
     let mut judgements: HashMap<TraceId, BTreeMap<String, Measurement>> = HashMap::new();
     for row in for_keys(connection, select, &trace_ids, scored).await? {
         let measurement = judgement(&row)?;

@@ -12,7 +12,7 @@ use super::outbox::{NewOutboxItem, insert_outbox};
 use super::retry::retried;
 use super::statement::{for_keys, insert};
 use super::{Store, StoreError};
-use crate::domain::evaluation::{Evaluation, Outcome};
+use crate::domain::evaluation::{Evaluation, FailureClass, Outcome};
 use crate::domain::ids::{SpanId, TraceId};
 use crate::domain::measurement::TraceRecord;
 use crate::domain::time::Timestamp;
@@ -46,6 +46,8 @@ pub struct StoredTrace {
     pub ended_at: Timestamp,
     /// Whether a rule or a judge flags the trace.
     pub failing: bool,
+    /// How the run failed, kept among its searchable names as [`FAILURE_CLASS`].
+    pub failure_class: Option<FailureClass>,
     /// Whether the run as a whole ended in an error.
     pub error: bool,
     /// Whether sampling chose the trace for judging.
@@ -194,11 +196,11 @@ async fn supersede(connection: &mut AnyConnection, recorded: &[&RecordedTrace]) 
     Ok(())
 }
 
+/// The searchable name that holds a trace's failure class; an attribute of the same name is left out.
+pub(super) const FAILURE_CLASS: &str = "failure_class";
+
 async fn insert_attributes(connection: &mut AnyConnection, recorded: &[&RecordedTrace]) -> Result<(), sqlx::Error> {
-    let attributes: Vec<(TraceId, &String, &String)> = recorded
-        .iter()
-        .flat_map(|it| it.trace.attributes.iter().map(|(name, value)| (it.trace.trace_id, name, value)))
-        .collect();
+    let attributes: Vec<(TraceId, &str, &str)> = recorded.iter().flat_map(|it| names_of(&it.trace)).collect();
     insert(
         connection,
         "trace_attribute (trace_id, name, value)",
@@ -208,6 +210,32 @@ async fn insert_attributes(connection: &mut AnyConnection, recorded: &[&Recorded
         },
         // Two long names may be the same once they are cut.
         "ON CONFLICT (trace_id, name) DO NOTHING",
+    )
+    .await
+    .map(drop)
+}
+
+fn names_of(trace: &StoredTrace) -> impl Iterator<Item = (TraceId, &str, &str)> {
+    let class = trace.failure_class.map(|class| (FAILURE_CLASS, class.as_str()));
+    let names = trace.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let names = names.filter(|(name, _)| *name != FAILURE_CLASS);
+    class.into_iter().chain(names).map(|(name, value)| (trace.trace_id, name, value))
+}
+
+/// Notes the failure class of traces that have none, or only `drifting`.
+pub(super) async fn classify(
+    connection: &mut AnyConnection,
+    trace_ids: &[TraceId],
+    class: FailureClass,
+) -> Result<(), sqlx::Error> {
+    insert(
+        connection,
+        "trace_attribute (trace_id, name, value)",
+        trace_ids,
+        |row, trace_id| {
+            row.bind(*trace_id).bind(FAILURE_CLASS).bind(class.as_str());
+        },
+        "ON CONFLICT (trace_id, name) DO UPDATE SET value = excluded.value WHERE trace_attribute.value = 'drifting'",
     )
     .await
     .map(drop)
@@ -299,7 +327,7 @@ async fn release_pending(
 pub(super) const TRACE_COLUMNS: &str = "trace_id, version, root_span_id, service, release, model, environment, \
      conversation_id, user_id, started_at, ended_at, failing, error, sampled, keep_body_until, decision, record";
 
-/// Reads a row of `trace`; its attributes lie elsewhere.
+/// Reads a row of `trace`; its attributes and failure class lie elsewhere.
 pub(super) fn read_trace(row: &AnyRow) -> Result<StoredTrace, sqlx::Error> {
     Ok(StoredTrace {
         trace_id: row.try_get("trace_id")?,
@@ -315,6 +343,7 @@ pub(super) fn read_trace(row: &AnyRow) -> Result<StoredTrace, sqlx::Error> {
         started_at: row.try_get("started_at")?,
         ended_at: row.try_get("ended_at")?,
         failing: flag(row, "failing")?,
+        failure_class: None,
         error: flag(row, "error")?,
         sampled: flag(row, "sampled")?,
         keep_body_until: row.try_get("keep_body_until")?,

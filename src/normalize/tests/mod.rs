@@ -7,4 +7,5 @@ mod emitters;
 mod hostile;
 mod mixed;
 mod runs;
+mod structure;
 mod tools;

@@ -76,6 +76,7 @@ fn identity(trace: &FoundTrace, explanation: &Explanation) -> Markup {
             @if trace.failing { (badge("page", "flagged")) } @else { (badge("good", "not flagged")) }
             " "
             @if trace.error { (badge("warn", "error")) " " }
+            @if let Some(class) = trace.failure_class { (badge("warn", class.as_str())) " " }
             (explanation.summary)
         }
         dl.facts {

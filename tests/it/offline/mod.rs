@@ -9,4 +9,5 @@ mod inspected;
 mod judges;
 mod program;
 mod real_data;
+mod services;
 mod simulated;

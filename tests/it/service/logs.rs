@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use driftline::domain::ids::TraceId;
 use driftline::domain::time::Timestamp;
-use driftline::normalize::{AttributeMapping, Inspection};
+use driftline::normalize::{AttributeMapping, Inspection, PriceTable};
 use driftline::otlp::{
     AnyValue, ExportLogsServiceRequest, ExportTraceServiceResponse, InstrumentationScope, KeyValue, KeyValueList,
     LogRecord, OWN_SCOPE, ResourceLogs, ScopeLogs, Span, any_value,

@@ -109,6 +109,7 @@ pub(crate) fn stored_trace(trace_id: TraceId) -> StoredTrace {
         started_at: seconds(0),
         ended_at: seconds(1),
         failing: false,
+        failure_class: None,
         error: false,
         sampled: false,
         keep_body_until: seconds(1_000),

@@ -233,6 +233,7 @@ fn stored(trace: &Trace, evaluated: EvaluatedTrace) -> StoredTrace {
         started_at: trace.started_at,
         ended_at: trace.ended_at,
         failing: evaluated.evaluations.iter().any(driftline::domain::evaluation::Evaluation::is_failing),
+        failure_class: None,
         error: trace.error.is_some(),
         sampled: evaluated.decision.sampled,
         keep_body_until: trace.ended_at.plus(KEPT[usize::from(evaluated.decision.sampled)]),
