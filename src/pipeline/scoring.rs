@@ -122,7 +122,13 @@ impl Scoring {
     /// A trace of which nothing is known but its id: every evaluator has its row, and none a score.
     fn unreadable(&self, trace_id: TraceId, problem: &str, now: Timestamp) -> (Trace, EvaluatedTrace) {
         let trace = nothing_known(trace_id, now);
-        let decision = SamplingDecision { sampled: true, probability: 1.0, reason: SamplingReason::Error };
+        let decision = SamplingDecision {
+            sampled: true,
+            probability: 1.0,
+            reason: SamplingReason::Error,
+            policy: None,
+            upstream: None,
+        };
         let mut evaluated = evaluate(&trace, &self.evaluators, &self.sampling);
         let explanation = format!("the trace could not be evaluated: {problem}");
         evaluated.evaluations = self
@@ -217,6 +223,7 @@ fn nothing_known(trace_id: TraceId, now: Timestamp) -> Trace {
         system_instructions: None,
         decision: None,
         span_count: 0,
+        failed_spans: 0,
         upstream_probability: None,
         missing: Vec::new(),
     }

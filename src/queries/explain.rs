@@ -10,6 +10,7 @@ use crate::backends::store::{PendingTrace, Store, StoredEvaluation, StoredTrace,
 use crate::domain::evaluation::Outcome;
 use crate::domain::ids::TraceId;
 use crate::domain::time::Timestamp;
+use crate::domain::trace::UpstreamProbability;
 use crate::evaluate::run::Evaluators;
 use crate::evaluate::sampling::{SamplingDecision, SamplingReason};
 
@@ -133,22 +134,31 @@ fn evaluated(
         state: if pending.is_some() { TraceState::Grown } else { TraceState::Evaluated },
         summary,
         service: Some(stored.service.clone()),
+        sampling_reason: decision.as_ref().map(sampling_sentence),
         sampling: decision,
-        sampling_reason: decision.map(sampling_sentence),
         body: Some(Body { kept: is_kept, until: stored.keep_body_until }),
         evaluators,
     }
 }
 
-fn sampling_sentence(decision: SamplingDecision) -> String {
+fn sampling_sentence(decision: &SamplingDecision) -> String {
     let chosen = if decision.sampled { "Chosen" } else { "Not chosen" };
-    let why = match decision.reason {
-        SamplingReason::Error => "runs that end in an error always are",
-        SamplingReason::Slow => "slow runs always are",
-        SamplingReason::FailedRule => "runs that fail a rule always are",
-        SamplingReason::Healthy => "nothing about it is remarkable, so it was drawn by its id",
+    let why = match (decision.reason, &decision.policy) {
+        (_, Some(policy)) => format!("the policy {policy:?} is about it, so it was drawn by its id"),
+        (SamplingReason::Error, None) => "runs that end in an error always are".to_owned(),
+        (SamplingReason::Slow, None) => "slow runs always are".to_owned(),
+        (SamplingReason::FailedRule, None) => "runs that fail a rule always are".to_owned(),
+        (SamplingReason::Policy | SamplingReason::Healthy, None) => {
+            "nothing about it is remarkable, so it was drawn by its id".to_owned()
+        }
     };
-    format!("{chosen} for judging and keeping, with probability {}: {why}.", decision.probability)
+    let before = match &decision.upstream {
+        Some(UpstreamProbability { probability, source }) => {
+            format!("Before that, upstream sampling kept it with probability {probability} ({source}).")
+        }
+        None => "With what probability it was kept before it came here is not known.".to_owned(),
+    };
+    format!("{chosen} for judging and keeping, with probability {}: {why}. {before}", decision.probability)
 }
 
 /// The rows, what is waiting, and the loaded evaluators that are in neither.
