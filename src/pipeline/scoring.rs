@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shared;
+use super::agent_versions::AgentVersions;
 use super::retention::BodyRetention;
+use super::sampling::CurrentPolicy;
 use super::write_back::WriteBack;
 use crate::backends::store::{DueTrace, NewJudgeJob, RecordedTrace, StoreError, StoredEvaluation, StoredTrace};
 use crate::domain::evaluation::{Evaluation, Outcome};
@@ -47,29 +49,38 @@ pub struct Scoring {
 
 /// Evaluates due traces until the process is to end.
 pub async fn score(shared: Shared, scoring: Arc<Scoring>) {
+    let mut memory = Memory { policy: CurrentPolicy::new(&scoring.sampling), versions: AgentVersions::default() };
     while !shared.is_stopping() {
-        let step = step(&shared, &scoring).await;
+        let step = step(&shared, &scoring, &mut memory).await;
         shared.rest("score", IDLE, step).await;
     }
 }
 
+/// What a worker remembers from claim to claim; the store has all of it.
+struct Memory {
+    policy: CurrentPolicy,
+    versions: AgentVersions,
+}
+
 /// One claim; whether there was something to do.
-async fn step(shared: &Shared, scoring: &Arc<Scoring>) -> Result<bool, StoreError> {
+async fn step(shared: &Shared, scoring: &Arc<Scoring>, memory: &mut Memory) -> Result<bool, StoreError> {
     let now = shared.now();
     let due = shared.store.claim_due(now, LEASE, BATCH).await?;
     if due.is_empty() {
         return Ok(false);
     }
     let due = Arc::new(due);
+    let policy = memory.policy.now(shared).await?;
     let (scoring, evaluated) = (Arc::clone(scoring), Arc::clone(&due));
     let evaluating = tokio::task::spawn_blocking(move || -> Vec<RecordedTrace> {
-        evaluated.iter().map(|trace| scoring.record(trace, now)).collect()
+        evaluated.iter().map(|trace| scoring.record(trace, &policy, now)).collect()
     });
-    let Ok(recorded) = evaluating.await else {
+    let Ok(mut recorded) = evaluating.await else {
         // What was claimed comes due again when its lease ends.
         shared.metrics.evaluation_errors.inc();
         return Ok(true);
     };
+    memory.versions.admit(shared, &mut recorded, now).await?;
     let report = match shared.store.record_traces(&recorded, shared.now()).await {
         Ok(report) => report,
         Err(error) => {
@@ -95,9 +106,11 @@ pub(super) fn count(shared: &Shared, evaluation: &Evaluation) {
 
 impl Scoring {
     /// Everything that evaluating a claimed trace leaves behind. Never fails: what cannot be read is recorded so.
-    fn record(&self, due: &DueTrace, now: Timestamp) -> RecordedTrace {
-        let attempt =
-            || catch_unwind(AssertUnwindSafe(|| self.evaluate(due, now))).unwrap_or(Err("evaluation failed".into()));
+    fn record(&self, due: &DueTrace, policy: &SamplingPolicy, now: Timestamp) -> RecordedTrace {
+        let attempt = || {
+            catch_unwind(AssertUnwindSafe(|| self.evaluate(due, policy, now)))
+                .unwrap_or(Err("evaluation failed".into()))
+        };
         let evaluated = if due.attempts > ATTEMPTS {
             Err(format!("evaluation was given up after {ATTEMPTS} attempts"))
         } else {
@@ -110,10 +123,15 @@ impl Scoring {
         self.recorded(due, &trace, evaluated, now)
     }
 
-    fn evaluate(&self, due: &DueTrace, now: Timestamp) -> Result<(Trace, EvaluatedTrace), String> {
+    fn evaluate(
+        &self,
+        due: &DueTrace,
+        policy: &SamplingPolicy,
+        now: Timestamp,
+    ) -> Result<(Trace, EvaluatedTrace), String> {
         let raw = unpack(due.trace_id, &due.chunks, LARGEST_TRACE_BYTES).map_err(|error| error.to_string())?;
         let trace = normalize(&raw, &self.attributes).ok_or("the trace holds no span")?;
-        let mut evaluated = evaluate(&trace, &self.evaluators, &self.sampling);
+        let mut evaluated = evaluate(&trace, &self.evaluators, policy);
         // What has arrived has ended: a clock that runs ahead must not put a run into an hour that is yet to come.
         evaluated.record.ended_at = trace.ended_at.min(now);
         Ok((trace, evaluated))
@@ -194,6 +212,7 @@ impl Scoring {
             error: trace.error.is_some(),
             sampled: evaluated.decision.sampled,
             keep_body_until: now.plus(keep),
+            stratum: Some(evaluated.decision.stratum().to_owned()),
             decision: serde_json::to_string(&evaluated.decision).unwrap_or_default(),
             record: evaluated.record.clone(),
         }

@@ -29,6 +29,8 @@ pub struct Explanation {
     pub sampling: Option<SamplingDecision>,
     /// Why, in a sentence.
     pub sampling_reason: Option<String>,
+    /// What limits its numbers, in sentences.
+    pub notes: Vec<String>,
     /// What is left of its spans, once evaluated.
     pub body: Option<Body>,
     /// What each evaluator made of it, by name.
@@ -99,6 +101,7 @@ fn still_pending(trace_id: TraceId, pending: &PendingTrace, now: Timestamp) -> E
         service: None,
         sampling: None,
         sampling_reason: None,
+        notes: Vec::new(),
         body: None,
         evaluators: Vec::new(),
     }
@@ -136,6 +139,7 @@ fn evaluated(
         service: Some(stored.service.clone()),
         sampling_reason: decision.as_ref().map(sampling_sentence),
         sampling: decision,
+        notes: stored.record.notes.clone(),
         body: Some(Body { kept: is_kept, until: stored.keep_body_until }),
         evaluators,
     }

@@ -71,6 +71,8 @@ pub struct Window {
     pub until: Option<Timestamp>,
     /// How many.
     pub traces: u64,
+    /// Those of them of which it is not known with what probability upstream sampling kept them.
+    pub upstream_unknown: u64,
 }
 
 /// A series in numbers, with what they are worth.
@@ -162,7 +164,12 @@ pub(super) async fn recent(store: &Store, selection: &Selection) -> Result<Vec<T
 impl Window {
     pub(super) fn of(records: &[TraceRecord]) -> Self {
         let ended_at = |record: &TraceRecord| record.ended_at;
-        Self { since: records.first().map(ended_at), until: records.last().map(ended_at), traces: records.len() as u64 }
+        Self {
+            since: records.first().map(ended_at),
+            until: records.last().map(ended_at),
+            traces: records.len() as u64,
+            upstream_unknown: records.iter().filter(|record| record.upstream_probability.is_none()).count() as u64,
+        }
     }
 }
 

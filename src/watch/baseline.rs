@@ -65,6 +65,19 @@ impl Baseline {
         }
     }
 
+    /// Says of two selections together how much of their sampling is not known, if anything is not.
+    #[must_use]
+    pub fn upstream_note(&self, other: &Self) -> Option<String> {
+        let unknown = self.probability_unknown + other.probability_unknown;
+        let traces = self.traces + other.traces;
+        (unknown > 0).then(|| {
+            format!(
+                "{unknown} of {traces} traces do not say with what probability they were sampled upstream; it is taken as \
+                 1. Where it is known, say so in [[sampling.upstream]]"
+            )
+        })
+    }
+
     /// The services that have series.
     #[must_use]
     pub fn services(&self) -> BTreeSet<&str> {
@@ -115,6 +128,7 @@ fn summarize(
                     conversation: &record.conversation,
                     ended_at: record.ended_at,
                     weight: record.weight(measurement),
+                    upstream_unknown: record.upstream_probability.is_none(),
                     kind: measurement.kind,
                     value: &measurement.value,
                 });

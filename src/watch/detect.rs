@@ -316,6 +316,8 @@ fn guarantee(window: &SeriesSummary, baseline: &SeriesSummary) -> Guarantee {
     let is_simple = |summary: &SeriesSummary| summary.moments().is_some_and(|moments| moments.is_simple_sample());
     let reason = if !is_simple(window) || !is_simple(baseline) {
         "traces are weighted by sampling or share conversations; evidence is tempered"
+    } else if window.upstream_unknown + baseline.upstream_unknown > 0 {
+        "upstream sampling is not known, and taken to have kept everything"
     } else if baseline.over_dispersion.clusters == 0 {
         "the baseline is too short to see whether its hours vary more than chance allows"
     } else if !baseline.over_dispersion.is_within_chance() {

@@ -68,6 +68,7 @@ fn summary(
             conversation,
             ended_at: at(first + (index / HOURLY) as i64),
             weight: 1.0,
+            upstream_unknown: false,
             kind,
             value,
         })

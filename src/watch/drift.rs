@@ -209,14 +209,7 @@ fn mix(baseline: &Baseline, current: &Baseline) -> BTreeMap<String, BTreeMap<Str
 }
 
 fn notes(baseline: &Baseline, current: &Baseline, options: &DriftOptions) -> Vec<String> {
-    let mut notes = Vec::new();
-    let unknown = baseline.probability_unknown + current.probability_unknown;
-    if unknown > 0 {
-        let traces = baseline.traces + current.traces;
-        notes.push(format!(
-            "{unknown} of {traces} traces do not say with what probability they were sampled; it is taken as 1"
-        ));
-    }
+    let mut notes: Vec<String> = baseline.upstream_note(current).into_iter().collect();
     if baseline.identity == current.identity && baseline.traces > 0 {
         notes.push("baseline and current hold the same traces".to_owned());
     } else if !baseline.identity.is_disjoint(&current.identity) {

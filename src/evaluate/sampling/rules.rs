@@ -1,6 +1,6 @@
 //! What the settings say about sampling beyond the healthy rate: policies of our own, and strata of upstream's.
 
-use std::fmt;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -40,22 +40,13 @@ pub enum Window {
 }
 
 impl Window {
-    /// Its length in seconds.
+    /// Its length.
     #[must_use]
-    pub const fn seconds(self) -> i64 {
+    pub const fn length(self) -> Duration {
         match self {
-            Self::Minute => 60,
-            Self::Hour => 3_600,
+            Self::Minute => Duration::from_mins(1),
+            Self::Hour => Duration::from_hours(1),
         }
-    }
-}
-
-impl fmt::Display for Window {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Minute => "minute",
-            Self::Hour => "hour",
-        })
     }
 }
 
