@@ -66,25 +66,11 @@ pub struct TraceRecord {
     pub ended_at: Timestamp,
     /// Probability of upstream sampling; `None` when unknown.
     pub upstream_probability: Option<f64>,
-    /// How it was sampled for judging; `None` in records of an earlier release, and where nothing is sampled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sampling: Option<RecordSampling>,
     /// The trace's values.
     pub measurements: Vec<Measurement>,
     /// What limits them, in plain words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-}
-
-/// How a trace was sampled for judging.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RecordSampling {
-    /// What it fell under.
-    pub stratum: String,
-    /// The probability with which it was chosen, given that it was received.
-    pub probability: f64,
-    /// Whether it was.
-    pub sampled: bool,
 }
 
 impl TraceRecord {
@@ -94,9 +80,16 @@ impl TraceRecord {
         self.measurements.iter().find(|measurement| measurement.series == series)
     }
 
-    /// Inverse inclusion probability of a value, with an unknown upstream probability taken as 1 (reports say so).
+    /// Inverse probability of upstream sampling: how many traces this one stands for. Unknown is taken as 1, and reports
+    /// say so.
+    #[must_use]
+    pub fn upstream_weight(&self) -> f64 {
+        1.0 / self.upstream_probability.unwrap_or(1.0)
+    }
+
+    /// Inverse inclusion probability of a value.
     #[must_use]
     pub fn weight(&self, measurement: &Measurement) -> f64 {
-        1.0 / (measurement.probability * self.upstream_probability.unwrap_or(1.0))
+        self.upstream_weight() / measurement.probability
     }
 }

@@ -13,7 +13,7 @@ use super::mistake::InvalidEvaluators;
 use super::sampling::{SamplingDecision, SamplingPolicy, decide};
 use super::shipped::shipped;
 use crate::domain::evaluation::{Evaluation, Outcome};
-use crate::domain::measurement::{Measurement, RecordSampling, SeriesKind, TraceRecord, Value};
+use crate::domain::measurement::{Measurement, SeriesKind, TraceRecord, Value};
 use crate::domain::trace::Trace;
 
 /// Evaluators that are loaded and checked, sorted by name.
@@ -253,11 +253,6 @@ fn record(trace: &Trace, measurements: Vec<Measurement>, decision: &SamplingDeci
         segments: segments(trace),
         ended_at: trace.ended_at,
         upstream_probability: decision.upstream.as_ref().map(|upstream| upstream.probability),
-        sampling: Some(RecordSampling {
-            stratum: decision.stratum().to_owned(),
-            probability: decision.probability,
-            sampled: decision.sampled,
-        }),
         measurements,
         notes: Vec::new(),
     }

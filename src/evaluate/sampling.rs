@@ -13,6 +13,12 @@
 //! and not to the trace, a rise is answered one window later, and without a window before the rate alone holds. What
 //! may never be exceeded is the judges' budget.
 //!
+//! **What it is worth.** The probability stays with everything a judge scores, and each score counts by its inverse
+//! (Hajek's mean, with errors clustered by conversation). The strata's exact totals are counted as well. Post-stratifying
+//! by them would take 5 to 30 % off the error, but the interval that belongs to it held the truth in 69 to 93 % of
+//! simulations with few failures in a thinly sampled stratum, and Hajek's in 94 to 98 %; so estimates are Hajek's, and the
+//! totals stand beside them.
+//!
 //! **Upstream.** What the trace says of sampling before us comes first, then the first stratum of the settings that it
 //! belongs to. Otherwise it is unknown, which is not one.
 

@@ -65,12 +65,12 @@ struct Memory {
 /// One claim; whether there was something to do.
 async fn step(shared: &Shared, scoring: &Arc<Scoring>, memory: &mut Memory) -> Result<bool, StoreError> {
     let now = shared.now();
+    let policy = memory.policy.now(shared).await?;
     let due = shared.store.claim_due(now, LEASE, BATCH).await?;
     if due.is_empty() {
         return Ok(false);
     }
     let due = Arc::new(due);
-    let policy = memory.policy.now(shared).await?;
     let (scoring, evaluated) = (Arc::clone(scoring), Arc::clone(&due));
     let evaluating = tokio::task::spawn_blocking(move || -> Vec<RecordedTrace> {
         evaluated.iter().map(|trace| scoring.record(trace, &policy, now)).collect()
@@ -80,8 +80,11 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>, memory: &mut Memory) -> R
         shared.metrics.evaluation_errors.inc();
         return Ok(true);
     };
-    memory.versions.admit(shared, &mut recorded, now).await?;
-    let report = match shared.store.record_traces(&recorded, shared.now()).await {
+    let recording = async {
+        memory.versions.admit(shared, &mut recorded, now).await?;
+        shared.store.record_traces(&recorded, shared.now()).await
+    };
+    let report = match recording.await {
         Ok(report) => report,
         Err(error) => {
             shared.metrics.evaluation_errors.inc();

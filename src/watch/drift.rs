@@ -192,11 +192,12 @@ fn segments<'a>(side: &'a Baseline, key: &SeriesKey, by: &str) -> BTreeMap<&'a s
         .collect()
 }
 
-/// Share of traces by dimension and value on each side.
+/// Share of traces, weighted by upstream sampling, by dimension and value on each side.
 fn mix(baseline: &Baseline, current: &Baseline) -> BTreeMap<String, BTreeMap<String, (f64, f64)>> {
     let share = |side: &Baseline, dimension: &str, value: &str| {
-        let traces = side.mix.get(dimension).and_then(|values| values.get(value)).copied().unwrap_or(0);
-        traces as f64 / side.traces.max(1) as f64
+        let weight = side.mix.get(dimension).and_then(|values| values.get(value)).copied().unwrap_or(0.0);
+        // A baseline of an earlier release has no weight, and no trace stands for less than itself.
+        weight / side.weight.max(side.traces.max(1) as f64)
     };
     let mut mix: BTreeMap<String, BTreeMap<String, (f64, f64)>> = BTreeMap::new();
     for (dimension, values) in baseline.mix.iter().chain(&current.mix) {

@@ -34,8 +34,6 @@ const REST: f64 = 0.05;
 const WRONG: f64 = 0.1;
 /// The judge fails a wrong run and a right one so often.
 const JUDGED_BAD: (f64, f64) = (0.7, 0.04);
-/// Runs before any sampling, in one repetition.
-const RUNS: usize = 3_000;
 const JUDGE: &str = "judge";
 
 /// How traffic reaches the estimate.
@@ -130,10 +128,11 @@ fn judged(trace: &Trace, evaluated: EvaluatedTrace, evaluators: &Evaluators, is_
     record
 }
 
-fn repeat(way: Way, evaluators: &Evaluators, rng: &mut Rng) -> Repetition {
+/// One repetition over so many runs, counted before any sampling.
+fn repeat(way: Way, runs: usize, evaluators: &Evaluators, rng: &mut Rng) -> Repetition {
     let policy = policy(way);
     let mut records = Vec::new();
-    for _ in 0..RUNS {
+    for _ in 0..runs {
         let trace_id = TraceId::from_bytes(&rng.u128(1..).to_be_bytes()).unwrap();
         let is_wrong = rng.f64() < WRONG;
         let is_bad = rng.f64() < if is_wrong { JUDGED_BAD.0 } else { JUDGED_BAD.1 };
@@ -167,9 +166,9 @@ struct Figures {
     deviation: f64,
 }
 
-fn measure(way: Way, repetitions: usize, seed: u64) -> Figures {
+fn measure(way: Way, repetitions: usize, runs: usize, seed: u64) -> Figures {
     let (evaluators, mut rng, truth) = (evaluators(), Rng::with_seed(seed), truth(way));
-    let all: Vec<Repetition> = (0..repetitions).map(|_| repeat(way, &evaluators, &mut rng)).collect();
+    let all: Vec<Repetition> = (0..repetitions).map(|_| repeat(way, runs, &evaluators, &mut rng)).collect();
     let mean = |value: &dyn Fn(&Repetition) -> f64| all.iter().map(value).sum::<f64>() / repetitions as f64;
     let error = |one: &Repetition| one.estimate.estimate.unwrap() - truth;
     let holds = |one: &Repetition| one.estimate.low.unwrap() <= truth && truth <= one.estimate.high.unwrap();
@@ -187,12 +186,12 @@ const WAYS: [Way; 3] = [Way::ConfiguredStrata, Way::TraceState, Way::OwnJudging]
 #[test]
 fn weighted_shares_and_their_intervals_are_right_where_plain_ones_are_off_by_tens_of_points() {
     for way in WAYS {
-        let repetitions = 60;
-        let figures = measure(way, repetitions, 5);
+        let repetitions = 40;
+        let figures = measure(way, repetitions, 600, 5);
         // Three standard errors of each over the repetitions; the full measurement is tighter.
         let error = figures.deviation / (repetitions as f64).sqrt();
         assert!(figures.bias.abs() <= 3.0 * error, "{way:?}: {figures:?}");
-        assert!((0.86..=1.0).contains(&figures.coverage), "{way:?}: {figures:?}");
+        assert!((0.85..=1.0).contains(&figures.coverage), "{way:?}: {figures:?}");
         assert!(figures.plain_bias.abs() > 0.2, "{way:?}: {figures:?}");
     }
 }
@@ -202,7 +201,7 @@ fn weighted_shares_and_their_intervals_are_right_where_plain_ones_are_off_by_ten
 #[expect(clippy::print_stdout, reason = "it is run for its figures")]
 fn over_many_repetitions_bias_is_below_two_tenths_of_a_point_and_coverage_between_93_and_97() {
     for way in WAYS {
-        let figures = measure(way, 2_000, 6);
+        let figures = measure(way, 2_000, 3_000, 6);
         println!("{way:?}: {figures:?}");
         assert!(figures.bias.abs() <= 0.002, "{way:?}: {figures:?}");
         assert!((0.93..=0.97).contains(&figures.coverage), "{way:?}: {figures:?}");

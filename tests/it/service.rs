@@ -5,6 +5,7 @@ mod fixtures;
 mod hostile;
 mod judge;
 mod receive;
+mod sampling;
 mod stop;
 mod watch;
 mod webhook;

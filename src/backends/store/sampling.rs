@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
@@ -13,7 +14,7 @@ use super::{Store, StoreError};
 use crate::domain::time::Timestamp;
 
 /// Traces of one service that fell under one stratum.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StratumCount {
     /// The service.
     pub service: String,

@@ -125,7 +125,6 @@ pub(crate) fn record(trace_id: TraceId) -> TraceRecord {
         segments: BTreeMap::from([("model".to_owned(), "m-1".to_owned())]),
         ended_at: seconds(1),
         upstream_probability: Some(0.5),
-        sampling: None,
         notes: Vec::new(),
         measurements: vec![Measurement {
             series: "output_tokens".to_owned(),
