@@ -89,14 +89,16 @@ fn services(counts: Vec<ServiceCount>, records: &[TraceRecord]) -> Vec<ServiceOv
 }
 
 /// Every trace is checked by rules, so it counts by what upstream sampling made of it. The interval is Wilson's on the
-/// size at which equal weights would leave the same error; with equal weights that is the number of traces.
+/// size of a share as [`crate::stats::moments::Moments::share_size`] has it; with equal weights that is the count.
 fn failing_share(count: &ServiceCount) -> Estimate {
-    let (all, flagged) = (count.all, count.flagged);
+    let (all, flagged, traces) = (count.all, count.flagged, count.traces as f64);
     let share = (flagged.weight / all.weight).clamp(0.0, 1.0);
-    let error = (1.0 - share).powi(2) * flagged.squared + share.powi(2) * (all.squared - flagged.squared);
-    let size = share * (1.0 - share) * all.weight.powi(2) / error;
     let kish = all.weight.powi(2) / all.squared;
-    let interval = wilson(share, if size.is_finite() { size.min(count.traces as f64) } else { kish }, 0.95);
+    let spread = (1.0 - share).powi(2) * flagged.squared + share.powi(2) * (all.squared - flagged.squared);
+    let error = spread / all.weight.powi(2) + 0.5 / kish.powi(2);
+    let is_even = kish >= traces * (1.0 - 1e-9) || spread <= 0.0;
+    let size = if is_even { kish } else { (share * (1.0 - share) / error).clamp(1.0, all.weight.max(traces)) };
+    let interval = wilson(share, size, 0.95);
     Estimate {
         n: count.traces,
         estimate: Some(share),

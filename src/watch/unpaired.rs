@@ -106,7 +106,7 @@ fn ends(extremes: &Extremes, change: f64) -> Vec<TraceId> {
 }
 
 fn share_estimate(moments: &Moments) -> Estimate {
-    let size = moments.effective_size();
+    let size = moments.share_size();
     let interval = (size > 0.0).then(|| wilson(moments.mean.clamp(0.0, 1.0), size, CONFIDENCE));
     with_interval(moments, interval)
 }
