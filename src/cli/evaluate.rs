@@ -47,7 +47,12 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     say_unconfigured(&judges);
 
     // Everything is judged: sampling exists to spare a running service money, not a person who asks for these files.
-    let policy = SamplingPolicy { healthy_rate: 1.0, services: BTreeMap::new(), ..settings.sampling.clone() };
+    let policy = SamplingPolicy {
+        healthy_rate: 1.0,
+        services: BTreeMap::new(),
+        policies: Vec::new(),
+        ..settings.sampling.clone()
+    };
     let rows_of = |trace: Trace| {
         let evaluated = evaluate(&trace, &evaluators, &policy);
         all_rows(trace, evaluated, &services, &judges)

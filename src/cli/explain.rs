@@ -47,6 +47,7 @@ fn print(explanation: &Explanation, output: &mut Output) -> Result<(), Failure> 
     if let Some(reason) = &explanation.sampling_reason {
         output.line(reason)?;
     }
+    explanation.notes.iter().try_for_each(|note| output.line(&format!("Note: {note}.")))?;
     if let Some(body) = explanation.body {
         let kept = if body.kept { "Its spans are kept until" } else { "Its spans were kept until" };
         output.line(&format!("{kept} {}.", body.until))?;

@@ -57,10 +57,21 @@ pub struct Trace {
     pub span_count: usize,
     /// What the tree of spans tells besides the steps.
     pub structure: Structure,
+    /// Number of spans whose status is an error, which is what a collector's tail sampler looks at.
+    pub failed_spans: usize,
     /// Probability with which upstream sampling kept this trace, when it says so; unknown is `None`, not 1.
-    pub upstream_probability: Option<f64>,
+    pub upstream_probability: Option<UpstreamProbability>,
     /// Facts evaluators want that the telemetry does not carry, by attribute name.
     pub missing: Vec<&'static str>,
+}
+
+/// With what probability a trace was kept before it came here, and who says so.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UpstreamProbability {
+    /// More than 0, at most 1.
+    pub probability: f64,
+    /// Where it is said: `ot=th`, the names of attributes, or a stratum of the settings.
+    pub source: String,
 }
 
 /// A decision as the agent that took it reports it.

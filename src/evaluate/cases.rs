@@ -271,6 +271,7 @@ pub fn trace_of(description: &TraceDescription) -> Trace {
         output: description.output.clone(),
         system_instructions: description.system.clone(),
         decision: None,
+        failed_spans: 0,
         upstream_probability: None,
         missing: Vec::new(),
         structure: description.structure.structure(),

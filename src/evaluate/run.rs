@@ -10,7 +10,7 @@ use super::judge::{Judge, Prepared, Verdict};
 use super::kinds::{Behaviour, Finding};
 use super::measure::measure;
 use super::mistake::InvalidEvaluators;
-use super::sampling::{SamplingDecision, SamplingFacts, SamplingPolicy, decide};
+use super::sampling::{SamplingDecision, SamplingPolicy, decide};
 use super::service::{Service, ServiceScore};
 use super::shipped::shipped;
 use crate::domain::evaluation::{Evaluation, Outcome};
@@ -141,20 +141,20 @@ pub struct EvaluatedTrace {
 pub fn evaluate(trace: &Trace, evaluators: &Evaluators, policy: &SamplingPolicy) -> EvaluatedTrace {
     let mut evaluations = rule_evaluations(trace, evaluators);
     let failed_rule = evaluations.iter().any(|(definition, row)| definition.flag && row.is_failing());
-    let decision = decide(trace.trace_id, facts(trace, failed_rule, policy), policy);
+    let decision = decide(trace, failed_rule, policy);
     let mut measurements = measure(trace);
     measurements.extend(evaluations.iter().filter_map(|(_, row)| score_measurement(row, 1.0)));
 
     let mut tasks = Vec::new();
     for (definition, judge) in judges(evaluators) {
-        match judge_plan(trace, definition, judge, evaluators, decision) {
+        match judge_plan(trace, definition, judge, evaluators, &decision) {
             Plan::Row(row) => evaluations.push((definition, row)),
             Plan::Task(task) => tasks.push(task),
         }
     }
     let mut services = Vec::new();
     for definition in evaluators.definitions.iter().filter(|it| matches!(it.behaviour, Behaviour::Service(_))) {
-        match service_plan(trace, definition, decision) {
+        match service_plan(trace, definition, &decision) {
             Plan::Task(task) => services.push(task),
             Plan::Row(row) => evaluations.push((definition, row)),
         }
@@ -164,7 +164,7 @@ pub fn evaluate(trace: &Trace, evaluators: &Evaluators, policy: &SamplingPolicy)
         evaluations: evaluations.into_iter().map(|(_, row)| row).collect(),
         judge: tasks,
         services,
-        record: record(trace, measurements),
+        record: record(trace, measurements, &decision),
         decision,
     }
 }
@@ -187,16 +187,6 @@ fn judges(evaluators: &Evaluators) -> impl Iterator<Item = (&EvaluatorDefinition
     })
 }
 
-fn facts<'a>(trace: &'a Trace, failed_rule: bool, policy: &SamplingPolicy) -> SamplingFacts<'a> {
-    let slow_seconds = policy.slow_threshold(&trace.service).as_secs_f64();
-    SamplingFacts {
-        service: &trace.service,
-        error: trace.error.is_some(),
-        slow: trace.latency_seconds().is_some_and(|seconds| seconds >= slow_seconds),
-        failed_rule,
-    }
-}
-
 enum Plan<T> {
     Row(Evaluation),
     Task(T),
@@ -207,7 +197,7 @@ fn judge_plan(
     definition: &EvaluatorDefinition,
     judge: &Judge,
     evaluators: &Evaluators,
-    decision: SamplingDecision,
+    decision: &SamplingDecision,
 ) -> Plan<JudgeTask> {
     let row = |outcome, explanation| Plan::Row(unscored(trace, definition, outcome, explanation));
     if let Some(finding) = definition.inapplicable(trace).or_else(|| judge.prepare(trace).err()) {
@@ -232,7 +222,7 @@ fn judge_plan(
 fn service_plan(
     trace: &Trace,
     definition: &EvaluatorDefinition,
-    SamplingDecision { sampled, probability, .. }: SamplingDecision,
+    &SamplingDecision { sampled, probability, .. }: &SamplingDecision,
 ) -> Plan<ServiceTask> {
     match definition.inapplicable(trace) {
         Some(finding) => Plan::Row(from_finding(trace, definition, finding)),
@@ -317,15 +307,16 @@ pub fn score_measurement(evaluation: &Evaluation, probability: f64) -> Option<Me
     })
 }
 
-fn record(trace: &Trace, measurements: Vec<Measurement>) -> TraceRecord {
+fn record(trace: &Trace, measurements: Vec<Measurement>, decision: &SamplingDecision) -> TraceRecord {
     TraceRecord {
         trace_id: trace.trace_id,
         conversation: trace.conversation_id.clone().unwrap_or_else(|| trace.trace_id.to_string()),
         service: trace.service.clone(),
         segments: segments(trace),
         ended_at: trace.ended_at,
-        upstream_probability: trace.upstream_probability,
+        upstream_probability: decision.upstream.as_ref().map(|upstream| upstream.probability),
         measurements,
+        notes: Vec::new(),
     }
 }
 

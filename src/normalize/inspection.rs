@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde::Serialize;
 
 use crate::domain::ids::TraceId;
-use crate::domain::trace::{Decision, ToolCall, ToolStatus, Trace};
+use crate::domain::trace::{Decision, ToolCall, ToolStatus, Trace, UpstreamProbability};
 
 /// What was found in a trace and what is missing from it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -50,6 +50,8 @@ pub struct Inspection {
     pub output: Option<String>,
     /// What the agent says of its own decision.
     pub decision: Option<Decision>,
+    /// With what probability upstream sampling kept the trace, and who says so; `null` when unknown.
+    pub upstream_probability: Option<UpstreamProbability>,
     /// Wanted attributes that are absent.
     pub missing: Vec<&'static str>,
 }
@@ -97,6 +99,7 @@ impl From<&Trace> for Inspection {
             input: trace.input.clone(),
             output: trace.output.clone(),
             decision: trace.decision.clone(),
+            upstream_probability: trace.upstream_probability.clone(),
             missing: trace.missing.clone(),
         }
     }

@@ -62,7 +62,8 @@ pub fn normalize_priced(raw: &RawTrace, mapping: &AttributeMapping, prices: &Pri
         decision: decision(&tree),
         steps: steps(&tree, exchanges, tools),
         span_count: tree.views.len(),
-        upstream_probability: sampling::probability(&root.span.trace_state, raw.trace_id),
+        failed_spans: tree.views.iter().filter(|view| view.has_failed()).count(),
+        upstream_probability: sampling::probability(&tree, raw.trace_id),
         missing: Vec::new(),
         structure: structure(&tree),
     };

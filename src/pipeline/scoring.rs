@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shared;
+use super::agent_versions::AgentVersions;
 use super::asking::question;
 use super::retention::BodyRetention;
+use super::sampling::CurrentPolicy;
 use super::write_back::WriteBack;
 use crate::backends::store::{DueTrace, NewJudgeJob, RecordedTrace, StoreError, StoredEvaluation, StoredTrace};
 use crate::domain::evaluation::{Evaluation, Outcome};
@@ -51,15 +53,23 @@ pub struct Scoring {
 
 /// Evaluates due traces until the process is to end.
 pub async fn score(shared: Shared, scoring: Arc<Scoring>) {
+    let mut memory = Memory { policy: CurrentPolicy::new(&scoring.sampling), versions: AgentVersions::default() };
     while !shared.is_stopping() {
-        let step = step(&shared, &scoring).await;
+        let step = step(&shared, &scoring, &mut memory).await;
         shared.rest("score", IDLE, step).await;
     }
 }
 
+/// What a worker remembers from claim to claim; the store has all of it.
+struct Memory {
+    policy: CurrentPolicy,
+    versions: AgentVersions,
+}
+
 /// One claim; whether there was something to do.
-async fn step(shared: &Shared, scoring: &Arc<Scoring>) -> Result<bool, StoreError> {
+async fn step(shared: &Shared, scoring: &Arc<Scoring>, memory: &mut Memory) -> Result<bool, StoreError> {
     let now = shared.now();
+    let policy = memory.policy.now(shared).await?;
     let due = shared.store.claim_due(now, LEASE, BATCH).await?;
     if due.is_empty() {
         return Ok(false);
@@ -67,7 +77,7 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>) -> Result<bool, StoreErro
     let (due, max_age) = (Arc::new(due), scoring.max_age);
     let (scoring, evaluated) = (Arc::clone(scoring), Arc::clone(&due));
     let evaluating = tokio::task::spawn_blocking(move || -> Vec<Option<RecordedTrace>> {
-        evaluated.iter().map(|trace| scoring.record(trace, now)).collect()
+        evaluated.iter().map(|trace| scoring.record(trace, &policy, now)).collect()
     });
     let Ok(outcomes) = evaluating.await else {
         // What was claimed comes due again when its lease ends.
@@ -75,8 +85,12 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>) -> Result<bool, StoreErro
         return Ok(true);
     };
     await_spans(shared, &due, &outcomes, max_age).await?;
-    let recorded: Vec<RecordedTrace> = outcomes.into_iter().flatten().collect();
-    let report = match shared.store.record_traces(&recorded, shared.now()).await {
+    let mut recorded: Vec<RecordedTrace> = outcomes.into_iter().flatten().collect();
+    let recording = async {
+        memory.versions.admit(shared, &mut recorded, now).await?;
+        shared.store.record_traces(&recorded, shared.now()).await
+    };
+    let report = match recording.await {
         Ok(report) => report,
         Err(error) => {
             shared.metrics.evaluation_errors.inc();
@@ -142,9 +156,11 @@ impl Scoring {
 
     /// Everything that evaluating a claimed trace leaves behind; `None` while there is no span of it. Never fails: what
     /// cannot be read is recorded so.
-    fn record(&self, due: &DueTrace, now: Timestamp) -> Option<RecordedTrace> {
-        let attempt =
-            || catch_unwind(AssertUnwindSafe(|| self.evaluate(due, now))).unwrap_or(Err("evaluation failed".into()));
+    fn record(&self, due: &DueTrace, policy: &SamplingPolicy, now: Timestamp) -> Option<RecordedTrace> {
+        let attempt = || {
+            catch_unwind(AssertUnwindSafe(|| self.evaluate(due, policy, now)))
+                .unwrap_or(Err("evaluation failed".into()))
+        };
         let evaluated = if due.attempts > ATTEMPTS {
             Err(format!("evaluation was given up after {ATTEMPTS} attempts"))
         } else {
@@ -157,7 +173,12 @@ impl Scoring {
         Some(self.recorded(due, &trace, evaluated, now))
     }
 
-    fn evaluate(&self, due: &DueTrace, now: Timestamp) -> Result<Option<(Trace, EvaluatedTrace)>, String> {
+    fn evaluate(
+        &self,
+        due: &DueTrace,
+        policy: &SamplingPolicy,
+        now: Timestamp,
+    ) -> Result<Option<(Trace, EvaluatedTrace)>, String> {
         let raw = due.body.unpack(due.trace_id).map_err(|error| error.to_string())?;
         let left_out = raw.pieces_left_out;
         let Some(trace) = normalize_priced(&raw, &self.attributes, &self.prices) else {
@@ -166,7 +187,7 @@ impl Scoring {
         if left_out > 0 {
             tracing::warn!(trace_id = %due.trace_id, pieces = left_out, "trace is too large: its middle is left out");
         }
-        let mut evaluated = evaluate(&trace, &self.evaluators, &self.sampling);
+        let mut evaluated = evaluate(&trace, &self.evaluators, policy);
         // What has arrived has ended: a clock that runs ahead must not put a run into an hour that is yet to come.
         evaluated.record.ended_at = trace.ended_at.min(now);
         Ok(Some((trace, evaluated)))
@@ -175,7 +196,13 @@ impl Scoring {
     /// A trace of which nothing is known but its id: every evaluator has its row, and none a score.
     fn unreadable(&self, trace_id: TraceId, problem: &str, now: Timestamp) -> (Trace, EvaluatedTrace) {
         let trace = nothing_known(trace_id, now);
-        let decision = SamplingDecision { sampled: true, probability: 1.0, reason: SamplingReason::Error };
+        let decision = SamplingDecision {
+            sampled: true,
+            probability: 1.0,
+            reason: SamplingReason::Error,
+            policy: None,
+            upstream: None,
+        };
         let mut evaluated = evaluate(&trace, &self.evaluators, &self.sampling);
         let explanation = format!("the trace could not be evaluated: {problem}");
         evaluated.evaluations = self
@@ -238,6 +265,7 @@ impl Scoring {
             error: trace.error.is_some(),
             sampled: evaluated.decision.sampled,
             keep_body_until: now.plus(keep),
+            stratum: Some(evaluated.decision.stratum().to_owned()),
             decision: serde_json::to_string(&evaluated.decision).unwrap_or_default(),
             record: evaluated.record.clone(),
         }
@@ -267,6 +295,7 @@ fn nothing_known(trace_id: TraceId, now: Timestamp) -> Trace {
         system_instructions: None,
         decision: None,
         span_count: 0,
+        failed_spans: 0,
         upstream_probability: None,
         missing: Vec::new(),
         structure: Structure::default(),

@@ -10,6 +10,7 @@ use crate::backends::store::{PendingTrace, Selection, Store, StoredEvaluation, S
 use crate::domain::evaluation::{FailureClass, Outcome};
 use crate::domain::ids::TraceId;
 use crate::domain::time::Timestamp;
+use crate::domain::trace::UpstreamProbability;
 use crate::evaluate::run::Evaluators;
 use crate::evaluate::sampling::{SamplingDecision, SamplingReason};
 use crate::normalize::TRUNCATED;
@@ -37,6 +38,8 @@ pub struct Explanation {
     /// Other traces of its conversation that ran at the same time. Where one service calls another, they may be pieces
     /// of one run whose context was not passed on.
     pub neighbours: Vec<TraceId>,
+    /// What limits its numbers, in sentences.
+    pub notes: Vec<String>,
     /// What is left of its spans, once evaluated.
     pub body: Option<Body>,
     /// What each evaluator made of it, by name.
@@ -120,6 +123,7 @@ fn still_pending(trace_id: TraceId, pending: &PendingTrace, now: Timestamp) -> E
         sampling: None,
         sampling_reason: None,
         neighbours: Vec::new(),
+        notes: Vec::new(),
         body: None,
         evaluators: Vec::new(),
     }
@@ -161,9 +165,10 @@ fn evaluated(
         summary,
         service: Some(stored.service.clone()),
         failure_class: stored.failure_class,
+        sampling_reason: decision.as_ref().map(sampling_sentence),
         sampling: decision,
-        sampling_reason: decision.map(sampling_sentence),
         neighbours: Vec::new(),
+        notes: stored.record.notes.clone(),
         body: Some(Body { kept: is_kept, until: stored.keep_body_until }),
         evaluators,
     }
@@ -181,15 +186,24 @@ fn flagged(stored: &StoredTrace) -> &'static str {
     }
 }
 
-fn sampling_sentence(decision: SamplingDecision) -> String {
+fn sampling_sentence(decision: &SamplingDecision) -> String {
     let chosen = if decision.sampled { "Chosen" } else { "Not chosen" };
-    let why = match decision.reason {
-        SamplingReason::Error => "runs that end in an error always are",
-        SamplingReason::Slow => "slow runs always are",
-        SamplingReason::FailedRule => "runs that fail a rule always are",
-        SamplingReason::Healthy => "nothing about it is remarkable, so it was drawn by its id",
+    let why = match (decision.reason, &decision.policy) {
+        (_, Some(policy)) => format!("the policy {policy:?} is about it, so it was drawn by its id"),
+        (SamplingReason::Error, None) => "runs that end in an error always are".to_owned(),
+        (SamplingReason::Slow, None) => "slow runs always are".to_owned(),
+        (SamplingReason::FailedRule, None) => "runs that fail a rule always are".to_owned(),
+        (SamplingReason::Policy | SamplingReason::Healthy, None) => {
+            "nothing about it is remarkable, so it was drawn by its id".to_owned()
+        }
     };
-    format!("{chosen} for judging and keeping, with probability {}: {why}.", decision.probability)
+    let before = match &decision.upstream {
+        Some(UpstreamProbability { probability, source }) => {
+            format!("Before that, upstream sampling kept it with probability {probability} ({source}).")
+        }
+        None => "With what probability it was kept before it came here is not known.".to_owned(),
+    };
+    format!("{chosen} for judging and keeping, with probability {}: {why}. {before}", decision.probability)
 }
 
 /// The rows, what is waiting, and the loaded evaluators that are in neither.

@@ -9,6 +9,7 @@ mod judge;
 mod logs;
 mod own_service;
 mod receive;
+mod sampling;
 mod stop;
 mod watch;
 mod webhook;

@@ -142,7 +142,9 @@ fn read(name: &str, text: &str, variables: Vec<Variable>) -> Result<Settings, Se
     if !mistakes.is_empty() {
         return Err(SettingsError(mistakes));
     }
-    layered(text, &variables).map_err(|error| SettingsError(vec![error.to_string()]))
+    let mut settings = layered(text, &variables).map_err(|error| SettingsError(vec![error.to_string()]))?;
+    settings.attributes.add_keys(settings.sampling.attributes());
+    Ok(settings)
 }
 
 /// The defaults, under the file, under the environment.
@@ -254,6 +256,41 @@ mod tests {
             assert!(mistakes.iter().any(|mistake| mistake.starts_with(&place)), "{line}: {mistakes:#?}");
         }
         assert_eq!(mistakes.len(), 3, "{mistakes:#?}");
+    }
+
+    #[test]
+    fn sampling_policies_are_read_and_make_the_attributes_they_ask_for_known() {
+        let text = "[sampling]\nhealthy_rate = 0.2\n[[sampling.policies]]\nname = \"vip\"\nrate = 1.0\n\
+                    where = { tier = \"enterprise\", \"Plan.Name\" = \"gold\", retries = 2, beta = true }\n\
+                    [[sampling.policies]]\nname = \"cap\"\nper_minute = 5\n\
+                    [[sampling.upstream]]\nwhere = { span_error = true }\nprobability = 1.0\n\
+                    [[sampling.upstream]]\nprobability = 0.05\n[attributes]\nbeta = [\"app.beta\"]\n";
+        let settings = parse(text).unwrap();
+        assert_eq!((settings.sampling.policies.len(), settings.sampling.upstream.len()), (2, 2));
+        let keys = |name: &str| settings.attributes.iter().find(|(known, _)| *known == name).unwrap().1.to_vec();
+        assert_eq!(keys("Plan.Name"), ["Plan.Name"]);
+        assert_eq!(keys("beta"), ["app.beta"], "what the settings say of a name stays");
+        assert!(keys("tier").len() > 1, "and so does what is known of it");
+    }
+
+    #[test]
+    fn every_mistake_in_a_list_is_named_with_its_line() {
+        let text = "[[sampling.policies]]\nname = \"a\"\nrate = 2.0\n[[sampling.policies]]\nname = \"a\"\nrate = 0.5\n\
+                    [[sampling.policies]]\nname = \"b\"\n[[sampling.upstream]]\nprobabilty = 1.0\n\
+                    [[sampling.polices]]\nname = \"c\"\n";
+        let SettingsError(mistakes) = parse(text).unwrap_err();
+        let expected = [
+            "driftline.toml:3: sampling.policies: 2 is not more than 0 and at most 1",
+            "driftline.toml:4: sampling.policies: the name \"a\" is taken",
+            "driftline.toml:7: sampling.policies: policy \"b\" says neither rate nor per_minute nor per_hour",
+            "driftline.toml:10: sampling.upstream: unknown field `probabilty`",
+            "driftline.toml:11: unknown key sampling.polices; known here: healthy_rate, services, slow_threshold, \
+             policies, upstream",
+        ];
+        assert_eq!(mistakes.len(), expected.len(), "{mistakes:#?}");
+        for (mistake, expected) in mistakes.iter().zip(expected) {
+            assert!(mistake.starts_with(expected), "{expected}: {mistakes:#?}");
+        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub struct QueueDepths {
 }
 
 /// Traces of one service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ServiceCount {
     /// The service.
     pub service: String,
@@ -44,6 +44,21 @@ pub struct ServiceCount {
     pub traces: u64,
     /// Those that are flagged.
     pub failing: u64,
+    /// Those of which it is not known with what probability upstream sampling kept them.
+    pub upstream_unknown: u64,
+    /// Sums over all of them.
+    pub all: WeightSums,
+    /// Sums over those that are flagged.
+    pub flagged: WeightSums,
+}
+
+/// Sums of the weights of traces: one over the probability with which upstream sampling kept each, 1 where unknown.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WeightSums {
+    /// Of the weights: how many traces they stand for.
+    pub weight: f64,
+    /// Of their squares.
+    pub squared: f64,
 }
 
 /// How much there is.
@@ -182,8 +197,13 @@ impl Store {
     pub async fn services(&self, selection: &Selection) -> Result<Vec<ServiceCount>, StoreError> {
         retried("count traces by service", || async {
             let mut statement = Statement::new(
-                "SELECT service, count(*) AS traces, count(CASE WHEN failing = 1 THEN 1 END) AS failing FROM trace \
-                 WHERE 1 = 1",
+                "SELECT service, count(*) AS traces, count(CASE WHEN failing = 1 THEN 1 END) AS failing, \
+                 count(*) - count(upstream_probability) AS upstream_unknown, \
+                 sum(1.0 / coalesce(upstream_probability, 1.0)) AS weight, \
+                 sum(1.0 / coalesce(upstream_probability * upstream_probability, 1.0)) AS squared, \
+                 sum(failing / coalesce(upstream_probability, 1.0)) AS flagged_weight, \
+                 sum(failing / coalesce(upstream_probability * upstream_probability, 1.0)) AS flagged_squared \
+                 FROM trace WHERE 1 = 1",
             );
             selection.narrow(&mut statement);
             statement.sql(" GROUP BY service ORDER BY service");
@@ -194,6 +214,12 @@ impl Store {
                         service: row.try_get("service")?,
                         traces: count(row, "traces")?,
                         failing: count(row, "failing")?,
+                        upstream_unknown: count(row, "upstream_unknown")?,
+                        all: WeightSums { weight: row.try_get("weight")?, squared: row.try_get("squared")? },
+                        flagged: WeightSums {
+                            weight: row.try_get("flagged_weight")?,
+                            squared: row.try_get("flagged_squared")?,
+                        },
                     })
                 })
                 .collect()

@@ -54,6 +54,8 @@ pub struct StoredTrace {
     pub sampled: bool,
     /// The body may be purged from this instant on.
     pub keep_body_until: Timestamp,
+    /// What the trace fell under when it was sampled; absent for traces of an earlier release.
+    pub stratum: Option<String>,
     /// The sampling decision, as JSON.
     pub decision: String,
     /// What statistics read, without the judges' scores: see [`Store::records`].
@@ -165,7 +167,8 @@ async fn upsert_traces(
     let written = insert(
         connection,
         "trace (trace_id, version, root_span_id, service, release, model, environment, conversation_id, user_id, \
-         started_at, ended_at, recorded_at, failing, error, sampled, keep_body_until, body_purged, decision, record)",
+         started_at, ended_at, recorded_at, failing, error, sampled, keep_body_until, body_purged, decision, record, \
+         stratum, upstream_probability)",
         &rows,
         |row, (trace, record)| {
             row.bind(trace.trace_id).bind(trace.version).bind(trace.root_span_id).bind(key(&trace.service));
@@ -175,13 +178,15 @@ async fn upsert_traces(
             row.bind(trace.started_at).bind(trace.ended_at).bind(now);
             row.bind(i64::from(trace.failing)).bind(i64::from(trace.error)).bind(i64::from(trace.sampled));
             row.bind(trace.keep_body_until).bind(0_i64).bind(text(&trace.decision)).bind(record.as_str());
+            row.bind(trace.stratum.as_deref().map(key)).bind_score(trace.record.upstream_probability);
         },
         "ON CONFLICT (trace_id) DO UPDATE SET version = excluded.version, root_span_id = excluded.root_span_id, \
          service = excluded.service, release = excluded.release, model = excluded.model, \
          environment = excluded.environment, conversation_id = excluded.conversation_id, user_id = excluded.user_id, \
          started_at = excluded.started_at, ended_at = excluded.ended_at, recorded_at = excluded.recorded_at, \
          failing = excluded.failing, error = excluded.error, sampled = excluded.sampled, \
-         keep_body_until = excluded.keep_body_until, decision = excluded.decision, record = excluded.record \
+         keep_body_until = excluded.keep_body_until, decision = excluded.decision, record = excluded.record, \
+         stratum = excluded.stratum, upstream_probability = excluded.upstream_probability \
          WHERE trace.version < excluded.version RETURNING trace_id",
     );
     Ok(read_trace_ids(&written.await?)?.into_iter().collect())
@@ -325,7 +330,8 @@ async fn release_pending(
 
 /// Columns that [`read_trace`] reads.
 pub(super) const TRACE_COLUMNS: &str = "trace_id, version, root_span_id, service, release, model, environment, \
-     conversation_id, user_id, started_at, ended_at, failing, error, sampled, keep_body_until, decision, record";
+     conversation_id, user_id, started_at, ended_at, failing, error, sampled, keep_body_until, stratum, \
+     decision, record";
 
 /// Reads a row of `trace`; its attributes and failure class lie elsewhere.
 pub(super) fn read_trace(row: &AnyRow) -> Result<StoredTrace, sqlx::Error> {
@@ -347,6 +353,7 @@ pub(super) fn read_trace(row: &AnyRow) -> Result<StoredTrace, sqlx::Error> {
         error: flag(row, "error")?,
         sampled: flag(row, "sampled")?,
         keep_body_until: row.try_get("keep_body_until")?,
+        stratum: row.try_get("stratum")?,
         decision: row.try_get("decision")?,
         record: parse_json(row.try_get("record")?)?,
     })
