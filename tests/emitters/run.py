@@ -5,7 +5,7 @@
 
 DRIFTLINE is the program. Without names all emitters run. Each installs its packages, in the versions of `packages/`,
 into `target/emitters` once. Every fact of the conversation in `scenario.json` must be in what driftline understood,
-but for those that the emitter does not send: these are listed below with the reason, and the recording of what was
+but for those that the emitter does not send: these are listed in `emitters.py` with the reason, and the recording of what was
 really sent must not hold them either. Ends with 1 and a list of everything that is wrong; what the emitter sent then
 is in `target/emitters/sent`.
 """
