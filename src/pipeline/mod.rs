@@ -10,9 +10,11 @@
 //! end of that work are one transaction there. So any of them can be killed at any line and run again: a claim that was
 //! not finished comes due when its lease ends, and what was finished is not there to be claimed.
 
+pub mod bookkeeping;
 pub mod consume;
 pub mod deliver;
 pub mod intake;
+pub mod judge_spans;
 pub mod judging;
 pub mod judgment;
 pub mod notify;
@@ -22,7 +24,12 @@ pub mod scoring;
 pub mod watching;
 pub mod write_back;
 
+mod budget_alert;
+mod gate;
+mod grouped;
+mod metered;
 mod retry;
 mod stage;
 
+pub use gate::fleet_name;
 pub use stage::Shared;

@@ -138,7 +138,7 @@ impl Scoring {
 
     fn recorded(&self, due: &DueTrace, trace: &Trace, evaluated: EvaluatedTrace, now: Timestamp) -> RecordedTrace {
         let version = due.version + 1;
-        let write_back = WriteBack::new(trace, version, now, &evaluated.evaluations);
+        let write_back = WriteBack::new(trace, version, now, &evaluated.evaluations, Vec::new());
         let stored = |evaluation| StoredEvaluation { evaluation, trace_version: version, probability: 1.0 };
         let failing = evaluated.evaluations.iter().any(|row| self.is_flagged(row));
         RecordedTrace {
@@ -149,6 +149,7 @@ impl Scoring {
                 .map(|task| NewJudgeJob {
                     evaluator: task.evaluator.clone(),
                     revision: task.revision.clone(),
+                    lane: task.lane.clone(),
                     probability: task.probability,
                 })
                 .collect(),

@@ -3,6 +3,7 @@
 mod chunks;
 mod cost;
 pub(crate) mod fixtures;
+mod ledger;
 mod lifecycle;
 mod outbox;
 mod reads;

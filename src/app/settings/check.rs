@@ -12,7 +12,7 @@ use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 use super::{Settings, range};
 
 /// Tables whose keys the user names: each of their entries is tried as a whole.
-const OPEN_TABLES: &[&str] = &["sampling.services", "judge.models", "attributes"];
+const OPEN_TABLES: &[&str] = &["sampling.services", "judge.models", "judge.budget.services", "attributes"];
 /// The one list of tables, absent from the defaults.
 const WRITE_BACK: &str = "write_back";
 

@@ -76,8 +76,21 @@ section!(RetentionSettings {
 });
 section!(JudgeSettings {
     attempts: u32,
+    #[serde(deserialize_with = "duration")]
+    give_up_after: Duration,
+    #[serde(deserialize_with = "duration")]
+    remember: Duration,
+    budget: BudgetSettings,
     #[serde(default)]
     models: BTreeMap<String, JudgeModelSettings>,
+});
+section!(BudgetSettings {
+    daily_usd: f64,
+    full_rate_until: f64,
+    reserve: f64,
+    floor_rate: f64,
+    #[serde(default)]
+    services: BTreeMap<String, f64>,
 });
 section!(WatchSettings {
     #[serde(deserialize_with = "duration")]

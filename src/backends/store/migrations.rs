@@ -14,11 +14,18 @@ struct Change {
 }
 
 /// Every change in order; its version is its place, from 1.
-const CHANGES: &[Change] = &[Change {
-    description: "store",
-    sqlite: include_str!("../../../migrations/sqlite/0001_store.sql"),
-    postgres: include_str!("../../../migrations/postgres/0001_store.sql"),
-}];
+const CHANGES: &[Change] = &[
+    Change {
+        description: "store",
+        sqlite: include_str!("../../../migrations/sqlite/0001_store.sql"),
+        postgres: include_str!("../../../migrations/postgres/0001_store.sql"),
+    },
+    Change {
+        description: "judging",
+        sqlite: include_str!("../../../migrations/sqlite/0004_judging.sql"),
+        postgres: include_str!("../../../migrations/postgres/0004_judging.sql"),
+    },
+];
 
 const NEWEST: i64 = CHANGES.len() as i64;
 

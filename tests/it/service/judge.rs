@@ -147,7 +147,7 @@ async fn killed_while_judging_the_service_makes_every_judgement_once_after_its_r
     let model = model.await;
     let mut serve = Serve::start(&format!(
         "[store]\nurl = \"sqlite://{{folder}}/driftline.db\"\n[sampling]\nhealthy_rate = 1.0\n\
-         [judge.models.default]\nbase_url = \"{}/v1\"\nmodel = \"m\"\ntimeout = \"1s\"\n",
+         [judge.models.default]\nbase_url = \"{}/v1\"\nmodel = \"m\"\ntimeout = \"1s\"\nallow_unpriced = true\n",
         model.url
     ));
     let traces = simulated("healthy", 12, Timestamp(1_760_000_000_000_000_000), HOUR);

@@ -212,7 +212,12 @@ fn record(due: &DueTrace, evaluators: &Evaluators) -> RecordedTrace {
         evaluations: evaluations.collect(),
         trace: stored(&trace, evaluated),
         generation: due.generation,
-        judge_jobs: vec![NewJudgeJob { evaluator: "tone".into(), revision: "r7".into(), probability: 0.1 }],
+        judge_jobs: vec![NewJudgeJob {
+            evaluator: "tone".into(),
+            revision: "r7".into(),
+            lane: "default".into(),
+            probability: 0.1,
+        }],
         outbox: Vec::new(),
     }
 }
