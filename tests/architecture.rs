@@ -31,7 +31,10 @@ const MODULES: &[(&str, &[&str])] = &[
     // The write half and the read half, which meet only in the store.
     ("pipeline", &["domain", "stats", "otlp", "normalize", "evaluate", "watch", "limits", "telemetry", "backends"]),
     ("queries", &["domain", "stats", "otlp", "normalize", "evaluate", "watch", "limits", "telemetry", "backends"]),
-    ("web", &["domain", "stats", "otlp", "normalize", "evaluate", "watch", "telemetry", "backends", "queries"]),
+    (
+        "web",
+        &["domain", "stats", "otlp", "normalize", "evaluate", "watch", "limits", "telemetry", "backends", "queries"],
+    ),
     // Wiring.
     ("app", &[ALL_ABOVE]),
     ("cli", &[ALL_ABOVE]),

@@ -247,6 +247,7 @@ impl Service {
             evaluators: Arc::clone(evaluators),
             names: Arc::new(settings.attributes.clone()),
             baseline: settings.watch.baseline.clone(),
+            budget: Arc::new(budget_policy(settings)),
             trace_link: settings.links.trace.clone(),
             logs_link: settings.links.logs.clone(),
             receive_url: format!("http://{receiver}"),

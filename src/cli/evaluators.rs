@@ -33,6 +33,8 @@ enum Command {
     },
     /// Run the cases of evaluators. Judges are not asked: of their cases the input is checked.
     Test(Folder),
+    /// Plan judgements again that the budget left out.
+    Backfill(super::backfill::Arguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -43,9 +45,11 @@ struct Folder {
 }
 
 pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
-    let (Command::List(Folder { evaluators: directory })
-    | Command::Check { directory }
-    | Command::Test(Folder { evaluators: directory })) = &arguments.command;
+    let directory = match &arguments.command {
+        Command::List(folder) | Command::Test(folder) => &folder.evaluators,
+        Command::Check { directory } => directory,
+        Command::Backfill(_) => &None,
+    };
     let loaded = app::evaluators(&context.settings()?, directory.as_deref());
     let evaluators = loaded.map_err(|error| Failure::Usage(error.to_string()))?;
     let mut output = Output::new();
@@ -53,6 +57,7 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         Command::List(_) => list(&evaluators, context, &mut output)?,
         Command::Check { .. } => check(&evaluators, context, &mut output)?,
         Command::Test(_) => test(&evaluators, context, &mut output)?,
+        Command::Backfill(arguments) => return super::backfill::run(arguments, context).await,
     };
     output.finish()?;
     Ok(exit)

@@ -4,7 +4,9 @@
 //! not do it (input, output, network).
 
 mod alerts;
+mod backfill;
 mod baseline;
+mod costs;
 mod demo;
 mod drift;
 mod drift_html;
@@ -93,6 +95,8 @@ enum Command {
     Explain(explain::Arguments),
     /// List alerts.
     Alerts(alerts::Arguments),
+    /// Add up what judging costs, and show how much of its budgets is left.
+    Costs(costs::Arguments),
     /// Send recorded traces to a receiver.
     Replay(replay::Arguments),
 }
@@ -128,6 +132,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Traces(arguments) => traces::run(arguments, context).await,
         Command::Explain(arguments) => explain::run(arguments, context).await,
         Command::Alerts(arguments) => alerts::run(arguments, context).await,
+        Command::Costs(arguments) => costs::run(arguments, context).await,
         Command::Replay(arguments) => replay::run(arguments, context).await,
     }
 }

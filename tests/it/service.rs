@@ -4,6 +4,7 @@ mod fake;
 mod fixtures;
 mod hostile;
 mod judge;
+mod judging;
 mod receive;
 mod stop;
 mod watch;
