@@ -166,7 +166,7 @@ async fn finish(shared: &Shared, jobs: &[FinishedJob]) -> Vec<bool> {
     let mut recorded = Vec::with_capacity(jobs.len());
     for job in jobs {
         let alone = shared.store.finish_judge_jobs(std::slice::from_ref(job), shared.now()).await;
-        recorded.push(alone.map_or_else(|error| failed("a judgement could not be recorded", &error), |it| it));
+        recorded.push(alone.unwrap_or_else(|error| failed("a judgement could not be recorded", &error)));
     }
     recorded.into_iter().map(|alone| alone.first().copied().unwrap_or(false)).collect()
 }

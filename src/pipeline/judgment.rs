@@ -216,3 +216,6 @@ pub async fn judgment_or_failure<A: Asker + Sync>(
         attempts += u32::from(!failed.turned_away);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ mod fixtures;
 mod hostile;
 mod judge;
 mod judging;
+mod judging_speed;
 mod receive;
 mod stop;
 mod watch;

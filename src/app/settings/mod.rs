@@ -268,6 +268,21 @@ mod tests {
     }
 
     #[test]
+    fn a_budget_is_dollars_and_without_one_there_is_no_limit() {
+        assert_eq!(parse("").unwrap().judge.budget.daily_usd, f64::INFINITY);
+        let budget = parse("[judge.budget]\ndaily_usd = 20\n[judge.budget.services]\nshop = 5").unwrap().judge.budget;
+        assert_eq!((budget.daily_usd, budget.services["shop"], budget.reserve), (20.0, 5.0, 0.1));
+        let wrong = "[judge.budget]\ndaily_usd = -1.0\nfloor_rate = 0.0\n[judge.budget.services]\nshop = nan\n";
+        let SettingsError(mistakes) = parse(wrong).unwrap_err();
+        let expected = [
+            "driftline.toml:2: judge.budget.daily_usd: dollars, 0 or more; inf for no limit",
+            "driftline.toml:3: judge.budget.floor_rate: more than 0, at most 1",
+            "driftline.toml:5: judge.budget.services.shop: dollars, 0 or more; inf for no limit",
+        ];
+        assert_eq!(mistakes, expected);
+    }
+
+    #[test]
     fn variables_win_over_the_file_and_complete_its_tables() {
         let text = "[judge.models.default]\nmodel = \"m\"\n[queue]\nname = \"q\"\nprefetch = 1\n";
         let settings = parse_with(

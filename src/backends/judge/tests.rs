@@ -63,7 +63,8 @@ fn anthropic(base_url: &str) -> JudgeModelSettings {
 }
 
 fn settings(base_url: &str) -> JudgeModelSettings {
-    toml::from_str(&format!("base_url = {base_url:?}\nmodel = \"judge-1\"\ntimeout = \"5s\"")).unwrap()
+    toml::from_str(&format!("base_url = {base_url:?}\nmodel = \"judge-1\"\ntimeout = \"5s\"\nallow_unpriced = true"))
+        .unwrap()
 }
 
 fn client(settings: JudgeModelSettings) -> Result<JudgeClient, SettingsError> {
