@@ -10,6 +10,7 @@ use super::budget_alert::{budget_alert, over};
 use super::grouped::{Entries, Grouped, grouped};
 use super::notify::webhook_item;
 use crate::backends::store::{AlertFilter, FinishedJob, JudgeCall, StoreError};
+use crate::domain::alert::Alert;
 use crate::domain::money::NanoUsd;
 use crate::domain::time::Timestamp;
 use crate::limits::budget::{Admission, BudgetPolicy, JudgingRates, day_of};
@@ -187,12 +188,7 @@ async fn resolve_past(shared: &Shared, treasury: &Treasury, day: i64) -> Result<
     Ok(())
 }
 
-async fn put(
-    shared: &Shared,
-    treasury: &Treasury,
-    alert: &crate::domain::alert::Alert,
-    now: Timestamp,
-) -> Result<(), StoreError> {
+async fn put(shared: &Shared, treasury: &Treasury, alert: &Alert, now: Timestamp) -> Result<(), StoreError> {
     let outbox = webhook_item(alert, "").filter(|_| treasury.has_webhook);
     shared.store.put_alert(alert, outbox.as_slice(), now).await
 }

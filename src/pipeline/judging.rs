@@ -21,9 +21,10 @@ use super::metered::MeteredAsker;
 use super::scoring::{LARGEST_TRACE_BYTES, Scoring, count};
 use super::write_back::WriteBack;
 use crate::backends::judge::JudgeClient;
-use crate::backends::store::{FinishedJob, JobEnd, JudgeCall, JudgeJob, Lane, StoreError};
+use crate::backends::store::{FinishedJob, JobEnd, JudgeCall, JudgeJob, Lane, NewOutboxItem, StoreError};
 use crate::domain::evaluation::{AnnotatorKind, Evaluation, Outcome};
 use crate::domain::ids::TraceId;
+use crate::domain::time::Timestamp;
 use crate::domain::trace::Trace;
 use crate::evaluate::definition::EvaluatorDefinition;
 use crate::evaluate::judge::{Judge, Prepared};
@@ -126,6 +127,15 @@ async fn wait(shared: &Shared, jobs: &mut JoinSet<()>) {
 /// A trace that several jobs read once.
 type Reading = Arc<OnceCell<Option<Arc<Trace>>>>;
 
+/// What one judgement is about.
+struct Subject<'a> {
+    job: &'a JudgeJob,
+    trace: &'a Trace,
+    definition: &'a EvaluatorDefinition,
+    /// A question that has no turn by then is not put.
+    deadline: Timestamp,
+}
+
 /// What the jobs of one lane work with.
 struct Worker {
     shared: Shared,
@@ -170,7 +180,10 @@ impl Worker {
             (_, None) => give_up(&self.shared, job, "the evaluator or its judge model has changed").await,
             (Some(trace), Some((definition, judge))) => {
                 let deadline = claimed_at.plus(self.judging.lease(&self.lane) / 2);
-                Ok(Some(self.judge(job, &trace, definition, judge, deadline).await))
+                let subject = Subject { job: &job, trace: &trace, definition, deadline };
+                let (end, calls) = self.judge(&subject, judge).await;
+                let outbox = self.outbox(&subject, &end, &calls);
+                Ok(Some(FinishedJob { job, end, calls, outbox }))
             }
         };
         match finished {
@@ -180,35 +193,27 @@ impl Worker {
         }
     }
 
-    async fn judge(
-        &self,
-        job: JudgeJob,
-        trace: &Trace,
-        definition: &EvaluatorDefinition,
-        judge: &Judge,
-        deadline: crate::domain::time::Timestamp,
-    ) -> FinishedJob {
-        if !is_drawn(job.trace_id, job.judging_rate) {
-            let rate = job.judging_rate;
+    /// How the job ends, and what was asked for it.
+    async fn judge(&self, subject: &Subject<'_>, judge: &Judge) -> (JobEnd, Vec<JudgeCall>) {
+        let unasked = |outcome, why| (ended(unscored(subject.trace, subject.definition, outcome, why)), Vec::new());
+        let rate = subject.job.judging_rate;
+        if !is_drawn(subject.job.trace_id, rate) {
             let why = format!("left out while the judge budget burns (judging rate {rate})");
-            return recorded(job, unscored(trace, definition, Outcome::SampledOut, why), None);
+            return unasked(Outcome::SampledOut, why);
         }
-        let prepared = match judge.prepare(trace) {
+        let prepared = match judge.prepare(subject.trace) {
             Ok(prepared) => prepared,
             // The definition is the one that planned the job, and the trace the one it planned for.
-            Err(finding) => {
-                let why = format!("inputs are no longer there: {finding:?}");
-                return recorded(job, unscored(trace, definition, Outcome::NotEvaluable, why), None);
-            }
+            Err(finding) => return unasked(Outcome::NotEvaluable, format!("inputs are no longer there: {finding:?}")),
         };
         let Some(client) = self.judging.clients.get(&self.lane) else {
-            return recorded(job, unscored(trace, definition, Outcome::Failed, "no judge model".to_owned()), None);
+            return unasked(Outcome::Failed, "no judge model".to_owned());
         };
-        let key = question_hash(&prepared, definition, &client.settings().identity());
-        if let Some(decided) = self.known(&key).await {
-            return recorded(job, decided.evaluation(trace, definition, &prepared), None);
+        let key = question_hash(&prepared, subject.definition, &client.settings().identity());
+        match self.known(&key).await {
+            Some(decided) => (ended(decided.evaluation(subject.trace, subject.definition, &prepared)), Vec::new()),
+            None => self.ask(subject, &prepared, client, key).await,
         }
-        self.ask(job, trace, definition, &prepared, client, key, deadline).await
     }
 
     /// The verdict on the same question, if there is one.
@@ -222,25 +227,21 @@ impl Worker {
         decided
     }
 
-    #[expect(clippy::too_many_arguments, reason = "everything that one question is about, each once")]
     async fn ask(
         &self,
-        job: JudgeJob,
-        trace: &Trace,
-        definition: &EvaluatorDefinition,
+        subject: &Subject<'_>,
         prepared: &Prepared<'_>,
         client: &JudgeClient,
         key: [u8; 32],
-        deadline: crate::domain::time::Timestamp,
-    ) -> FinishedJob {
+    ) -> (JobEnd, Vec<JudgeCall>) {
         let asker = MeteredAsker {
             shared: &self.shared,
             books: &self.books,
             gate: &self.gate,
             client,
             lane: &self.lane,
-            job: &job,
-            deadline,
+            job: subject.job,
+            deadline: subject.deadline,
             calls: Mutex::default(),
         };
         let asked = judgment(&asker, prepared).await;
@@ -248,16 +249,16 @@ impl Worker {
         self.watch_model(&calls);
         let end = match asked {
             Ok(decided) => JobEnd::Recorded {
-                evaluation: decided.evaluation(trace, definition, prepared),
+                evaluation: decided.evaluation(subject.trace, subject.definition, prepared),
                 cached: serde_json::to_string(&decided).ok().map(|verdict| (key, verdict)),
             },
-            Err(error) => self.failed(&job, trace, definition, &error),
+            Err(error) => self.failed(subject, &error),
         };
-        let outbox = self.outbox(&job, trace, client, &end, &calls);
-        FinishedJob { job, end, calls, outbox }
+        (end, calls)
     }
 
-    fn failed(&self, job: &JudgeJob, trace: &Trace, definition: &EvaluatorDefinition, error: &JudgmentError) -> JobEnd {
+    fn failed(&self, subject: &Subject<'_>, error: &JudgmentError) -> JobEnd {
+        let Subject { job, trace, definition, .. } = *subject;
         let (now, patience) = (self.shared.now(), &self.judging.patience);
         if *error == JudgmentError::NoTurn {
             return JobEnd::Later { due_at: now.plus(PUT_OFF), error: None, is_attempt: false, first_attempt_at: None };
@@ -283,21 +284,15 @@ impl Worker {
     }
 
     /// The score and the requests, as they go back to where the traces live.
-    fn outbox(
-        &self,
-        job: &JudgeJob,
-        trace: &Trace,
-        client: &JudgeClient,
-        end: &JobEnd,
-        calls: &[JudgeCall],
-    ) -> Vec<crate::backends::store::NewOutboxItem> {
+    fn outbox(&self, subject: &Subject<'_>, end: &JobEnd, calls: &[JudgeCall]) -> Vec<NewOutboxItem> {
+        let Subject { job, trace, .. } = *subject;
         let rows = match end {
-            JobEnd::Recorded { evaluation, .. } => vec![evaluation.clone()],
-            JobEnd::Later { .. } => Vec::new(),
+            JobEnd::Recorded { evaluation, .. } => std::slice::from_ref(evaluation),
+            JobEnd::Later { .. } => &[],
         };
-        let model = &client.settings().model;
+        let model = self.judging.clients.get(&self.lane).map_or("", |client| client.settings().model.as_str());
         let spans = calls.iter().filter_map(|call| CallSpan::new(call, model, trace.root_span_id)).collect();
-        let write_back = WriteBack::new(trace, job.trace_version, self.shared.now(), &rows, spans);
+        let write_back = WriteBack::new(trace, job.trace_version, self.shared.now(), rows, spans);
         write_back.map_or_else(Vec::new, |write_back| write_back.items(&self.judging.scoring.destinations))
     }
 
@@ -328,10 +323,6 @@ fn ended(evaluation: Evaluation) -> JobEnd {
     JobEnd::Recorded { evaluation, cached: None }
 }
 
-fn recorded(job: JudgeJob, evaluation: Evaluation, cached: Option<([u8; 32], String)>) -> FinishedJob {
-    FinishedJob { job, end: JobEnd::Recorded { evaluation, cached }, calls: Vec::new(), outbox: Vec::new() }
-}
-
 async fn finish(shared: &Shared, books: &Books, finished: FinishedJob) {
     let evaluation = match &finished.end {
         JobEnd::Recorded { evaluation, .. } => Some(evaluation.clone()),
@@ -356,7 +347,7 @@ async fn give_up(shared: &Shared, job: JudgeJob, reason: &str) -> Result<Option<
         label: None,
         explanation: Some(reason.to_owned()),
     };
-    Ok(Some(recorded(job, evaluation, None)))
+    Ok(Some(FinishedJob { job, end: ended(evaluation), calls: Vec::new(), outbox: Vec::new() }))
 }
 
 /// Ends jobs whose judge model is no longer configured.

@@ -47,6 +47,7 @@ async fn bare(fake: &Fake, body: Vec<u8>, count: usize, in_flight: usize) -> (f6
     (count as f64 / started.elapsed().as_secs_f64(), cpu_seconds() - cpu)
 }
 
+#[expect(clippy::print_stdout, reason = "a measurement is read")]
 async fn beside(in_flight: u32) {
     let _installed_before = rustls::crypto::ring::default_provider().install_default();
     let (fake, folder) = (model().await, tempfile::tempdir().unwrap());
