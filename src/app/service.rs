@@ -19,20 +19,23 @@ use crate::backends::http::{AddressError, HttpSender};
 use crate::backends::judge::{JudgeClient, SettingsError};
 use crate::backends::store::{CompletionPolicy, Store, StoreError};
 use crate::domain::money::NanoUsd;
+use crate::evaluate::kinds::Behaviour;
 use crate::evaluate::mistake::InvalidEvaluators;
 use crate::evaluate::run::Evaluators;
 use crate::limits::budget::{ALL_SERVICES, BudgetPolicy, Ladder};
 use crate::limits::retry::Patience;
+use crate::pipeline::Shared;
+use crate::pipeline::asking::{Asking, ask_service};
 use crate::pipeline::bookkeeping::Treasury;
 use crate::pipeline::consume::{QueueSource, consume};
 use crate::pipeline::deliver::{Destination, Protocol, deliver};
 use crate::pipeline::intake::Intake;
 use crate::pipeline::judging::{Judging, judge};
 use crate::pipeline::notify::WEBHOOK;
+use crate::pipeline::receive::{Receiver, grpc_router, http_router};
 use crate::pipeline::retention::{BodyRetention, purge};
 use crate::pipeline::scoring::{Scoring, score};
 use crate::pipeline::watching::{Watching, watch};
-use crate::pipeline::{Shared, receive};
 use crate::telemetry::metrics::Metrics;
 use crate::web::{self, ReadinessCheck, WebState};
 
@@ -96,6 +99,22 @@ pub enum StartError {
     /// An evaluator is wrong.
     #[error(transparent)]
     Evaluators(#[from] InvalidEvaluators),
+    /// The address of a user's own service is wrong.
+    #[error("the service of the evaluator {name} cannot be asked")]
+    Service {
+        /// The evaluator.
+        name: String,
+        /// What is wrong.
+        source: AddressError,
+    },
+    /// The secret of a user's own service is not there.
+    #[error("the environment variable {variable} named by header_env of the evaluator {name} is not set")]
+    ServiceSecret {
+        /// The evaluator.
+        name: String,
+        /// The variable.
+        variable: String,
+    },
     /// A judge model is wrong.
     #[error("[judge.models.{name}] cannot be used")]
     Judge {
@@ -124,6 +143,8 @@ impl StartError {
             | Self::Idle
             | Self::Evaluators(_)
             | Self::Judge { .. }
+            | Self::Service { .. }
+            | Self::ServiceSecret { .. }
             | Self::Destination { .. } => true,
             Self::Listen { source, .. } => source.kind() == std::io::ErrorKind::InvalidInput,
             Self::Store(_) => false,
@@ -139,8 +160,10 @@ pub struct PartFailed;
 /// A running service.
 #[derive(Debug)]
 pub struct Service {
-    /// Where OTLP is received.
+    /// Where OTLP/HTTP is received.
     pub receives_on: Option<SocketAddr>,
+    /// Where OTLP/gRPC is received.
+    pub receives_grpc_on: Option<SocketAddr>,
     /// Where the API and pages are.
     pub web_on: Option<SocketAddr>,
     shared: Shared,
@@ -156,8 +179,12 @@ impl Service {
     pub async fn start(settings: &Settings, roles: &BTreeSet<Role>) -> Result<Self, StartError> {
         let evaluators = Arc::new(super::evaluators(settings, None)?);
         let clients = judge_clients(settings)?;
+        let services = service_senders(&evaluators)?;
         let destinations = destinations(settings)?;
-        let otlp = Listening::bind("receive", "http", &settings.receive.http, roles.contains(&Role::Receive)).await?;
+        let receives = roles.contains(&Role::Receive);
+        let http = Listening::bind("receive", "http", &settings.receive.http, receives).await?;
+        let receives_grpc = receives && !settings.receive.grpc.is_empty();
+        let grpc = Listening::bind("receive", "grpc", &settings.receive.grpc, receives_grpc).await?;
         let web = Listening::bind("web", "listen", &settings.web.listen, roles.contains(&Role::Web)).await?;
         let shared = Shared {
             store: Store::open(&settings.store.url, false).await?,
@@ -166,14 +193,16 @@ impl Service {
             stop: CancellationToken::new(),
         };
         let mut service = Self {
-            receives_on: otlp.as_ref().map(|listening| listening.address),
+            receives_on: http.as_ref().map(|listening| listening.address),
+            receives_grpc_on: grpc.as_ref().map(|listening| listening.address),
             web_on: web.as_ref().map(|listening| listening.address),
             shared: shared.clone(),
             queue_is_connected: Arc::default(),
             parts: JoinSet::new(),
         };
-        service.receive(settings, &shared, otlp);
+        service.receive(settings, &shared, http, grpc);
         service.web(settings, &shared, &evaluators, web);
+        service.ask(settings, &shared, roles, &evaluators, services);
         service.work(settings, &shared, roles, evaluators, clients, destinations);
         if service.parts.is_empty() { Err(StartError::Idle) } else { Ok(service) }
     }
@@ -207,8 +236,8 @@ impl Service {
     }
 
     /// The receiver, the queue's consumer, and the one way into the store that they share.
-    fn receive(&mut self, settings: &Settings, shared: &Shared, otlp: Option<Listening>) {
-        let Some(otlp) = otlp else { return };
+    fn receive(&mut self, settings: &Settings, shared: &Shared, http: Option<Listening>, grpc: Option<Listening>) {
+        let Some(http) = http else { return };
         let policy = CompletionPolicy {
             root_grace: settings.complete.root_grace,
             quiet_period: settings.complete.quiet_period,
@@ -228,9 +257,13 @@ impl Service {
             let is_connected = Arc::clone(&self.queue_is_connected);
             self.parts.spawn(consume(shared.clone(), intake.clone(), source, is_connected));
         }
-        tracing::info!(address = %otlp.address, "receiving OTLP/HTTP");
-        let router = receive::router(intake, Arc::clone(&shared.metrics), max_body_bytes);
-        self.parts.spawn(otlp.serve(router, shared.stop.clone()));
+        let receiver = Receiver::new(intake, Arc::clone(&shared.metrics), max_body_bytes);
+        tracing::info!(address = %http.address, "receiving OTLP/HTTP");
+        self.parts.spawn(http.serve(http_router(Arc::clone(&receiver)), shared.stop.clone()));
+        if let Some(grpc) = grpc {
+            tracing::info!(address = %grpc.address, "receiving OTLP/gRPC");
+            self.parts.spawn(grpc.serve(grpc_router(receiver), shared.stop.clone()));
+        }
     }
 
     fn web(&mut self, settings: &Settings, shared: &Shared, evaluators: &Arc<Evaluators>, web: Option<Listening>) {
@@ -246,6 +279,7 @@ impl Service {
             clock: Arc::clone(&shared.clock),
             evaluators: Arc::clone(evaluators),
             names: Arc::new(settings.attributes.clone()),
+            prices: Arc::new(settings.prices.clone()),
             baseline: settings.watch.baseline.clone(),
             budget: Arc::new(budget_policy(settings)),
             trace_link: settings.links.trace.clone(),
@@ -257,6 +291,26 @@ impl Service {
         };
         tracing::info!(address = %web.address, "serving API, metrics and pages");
         self.parts.spawn(web.serve(web::router(state), shared.stop.clone()));
+    }
+
+    /// Asks users' own services, in the role that asks judges.
+    fn ask(
+        &mut self,
+        settings: &Settings,
+        shared: &Shared,
+        roles: &BTreeSet<Role>,
+        evaluators: &Arc<Evaluators>,
+        services: BTreeMap<String, HttpSender>,
+    ) {
+        if services.is_empty() || !roles.contains(&Role::Judge) {
+            return;
+        }
+        let destinations = destinations(settings).unwrap_or_default();
+        let scoring = Arc::new(scoring(settings, Arc::clone(evaluators), &destinations));
+        for (evaluator, sender) in services {
+            let asking = Asking { scoring: Arc::clone(&scoring), evaluator, sender };
+            self.parts.spawn(ask_service(shared.clone(), asking));
+        }
     }
 
     fn work(
@@ -299,7 +353,9 @@ fn scoring(settings: &Settings, evaluators: Arc<Evaluators>, destinations: &[Des
         evaluators,
         sampling: settings.sampling.clone(),
         attributes: settings.attributes.clone(),
+        prices: settings.prices.clone(),
         retention: BodyRetention { sampled: settings.retention.traces, late_window: settings.complete.late_window },
+        max_age: settings.complete.max_age,
         destinations: destinations.iter().filter(is_written_back).map(|it| it.name.clone()).collect(),
     }
 }
@@ -353,6 +409,28 @@ pub fn watching(settings: &Settings) -> Watching {
 /// Evaluating is computing: more tasks than cores would only wait for each other.
 fn evaluating_tasks() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().min(8))
+}
+
+/// The way to the service of each evaluator that has one, by the evaluator's name.
+///
+/// # Errors
+/// The first whose address or secret cannot be used.
+pub fn service_senders(evaluators: &Evaluators) -> Result<BTreeMap<String, HttpSender>, StartError> {
+    let mut senders = BTreeMap::new();
+    for definition in evaluators.definitions() {
+        let name = || definition.name.clone();
+        let Behaviour::Service(service) = &definition.behaviour else { continue };
+        let secret = service.header.as_ref().map(|(header, variable)| {
+            let secret = std::env::var(variable).ok().filter(|secret| !secret.trim().is_empty());
+            let unset = || StartError::ServiceSecret { name: name(), variable: variable.clone() };
+            secret.map(|secret| (header.as_str(), secret)).ok_or_else(unset)
+        });
+        let secret = secret.transpose()?;
+        let header = secret.as_ref().map(|(header, secret)| (*header, secret.trim()));
+        let sender = HttpSender::with(&service.url, service.timeout, header);
+        senders.insert(name(), sender.map_err(|source| StartError::Service { name: name(), source })?);
+    }
+    Ok(senders)
 }
 
 /// Judge models by name, each ready to be asked.

@@ -29,7 +29,7 @@ pub(super) struct Arguments {
     place: Place,
 }
 
-pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
+pub(super) async fn run(arguments: &Arguments, context: &Context) -> Result<Exit, Failure> {
     let planned = arguments.plan(context).await?;
     let mut output = Output::new();
     if context.json {

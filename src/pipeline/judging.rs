@@ -18,7 +18,7 @@ use super::gate::Gate;
 use super::judge_spans::CallSpan;
 use super::judgment::{Decided, JudgmentError, judgment, question_hash};
 use super::metered::MeteredAsker;
-use super::scoring::{LARGEST_TRACE_BYTES, Scoring, count};
+use super::scoring::{Scoring, count};
 use super::write_back::WriteBack;
 use crate::backends::judge::JudgeClient;
 use crate::backends::store::{FinishedJob, JobEnd, JudgeCall, JudgeJob, Lane, NewOutboxItem, StoreError};
@@ -31,8 +31,6 @@ use crate::evaluate::judge::{Judge, Prepared};
 use crate::evaluate::run::unscored;
 use crate::limits::budget::{JudgingRates, is_drawn};
 use crate::limits::retry::{Patience, next_attempt};
-use crate::normalize::normalize;
-use crate::otlp::unpack;
 
 /// Jobs in one claim at most.
 const LARGEST_CLAIM: usize = 128;
@@ -166,10 +164,14 @@ impl Worker {
         while jobs.try_join_next().is_some() {}
     }
 
+    async fn read(&self, trace_id: TraceId) -> Result<Option<Arc<Trace>>, StoreError> {
+        Ok(self.judging.scoring.read(&self.shared, trace_id).await?.map(Arc::new))
+    }
+
     /// Makes one judgement, or says why not.
     async fn make(&self, job: JudgeJob, reading: &Reading) {
         let claimed_at = self.shared.now();
-        let trace = match reading.get_or_try_init(|| read(&self.shared, &self.judging, job.trace_id)).await {
+        let trace = match reading.get_or_try_init(|| self.read(job.trace_id)).await {
             Ok(trace) => trace.clone(),
             // The claim runs out by itself.
             Err(error) => return tracing::warn!(trace_id = %job.trace_id, %error, "trace cannot be read to be judged"),
@@ -307,16 +309,6 @@ impl Worker {
         }
         *known = Some(answered);
     }
-}
-
-/// A trace as it is stored; `None` when its body is gone.
-async fn read(shared: &Shared, judging: &Judging, trace_id: TraceId) -> Result<Option<Arc<Trace>>, StoreError> {
-    let bodies = shared.store.chunks_of(trace_id).await?;
-    let attributes = judging.scoring.attributes.clone();
-    let reading = tokio::task::spawn_blocking(move || {
-        unpack(trace_id, &bodies, LARGEST_TRACE_BYTES).ok().and_then(|raw| normalize(&raw, &attributes))
-    });
-    Ok(reading.await.ok().flatten().map(Arc::new))
 }
 
 fn ended(evaluation: Evaluation) -> JobEnd {

@@ -5,17 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shared;
+use super::agent_versions::AgentVersions;
+use super::asking::question;
 use super::retention::BodyRetention;
+use super::sampling::CurrentPolicy;
 use super::write_back::WriteBack;
 use crate::backends::store::{DueTrace, NewJudgeJob, RecordedTrace, StoreError, StoredEvaluation, StoredTrace};
 use crate::domain::evaluation::{Evaluation, Outcome};
 use crate::domain::ids::{SpanId, TraceId};
 use crate::domain::time::Timestamp;
-use crate::domain::trace::Trace;
+use crate::domain::trace::{Structure, Trace};
+use crate::evaluate::definition::EvaluatorDefinition;
+use crate::evaluate::failure_class::failure_class;
 use crate::evaluate::run::{EvaluatedTrace, Evaluators, evaluate, unscored};
 use crate::evaluate::sampling::{SamplingDecision, SamplingPolicy, SamplingReason};
-use crate::normalize::{AttributeMapping, normalize};
-use crate::otlp::unpack;
+use crate::normalize::{AttributeMapping, PriceTable, TRUNCATED, normalize_priced};
 use crate::telemetry::metrics::EvaluationLabels;
 
 /// Traces in one claim.
@@ -27,8 +31,6 @@ const LEASE: Duration = Duration::from_secs(20);
 const IDLE: Duration = Duration::from_millis(200);
 /// A trace that took its worker down this often is recorded as one that cannot be read.
 const ATTEMPTS: u32 = 4;
-/// Largest trace that is evaluated, as protobuf; larger ones are recorded as such.
-pub const LARGEST_TRACE_BYTES: usize = 256 * 1024 * 1024;
 
 /// How traces are evaluated and kept.
 #[derive(Debug, Clone)]
@@ -39,38 +41,56 @@ pub struct Scoring {
     pub sampling: SamplingPolicy,
     /// Names to search and segment by.
     pub attributes: AttributeMapping,
+    /// What model calls cost.
+    pub prices: PriceTable,
     /// How long bodies are kept.
     pub retention: BodyRetention,
+    /// How long log records of a trace wait for its spans.
+    pub max_age: Duration,
     /// Destinations in the outbox that scores are written back to.
     pub destinations: Vec<String>,
 }
 
 /// Evaluates due traces until the process is to end.
 pub async fn score(shared: Shared, scoring: Arc<Scoring>) {
+    let mut memory = Memory { policy: CurrentPolicy::new(&scoring.sampling), versions: AgentVersions::default() };
     while !shared.is_stopping() {
-        let step = step(&shared, &scoring).await;
+        let step = step(&shared, &scoring, &mut memory).await;
         shared.rest("score", IDLE, step).await;
     }
 }
 
+/// What a worker remembers from claim to claim; the store has all of it.
+struct Memory {
+    policy: CurrentPolicy,
+    versions: AgentVersions,
+}
+
 /// One claim; whether there was something to do.
-async fn step(shared: &Shared, scoring: &Arc<Scoring>) -> Result<bool, StoreError> {
+async fn step(shared: &Shared, scoring: &Arc<Scoring>, memory: &mut Memory) -> Result<bool, StoreError> {
     let now = shared.now();
+    let policy = memory.policy.now(shared).await?;
     let due = shared.store.claim_due(now, LEASE, BATCH).await?;
     if due.is_empty() {
         return Ok(false);
     }
-    let due = Arc::new(due);
+    let (due, max_age) = (Arc::new(due), scoring.max_age);
     let (scoring, evaluated) = (Arc::clone(scoring), Arc::clone(&due));
-    let evaluating = tokio::task::spawn_blocking(move || -> Vec<RecordedTrace> {
-        evaluated.iter().map(|trace| scoring.record(trace, now)).collect()
+    let evaluating = tokio::task::spawn_blocking(move || -> Vec<Option<RecordedTrace>> {
+        evaluated.iter().map(|trace| scoring.record(trace, &policy, now)).collect()
     });
-    let Ok(recorded) = evaluating.await else {
+    let Ok(outcomes) = evaluating.await else {
         // What was claimed comes due again when its lease ends.
         shared.metrics.evaluation_errors.inc();
         return Ok(true);
     };
-    let report = match shared.store.record_traces(&recorded, shared.now()).await {
+    await_spans(shared, &due, &outcomes, max_age).await?;
+    let mut recorded: Vec<RecordedTrace> = outcomes.into_iter().flatten().collect();
+    let recording = async {
+        memory.versions.admit(shared, &mut recorded, now).await?;
+        shared.store.record_traces(&recorded, shared.now()).await
+    };
+    let report = match recording.await {
         Ok(report) => report,
         Err(error) => {
             shared.metrics.evaluation_errors.inc();
@@ -81,10 +101,32 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>) -> Result<bool, StoreErro
         }
     };
     shared.metrics.evaluated.inc_by(report.recorded as u64);
+    let truncated = recorded.iter().filter(|it| it.trace.attributes.contains_key(TRUNCATED));
+    shared.metrics.truncated.inc_by(truncated.count() as u64);
     for row in recorded.iter().flat_map(|trace| &trace.evaluations) {
         count(shared, &row.evaluation);
     }
     Ok(true)
+}
+
+/// Lets traces of which only log records have come wait for their spans, or go when they have waited long enough.
+async fn await_spans(
+    shared: &Shared,
+    due: &[DueTrace],
+    outcomes: &[Option<RecordedTrace>],
+    max_age: Duration,
+) -> Result<(), StoreError> {
+    let spanless = due.iter().zip(outcomes).filter(|(_, outcome)| outcome.is_none());
+    let spanless: Vec<&DueTrace> = spanless.map(|(trace, _)| trace).collect();
+    if spanless.is_empty() {
+        return Ok(());
+    }
+    let dropped = shared.store.await_spans(&spanless, shared.now(), max_age).await?;
+    if dropped > 0 {
+        tracing::warn!(traces = dropped, "log records waited in vain for the spans of their traces and were dropped");
+        shared.metrics.spanless.inc_by(dropped as u64);
+    }
+    Ok(())
 }
 
 pub(super) fn count(shared: &Shared, evaluation: &Evaluation) {
@@ -94,35 +136,73 @@ pub(super) fn count(shared: &Shared, evaluation: &Evaluation) {
 }
 
 impl Scoring {
-    /// Everything that evaluating a claimed trace leaves behind. Never fails: what cannot be read is recorded so.
-    fn record(&self, due: &DueTrace, now: Timestamp) -> RecordedTrace {
-        let attempt =
-            || catch_unwind(AssertUnwindSafe(|| self.evaluate(due, now))).unwrap_or(Err("evaluation failed".into()));
+    /// The run of a stored trace; `None` when its body is gone.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(super) async fn read(
+        self: &Arc<Self>,
+        shared: &Shared,
+        trace_id: TraceId,
+    ) -> Result<Option<Trace>, StoreError> {
+        let body = shared.store.chunks_of(trace_id).await?;
+        let scoring = Arc::clone(self);
+        let reading = tokio::task::spawn_blocking(move || {
+            let raw = body.unpack(trace_id).ok()?;
+            normalize_priced(&raw, &scoring.attributes, &scoring.prices)
+        });
+        Ok(reading.await.ok().flatten())
+    }
+
+    /// Everything that evaluating a claimed trace leaves behind; `None` while there is no span of it. Never fails: what
+    /// cannot be read is recorded so.
+    fn record(&self, due: &DueTrace, policy: &SamplingPolicy, now: Timestamp) -> Option<RecordedTrace> {
+        let attempt = || {
+            catch_unwind(AssertUnwindSafe(|| self.evaluate(due, policy, now)))
+                .unwrap_or(Err("evaluation failed".into()))
+        };
         let evaluated = if due.attempts > ATTEMPTS {
             Err(format!("evaluation was given up after {ATTEMPTS} attempts"))
         } else {
             attempt()
         };
-        let (trace, evaluated) = evaluated.unwrap_or_else(|problem| {
+        let (trace, evaluated) = evaluated.transpose()?.unwrap_or_else(|problem| {
             tracing::error!(trace_id = %due.trace_id, problem, "trace cannot be evaluated");
             self.unreadable(due.trace_id, &problem, now)
         });
-        self.recorded(due, &trace, evaluated, now)
+        Some(self.recorded(due, &trace, evaluated, now))
     }
 
-    fn evaluate(&self, due: &DueTrace, now: Timestamp) -> Result<(Trace, EvaluatedTrace), String> {
-        let raw = unpack(due.trace_id, &due.chunks, LARGEST_TRACE_BYTES).map_err(|error| error.to_string())?;
-        let trace = normalize(&raw, &self.attributes).ok_or("the trace holds no span")?;
-        let mut evaluated = evaluate(&trace, &self.evaluators, &self.sampling);
+    fn evaluate(
+        &self,
+        due: &DueTrace,
+        policy: &SamplingPolicy,
+        now: Timestamp,
+    ) -> Result<Option<(Trace, EvaluatedTrace)>, String> {
+        let raw = due.body.unpack(due.trace_id).map_err(|error| error.to_string())?;
+        let left_out = raw.pieces_left_out;
+        let Some(trace) = normalize_priced(&raw, &self.attributes, &self.prices) else {
+            return if left_out == 0 { Ok(None) } else { Err("each of its pieces is too large to be read".to_owned()) };
+        };
+        if left_out > 0 {
+            tracing::warn!(trace_id = %due.trace_id, pieces = left_out, "trace is too large: its middle is left out");
+        }
+        let mut evaluated = evaluate(&trace, &self.evaluators, policy);
         // What has arrived has ended: a clock that runs ahead must not put a run into an hour that is yet to come.
         evaluated.record.ended_at = trace.ended_at.min(now);
-        Ok((trace, evaluated))
+        Ok(Some((trace, evaluated)))
     }
 
     /// A trace of which nothing is known but its id: every evaluator has its row, and none a score.
     fn unreadable(&self, trace_id: TraceId, problem: &str, now: Timestamp) -> (Trace, EvaluatedTrace) {
         let trace = nothing_known(trace_id, now);
-        let decision = SamplingDecision { sampled: true, probability: 1.0, reason: SamplingReason::Error };
+        let decision = SamplingDecision {
+            sampled: true,
+            probability: 1.0,
+            reason: SamplingReason::Error,
+            policy: None,
+            upstream: None,
+        };
         let mut evaluated = evaluate(&trace, &self.evaluators, &self.sampling);
         let explanation = format!("the trace could not be evaluated: {problem}");
         evaluated.evaluations = self
@@ -132,7 +212,7 @@ impl Scoring {
             .map(|definition| unscored(&trace, definition, Outcome::NotEvaluable, explanation.clone()))
             .collect();
         evaluated.record.measurements.clear();
-        let evaluated = EvaluatedTrace { judge: Vec::new(), decision, ..evaluated };
+        let evaluated = EvaluatedTrace { judge: Vec::new(), services: Vec::new(), decision, ..evaluated };
         (trace, evaluated)
     }
 
@@ -140,7 +220,8 @@ impl Scoring {
         let version = due.version + 1;
         let write_back = WriteBack::new(trace, version, now, &evaluated.evaluations, Vec::new());
         let stored = |evaluation| StoredEvaluation { evaluation, trace_version: version, probability: 1.0 };
-        let failing = evaluated.evaluations.iter().any(|row| self.is_flagged(row));
+        let questions = evaluated.services.iter().map(|task| question(trace.trace_id, version, task));
+        let scores = write_back.into_iter().flat_map(|write_back| write_back.items(&self.destinations));
         RecordedTrace {
             generation: due.generation,
             judge_jobs: evaluated
@@ -153,24 +234,19 @@ impl Scoring {
                     probability: task.probability,
                 })
                 .collect(),
-            outbox: write_back.map_or_else(Vec::new, |write_back| write_back.items(&self.destinations)),
-            trace: self.stored_trace(trace, version, &evaluated, failing, now),
+            outbox: questions.chain(scores).collect(),
+            trace: self.stored_trace(trace, version, &evaluated, now),
             evaluations: evaluated.evaluations.into_iter().map(stored).collect(),
         }
     }
 
-    fn is_flagged(&self, row: &Evaluation) -> bool {
-        row.is_failing() && self.evaluators.get(&row.evaluator).is_some_and(|definition| definition.flag)
+    /// The evaluators that flag a trace.
+    fn flagging<'a>(&'a self, rows: &'a [Evaluation]) -> impl Iterator<Item = &'a EvaluatorDefinition> {
+        let failing = rows.iter().filter(|row| row.is_failing());
+        failing.filter_map(|row| self.evaluators.get(&row.evaluator)).filter(|definition| definition.flag)
     }
 
-    fn stored_trace(
-        &self,
-        trace: &Trace,
-        version: i64,
-        evaluated: &EvaluatedTrace,
-        failing: bool,
-        now: Timestamp,
-    ) -> StoredTrace {
+    fn stored_trace(&self, trace: &Trace, version: i64, evaluated: &EvaluatedTrace, now: Timestamp) -> StoredTrace {
         let keep = if evaluated.decision.sampled { self.retention.sampled } else { self.retention.late_window };
         StoredTrace {
             trace_id: trace.trace_id,
@@ -185,10 +261,12 @@ impl Scoring {
             attributes: trace.attributes.clone(),
             started_at: trace.started_at,
             ended_at: evaluated.record.ended_at,
-            failing,
+            failing: self.flagging(&evaluated.evaluations).next().is_some(),
+            failure_class: failure_class(trace.error.is_some(), self.flagging(&evaluated.evaluations)),
             error: trace.error.is_some(),
             sampled: evaluated.decision.sampled,
             keep_body_until: now.plus(keep),
+            stratum: Some(evaluated.decision.stratum().to_owned()),
             decision: serde_json::to_string(&evaluated.decision).unwrap_or_default(),
             record: evaluated.record.clone(),
         }
@@ -218,8 +296,10 @@ fn nothing_known(trace_id: TraceId, now: Timestamp) -> Trace {
         system_instructions: None,
         decision: None,
         span_count: 0,
+        failed_spans: 0,
         upstream_probability: None,
         missing: Vec::new(),
+        structure: Structure::default(),
     }
 }
 

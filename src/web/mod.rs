@@ -21,7 +21,7 @@ use crate::backends::clock::Clock;
 use crate::backends::store::Store;
 use crate::evaluate::run::Evaluators;
 use crate::limits::budget::BudgetPolicy;
-use crate::normalize::AttributeMapping;
+use crate::normalize::{AttributeMapping, PriceTable};
 use crate::telemetry::metrics::Metrics;
 use error::WebError;
 pub use health::{Dependency, Readiness, ReadinessCheck};
@@ -39,6 +39,8 @@ pub struct WebState {
     pub evaluators: Arc<Evaluators>,
     /// Names that traces can be selected by, besides the built-in ones.
     pub names: Arc<AttributeMapping>,
+    /// What model calls cost.
+    pub prices: Arc<PriceTable>,
     /// Name of the baseline that is watched against.
     pub baseline: String,
     /// What judging may cost a day.

@@ -5,6 +5,7 @@ mod agreement;
 mod crash;
 mod demo;
 mod deploy;
+mod emitters;
 mod offline;
 mod rabbitmq;
 mod service;

@@ -1,5 +1,6 @@
 //! The contract of the store, held by SQLite and by PostgreSQL: every test runs against both.
 
+mod bodies;
 mod chunks;
 mod cost;
 pub(crate) mod fixtures;
@@ -7,6 +8,7 @@ mod ledger;
 mod lifecycle;
 mod outbox;
 mod reads;
+mod sampling;
 mod traces;
 mod waiting;
 mod watch;

@@ -21,9 +21,14 @@ const CHANGES: &[Change] = &[
         postgres: include_str!("../../../migrations/postgres/0001_store.sql"),
     },
     Change {
+        description: "sampling",
+        sqlite: include_str!("../../../migrations/sqlite/0002_sampling.sql"),
+        postgres: include_str!("../../../migrations/postgres/0002_sampling.sql"),
+    },
+    Change {
         description: "judging",
-        sqlite: include_str!("../../../migrations/sqlite/0004_judging.sql"),
-        postgres: include_str!("../../../migrations/postgres/0004_judging.sql"),
+        sqlite: include_str!("../../../migrations/sqlite/0003_judging.sql"),
+        postgres: include_str!("../../../migrations/postgres/0003_judging.sql"),
     },
 ];
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use driftline::backends::store::{
     Chunk, CompletionPolicy, DueTrace, FinishedJob, JobEnd, JudgeJob, Lane, NewJudgeJob, NewOutboxItem, RecordedTrace,
-    Store, StoredEvaluation, StoredTrace,
+    Store, StoredEvaluation, StoredTrace, TraceBody,
 };
 use driftline::domain::evaluation::{AnnotatorKind, Evaluation, Outcome};
 use driftline::domain::ids::{SpanId, TraceId};
@@ -79,7 +79,7 @@ pub(crate) fn chunk(number: u64, text: &str, root_ended: bool) -> Chunk {
 
 /// What a worker records for a trace that it has claimed; the decision tells how many pieces it has seen.
 pub(crate) fn recorded(due: &DueTrace) -> RecordedTrace {
-    let decision = due.chunks.len().to_string();
+    let decision = due.body.chunks.len().to_string();
     RecordedTrace {
         trace: StoredTrace { version: due.version + 1, decision, ..stored_trace(due.trace_id) },
         generation: due.generation,
@@ -91,8 +91,8 @@ pub(crate) fn recorded(due: &DueTrace) -> RecordedTrace {
 
 /// The first version of a trace that was never pending.
 pub(crate) fn plain(number: u64) -> RecordedTrace {
-    let chunks = Vec::new();
-    recorded(&DueTrace { trace_id: trace_id(number), generation: 1, version: 0, attempts: 1, chunks })
+    let body = TraceBody::default();
+    recorded(&DueTrace { trace_id: trace_id(number), generation: 1, version: 0, attempts: 1, body })
 }
 
 pub(crate) fn stored_trace(trace_id: TraceId) -> StoredTrace {
@@ -110,9 +110,11 @@ pub(crate) fn stored_trace(trace_id: TraceId) -> StoredTrace {
         started_at: seconds(0),
         ended_at: seconds(1),
         failing: false,
+        failure_class: None,
         error: false,
         sampled: false,
         keep_body_until: seconds(1_000),
+        stratum: Some("healthy".to_owned()),
         decision: "{}".to_owned(),
         record: record(trace_id),
     }
@@ -126,6 +128,7 @@ pub(crate) fn record(trace_id: TraceId) -> TraceRecord {
         segments: BTreeMap::from([("model".to_owned(), "m-1".to_owned())]),
         ended_at: seconds(1),
         upstream_probability: Some(0.5),
+        notes: Vec::new(),
         measurements: vec![Measurement {
             series: "output_tokens".to_owned(),
             kind: SeriesKind::Numeric,

@@ -18,7 +18,7 @@ use driftline::evaluate::run::{EvaluatedTrace, Evaluators, evaluate};
 use driftline::evaluate::sampling::SamplingPolicy;
 use driftline::limits::budget::{BudgetPolicy, Ladder};
 use driftline::normalize::{AttributeMapping, normalize};
-use driftline::otlp::{Encoding, ResourceSpans, decode_traces, pack, split_by_trace, unpack};
+use driftline::otlp::{Encoding, ResourceSpans, decode_traces, pack, split_by_trace};
 use driftline::simulate::{Plan, Scenario, simulate};
 use driftline::telemetry::metrics::Metrics;
 use driftline::web::{ReadinessCheck, WebState, router};
@@ -79,6 +79,7 @@ impl Service {
             metrics: Arc::new(Metrics::default()),
             clock: Arc::new(ManualClock::new(START.plus(Duration::from_hours(13)))),
             evaluators: Arc::new(evaluators()),
+            prices: Arc::default(),
             names: Arc::new(AttributeMapping::default()),
             baseline: "default".to_owned(),
             trace_link: "https://traces.example/{trace_id}?tab=spans".to_owned(),
@@ -206,7 +207,7 @@ pub(crate) async fn append(store: &Store, request: Vec<ResourceSpans>) -> Vec<Tr
 }
 
 fn record(due: &DueTrace, evaluators: &Evaluators) -> RecordedTrace {
-    let raw = unpack(due.trace_id, &due.chunks, 64 * 1024 * 1024).unwrap();
+    let raw = due.body.unpack(due.trace_id).unwrap();
     let trace = normalize(&raw, &AttributeMapping::default()).unwrap();
     let evaluated = evaluate(&trace, evaluators, &SamplingPolicy::default());
     let evaluations = evaluated.evaluations.iter().cloned().map(|evaluation| StoredEvaluation {
@@ -243,9 +244,11 @@ fn stored(trace: &Trace, evaluated: EvaluatedTrace) -> StoredTrace {
         started_at: trace.started_at,
         ended_at: trace.ended_at,
         failing: evaluated.evaluations.iter().any(driftline::domain::evaluation::Evaluation::is_failing),
+        failure_class: None,
         error: trace.error.is_some(),
         sampled: evaluated.decision.sampled,
         keep_body_until: trace.ended_at.plus(KEPT[usize::from(evaluated.decision.sampled)]),
+        stratum: Some(evaluated.decision.stratum().to_owned()),
         decision: serde_json::to_string(&evaluated.decision).unwrap(),
         record: evaluated.record,
     }
