@@ -78,10 +78,10 @@ impl Evaluators {
         self.definitions.get(index)
     }
 
-    /// The judge that a task names, unless the evaluator has meanwhile changed or gone.
+    /// The judge of a name, unless its revision is another by now.
     #[must_use]
-    pub fn judge(&self, task: &JudgeTask) -> Option<(&EvaluatorDefinition, &Judge)> {
-        let definition = self.get(&task.evaluator).filter(|definition| definition.revision == task.revision)?;
+    pub fn judge(&self, evaluator: &str, revision: &str) -> Option<(&EvaluatorDefinition, &Judge)> {
+        let definition = self.get(evaluator).filter(|definition| definition.revision == revision)?;
         match &definition.behaviour {
             Behaviour::Judge(judge) => Some((definition, judge)),
             Behaviour::Rule(_) | Behaviour::Service(_) => None,
@@ -117,6 +117,8 @@ pub struct JudgeTask {
     pub evaluator: String,
     /// Its revision when the trace was evaluated.
     pub revision: String,
+    /// Who makes it: a judge model's name in the settings.
+    pub lane: String,
     /// Probability with which this trace is judged.
     pub probability: f64,
 }
@@ -214,6 +216,7 @@ fn judge_plan(
     Plan::Task(JudgeTask {
         evaluator: definition.name.clone(),
         revision: definition.revision.clone(),
+        lane: judge.model.clone(),
         probability: decision.probability,
     })
 }

@@ -6,6 +6,8 @@ mod fixtures;
 mod grpc;
 mod hostile;
 mod judge;
+mod judging;
+mod judging_speed;
 mod logs;
 mod own_service;
 mod receive;

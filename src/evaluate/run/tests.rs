@@ -99,20 +99,15 @@ fn sampling_decides_between_a_task_and_a_sampled_out_row() {
     let names: Vec<&str> = planned.judge.iter().map(|task| task.evaluator.as_str()).collect();
     assert_eq!(names, ["groundedness", "instruction_following", "policy_compliance"]);
     assert_eq!(planned.judge[0].probability, 1.0);
-    assert!(evaluators.judge(&planned.judge[0]).is_some());
+    assert!(evaluators.judge(&planned.judge[0].evaluator, &planned.judge[0].revision).is_some());
 }
 
 #[test]
 fn a_task_of_a_changed_evaluator_finds_no_judge() {
     let evaluators = evaluators(models());
-    let task = |name: &str, revision: &str| JudgeTask {
-        evaluator: name.to_owned(),
-        revision: revision.to_owned(),
-        probability: 1.0,
-    };
-    assert!(evaluators.judge(&task("groundedness", "000000000000")).is_none());
-    assert!(evaluators.judge(&task("loop", &evaluators.get("loop").unwrap().revision)).is_none());
-    assert!(evaluators.judge(&task("gone", "000000000000")).is_none());
+    assert!(evaluators.judge("groundedness", "000000000000").is_none());
+    assert!(evaluators.judge("loop", &evaluators.get("loop").unwrap().revision).is_none());
+    assert!(evaluators.judge("gone", "000000000000").is_none());
 }
 
 #[test]
@@ -195,7 +190,7 @@ fn a_verdict_becomes_a_row_and_a_measurement() {
     let evaluators = evaluators(models());
     let trace = healthy();
     let task = &evaluate(&trace, &evaluators, &rate(1.0)).judge[0];
-    let (definition, judge) = evaluators.judge(task).unwrap();
+    let (definition, judge) = evaluators.judge(&task.evaluator, &task.revision).unwrap();
     let prepared = judge.prepare(&trace).unwrap();
     let verdict = parse_verdict(r#"{"reason": "the data says two", "verdict": "NO"}"#).unwrap();
     let row = judged(&trace, definition, &prepared, verdict);
