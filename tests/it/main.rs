@@ -5,6 +5,8 @@ mod agreement;
 mod crash;
 mod demo;
 mod deploy;
+mod fuzz_seeds;
+mod hostile;
 mod offline;
 mod rabbitmq;
 mod service;

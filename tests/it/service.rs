@@ -1,7 +1,7 @@
 //! The service as its neighbours see it: senders, judge models, destinations, an operator, and those who mean it ill.
 
 mod fake;
-mod fixtures;
+pub(crate) mod fixtures;
 mod hostile;
 mod judge;
 mod receive;
