@@ -214,6 +214,7 @@ fn demo_settings(plan: &DemoPlan, judge: &ScriptedJudge) -> Result<Settings, Set
     let mut settings = settings::defaults()?;
     settings.store.url = format!("sqlite://{}", plan.folder.join("driftline.db").display());
     "127.0.0.1:0".clone_into(&mut settings.receive.http);
+    settings.receive.grpc.clear();
     settings.web.listen.clone_from(&plan.web);
     settings.complete.root_grace = Duration::from_millis(100);
     settings.complete.quiet_period = Duration::from_secs(2);

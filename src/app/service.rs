@@ -20,15 +20,16 @@ use crate::backends::judge::{JudgeClient, SettingsError};
 use crate::backends::store::{CompletionPolicy, Store, StoreError};
 use crate::evaluate::mistake::InvalidEvaluators;
 use crate::evaluate::run::Evaluators;
+use crate::pipeline::Shared;
 use crate::pipeline::consume::{QueueSource, consume};
 use crate::pipeline::deliver::{Destination, Protocol, deliver};
 use crate::pipeline::intake::Intake;
 use crate::pipeline::judging::{Judging, judge};
 use crate::pipeline::notify::WEBHOOK;
+use crate::pipeline::receive::{Receiver, grpc_router, http_router};
 use crate::pipeline::retention::{BodyRetention, purge};
 use crate::pipeline::scoring::{Scoring, score};
 use crate::pipeline::watching::{Watching, watch};
-use crate::pipeline::{Shared, receive};
 use crate::telemetry::metrics::Metrics;
 use crate::web::{self, ReadinessCheck, WebState};
 
@@ -135,8 +136,10 @@ pub struct PartFailed;
 /// A running service.
 #[derive(Debug)]
 pub struct Service {
-    /// Where OTLP is received.
+    /// Where OTLP/HTTP is received.
     pub receives_on: Option<SocketAddr>,
+    /// Where OTLP/gRPC is received.
+    pub receives_grpc_on: Option<SocketAddr>,
     /// Where the API and pages are.
     pub web_on: Option<SocketAddr>,
     shared: Shared,
@@ -153,7 +156,10 @@ impl Service {
         let evaluators = Arc::new(super::evaluators(settings, None)?);
         let clients = judge_clients(settings)?;
         let destinations = destinations(settings)?;
-        let otlp = Listening::bind("receive", "http", &settings.receive.http, roles.contains(&Role::Receive)).await?;
+        let receives = roles.contains(&Role::Receive);
+        let http = Listening::bind("receive", "http", &settings.receive.http, receives).await?;
+        let receives_grpc = receives && !settings.receive.grpc.is_empty();
+        let grpc = Listening::bind("receive", "grpc", &settings.receive.grpc, receives_grpc).await?;
         let web = Listening::bind("web", "listen", &settings.web.listen, roles.contains(&Role::Web)).await?;
         let shared = Shared {
             store: Store::open(&settings.store.url, false).await?,
@@ -162,13 +168,14 @@ impl Service {
             stop: CancellationToken::new(),
         };
         let mut service = Self {
-            receives_on: otlp.as_ref().map(|listening| listening.address),
+            receives_on: http.as_ref().map(|listening| listening.address),
+            receives_grpc_on: grpc.as_ref().map(|listening| listening.address),
             web_on: web.as_ref().map(|listening| listening.address),
             shared: shared.clone(),
             queue_is_connected: Arc::default(),
             parts: JoinSet::new(),
         };
-        service.receive(settings, &shared, otlp);
+        service.receive(settings, &shared, http, grpc);
         service.web(settings, &shared, &evaluators, web);
         service.work(settings, &shared, roles, evaluators, clients, destinations);
         if service.parts.is_empty() { Err(StartError::Idle) } else { Ok(service) }
@@ -203,8 +210,8 @@ impl Service {
     }
 
     /// The receiver, the queue's consumer, and the one way into the store that they share.
-    fn receive(&mut self, settings: &Settings, shared: &Shared, otlp: Option<Listening>) {
-        let Some(otlp) = otlp else { return };
+    fn receive(&mut self, settings: &Settings, shared: &Shared, http: Option<Listening>, grpc: Option<Listening>) {
+        let Some(http) = http else { return };
         let policy = CompletionPolicy {
             root_grace: settings.complete.root_grace,
             quiet_period: settings.complete.quiet_period,
@@ -224,9 +231,13 @@ impl Service {
             let is_connected = Arc::clone(&self.queue_is_connected);
             self.parts.spawn(consume(shared.clone(), intake.clone(), source, is_connected));
         }
-        tracing::info!(address = %otlp.address, "receiving OTLP/HTTP");
-        let router = receive::router(intake, Arc::clone(&shared.metrics), max_body_bytes);
-        self.parts.spawn(otlp.serve(router, shared.stop.clone()));
+        let receiver = Receiver::new(intake, Arc::clone(&shared.metrics), max_body_bytes);
+        tracing::info!(address = %http.address, "receiving OTLP/HTTP");
+        self.parts.spawn(http.serve(http_router(Arc::clone(&receiver)), shared.stop.clone()));
+        if let Some(grpc) = grpc {
+            tracing::info!(address = %grpc.address, "receiving OTLP/gRPC");
+            self.parts.spawn(grpc.serve(grpc_router(receiver), shared.stop.clone()));
+        }
     }
 
     fn web(&mut self, settings: &Settings, shared: &Shared, evaluators: &Arc<Evaluators>, web: Option<Listening>) {
@@ -295,6 +306,7 @@ fn scoring(settings: &Settings, evaluators: Arc<Evaluators>, destinations: &[Des
         sampling: settings.sampling.clone(),
         attributes: settings.attributes.clone(),
         retention: BodyRetention { sampled: settings.retention.traces, late_window: settings.complete.late_window },
+        max_age: settings.complete.max_age,
         destinations: destinations.iter().filter(is_written_back).map(|it| it.name.clone()).collect(),
     }
 }

@@ -68,7 +68,7 @@ pub struct Alert {
     pub current: Option<f64>,
     /// Start of the first hour that the change is seen in.
     pub onset_at: Timestamp,
-    /// End of the hour in which the alert was raised.
+    /// End of the hour in which the alert was raised to its severity.
     pub raised_at: Timestamp,
     /// End of the hour in which the alert was last confirmed.
     pub updated_at: Timestamp,

@@ -4,12 +4,19 @@ use crate::domain::trace::{ModelCall, ToolCall, Trace};
 
 use super::{gen_ai, general};
 
+/// Searchable name of traces of which only the first and the last pieces were read.
+pub const TRUNCATED: &str = "truncated";
+
+/// What such a trace lacks.
+const SPANS: &str = "spans (too many to be read)";
+
 /// The missing attributes of a trace. One is missing when any step that should carry it does not: a sum over the
 /// others would look complete and be too small.
 pub(super) fn missing(trace: &Trace) -> Vec<&'static str> {
     let any_call = |lacks: fn(&ModelCall) -> bool| trace.model_calls().any(lacks);
     let any_tool = |lacks: fn(&ToolCall) -> bool| trace.tool_calls().any(lacks);
     let facts = [
+        (SPANS, trace.attributes.contains_key(TRUNCATED)),
         (general::SERVICE_NAME, trace.service == general::UNKNOWN_SERVICE),
         (general::SERVICE_VERSION, trace.release.is_none()),
         (general::USER, trace.user_id.is_none()),

@@ -11,7 +11,7 @@ use super::json::Json;
 use super::mapping::AttributeMapping;
 use super::message_json;
 use super::messages::{self, Side};
-use super::missing::missing;
+use super::missing::{TRUNCATED, missing};
 use super::model_calls::{Exchange, exchanges};
 use super::prices::PriceTable;
 use super::span_view::{SpanView, attribute, ordered_views};
@@ -64,6 +64,9 @@ pub fn normalize_priced(raw: &RawTrace, mapping: &AttributeMapping, prices: &Pri
         upstream_probability: sampling::probability(&root.span.trace_state, raw.trace_id),
         missing: Vec::new(),
     };
+    if raw.pieces_left_out > 0 {
+        trace.attributes.insert(TRUNCATED.to_owned(), true.to_string());
+    }
     trace.missing = missing(&trace);
     Some(trace)
 }

@@ -8,11 +8,12 @@ use std::collections::{HashMap, HashSet};
 
 use prost::Message as _;
 
-use crate::domain::ids::{SpanId, TraceId};
+use crate::domain::ids::{InvalidId, SpanId, TraceId};
 
 use super::{
     AnyValue, DecodeError, Encoding, ExportLogsServiceRequest, InstrumentationScope, KeyValue, KeyValueList, LogRecord,
-    ResourceLogs, ResourceSpans, ScopeSpans, Span, TracePiece, any_value, is_own_span, json_logs, span::Event, weight,
+    Rejection, ResourceLogs, ResourceSpans, ScopeSpans, Span, TracePiece, any_value, is_own_span, json_logs,
+    span::Event, weight,
 };
 
 /// Scope of spans that only carry events for the span with the same id.
@@ -31,6 +32,8 @@ pub struct SplitLogs {
     pub traces: Vec<TracePiece>,
     /// Records that are no events of a span, and our own evaluations: nothing is kept of them.
     pub ignored: usize,
+    /// One entry a record whose trace or span id is none, though there is one.
+    pub rejected: Vec<Rejection>,
 }
 
 /// Reads an `ExportLogsServiceRequest`.
@@ -47,7 +50,8 @@ pub fn decode_logs(bytes: &[u8], encoding: Encoding) -> Result<Vec<ResourceLogs>
     }
 }
 
-/// Takes log records apart by trace. Kept are events that name their span; other records are none of our business.
+/// Takes log records apart by trace. Kept are events that name their span; other records are none of our business. One
+/// with an id of a wrong length is rejected alone.
 #[must_use]
 pub fn split_logs(resource_logs: Vec<ResourceLogs>) -> SplitLogs {
     let mut split = SplitLogs::default();
@@ -55,6 +59,10 @@ pub fn split_logs(resource_logs: Vec<ResourceLogs>) -> SplitLogs {
     for scope_logs in resource_logs.into_iter().flat_map(|group| group.scope_logs) {
         let own = is_own_span(scope_logs.scope.as_ref());
         for record in scope_logs.log_records {
+            if let Err(error) = check_ids(&record) {
+                split.rejected.push(error.into());
+                continue;
+            }
             let Some((trace_id, carrier)) = Some(record).filter(|_| !own).and_then(carrier) else {
                 split.ignored += 1;
                 continue;
@@ -75,6 +83,18 @@ fn carriers(trace_id: TraceId) -> TracePiece {
     let scope_spans = vec![ScopeSpans { scope: Some(scope), ..Default::default() }];
     let resource_spans = vec![ResourceSpans { scope_spans, ..Default::default() }];
     TracePiece { trace_id, resource_spans, span_count: 0, root_ended: false, started_at: None, ended_at: None }
+}
+
+/// An id that is empty or zero is not set, which a log record may leave so (OpenTelemetry logs data model).
+fn check_ids(record: &LogRecord) -> Result<(), InvalidId> {
+    let is_unset = |id: &[u8]| id.iter().all(|byte| *byte == 0);
+    if !is_unset(&record.trace_id) {
+        TraceId::from_bytes(&record.trace_id)?;
+    }
+    if !is_unset(&record.span_id) {
+        SpanId::from_bytes(&record.span_id)?;
+    }
+    Ok(())
 }
 
 /// The span that carries a record, if that is an event of a span.
@@ -191,11 +211,13 @@ mod tests {
     }
 
     #[test]
-    fn a_record_without_a_span_or_an_event_name_is_ignored() {
+    fn a_record_without_a_span_or_an_event_name_is_ignored_and_one_with_half_an_id_rejected() {
         let records = [
             format!(r#"{{{IDS},"body":{{"stringValue":"a plain line"}}}}"#),
             r#"{"eventName":"gen_ai.choice"}"#.to_owned(),
             r#"{"traceId":"00","spanId":"b7ad6b7169203331","eventName":"gen_ai.choice"}"#.to_owned(),
+            r#"{"traceId":"0102","spanId":"b7ad6b7169203331","eventName":"gen_ai.choice"}"#.to_owned(),
+            r#"{"traceId":"0af7651916cd43dd8448eb211c80319c","spanId":"01","eventName":"gen_ai.choice"}"#.to_owned(),
             format!(
                 r#"{{{IDS},"observedTimeUnixNano":9,"body":{{"stringValue":"hi"}},
                 "attributes":[{{"key":"event.name","value":{{"stringValue":"gen_ai.choice"}}}}]}}"#
@@ -203,6 +225,8 @@ mod tests {
         ];
         let split = split_logs(logs(&records));
         assert_eq!((split.ignored, split.traces.len()), (3, 1));
+        let rejected: Vec<String> = split.rejected.iter().map(ToString::to_string).collect();
+        assert_eq!(rejected, ["trace id has 2 bytes, expected 16", "span id has 1 bytes, expected 8"]);
         let event = &split.traces[0].resource_spans[0].scope_spans[0].spans[0].events[0];
         assert_eq!((event.name.as_str(), event.time_unix_nano), ("gen_ai.choice", 9));
         assert_eq!(event.attributes[1].key, "body");

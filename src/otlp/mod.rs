@@ -18,6 +18,7 @@ mod split;
 mod stored;
 mod weight;
 
+pub use base64::encode as encode_base64;
 pub use compression::{Compression, DecompressError, decompress};
 pub use lines::{LineError, LineProblem, MAX_LINE_BYTES, TraceReader};
 pub use logs::{SplitLogs, decode_logs, split_logs};
@@ -30,7 +31,7 @@ pub use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLog
 pub use opentelemetry_proto::tonic::resource::v1::Resource;
 pub use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status, TracesData, span, status};
 pub use piece::{RawTrace, assemble, decode_piece};
-pub use response::{Signal, accepted_body, status_body};
+pub use response::{Signal, accepted_body, status_body, status_details};
 pub use split::{Rejection, SplitTraces, TracePiece, split_by_trace};
 pub use stored::{UnpackError, pack, unpack};
 pub use weight::TooManyParts;

@@ -16,6 +16,8 @@ pub struct RawTrace {
     pub trace_id: TraceId,
     /// Its spans, by resource and scope.
     pub resource_spans: Vec<ResourceSpans>,
+    /// Stored pieces that are not in it, because all of them were too large together.
+    pub pieces_left_out: usize,
 }
 
 impl RawTrace {
@@ -53,7 +55,7 @@ pub fn assemble(trace_id: TraceId, pieces: Vec<Vec<ResourceSpans>>) -> RawTrace 
     for group in resource_spans.iter_mut().flat_map(|group| &mut group.scope_spans) {
         group.spans.retain(|span| SpanId::from_bytes(&span.span_id).is_ok_and(|id| seen.insert(id)));
     }
-    RawTrace { trace_id, resource_spans }
+    RawTrace { trace_id, resource_spans, pieces_left_out: 0 }
 }
 
 #[cfg(test)]

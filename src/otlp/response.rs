@@ -21,6 +21,30 @@ struct RpcStatus {
     code: i32,
     #[prost(string, tag = "2")]
     message: String,
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<Any>,
+}
+
+/// `google.protobuf.Any`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Any {
+    #[prost(string, tag = "1")]
+    type_url: String,
+    #[prost(bytes = "vec", tag = "2")]
+    value: Vec<u8>,
+}
+
+/// `google.rpc.RetryInfo`, with the one field of `google.protobuf.Duration` that is used.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RetryInfo {
+    #[prost(message, optional, tag = "1")]
+    retry_delay: Option<Seconds>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Seconds {
+    #[prost(int64, tag = "1")]
+    seconds: i64,
 }
 
 /// The body of a 200: empty when everything was accepted, else how many were rejected and why.
@@ -53,8 +77,20 @@ pub fn accepted_body(encoding: Encoding, signal: Signal, rejected: usize, reason
 pub fn status_body(encoding: Encoding, code: i32, message: &str) -> Vec<u8> {
     match encoding {
         Encoding::Json => serde_json::json!({ "code": code, "message": message }).to_string().into_bytes(),
-        Encoding::Protobuf => RpcStatus { code, message: message.to_owned() }.encode_to_vec(),
+        Encoding::Protobuf => RpcStatus { code, message: message.to_owned(), details: Vec::new() }.encode_to_vec(),
     }
+}
+
+/// The `google.rpc.Status` of a gRPC answer, with a `RetryInfo` where the same request may succeed after some seconds
+/// (OTLP specification, OTLP/gRPC throttling).
+#[must_use]
+pub fn status_details(code: i32, message: &str, retry_after_seconds: Option<u8>) -> Vec<u8> {
+    let retry_info = |seconds: u8| Any {
+        type_url: "type.googleapis.com/google.rpc.RetryInfo".to_owned(),
+        value: RetryInfo { retry_delay: Some(Seconds { seconds: seconds.into() }) }.encode_to_vec(),
+    };
+    let details = retry_after_seconds.map(retry_info).into_iter().collect();
+    RpcStatus { code, message: message.to_owned(), details }.encode_to_vec()
 }
 
 #[cfg(test)]
@@ -82,5 +118,14 @@ mod tests {
     fn an_error_is_an_rpc_status() {
         assert_eq!(status_body(Encoding::Json, 3, "bad"), br#"{"code":3,"message":"bad"}"#);
         assert_eq!(status_body(Encoding::Protobuf, 3, "bad"), [8, 3, 18, 3, b'b', b'a', b'd']);
+        assert_eq!(status_details(3, "bad", None), [8, 3, 18, 3, b'b', b'a', b'd']);
+    }
+
+    #[test]
+    fn a_delay_is_a_detail_of_its_type() {
+        let status = RpcStatus::decode(status_details(14, "full", Some(7)).as_slice()).unwrap();
+        assert_eq!((status.code, status.details.len()), (14, 1));
+        assert_eq!(status.details[0].type_url, "type.googleapis.com/google.rpc.RetryInfo");
+        assert_eq!(status.details[0].value, [10, 2, 8, 7], "retry_delay of seconds 7");
     }
 }

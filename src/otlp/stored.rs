@@ -2,7 +2,8 @@
 
 use crate::domain::ids::TraceId;
 
-use super::{Compression, DecodeError, DecompressError, RawTrace, assemble, decode_piece, decompress};
+use super::weight::size_of_piece;
+use super::{Compression, DecodeError, DecompressError, RawTrace, ResourceSpans, assemble, decode_piece, decompress};
 
 /// The level at which packing costs less than reading the piece did.
 const LEVEL: i32 = 1;
@@ -10,7 +11,7 @@ const LEVEL: i32 = 1;
 /// Why the stored pieces of a trace are not one.
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
-    /// A piece does not unfold within the limit.
+    /// A piece does not unfold.
     #[error("cannot unfold a stored piece of trace {trace_id}")]
     Decompress {
         /// The trace.
@@ -35,30 +36,59 @@ pub fn pack(piece: &[u8]) -> Vec<u8> {
     zstd::bulk::compress(piece, LEVEL).unwrap_or_else(|_| piece.to_vec())
 }
 
-/// Puts packed pieces together, in order of arrival, to a trace of at most `limit_bytes` of protobuf.
+/// Puts packed pieces together, in order of arrival, to a trace of at most `limit_bytes` of protobuf. Of more than that
+/// the first and the last pieces are taken, by turns until the next one does not fit, and the others are counted.
 ///
 /// # Errors
-/// A piece is damaged, or all of them are larger than the limit.
+/// A piece is damaged.
 pub fn unpack(trace_id: TraceId, bodies: &[Vec<u8>], limit_bytes: usize) -> Result<RawTrace, UnpackError> {
-    let mut left_bytes = limit_bytes;
-    let mut pieces = Vec::with_capacity(bodies.len());
-    for body in bodies {
-        let piece = decompress(body, Compression::sniff(body), left_bytes).map_err(|error| {
-            let source = match error {
-                DecompressError::TooLarge { .. } => DecompressError::TooLarge { limit_bytes },
-                error => error,
+    let (mut rest, mut left_bytes) = (bodies, limit_bytes);
+    let mut ends = [Vec::new(), Vec::new()];
+    let mut is_open = [true, true];
+    while is_open.contains(&true) {
+        for (end, pieces) in ends.iter_mut().enumerate() {
+            let next = if end == 0 { rest.split_first() } else { rest.split_last() };
+            let Some((body, others)) = next.filter(|_| is_open[end]) else {
+                is_open[end] = false;
+                continue;
             };
-            UnpackError::Decompress { trace_id, source }
-        })?;
-        left_bytes -= piece.len();
-        pieces.push(decode_piece(&piece).map_err(|source| UnpackError::Decode { trace_id, source })?);
+            match unfold(trace_id, body, left_bytes)? {
+                Some((piece, bytes)) => {
+                    pieces.push(piece);
+                    left_bytes -= bytes;
+                    rest = others;
+                }
+                None => is_open[end] = false,
+            }
+        }
     }
-    Ok(assemble(trace_id, pieces))
+    let [mut pieces, last] = ends;
+    pieces.extend(last.into_iter().rev());
+    Ok(RawTrace { pieces_left_out: rest.len(), ..assemble(trace_id, pieces) })
+}
+
+/// A piece and what it counts of the limit; `None` when that is more.
+fn unfold(
+    trace_id: TraceId,
+    body: &[u8],
+    limit_bytes: usize,
+) -> Result<Option<(Vec<ResourceSpans>, usize)>, UnpackError> {
+    let piece = match decompress(body, Compression::sniff(body), limit_bytes) {
+        Ok(piece) => piece,
+        Err(DecompressError::TooLarge { .. }) => return Ok(None),
+        Err(source) => return Err(UnpackError::Decompress { trace_id, source }),
+    };
+    let bytes = size_of_piece(&piece);
+    if bytes > limit_bytes {
+        return Ok(None);
+    }
+    let spans = decode_piece(&piece).map_err(|source| UnpackError::Decode { trace_id, source })?;
+    Ok(Some((spans, bytes)))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ResourceSpans, ScopeSpans, Span, split_by_trace};
+    use super::super::{ScopeSpans, Span, split_by_trace};
     use super::*;
 
     fn packed(id: u8) -> (TraceId, Vec<u8>) {
@@ -79,14 +109,17 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_holds_over_all_pieces() {
-        let ((trace_id, first), (_, second)) = (packed(1), packed(2));
-        assert!(unpack(trace_id, std::slice::from_ref(&first), 1500).is_ok());
-        let error = unpack(trace_id, &[first, second], 1500).unwrap_err();
-        let UnpackError::Decompress { source: DecompressError::TooLarge { limit_bytes }, .. } = error else {
-            panic!("{error}")
+    fn of_a_trace_that_is_too_large_the_first_and_last_pieces_are_taken_and_the_others_counted() {
+        let pieces: Vec<Vec<u8>> = (1..=7).map(|id| packed(id).1).collect();
+        let trace_id = packed(1).0;
+        let unpacked = |pieces: &[Vec<u8>], limit_bytes| {
+            let trace = unpack(trace_id, pieces, limit_bytes).unwrap();
+            (trace.spans().map(|span| span.span_id[0]).collect::<Vec<_>>(), trace.pieces_left_out)
         };
-        assert_eq!(limit_bytes, 1500);
+        assert_eq!(unpacked(&pieces, 10_000), (vec![1, 2, 3, 4, 5, 6, 7], 0));
+        assert_eq!(unpacked(&pieces, 3_500), (vec![1, 2, 7], 4));
+        assert_eq!(unpacked(&pieces[..2], 1_500), (vec![1], 1));
+        assert_eq!(unpacked(&pieces, 500), (vec![], 7));
     }
 
     #[test]

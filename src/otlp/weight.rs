@@ -8,9 +8,11 @@ use std::cell::Cell;
 use super::{AnyValue, InstrumentationScope, KeyValue, LogRecord, Resource, ResourceLogs, ResourceSpans};
 use super::{ScopeLogs, ScopeSpans, Span, Status, span};
 
-/// Most memory that the parts of one message may take, in bytes, their texts not counted. Four times the largest
-/// request: an attribute takes about that much more than its own bytes.
-const MOST_BYTES: usize = 256 * 1024 * 1024;
+/// Memory that the parts of a message may take for each of its bytes when it is as large as it may be, their texts not
+/// counted: about what the shortest attributes that anyone writes take.
+const MOST_PER_BYTE: usize = 4;
+/// Most memory that the parts of one message may take, in bytes: that of the largest request.
+const MOST_BYTES: usize = MOST_PER_BYTE * 64 * 1024 * 1024;
 /// Smaller messages are read unweighed: whatever they hold fits.
 const WEIGHED_FROM: usize = 256 * 1024;
 /// Levels that the protobuf decoder follows.
@@ -54,20 +56,28 @@ const fn part<T>(fields: &'static [(u64, &'static Part)]) -> Part {
     Part { bytes: size_of::<T>(), fields }
 }
 
-/// Weighs a protobuf message. What is malformed weighs nothing from there on, since the decoder stops there too.
+/// Refuses a large protobuf message that would take too much memory.
 pub(super) fn weigh(bytes: &[u8], part: &Part) -> Result<(), TooManyParts> {
-    if bytes.len() < WEIGHED_FROM { Ok(()) } else { weigh_fields(bytes, part, DEEPEST, &mut { MOST_BYTES }) }
+    let fits = bytes.len() < WEIGHED_FROM || weight(bytes, part, DEEPEST) <= MOST_BYTES;
+    fits.then_some(()).ok_or(TooManyParts)
 }
 
-fn weigh_fields(mut bytes: &[u8], part: &Part, levels: usize, left: &mut usize) -> Result<(), TooManyParts> {
+/// What a piece of a trace counts against a limit in bytes of protobuf: its bytes, or more where its parts weigh more.
+pub(super) fn size_of_piece(bytes: &[u8]) -> usize {
+    bytes.len().max(weight(bytes, &TRACES, DEEPEST) / MOST_PER_BYTE)
+}
+
+/// Memory that the parts of a protobuf message take. What is malformed weighs nothing from there on, since the decoder
+/// stops there too.
+fn weight(mut bytes: &[u8], part: &Part, levels: usize) -> usize {
+    let mut total = 0;
     while let Some((field, inner)) = next_field(&mut bytes) {
-        let Some((_, part)) = part.fields.iter().find(|(number, _)| *number == field) else { continue };
-        *left = left.checked_sub(part.bytes).ok_or(TooManyParts)?;
-        if levels > 0 && !part.fields.is_empty() {
-            weigh_fields(inner, part, levels - 1, left)?;
+        if let Some((_, part)) = part.fields.iter().find(|(number, _)| *number == field) {
+            let within = if levels > 0 && !part.fields.is_empty() { weight(inner, part, levels - 1) } else { 0 };
+            total += part.bytes + within;
         }
     }
-    Ok(())
+    total
 }
 
 /// The number of the next field, and what it holds if that has a length of its own. Groups, which nothing in OTLP uses,
@@ -137,7 +147,7 @@ mod tests {
     #[test]
     fn a_small_message_of_nothing_but_empty_parts_is_refused_before_it_takes_memory() {
         let spans = within(1, &within(2, &[0x12, 0].repeat(1 << 20)));
-        let values = within(1, &within(1, &within(1, &within(2, &within(5, &[0x0a, 0].repeat(1 << 24))))));
+        let values = within(1, &within(1, &within(1, &within(2, &within(5, &[0x0a, 0].repeat(1 << 23))))));
         for bytes in [spans, values] {
             assert!(matches!(decode_traces(&bytes, Encoding::Protobuf), Err(DecodeError::TooManyParts(_))));
         }
@@ -156,6 +166,14 @@ mod tests {
         }
         let deep = within(1, &within(1, &within(1, &within(2, &[deep, vec![0; WEIGHED_FROM]].concat()))));
         assert!(matches!(decode_traces(&deep, Encoding::Protobuf), Err(DecodeError::Protobuf(_))));
+    }
+
+    #[test]
+    fn many_small_pieces_of_empty_parts_count_what_they_take() {
+        let piece = within(1, &within(2, &within(2, &[0x4a, 0].repeat(1 << 16))));
+        assert!(size_of_piece(&piece) > 5 * piece.len());
+        let text = within(1, &within(2, &within(2, &within(5, &[b'x'; 1000]))));
+        assert_eq!(size_of_piece(&text), text.len());
     }
 
     #[test]

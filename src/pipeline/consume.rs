@@ -113,7 +113,12 @@ impl Batch {
 
 /// Stores pieces, however long it takes; false when the process is to end before they are stored.
 async fn store(shared: &Shared, intake: &Intake, pieces: Vec<TracePiece>, bytes: usize) -> bool {
-    while let Err(error) = intake.store(pieces.clone(), bytes).await {
+    let attempt = async || {
+        let mut room = intake.room();
+        room.grow_to(bytes)?;
+        intake.store(pieces.clone(), room).await
+    };
+    while let Err(error) = attempt().await {
         tracing::debug!(%error, "messages wait for the store");
         shared.pause(PAUSE).await;
         if shared.is_stopping() {

@@ -40,7 +40,33 @@ pub struct Intake {
 struct Submission {
     chunks: Vec<Chunk>,
     answer: oneshot::Sender<Result<(), NotStored>>,
-    _room: OwnedSemaphorePermit,
+    _room: Room,
+}
+
+/// Room for what is received and not yet stored; dropped, it is given back.
+#[derive(Debug)]
+pub struct Room {
+    all: Arc<Semaphore>,
+    size: u32,
+    taken: Option<OwnedSemaphorePermit>,
+}
+
+impl Room {
+    /// Makes it large enough for `bytes` in all. For more than all the room there is, all of it will do.
+    ///
+    /// # Errors
+    /// Too much waits already; what was taken stays taken.
+    pub fn grow_to(&mut self, bytes: usize) -> Result<(), NotStored> {
+        let wanted = u32::try_from(bytes.div_ceil(BYTES_PER_PERMIT)).unwrap_or(u32::MAX).min(self.size);
+        let taken = self.taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let missing = wanted.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX));
+        let more = Arc::clone(&self.all).try_acquire_many_owned(missing).map_err(|_| NotStored::Full)?;
+        match &mut self.taken {
+            Some(taken) => taken.merge(more),
+            none => *none = Some(more),
+        }
+        Ok(())
+    }
 }
 
 impl Intake {
@@ -57,16 +83,20 @@ impl Intake {
         (Self { submissions, room, size }, write(shared, policy, waiting))
     }
 
-    /// Stores pieces that took `bytes` to send, and returns when they are committed.
+    /// Room, of which nothing is taken yet.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        Room { all: Arc::clone(&self.room), size: self.size, taken: None }
+    }
+
+    /// Stores pieces, which have taken their room, and returns when they are committed.
     ///
     /// # Errors
     /// They were not stored, and may be sent again.
-    pub async fn store(&self, pieces: Vec<TracePiece>, bytes: usize) -> Result<(), NotStored> {
+    pub async fn store(&self, pieces: Vec<TracePiece>, room: Room) -> Result<(), NotStored> {
         if pieces.is_empty() {
             return Ok(());
         }
-        let permits = u32::try_from(bytes / BYTES_PER_PERMIT).unwrap_or(u32::MAX).clamp(1, self.size);
-        let room = Arc::clone(&self.room).try_acquire_many_owned(permits).map_err(|_| NotStored::Full)?;
         let chunks = tokio::task::spawn_blocking(|| pieces.into_iter().map(chunk).collect());
         let chunks = chunks.await.map_err(|_| NotStored::Failed)?;
         let (answer, stored) = oneshot::channel();

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::Shared;
 use super::judgment::{JudgmentError, judgment};
 use super::retry::delay;
-use super::scoring::{LARGEST_TRACE_BYTES, Scoring, count};
+use super::scoring::{Scoring, count};
 use super::write_back::WriteBack;
 use crate::backends::judge::JudgeClient;
 use crate::backends::store::{JudgeJob, StoreError};
@@ -23,7 +23,6 @@ use crate::evaluate::definition::EvaluatorDefinition;
 use crate::evaluate::judge::Judge;
 use crate::evaluate::run::{JudgeTask, unscored};
 use crate::normalize::normalize;
-use crate::otlp::unpack;
 use crate::telemetry::metrics::CallLabels;
 
 /// Jobs in one claim at most.
@@ -82,11 +81,10 @@ async fn judge_trace(
     trace_id: TraceId,
     jobs: Vec<JudgeJob>,
 ) -> Result<(), StoreError> {
-    let bodies = shared.store.chunks_of(trace_id).await?;
+    let body = shared.store.chunks_of(trace_id).await?;
     let attributes = judging.scoring.attributes.clone();
-    let reading = tokio::task::spawn_blocking(move || {
-        unpack(trace_id, &bodies, LARGEST_TRACE_BYTES).ok().and_then(|raw| normalize(&raw, &attributes))
-    });
+    let reading =
+        tokio::task::spawn_blocking(move || body.unpack(trace_id).ok().and_then(|raw| normalize(&raw, &attributes)));
     let Ok(Some(trace)) = reading.await else {
         return give_up(shared, &jobs, "the body of the trace is gone").await;
     };

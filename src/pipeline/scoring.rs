@@ -14,8 +14,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::trace::Trace;
 use crate::evaluate::run::{EvaluatedTrace, Evaluators, evaluate, unscored};
 use crate::evaluate::sampling::{SamplingDecision, SamplingPolicy, SamplingReason};
-use crate::normalize::{AttributeMapping, normalize};
-use crate::otlp::unpack;
+use crate::normalize::{AttributeMapping, TRUNCATED, normalize};
 use crate::telemetry::metrics::EvaluationLabels;
 
 /// Traces in one claim.
@@ -27,8 +26,6 @@ const LEASE: Duration = Duration::from_secs(20);
 const IDLE: Duration = Duration::from_millis(200);
 /// A trace that took its worker down this often is recorded as one that cannot be read.
 const ATTEMPTS: u32 = 4;
-/// Largest trace that is evaluated, as protobuf; larger ones are recorded as such.
-pub const LARGEST_TRACE_BYTES: usize = 256 * 1024 * 1024;
 
 /// How traces are evaluated and kept.
 #[derive(Debug, Clone)]
@@ -41,6 +38,8 @@ pub struct Scoring {
     pub attributes: AttributeMapping,
     /// How long bodies are kept.
     pub retention: BodyRetention,
+    /// How long log records of a trace wait for its spans.
+    pub max_age: Duration,
     /// Destinations in the outbox that scores are written back to.
     pub destinations: Vec<String>,
 }
@@ -60,16 +59,18 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>) -> Result<bool, StoreErro
     if due.is_empty() {
         return Ok(false);
     }
-    let due = Arc::new(due);
+    let (due, max_age) = (Arc::new(due), scoring.max_age);
     let (scoring, evaluated) = (Arc::clone(scoring), Arc::clone(&due));
-    let evaluating = tokio::task::spawn_blocking(move || -> Vec<RecordedTrace> {
+    let evaluating = tokio::task::spawn_blocking(move || -> Vec<Option<RecordedTrace>> {
         evaluated.iter().map(|trace| scoring.record(trace, now)).collect()
     });
-    let Ok(recorded) = evaluating.await else {
+    let Ok(outcomes) = evaluating.await else {
         // What was claimed comes due again when its lease ends.
         shared.metrics.evaluation_errors.inc();
         return Ok(true);
     };
+    await_spans(shared, &due, &outcomes, max_age).await?;
+    let recorded: Vec<RecordedTrace> = outcomes.into_iter().flatten().collect();
     let report = match shared.store.record_traces(&recorded, shared.now()).await {
         Ok(report) => report,
         Err(error) => {
@@ -81,10 +82,32 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>) -> Result<bool, StoreErro
         }
     };
     shared.metrics.evaluated.inc_by(report.recorded as u64);
+    let truncated = recorded.iter().filter(|it| it.trace.attributes.contains_key(TRUNCATED));
+    shared.metrics.truncated.inc_by(truncated.count() as u64);
     for row in recorded.iter().flat_map(|trace| &trace.evaluations) {
         count(shared, &row.evaluation);
     }
     Ok(true)
+}
+
+/// Lets traces of which only log records have come wait for their spans, or go when they have waited long enough.
+async fn await_spans(
+    shared: &Shared,
+    due: &[DueTrace],
+    outcomes: &[Option<RecordedTrace>],
+    max_age: Duration,
+) -> Result<(), StoreError> {
+    let spanless = due.iter().zip(outcomes).filter(|(_, outcome)| outcome.is_none());
+    let spanless: Vec<&DueTrace> = spanless.map(|(trace, _)| trace).collect();
+    if spanless.is_empty() {
+        return Ok(());
+    }
+    let dropped = shared.store.await_spans(&spanless, shared.now(), max_age).await?;
+    if dropped > 0 {
+        tracing::warn!(traces = dropped, "log records waited in vain for the spans of their traces and were dropped");
+        shared.metrics.spanless.inc_by(dropped as u64);
+    }
+    Ok(())
 }
 
 pub(super) fn count(shared: &Shared, evaluation: &Evaluation) {
@@ -94,8 +117,9 @@ pub(super) fn count(shared: &Shared, evaluation: &Evaluation) {
 }
 
 impl Scoring {
-    /// Everything that evaluating a claimed trace leaves behind. Never fails: what cannot be read is recorded so.
-    fn record(&self, due: &DueTrace, now: Timestamp) -> RecordedTrace {
+    /// Everything that evaluating a claimed trace leaves behind; `None` while there is no span of it. Never fails: what
+    /// cannot be read is recorded so.
+    fn record(&self, due: &DueTrace, now: Timestamp) -> Option<RecordedTrace> {
         let attempt =
             || catch_unwind(AssertUnwindSafe(|| self.evaluate(due, now))).unwrap_or(Err("evaluation failed".into()));
         let evaluated = if due.attempts > ATTEMPTS {
@@ -103,20 +127,26 @@ impl Scoring {
         } else {
             attempt()
         };
-        let (trace, evaluated) = evaluated.unwrap_or_else(|problem| {
+        let (trace, evaluated) = evaluated.transpose()?.unwrap_or_else(|problem| {
             tracing::error!(trace_id = %due.trace_id, problem, "trace cannot be evaluated");
             self.unreadable(due.trace_id, &problem, now)
         });
-        self.recorded(due, &trace, evaluated, now)
+        Some(self.recorded(due, &trace, evaluated, now))
     }
 
-    fn evaluate(&self, due: &DueTrace, now: Timestamp) -> Result<(Trace, EvaluatedTrace), String> {
-        let raw = unpack(due.trace_id, &due.chunks, LARGEST_TRACE_BYTES).map_err(|error| error.to_string())?;
-        let trace = normalize(&raw, &self.attributes).ok_or("the trace holds no span")?;
+    fn evaluate(&self, due: &DueTrace, now: Timestamp) -> Result<Option<(Trace, EvaluatedTrace)>, String> {
+        let raw = due.body.unpack(due.trace_id).map_err(|error| error.to_string())?;
+        let left_out = raw.pieces_left_out;
+        let Some(trace) = normalize(&raw, &self.attributes) else {
+            return if left_out == 0 { Ok(None) } else { Err("each of its pieces is too large to be read".to_owned()) };
+        };
+        if left_out > 0 {
+            tracing::warn!(trace_id = %due.trace_id, pieces = left_out, "trace is too large: its middle is left out");
+        }
         let mut evaluated = evaluate(&trace, &self.evaluators, &self.sampling);
         // What has arrived has ended: a clock that runs ahead must not put a run into an hour that is yet to come.
         evaluated.record.ended_at = trace.ended_at.min(now);
-        Ok((trace, evaluated))
+        Ok(Some((trace, evaluated)))
     }
 
     /// A trace of which nothing is known but its id: every evaluator has its row, and none a score.

@@ -12,6 +12,7 @@ use crate::domain::ids::TraceId;
 use crate::domain::time::Timestamp;
 use crate::evaluate::run::Evaluators;
 use crate::evaluate::sampling::{SamplingDecision, SamplingReason};
+use crate::normalize::TRUNCATED;
 
 /// Everything that was decided about one trace.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -127,6 +128,11 @@ fn evaluated(
             format!("Evaluated (version {}) {flagged}; it has grown since: {}.", stored.version, wait(pending, now))
         }
         None => format!("Evaluated (version {}) {flagged}.", stored.version),
+    };
+    let summary = if stored.attributes.contains_key(TRUNCATED) {
+        format!("{summary} It is too large to be read whole: only its first and last pieces were.")
+    } else {
+        summary
     };
     Explanation {
         trace_id: stored.trace_id,

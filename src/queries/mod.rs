@@ -21,12 +21,9 @@ use tokio::sync::Semaphore;
 use crate::backends::store::{Store, StoreError};
 use crate::domain::ids::TraceId;
 use crate::domain::time::Timestamp;
-use crate::otlp::{RawTrace, UnpackError, unpack};
+use crate::otlp::{RawTrace, UnpackError};
 use crate::watch::gate_policy::InvalidGatePolicy;
 use selection::InvalidSelection;
-
-/// Largest stored trace that is unfolded for an answer, in bytes of protobuf.
-const LARGEST_BODY: usize = 64 * 1024 * 1024;
 
 /// Answers that are computed at once in this process; the others wait, so that cores are left to receiver and health.
 static COMPUTING: Semaphore = Semaphore::const_new(2);
@@ -192,8 +189,8 @@ fn listed(names: &BTreeSet<String>) -> String {
 
 /// The spans of a trace as far as they are kept; `None` when they are gone or never came.
 async fn body(store: &Store, trace_id: TraceId) -> Result<Option<RawTrace>, QueryError> {
-    let bodies = store.chunks_of(trace_id).await?;
-    if bodies.is_empty() { Ok(None) } else { Ok(Some(unpack(trace_id, &bodies, LARGEST_BODY)?)) }
+    let body = store.chunks_of(trace_id).await?;
+    if body.chunks.is_empty() { Ok(None) } else { Ok(Some(body.unpack(trace_id)?)) }
 }
 
 /// Why a trace that is not among the evaluated ones is not.

@@ -27,7 +27,7 @@ macro_rules! labels {
 labels!(
     /// How a trace came in.
     Transport {
-        /// `otlp_http` or `rabbitmq`.
+        /// `otlp_http`, `otlp_grpc` or `rabbitmq`.
         transport
     }
 );
@@ -71,12 +71,18 @@ pub struct Metrics {
     pub received: Family<Transport, Counter>,
     /// Spans and messages that were refused because they cannot be read.
     pub rejected: Family<Transport, Counter>,
+    /// Log records that belong to no span, or hold our own scores: they are accepted and not kept.
+    pub ignored_log_records: Counter,
     /// Requests answered "come back later".
     pub turned_away: Counter,
     /// Pieces that came after their trace's body was gone.
     pub too_late: Counter,
     /// Traces evaluated by rules.
     pub evaluated: Counter,
+    /// Evaluated traces of which only the first and the last pieces were read.
+    pub truncated: Counter,
+    /// Traces dropped because nothing but log records came of them.
+    pub spanless: Counter,
     /// Traces whose evaluation failed and is tried again.
     pub evaluation_errors: Counter,
     /// Evaluations by evaluator and outcome.
@@ -111,9 +117,12 @@ impl Default for Metrics {
             registry: Registry::with_prefix("driftline"),
             received: Family::default(),
             rejected: Family::default(),
+            ignored_log_records: Counter::default(),
             turned_away: Counter::default(),
             too_late: Counter::default(),
             evaluated: Counter::default(),
+            truncated: Counter::default(),
+            spanless: Counter::default(),
             evaluation_errors: Counter::default(),
             evaluations: Family::default(),
             judge_calls: Family::default(),
@@ -134,10 +143,14 @@ impl Metrics {
     fn register(&mut self) {
         let registry = &mut self.registry;
         registry.register("received_pieces", "Pieces of traces that were stored", self.received.clone());
-        registry.register("rejected", "Spans and messages that cannot be read", self.rejected.clone());
-        registry.register("turned_away", "Requests answered 429", self.turned_away.clone());
+        registry.register("rejected", "Spans, log records and messages that cannot be read", self.rejected.clone());
+        let ignored = self.ignored_log_records.clone();
+        registry.register("ignored_log_records", "Log records that belong to no span", ignored);
+        registry.register("turned_away", "Requests answered 429 or UNAVAILABLE", self.turned_away.clone());
         registry.register("too_late_pieces", "Pieces whose trace's body was gone", self.too_late.clone());
         registry.register("evaluated_traces", "Traces evaluated by rules", self.evaluated.clone());
+        registry.register("truncated_traces", "Traces too large to be read whole", self.truncated.clone());
+        registry.register("spanless_traces", "Traces dropped without a span", self.spanless.clone());
         registry.register("evaluation_errors", "Evaluations that are tried again", self.evaluation_errors.clone());
         registry.register("evaluations", "Evaluations by evaluator and outcome", self.evaluations.clone());
         registry.register("judge_calls", "Calls to judge models", self.judge_calls.clone());

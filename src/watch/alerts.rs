@@ -110,8 +110,10 @@ impl Ledger {
         }
         let is_new = known.is_none() || matches!(self.changes.get(&fingerprint), Some(AlertChange::Opened(_)));
         let base = known.cloned().unwrap_or_else(|| opened(fingerprint.clone(), key, finding, at));
+        let severity = rule.severity.max(base.severity);
         let alert = Alert {
-            severity: rule.severity.max(base.severity),
+            severity,
+            raised_at: if severity > base.severity { at } else { base.raised_at },
             detector: rule.detector.to_owned(),
             guarantee: rule.guarantee,
             ..updated(&base, key, finding, at)
@@ -294,6 +296,11 @@ mod tests {
 
         let confirmed = alert(&[first], signal(2, Signal::Found(finding(Direction::Down, 0.7, 9)))).unwrap();
         assert_eq!((confirmed.severity, confirmed.detector.as_str()), (Severity::Warn, BUDGETED));
+        assert_eq!(
+            confirmed.raised_at,
+            Timestamp(2 * Timestamp::NANOS_PER_HOUR),
+            "a warning is as old as its severity"
+        );
         let open = std::slice::from_ref(&confirmed);
         assert!(advance(open, &[returned, deviates(4, 1)]).is_empty());
         let recovered = signal(5, Signal::Recovered(Direction::Down));

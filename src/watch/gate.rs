@@ -116,16 +116,20 @@ fn judged(policy: &GatePolicy, goal: &Goal, evidence: &Evidence, failing: f64) -
     let confidence = 1.0 - 2.0 * policy.alpha;
     let Interval { low, high } = (evidence.interval)(confidence);
     let margin = margin(goal);
-    let verdict = match shown(Interval { low, high }, margin) {
+    let alone = shown(Interval { low, high }, margin);
+    let verdict = match alone {
         Shown::GoodEnough => GateVerdict::Pass,
         Shown::NotGoodEnough if failing <= policy.alpha => GateVerdict::Fail,
         Shown::NotGoodEnough | Shown::Neither => GateVerdict::Inconclusive,
     };
     let needed_n = (verdict == GateVerdict::Inconclusive).then(|| needed(policy, evidence, margin)).flatten();
-    let relation = match verdict {
-        GateVerdict::Pass => "shows that the candidate is good enough",
-        GateVerdict::Fail => "shows that the candidate is not good enough",
-        GateVerdict::Inconclusive => "shows neither",
+    let relation = match (verdict, alone) {
+        (GateVerdict::Pass, _) => "shows that the candidate is good enough",
+        (GateVerdict::Fail, _) => "shows that the candidate is not good enough",
+        (_, Shown::NotGoodEnough) => {
+            "would show alone that the candidate is not good enough, and not among so many series"
+        }
+        (GateVerdict::Inconclusive, _) => "shows neither",
     };
     let reason = format!(
         "the {:.0} % interval {low:+.4} to {high:+.4} of the difference {:+.4}, positive being better, \

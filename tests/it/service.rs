@@ -1,9 +1,12 @@
 //! The service as its neighbours see it: senders, judge models, destinations, an operator, and those who mean it ill.
 
+mod complete;
 mod fake;
 pub(crate) mod fixtures;
+mod grpc;
 mod hostile;
 mod judge;
+mod logs;
 mod receive;
 mod stop;
 mod watch;

@@ -57,7 +57,7 @@ macro_rules! section {
 
 section!(StoreSettings { url: String });
 section!(QueueSettings { url: String, name: String, prefetch: u16 });
-section!(ReceiveSettings { http: String, max_body_mib: usize, max_waiting_mib: usize });
+section!(ReceiveSettings { http: String, grpc: String, max_body_mib: usize, max_waiting_mib: usize });
 section!(WebSettings { listen: String });
 section!(CompleteSettings {
     #[serde(deserialize_with = "duration")]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
+use super::bodies::{BodySize, TraceBody, bodies, sizes};
 use super::columns::{count, flag, limit};
 use super::dialect::Dialect;
 use super::retry::retried;
@@ -16,6 +17,9 @@ use crate::domain::time::Timestamp;
 
 /// Traces whose bodies one call of [`Store::purge`] deletes at most.
 const PURGE_BATCH: usize = 500;
+
+/// Bytes of bodies in one claim, unless its first trace alone has more.
+const LARGEST_CLAIM_BYTES: usize = 32 * 1024 * 1024;
 
 /// A received piece of one trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,8 +70,8 @@ pub struct DueTrace {
     pub version: i64,
     /// How often this generation has been claimed, this claim included. A trace that takes its worker down shows here.
     pub attempts: u32,
-    /// Bodies of its pieces, in order of arrival.
-    pub chunks: Vec<Vec<u8>>,
+    /// Its pieces.
+    pub body: TraceBody,
 }
 
 /// What [`Store::purge`] deleted.
@@ -107,8 +111,9 @@ impl Store {
         .await
     }
 
-    /// Claims due traces, longest due first. No one else gets them before `now + lease`. A trace whose claim was not
-    /// finished is claimed alone: one that takes its worker down takes no other with it.
+    /// Claims due traces, longest due first: at most `limit`, and no more than fit into memory together. No one else gets
+    /// them before `now + lease`. A trace whose claim was not finished is claimed alone: one that takes its worker down
+    /// takes no other with it.
     ///
     /// # Errors
     /// The database failed; then nothing is claimed.
@@ -120,12 +125,18 @@ impl Store {
             if due.is_empty() {
                 due = claim(connection, self.dialect, now, lease, "attempts = 0", limit).await?;
             }
-            let trace_ids: Vec<TraceId> = due.iter().map(|trace| trace.trace_id).collect();
-            let versions = versions(connection, &trace_ids).await?;
-            let mut bodies = bodies(connection, &trace_ids).await?;
+            if due.is_empty() {
+                return Ok(due);
+            }
+            let mut sizes = sizes(connection, &trace_ids(&due)).await?;
+            let too_many = due.split_off(within(&due, &sizes, LARGEST_CLAIM_BYTES));
+            unclaim(connection, &too_many).await?;
+            sizes.retain(|size| due.iter().any(|trace| trace.trace_id == size.trace_id));
+            let versions = versions(connection, &trace_ids(&due)).await?;
+            let mut bodies = bodies(connection, &sizes).await?;
             for trace in &mut due {
                 trace.version = versions.get(&trace.trace_id).copied().unwrap_or(0);
-                trace.chunks = bodies.remove(&trace.trace_id).unwrap_or_default();
+                trace.body = bodies.remove(&trace.trace_id).unwrap_or_default();
             }
             transaction.commit().await?;
             Ok(due)
@@ -140,37 +151,36 @@ impl Store {
     pub async fn give_back(&self, due: &[DueTrace]) -> Result<(), StoreError> {
         retried("give back due traces", || async {
             let mut transaction = self.begin().await?;
-            for trace in due {
-                let sql = "UPDATE pending SET claimed_until = 0, attempts = attempts - 1 \
-                           WHERE trace_id = $1 AND generation = $2 AND attempts = $3";
-                let query = sqlx::query(sql).bind(trace.trace_id).bind(trace.generation);
-                query.bind(i64::from(trace.attempts)).execute(&mut *transaction).await?;
-            }
+            unclaim(&mut transaction, due).await?;
             transaction.commit().await
         })
         .await
     }
 
-    /// The pieces of a trace in order of arrival; empty when it is unknown or its body was purged.
+    /// Lets claimed traces that hold no span yet wait for one: until `max_age` after their first piece, and then no
+    /// longer. Gives how many were dropped so, with all their pieces. One that has grown since it was claimed stays as
+    /// it is.
     ///
     /// # Errors
-    /// The database failed.
-    pub async fn chunks_of(&self, trace_id: TraceId) -> Result<Vec<Vec<u8>>, StoreError> {
-        retried("read a trace's body", || async {
-            let bodies = bodies(&mut *self.readers.acquire().await?, &[trace_id]).await?;
-            Ok(bodies.into_values().next().unwrap_or_default())
-        })
-        .await
-    }
-
-    /// Whether any piece of a trace is kept.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn has_body(&self, trace_id: TraceId) -> Result<bool, StoreError> {
-        retried("look for a trace's body", || async {
-            let query = sqlx::query("SELECT trace_id FROM chunk WHERE trace_id = $1 LIMIT 1").bind(trace_id);
-            Ok(query.fetch_optional(&self.readers).await?.is_some())
+    /// The database failed; then they come due when their lease ends.
+    pub async fn await_spans(&self, due: &[&DueTrace], now: Timestamp, max_age: Duration) -> Result<usize, StoreError> {
+        let deadline = format!("first_seen_at + {}", nanos(max_age));
+        retried("let traces wait for their spans", || async {
+            let mut transaction = self.begin().await?;
+            let connection = &mut *transaction;
+            let mut dropped = Vec::new();
+            for trace in due {
+                dropped.append(&mut drop_overdue(connection, trace, &deadline, now).await?);
+                let wait = format!(
+                    "UPDATE pending SET due_at = {deadline}, claimed_until = 0, attempts = 0 \
+                     WHERE trace_id = $1 AND generation = $2"
+                );
+                let query = sqlx::query(AssertSqlSafe(wait)).bind(trace.trace_id).bind(trace.generation);
+                query.execute(&mut *connection).await?;
+            }
+            for_keys(connection, "DELETE FROM chunk WHERE trace_id IN", &dropped, "").await?;
+            transaction.commit().await?;
+            Ok(dropped.len())
         })
         .await
     }
@@ -192,7 +202,7 @@ impl Store {
                 &expired,
                 " AND NOT EXISTS (SELECT 1 FROM pending WHERE pending.trace_id = trace.trace_id) RETURNING trace_id",
             );
-            let closed = trace_ids(&closed.await?)?;
+            let closed = read_trace_ids(&closed.await?)?;
             for_keys(connection, "DELETE FROM chunk WHERE trace_id IN", &closed, "").await?;
             transaction.commit().await?;
             Ok(PurgeReport { traces: closed.len() })
@@ -317,7 +327,7 @@ async fn claim(
             generation: row.try_get("generation")?,
             version: 0,
             attempts: count(&row, "attempts")?,
-            chunks: Vec::new(),
+            body: TraceBody::default(),
         };
         claimed.push((due_at, trace));
     }
@@ -325,22 +335,47 @@ async fn claim(
     Ok(claimed.into_iter().map(|(_, trace)| trace).collect())
 }
 
+/// How many of the first traces fit into `limit` bytes; one always does.
+fn within(due: &[DueTrace], sizes: &[BodySize], limit: usize) -> usize {
+    let bytes: HashMap<TraceId, usize> = sizes.iter().map(|size| (size.trace_id, size.read_bytes())).collect();
+    let mut total = 0;
+    let fits = |trace: &&DueTrace| {
+        total += bytes.get(&trace.trace_id).copied().unwrap_or(0);
+        total <= limit
+    };
+    due.iter().take_while(fits).count().max(1)
+}
+
+async fn unclaim(connection: &mut AnyConnection, due: &[DueTrace]) -> Result<(), sqlx::Error> {
+    for trace in due {
+        let sql = "UPDATE pending SET claimed_until = 0, attempts = attempts - 1 \
+                   WHERE trace_id = $1 AND generation = $2 AND attempts = $3";
+        let query = sqlx::query(sql).bind(trace.trace_id).bind(trace.generation);
+        query.bind(i64::from(trace.attempts)).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Ends the wait of a trace whose deadline has passed.
+async fn drop_overdue(
+    connection: &mut AnyConnection,
+    trace: &DueTrace,
+    deadline: &str,
+    now: Timestamp,
+) -> Result<Vec<TraceId>, sqlx::Error> {
+    let sql =
+        format!("DELETE FROM pending WHERE trace_id = $1 AND generation = $2 AND {deadline} <= $3 RETURNING trace_id");
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(trace.trace_id).bind(trace.generation).bind(now);
+    read_trace_ids(&query.fetch_all(connection).await?)
+}
+
+fn trace_ids(due: &[DueTrace]) -> Vec<TraceId> {
+    due.iter().map(|trace| trace.trace_id).collect()
+}
+
 async fn versions(connection: &mut AnyConnection, trace_ids: &[TraceId]) -> Result<HashMap<TraceId, i64>, sqlx::Error> {
     let rows = for_keys(connection, "SELECT trace_id, version FROM trace WHERE trace_id IN", trace_ids, "").await?;
     rows.iter().map(|row| Ok((row.try_get("trace_id")?, row.try_get("version")?))).collect()
-}
-
-async fn bodies(
-    connection: &mut AnyConnection,
-    trace_ids: &[TraceId],
-) -> Result<HashMap<TraceId, Vec<Vec<u8>>>, sqlx::Error> {
-    let order = " ORDER BY trace_id, arrived_at, content_hash";
-    let rows = for_keys(connection, "SELECT trace_id, body FROM chunk WHERE trace_id IN", trace_ids, order).await?;
-    let mut bodies: HashMap<TraceId, Vec<Vec<u8>>> = HashMap::new();
-    for row in rows {
-        bodies.entry(row.try_get("trace_id")?).or_default().push(row.try_get("body")?);
-    }
-    Ok(bodies)
 }
 
 /// Locks evaluated traces whose body need not be kept, passing over those that are being read or added to.
@@ -355,9 +390,10 @@ async fn lock_expired(
          ORDER BY keep_body_until LIMIT $2{}",
         dialect.claim()
     );
-    trace_ids(&sqlx::query(AssertSqlSafe(sql)).bind(now).bind(limit(PURGE_BATCH)).fetch_all(connection).await?)
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(now).bind(limit(PURGE_BATCH));
+    read_trace_ids(&query.fetch_all(connection).await?)
 }
 
-pub(super) fn trace_ids(rows: &[AnyRow]) -> Result<Vec<TraceId>, sqlx::Error> {
+pub(super) fn read_trace_ids(rows: &[AnyRow]) -> Result<Vec<TraceId>, sqlx::Error> {
     rows.iter().map(|row| row.try_get("trace_id")).collect()
 }

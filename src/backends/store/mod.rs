@@ -8,6 +8,7 @@
 //! then what hangs on a trace, then hours and the outbox.
 
 mod baselines;
+mod bodies;
 mod chunks;
 mod columns;
 mod connect;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use sqlx::{Any, AnyPool, Transaction};
 
 pub use baselines::StoredBaseline;
+pub use bodies::{LARGEST_TRACE_BYTES, MOST_PIECES, TraceBody};
 pub use chunks::{AppendReport, Chunk, CompletionPolicy, DueTrace, PurgeReport};
 pub use error::StoreError;
 pub use judge_jobs::JudgeJob;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
-use super::chunks::trace_ids;
+use super::chunks::read_trace_ids;
 use super::columns::{flag, json, key, parse_json, parse_word, text, word};
 use super::dialect::Dialect;
 use super::outbox::{NewOutboxItem, insert_outbox};
@@ -182,7 +182,7 @@ async fn upsert_traces(
          keep_body_until = excluded.keep_body_until, decision = excluded.decision, record = excluded.record \
          WHERE trace.version < excluded.version RETURNING trace_id",
     );
-    Ok(trace_ids(&written.await?)?.into_iter().collect())
+    Ok(read_trace_ids(&written.await?)?.into_iter().collect())
 }
 
 /// Removes what hangs on an earlier version; a first version has none.

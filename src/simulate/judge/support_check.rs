@@ -17,6 +17,9 @@ pub(crate) fn objection(answer: &str, shown: &Shown) -> Option<String> {
     if data.is_some_and(|data| data.contains("bytes left out")) {
         return None;
     }
+    if shown.policy.is_some() {
+        return unsupported_claim(answer, shown);
+    }
     data.and_then(|data| unfounded_success(answer, data))
         .or_else(|| unsupported_name(answer, shown))
         .or_else(|| unsupported_claim(answer, shown))
@@ -52,8 +55,8 @@ fn unsupported_name(answer: &str, shown: &Shown) -> Option<String> {
 fn unsupported_claim(answer: &str, shown: &Shown) -> Option<String> {
     let evidence: BTreeSet<String> =
         claims(&evidence(shown)).into_iter().flat_map(|claim| [claim.typed(), claim.plain]).collect();
-    // A policy names no amounts of single bookings: without data only its own kind of numbers can be checked.
-    let is_checkable = |claim: &Claim| shown.data.is_some() || claim.unit.is_some();
+    // Asked about a policy, only its own kind of numbers is checked: it names no amounts of single bookings.
+    let is_checkable = |claim: &Claim| shown.policy.is_none() || claim.unit.is_some();
     claims(&without_citations(answer))
         .into_iter()
         .filter(is_checkable)

@@ -1,6 +1,8 @@
 //! A service in this process, spans to send to it, and patience.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -11,6 +13,7 @@ use driftline::domain::ids::TraceId;
 use driftline::domain::time::Timestamp;
 use driftline::otlp::{ExportTraceServiceRequest, InstrumentationScope, ResourceSpans, ScopeSpans, Span};
 use driftline::simulate::{Plan, Scenario, SimulatedTrace, simulate};
+use driftline::telemetry::metrics::Metrics;
 use prost::Message as _;
 use reqwest::Response;
 use tempfile::TempDir;
@@ -27,6 +30,8 @@ const START: u64 = 1_760_000_000_000_000_000;
 pub(crate) struct Running {
     pub(crate) store: Store,
     pub(crate) url: String,
+    pub(crate) grpc: SocketAddr,
+    pub(crate) metrics: Arc<Metrics>,
     _service: Service,
     _folder: TempDir,
 }
@@ -39,13 +44,15 @@ impl Running {
         let mut settings = defaults().unwrap();
         settings.store.url = format!("sqlite://{}/driftline.db", folder.path().display());
         settings.receive.http = "127.0.0.1:0".to_owned();
+        settings.receive.grpc = "127.0.0.1:0".to_owned();
         settings.web.listen = "127.0.0.1:0".to_owned();
         settings.complete.root_grace = Duration::from_millis(50);
         settings.complete.quiet_period = Duration::from_millis(300);
         change(&mut settings);
         let service = Service::start(&settings, &Role::value_variants().iter().copied().collect()).await.unwrap();
         let url = format!("http://{}", service.receives_on.unwrap());
-        Self { store: service.shared().store.clone(), url, _service: service, _folder: folder }
+        let (grpc, shared) = (service.receives_grpc_on.unwrap(), service.shared().clone());
+        Self { store: shared.store, url, grpc, metrics: shared.metrics, _service: service, _folder: folder }
     }
 
     /// Sends a request and expects it to be accepted as a whole.
@@ -90,8 +97,13 @@ pub(crate) async fn eventually<T>(what: &str, ask: impl AsyncFn() -> Option<T>) 
 
 /// Posts to the receiver's path for traces.
 pub(crate) async fn post(url: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Response {
+    post_to(&format!("{url}/v1/traces"), headers, body).await
+}
+
+/// Posts to a path.
+pub(crate) async fn post_to(url: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Response {
     let _installed_before = rustls::crypto::ring::default_provider().install_default();
-    let request = reqwest::Client::new().post(format!("{url}/v1/traces")).body(body);
+    let request = reqwest::Client::new().post(url).body(body);
     headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).send().await.unwrap()
 }
 

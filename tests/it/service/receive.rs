@@ -1,6 +1,7 @@
 //! OTLP over a real socket: what is taken, what is refused, and how either is said.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,17 +11,18 @@ use driftline::domain::evaluation::Outcome;
 use driftline::otlp::{ExportTraceServiceResponse, OWN_SCOPE};
 use driftline::pipeline::Shared;
 use driftline::pipeline::intake::Intake;
-use driftline::pipeline::receive::router;
+use driftline::pipeline::receive::{Receiver, grpc_router, http_router};
 use driftline::telemetry::metrics::Metrics;
 use futures_util::future::{Either, select};
 use prost::Message as _;
 use serde_json::Value;
 use sqlx::{Connection as _, Executor as _, PgConnection};
+use tokio::io::AsyncWriteExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::fake::{Fake, status};
 use super::fixtures::{
-    JSON, PROTOBUF, Running, evaluators, eventually, json, post, request, shipped_evaluators, span, trace_id,
+    JSON, PROTOBUF, Running, evaluators, eventually, json, post, post_to, request, shipped_evaluators, span, trace_id,
     write_back,
 };
 use crate::stores::fixtures::TestStore;
@@ -28,13 +30,13 @@ use crate::support::services::postgres;
 
 const MIB: usize = 1024 * 1024;
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-fn zstd(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::encode_all(bytes, 1).unwrap()
 }
 
@@ -83,7 +85,7 @@ async fn a_span_with_a_wrong_id_is_refused_alone_and_the_others_are_stored() {
     for trace in [0, 1] {
         running.scored(trace_id(trace), 1).await;
         let body = running.store.chunks_of(trace_id(trace)).await.unwrap();
-        let raw = driftline::otlp::unpack(trace_id(trace), &body, MIB).unwrap();
+        let raw = body.unpack(trace_id(trace)).unwrap();
         assert_eq!(raw.spans().count(), 2);
     }
 }
@@ -154,8 +156,8 @@ async fn a_type_or_compression_that_is_not_ours_is_named() {
     }
 }
 
-/// A receiver over a store, with room for one mebibyte, and the future that writes.
-async fn receiver(store: &TestStore) -> (String, impl Future<Output = ()> + Send + use<>) {
+/// A receiver over a store, with room for one mebibyte, where it listens for HTTP and gRPC, and the future that writes.
+pub(super) async fn receiver(store: &TestStore) -> (String, SocketAddr, impl Future<Output = ()> + Send + use<>) {
     let shared = Shared {
         store: store.store.clone(),
         clock: Arc::new(SystemClock),
@@ -168,16 +170,98 @@ async fn receiver(store: &TestStore) -> (String, impl Future<Output = ()> + Send
         max_age: Duration::from_secs(1),
     };
     let (intake, writing) = Intake::new(shared.clone(), policy, MIB);
+    let receiver = Receiver::new(intake, shared.metrics, 8 * MIB);
+    let http = listen(http_router(Arc::clone(&receiver))).await;
+    (format!("http://{http}"), listen(grpc_router(receiver)).await, writing)
+}
+
+async fn listen(router: axum::Router) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, router(intake, shared.metrics, 8 * MIB)).await });
-    (url, writing)
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
+}
+
+/// The rows of the OTLP specification on paths, methods and media types.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_none_of_ours_is_told_what_would_be() {
+    let running = Running::start(|_| {}).await;
+    let client = reqwest::Client::new();
+    let cases = [
+        ("GET", "/v1/traces", PROTOBUF, 405, "POST"),
+        ("PUT", "/v1/logs", JSON, 405, "POST"),
+        ("DELETE", "/v1/metrics", JSON, 405, "POST"),
+        ("POST", "/v1/metrics", PROTOBUF, 404, "OTEL_METRICS_EXPORTER=none"),
+        ("POST", "/v1/metrics", JSON, 404, "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"),
+        ("POST", "/v1development/profiles", JSON, 404, "POST /v1/traces and /v1/logs"),
+        ("POST", "/", PROTOBUF, 404, "POST /v1/traces and /v1/logs"),
+        ("GET", "/", "", 404, "POST /v1/traces and /v1/logs"),
+        ("POST", "/v1/traces/", JSON, 404, "POST /v1/traces and /v1/logs"),
+        ("POST", "/v1/logs", "text/plain", 415, "text/plain"),
+        ("POST", "/v1/traces", "application/grpc-web", 415, "application/json"),
+    ];
+    for (method, path, content_type, status, said) in cases {
+        let request = client.request(method.parse().unwrap(), format!("{}{path}", running.url));
+        let response = request.header("content-type", content_type).body("{}").send().await.unwrap();
+        let case = format!("{method} {path} {content_type}");
+        assert_eq!(response.status(), status, "{case}");
+        assert_eq!(response.headers().get("allow").is_some(), status == 405, "{case}");
+        let answered_in = if content_type == PROTOBUF { PROTOBUF } else { JSON };
+        assert_eq!(response.headers()["content-type"], answered_in, "{case}");
+        let body = String::from_utf8_lossy(&response.bytes().await.unwrap()).into_owned();
+        assert!(body.contains(said), "{case}: {body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_of_which_nothing_is_known_is_accepted_with_a_warning() {
+    let running = Running::start(|_| {}).await;
+    let cases = [
+        ("/v1/traces", r#"{"resource_spans":[{"scope_spans":[]}]}"#, Some("resourceSpans")),
+        ("/v1/traces", r#"{"resourceLogs":[]}"#, Some("resourceSpans")),
+        ("/v1/logs", r#"{"resource_logs":[]}"#, Some("resourceLogs")),
+        ("/v1/traces", r#"{"resourceSpans":[]}"#, None),
+        ("/v1/logs", r#"{"resourceLogs":null}"#, None),
+        ("/v1/logs", "{}", None),
+    ];
+    for (path, body, warned_of) in cases {
+        let response = post_to(&format!("{}{path}", running.url), &[("content-type", JSON)], body.into()).await;
+        assert_eq!(response.status(), 200);
+        let answer: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+        let partial = &answer["partialSuccess"];
+        assert_eq!(partial.is_null(), warned_of.is_none(), "{body}: {answer}");
+        if let Some(member) = warned_of {
+            assert_eq!(partial["rejectedSpans"].as_str().or(partial["rejectedLogRecords"].as_str()), Some("0"));
+            assert!(partial["errorMessage"].as_str().unwrap().contains(member), "{body}: {answer}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_still_arriving_takes_its_room_and_gives_it_back() {
+    let store = TestStore::sqlite().await;
+    let (url, _, writing) = receiver(&store).await;
+    tokio::spawn(writing);
+    let mut large = span(0, 0);
+    large.name = "x".repeat(600 * 1024);
+    let body = request("", vec![large]).encode_to_vec();
+    let address = url.trim_start_matches("http://");
+    let mut half = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head =
+        format!("POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: {PROTOBUF}\r\ncontent-length: 900000\r\n\r\n");
+    half.write_all(head.as_bytes()).await.unwrap();
+    half.write_all(&body).await.unwrap();
+    let send =
+        async |status| (post(&url, &[("content-type", PROTOBUF)], body.clone()).await.status() == status).then_some(());
+    eventually("no room", async || send(429).await).await;
+    drop(half);
+    eventually("room", async || send(200).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_too_much_waits_for_the_store_senders_are_told_to_come_back_and_then_succeed() {
     let store = TestStore::sqlite().await;
-    let (url, writing) = receiver(&store).await;
+    let (url, _, writing) = receiver(&store).await;
     let send = |trace: u32| {
         let mut large = span(trace, 0);
         large.name = "x".repeat(600 * 1024);
@@ -193,7 +277,7 @@ async fn when_too_much_waits_for_the_store_senders_are_told_to_come_back_and_the
     let turned_away = turned_away.unwrap();
     assert_eq!(turned_away.status(), 429);
     assert_eq!(turned_away.headers()["retry-after"], "1");
-    assert_eq!(turned_away.bytes().await.unwrap()[..2], [8, 8], "a google.rpc.Status with RESOURCE_EXHAUSTED");
+    assert_eq!(turned_away.bytes().await.unwrap()[..2], [8, 14], "a google.rpc.Status with UNAVAILABLE");
 
     assert!(!waiting.is_finished(), "what is not stored is not accepted");
     tokio::spawn(writing);
@@ -205,7 +289,7 @@ async fn when_too_much_waits_for_the_store_senders_are_told_to_come_back_and_the
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_fails_is_said_so_and_the_sender_keeps_its_spans() {
     let store = TestStore::sqlite().await;
-    let (url, writing) = receiver(&store).await;
+    let (url, _, writing) = receiver(&store).await;
     tokio::spawn(writing);
     store.store.close().await;
     let response = post(&url, &[("content-type", JSON)], json(&[span(0, 0)])).await;

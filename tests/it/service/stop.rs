@@ -45,7 +45,7 @@ async fn ends(folder: &Path, settings: &str) -> (Option<i32>, String) {
 }
 
 fn listening(http: &str, web: &str) -> String {
-    format!("[receive]\nhttp = \"{http}\"\n[web]\nlisten = \"{web}\"\n")
+    format!("[receive]\nhttp = \"{http}\"\ngrpc = \"127.0.0.1:0\"\n[web]\nlisten = \"{web}\"\n")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,9 +54,13 @@ async fn a_port_in_use_is_named_with_its_setting() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let free = "127.0.0.1:0";
-    for (settings, setting) in
-        [(listening(&address, free), "[receive] http"), (listening(free, &address), "[web] listen")]
-    {
+    let grpc =
+        |address: &str| listening(free, free).replace("grpc = \"127.0.0.1:0\"", &format!("grpc = \"{address}\""));
+    for (settings, setting) in [
+        (listening(&address, free), "[receive] http"),
+        (grpc(&address), "[receive] grpc"),
+        (listening(free, &address), "[web] listen"),
+    ] {
         let (code, said) = ends(folder.path(), &format!("{STORE}{settings}")).await;
         assert_eq!(code, Some(4), "{said}");
         assert!(said.contains(&address) && said.contains(setting), "{said}");
@@ -94,9 +98,12 @@ async fn a_second_process_on_the_same_file_is_refused_and_the_first_goes_on() {
 async fn an_address_open_to_the_network_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let free = "127.0.0.1:0";
-    for (settings, setting) in
-        [(listening("0.0.0.0:0", free), "[receive] http"), (listening(free, "[::]:0"), "[web] listen")]
-    {
+    let grpc = listening(free, free).replace("grpc = \"127.0.0.1:0\"", "grpc = \"0.0.0.0:0\"");
+    for (settings, setting) in [
+        (listening("0.0.0.0:0", free), "[receive] http"),
+        (grpc, "[receive] grpc"),
+        (listening(free, "[::]:0"), "[web] listen"),
+    ] {
         let (code, said) = ends(folder.path(), &format!("{STORE}{settings}")).await;
         assert_eq!(code, Some(2), "{said}");
         assert!(said.contains(setting) && said.contains("open to the network"), "{said}");

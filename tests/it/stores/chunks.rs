@@ -74,7 +74,7 @@ async fn a_batch_may_repeat_a_piece_and_hold_many_traces(it: TestStore) {
     assert_eq!(report, AppendReport { inserted: 200, duplicates: 1, too_late: 0 });
     let due = it.store.claim_due(seconds(5), LEASE, 1_000).await.unwrap();
     assert_eq!(due.len(), 100);
-    assert!(due.iter().all(|trace| trace.chunks.len() == 2 && trace.generation == 1 && trace.version == 0));
+    assert!(due.iter().all(|trace| trace.body.chunks.len() == 2 && trace.generation == 1 && trace.version == 0));
 }
 
 async fn pieces_come_back_in_order_of_arrival(it: TestStore) {
@@ -82,10 +82,10 @@ async fn pieces_come_back_in_order_of_arrival(it: TestStore) {
         append(&it.store, 1, text, true, seconds(second as i64)).await;
     }
     let due = it.store.claim_due(seconds(20), LEASE, 1).await.unwrap();
-    assert_eq!(due[0].chunks, [b"z", b"a", b"m"]);
+    assert_eq!(due[0].body.chunks, [b"z", b"a", b"m"]);
     assert_eq!(due[0].generation, 3);
-    assert_eq!(it.store.chunks_of(trace_id(1)).await.unwrap(), due[0].chunks);
-    assert!(it.store.chunks_of(trace_id(2)).await.unwrap().is_empty());
+    assert_eq!(it.store.chunks_of(trace_id(1)).await.unwrap(), due[0].body);
+    assert!(it.store.chunks_of(trace_id(2)).await.unwrap().chunks.is_empty());
 }
 
 async fn the_longest_due_are_claimed_first_and_no_more_than_asked_for(it: TestStore) {
@@ -204,8 +204,8 @@ async fn bodies_are_purged_when_they_need_not_be_kept_and_not_before(it: TestSto
     assert_eq!(it.store.purge(seconds(999)).await.unwrap().traces, 0);
     assert_eq!(it.store.purge(seconds(1_000)).await.unwrap().traces, 1);
     assert_eq!(it.store.purge(seconds(1_000)).await.unwrap().traces, 0);
-    assert!(it.store.chunks_of(trace_id(1)).await.unwrap().is_empty());
-    assert_eq!(it.store.chunks_of(trace_id(2)).await.unwrap().len(), 1);
+    assert!(it.store.chunks_of(trace_id(1)).await.unwrap().chunks.is_empty());
+    assert_eq!(it.store.chunks_of(trace_id(2)).await.unwrap().chunks.len(), 1);
     assert!(it.store.trace(trace_id(1)).await.unwrap().is_some());
 }
 
@@ -217,7 +217,7 @@ async fn a_purged_trace_takes_no_more_pieces(it: TestStore) {
     let report = it.store.append_chunks(&chunks, seconds(1_001), &POLICY).await.unwrap();
     assert_eq!(report, AppendReport { inserted: 1, duplicates: 0, too_late: 2 });
     assert_eq!(it.store.queue_depths(seconds(9_000)).await.unwrap().pending, 1);
-    assert!(it.store.chunks_of(trace_id(1)).await.unwrap().is_empty());
+    assert!(it.store.chunks_of(trace_id(1)).await.unwrap().chunks.is_empty());
 }
 
 async fn a_trace_that_waits_for_evaluation_keeps_its_body(it: TestStore) {
@@ -225,7 +225,7 @@ async fn a_trace_that_waits_for_evaluation_keeps_its_body(it: TestStore) {
     it.store.record_traces(&[recorded(&due[0])], seconds(6)).await.unwrap();
     append(&it.store, 1, "late", false, seconds(999)).await;
     assert_eq!(it.store.purge(seconds(2_000)).await.unwrap().traces, 0);
-    assert_eq!(it.store.chunks_of(trace_id(1)).await.unwrap().len(), 2);
+    assert_eq!(it.store.chunks_of(trace_id(1)).await.unwrap().chunks.len(), 2);
 }
 
 async fn pieces_that_come_while_bodies_are_purged_are_kept_whole_or_refused(it: TestStore) {
@@ -248,6 +248,6 @@ async fn pieces_that_come_while_bodies_are_purged_are_kept_whole_or_refused(it: 
         }
     }
     let pending = it.store.claim_due(seconds(9_000), LEASE, 1_000).await.unwrap();
-    assert!(pending.iter().all(|trace| trace.chunks.len() == 2), "a trace is never read in part");
+    assert!(pending.iter().all(|trace| trace.body.chunks.len() == 2), "a trace is never read in part");
     assert_eq!(pending.iter().map(|trace| trace.trace_id).collect::<BTreeSet<_>>(), kept);
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use driftline::backends::store::{Chunk, Store};
+use driftline::backends::store::{Chunk, Store, TraceBody};
 use driftline::domain::ids::TraceId;
 use tokio::time::Instant;
 
@@ -60,7 +60,7 @@ fn full(trace_id: TraceId, generation: i64) -> driftline::backends::store::Recor
         generation,
         version: 0,
         attempts: 1,
-        chunks: Vec::new(),
+        body: TraceBody::default(),
     });
     let names = ["loop", "empty_result", "latency", "cost", "schema"];
     trace.evaluations = names.iter().map(|name| stored_evaluation(trace_id, name, Some(1.0))).collect();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use driftline::backends::store::{
     Chunk, CompletionPolicy, DueTrace, NewJudgeJob, NewOutboxItem, RecordedTrace, Store, StoredEvaluation, StoredTrace,
+    TraceBody,
 };
 use driftline::domain::evaluation::{AnnotatorKind, Evaluation, Outcome};
 use driftline::domain::ids::{SpanId, TraceId};
@@ -77,7 +78,7 @@ pub(crate) fn chunk(number: u64, text: &str, root_ended: bool) -> Chunk {
 
 /// What a worker records for a trace that it has claimed; the decision tells how many pieces it has seen.
 pub(crate) fn recorded(due: &DueTrace) -> RecordedTrace {
-    let decision = due.chunks.len().to_string();
+    let decision = due.body.chunks.len().to_string();
     RecordedTrace {
         trace: StoredTrace { version: due.version + 1, decision, ..stored_trace(due.trace_id) },
         generation: due.generation,
@@ -89,8 +90,8 @@ pub(crate) fn recorded(due: &DueTrace) -> RecordedTrace {
 
 /// The first version of a trace that was never pending.
 pub(crate) fn plain(number: u64) -> RecordedTrace {
-    let chunks = Vec::new();
-    recorded(&DueTrace { trace_id: trace_id(number), generation: 1, version: 0, attempts: 1, chunks })
+    let body = TraceBody::default();
+    recorded(&DueTrace { trace_id: trace_id(number), generation: 1, version: 0, attempts: 1, body })
 }
 
 pub(crate) fn stored_trace(trace_id: TraceId) -> StoredTrace {

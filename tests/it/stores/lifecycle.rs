@@ -24,7 +24,7 @@ async fn a_store_that_is_opened_again_has_everything(it: TestStore) {
     let it = it.reopened().await;
     assert_eq!(it.store.trace(trace_id(1)).await.unwrap(), Some(trace.trace));
     assert_eq!(it.store.evaluations(trace_id(1)).await.unwrap(), trace.evaluations);
-    assert_eq!(it.store.chunks_of(trace_id(2)).await.unwrap(), [b"waiting"]);
+    assert_eq!(it.store.chunks_of(trace_id(2)).await.unwrap().chunks, [b"waiting"]);
     assert_eq!(it.store.queue_depths(seconds(100)).await.unwrap().due, 1);
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use driftline::backends::store::{DueTrace, JudgeJob, RecordReport, StoredEvaluation};
+use driftline::backends::store::{DueTrace, JudgeJob, RecordReport, StoredEvaluation, TraceBody};
 use driftline::domain::evaluation::{AnnotatorKind, Outcome};
 
 use super::contract;
@@ -94,7 +94,7 @@ async fn a_trace_that_grew_while_it_was_evaluated_is_evaluated_again(it: TestSto
     // The claim ended with the recording, not with its lease.
     let again = it.store.claim_due(seconds(11), LEASE, 10).await.unwrap();
     assert_eq!(again.len(), 1);
-    assert_eq!((again[0].generation, again[0].version, again[0].chunks.len()), (2, 1, 2));
+    assert_eq!((again[0].generation, again[0].version, again[0].body.chunks.len()), (2, 1, 2));
 }
 
 async fn a_late_piece_makes_a_recorded_trace_pending_again(it: TestStore) {
@@ -102,7 +102,7 @@ async fn a_late_piece_makes_a_recorded_trace_pending_again(it: TestStore) {
     it.store.record_traces(&[recorded(&due[0])], seconds(6)).await.unwrap();
     it.store.append_chunks(&[chunk(1, "late", false)], seconds(50), &POLICY).await.unwrap();
     let again = it.store.claim_due(seconds(80), LEASE, 10).await.unwrap();
-    assert_eq!((again[0].trace_id, again[0].version, again[0].chunks.len()), (trace_id(1), 1, 2));
+    assert_eq!((again[0].trace_id, again[0].version, again[0].body.chunks.len()), (trace_id(1), 1, 2));
 }
 
 async fn a_later_version_takes_the_place_of_the_earlier(it: TestStore) {
@@ -262,8 +262,13 @@ async fn judgements_are_counted_by_service_and_by_the_end_of_their_trace(it: Tes
 async fn two_judges_at_once_never_share_a_job(it: TestStore) {
     let traces: Vec<_> = (0..60)
         .map(|number| {
-            let due =
-                DueTrace { trace_id: trace_id(number), generation: 1, version: 0, attempts: 1, chunks: Vec::new() };
+            let due = DueTrace {
+                trace_id: trace_id(number),
+                generation: 1,
+                version: 0,
+                attempts: 1,
+                body: TraceBody::default(),
+            };
             let mut trace = recorded(&due);
             trace.judge_jobs = vec![judge_job("grounded"), judge_job("polite")];
             trace

@@ -5,7 +5,12 @@ use lapin::options::{BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions}
 use lapin::types::AMQPValue;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
 
+use tokio::time::{Duration, Instant, sleep};
+
 use super::services::rabbitmq;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(20);
 
 /// A broker's client as someone else would write it.
 pub(crate) struct Other {
@@ -22,13 +27,22 @@ impl Other {
     }
 
     /// Publishes as the Collector's `rabbitmqexporter` does: default exchange, mandatory, persistent, nothing else.
+    /// What comes back is sent again: a service that has just started may not have declared its queue yet.
     pub(crate) async fn publish(&self, queue: &str, bodies: &[&[u8]]) {
+        let deadline = Instant::now() + PATIENCE;
         for body in bodies {
-            let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-            let properties = BasicProperties::default().with_delivery_mode(2);
-            let published = self.channel.basic_publish("".into(), queue.into(), options, body, properties).await;
-            assert_eq!(published.unwrap().await.unwrap(), Confirmation::Ack(None));
+            while !self.is_taken(queue, body).await {
+                assert!(Instant::now() < deadline, "nobody declares the queue {queue}");
+                sleep(POLL).await;
+            }
         }
+    }
+
+    async fn is_taken(&self, queue: &str, body: &[u8]) -> bool {
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let properties = BasicProperties::default().with_delivery_mode(2);
+        let published = self.channel.basic_publish("".into(), queue.into(), options, body, properties).await;
+        matches!(published.unwrap().await.unwrap(), Confirmation::Ack(None))
     }
 
     /// Takes one message off a queue: its body and the reason in its headers.

@@ -16,6 +16,7 @@ const POLL: Duration = Duration::from_millis(20);
 pub(crate) struct Serve {
     folder: TempDir,
     pub(crate) receives_on: SocketAddr,
+    pub(crate) receives_grpc_on: SocketAddr,
     pub(crate) web_on: SocketAddr,
     process: Option<Child>,
 }
@@ -25,14 +26,14 @@ impl Serve {
     /// stands for the service's folder.
     pub(crate) fn start(settings: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let [receives_on, web_on] = [free_address(), free_address()];
+        let [receives_on, receives_grpc_on, web_on] = [free_address(), free_address(), free_address()];
         let settings = settings.replace("{folder}", &folder.path().display().to_string());
         let shared = format!(
-            "[receive]\nhttp = \"{receives_on}\"\n[web]\nlisten = \"{web_on}\"\n\
+            "[receive]\nhttp = \"{receives_on}\"\ngrpc = \"{receives_grpc_on}\"\n[web]\nlisten = \"{web_on}\"\n\
              [complete]\nroot_grace = \"200ms\"\nquiet_period = \"1s\"\n{settings}"
         );
         fs::write(folder.path().join("driftline.toml"), shared).unwrap();
-        let mut serve = Self { folder, receives_on, web_on, process: None };
+        let mut serve = Self { folder, receives_on, receives_grpc_on, web_on, process: None };
         serve.restart();
         serve
     }

@@ -16,7 +16,7 @@ use driftline::domain::trace::Trace;
 use driftline::evaluate::run::{EvaluatedTrace, Evaluators, evaluate};
 use driftline::evaluate::sampling::SamplingPolicy;
 use driftline::normalize::{AttributeMapping, normalize};
-use driftline::otlp::{Encoding, ResourceSpans, decode_traces, pack, split_by_trace, unpack};
+use driftline::otlp::{Encoding, ResourceSpans, decode_traces, pack, split_by_trace};
 use driftline::simulate::{Plan, Scenario, simulate};
 use driftline::telemetry::metrics::Metrics;
 use driftline::web::{ReadinessCheck, WebState, router};
@@ -200,7 +200,7 @@ pub(crate) async fn append(store: &Store, request: Vec<ResourceSpans>) -> Vec<Tr
 }
 
 fn record(due: &DueTrace, evaluators: &Evaluators) -> RecordedTrace {
-    let raw = unpack(due.trace_id, &due.chunks, 64 * 1024 * 1024).unwrap();
+    let raw = due.body.unpack(due.trace_id).unwrap();
     let trace = normalize(&raw, &AttributeMapping::default()).unwrap();
     let evaluated = evaluate(&trace, evaluators, &SamplingPolicy::default());
     let evaluations = evaluated.evaluations.iter().cloned().map(|evaluation| StoredEvaluation {

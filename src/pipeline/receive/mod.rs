@@ -1,0 +1,207 @@
+//! OTLP: traces and log records pushed by SDKs and collectors (OTLP specification 1.x), over HTTP and gRPC.
+//!
+//! A request is answered when its spans and events are committed. What cannot be read of it is reported as a partial
+//! success and harms nothing else. Metrics are refused, and said to be: a sender whose metrics vanish in silence would
+//! take them for stored, while one that is told can point them elsewhere.
+
+mod grpc;
+mod http;
+mod refusal;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use futures_util::StreamExt as _;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::intake::{Intake, NotStored, Room};
+use crate::otlp::{
+    Compression, DecodeError, DecompressError, Encoding, Rejection, Signal, TracePiece, decode_logs, decode_traces,
+    decompress, split_by_trace, split_logs,
+};
+use crate::telemetry::metrics::{Metrics, Transport};
+use refusal::Refusal;
+
+pub use grpc::router as grpc_router;
+pub use http::router as http_router;
+
+/// A body that is too large is read up to this many times the limit.
+const HEARD_OUT: usize = 4;
+/// How long a sender may take over one body: exporters give up after ten seconds, and a body that never ends holds room.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What the transports share: they read requests and answer them, this takes them in.
+pub struct Receiver {
+    intake: Intake,
+    metrics: Arc<Metrics>,
+    max_body_bytes: usize,
+    /// Decoding takes many times the memory of the body: no more at a time than can be computed at a time.
+    decoding: Arc<Semaphore>,
+    has_refused_metrics: AtomicBool,
+}
+
+/// A request whose body has arrived.
+struct Message {
+    signal: Signal,
+    encoding: Encoding,
+    compression: Compression,
+    body: Bytes,
+    room: Room,
+}
+
+/// What a sender is told when its request was taken.
+struct Accepted {
+    /// Spans or log records that cannot be used.
+    rejected: usize,
+    /// Why the first of them cannot, or what is strange though none was rejected.
+    reason: String,
+}
+
+/// A request taken apart.
+#[derive(Default)]
+struct Decoded {
+    pieces: Vec<TracePiece>,
+    rejected: Vec<Rejection>,
+    /// Log records that belong to no span.
+    ignored: usize,
+    /// What is strange about the request though nothing was rejected.
+    warning: Option<String>,
+    /// Size after decompression.
+    bytes: usize,
+}
+
+impl Receiver {
+    /// Takes bodies up to `max_body_bytes`, before and after decompression.
+    #[must_use]
+    pub fn new(intake: Intake, metrics: Arc<Metrics>, max_body_bytes: usize) -> Arc<Self> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Arc::new(Self {
+            intake,
+            metrics,
+            max_body_bytes,
+            decoding: Arc::new(Semaphore::new(cores)),
+            has_refused_metrics: AtomicBool::new(false),
+        })
+    }
+
+    /// Stores what a request holds.
+    async fn take(&self, message: Message, transport: &str) -> Result<Accepted, Refusal> {
+        let (decoded, mut room) = self.decode(message).await?;
+        let Decoded { pieces, rejected, ignored, warning, bytes } = decoded;
+        let reason = rejected.first().map(ToString::to_string).or(warning).unwrap_or_default();
+        let count = pieces.len() as u64;
+        let stored = match room.grow_to(bytes) {
+            Ok(()) => self.intake.store(pieces, room).await,
+            full => full,
+        };
+        stored.map_err(|error| self.not_stored(error))?;
+        let transport = Transport { transport: transport.to_owned() };
+        self.metrics.received.get_or_create(&transport).inc_by(count);
+        self.metrics.rejected.get_or_create(&transport).inc_by(rejected.len() as u64);
+        self.metrics.ignored_log_records.inc_by(ignored as u64);
+        Ok(Accepted { rejected: rejected.len(), reason })
+    }
+
+    async fn decode(&self, message: Message) -> Result<(Decoded, Room), Refusal> {
+        let unreadable = || Refusal::Invalid("body cannot be read".to_owned());
+        let turn = Arc::clone(&self.decoding).acquire_owned().await.map_err(|_| unreadable())?;
+        let limit = self.max_body_bytes;
+        // Decoding may take a while, and other requests share this thread.
+        let decoding = tokio::task::spawn_blocking(move || {
+            // Held until the work ends, even when the sender has gone.
+            let _turn = turn;
+            decode(&message, limit).map(|decoded| (decoded, message.room))
+        });
+        decoding.await.map_err(|_| unreadable())?
+    }
+
+    /// Reads a body of at most `limit` bytes, and the room that it takes. One that cannot be taken is read on for a
+    /// while and dropped, because a sender that is cut off while it writes never sees the answer, and sends again.
+    async fn read(&self, body: Body, limit: usize) -> Result<(Bytes, Room), Refusal> {
+        timeout(PATIENCE, self.read_on(body, limit)).await.unwrap_or(Err(Refusal::TooSlow))
+    }
+
+    async fn read_on(&self, body: Body, limit: usize) -> Result<(Bytes, Room), Refusal> {
+        let mut chunks = body.into_data_stream();
+        let (mut bytes, mut length) = (Vec::new(), 0_usize);
+        let mut room = Ok(self.intake.room());
+        while length <= limit.saturating_mul(HEARD_OUT)
+            && let Some(chunk) = chunks.next().await
+        {
+            let chunk = chunk.map_err(|_| Refusal::Invalid("body ends early".to_owned()))?;
+            length = length.saturating_add(chunk.len());
+            room = room.and_then(|room| if length > limit { Err(self.too_large()) } else { self.grown(room, length) });
+            if room.is_ok() {
+                bytes.extend_from_slice(&chunk);
+            } else {
+                bytes = Vec::new();
+            }
+        }
+        match room {
+            Err(_) if length > limit => Err(self.too_large()),
+            room => Ok((bytes.into(), room?)),
+        }
+    }
+
+    fn grown(&self, mut room: Room, bytes: usize) -> Result<Room, Refusal> {
+        room.grow_to(bytes).map_err(|error| self.not_stored(error)).map(|()| room)
+    }
+
+    const fn too_large(&self) -> Refusal {
+        Refusal::TooLarge { limit: self.max_body_bytes }
+    }
+
+    /// What senders of metrics are told. Most of them show their users only the status, so the first is logged here too.
+    fn refuse_metrics(&self) -> Refusal {
+        if !self.has_refused_metrics.swap(true, Ordering::Relaxed) {
+            tracing::warn!("{}", Refusal::Metrics);
+        }
+        Refusal::Metrics
+    }
+
+    fn not_stored(&self, error: NotStored) -> Refusal {
+        if error == NotStored::Full {
+            self.metrics.turned_away.inc();
+        }
+        Refusal::NotStored(error)
+    }
+}
+
+fn decode(message: &Message, limit: usize) -> Result<Decoded, Refusal> {
+    let body = decompress(&message.body, message.compression, limit).map_err(|error| match error {
+        DecompressError::TooLarge { .. } => Refusal::TooLarge { limit },
+        error => Refusal::Invalid(error.to_string()),
+    })?;
+    let decoded = Decoded { bytes: body.len(), ..Decoded::default() };
+    Ok(match message.signal {
+        Signal::Traces => {
+            let groups = decode_traces(&body, message.encoding).map_err(unreadable)?;
+            let warning = groups.is_empty().then(|| without("resourceSpans", &body, message.encoding)).flatten();
+            let split = split_by_trace(groups);
+            Decoded { pieces: split.traces, rejected: split.rejected, warning, ..decoded }
+        }
+        Signal::Logs => {
+            let groups = decode_logs(&body, message.encoding).map_err(unreadable)?;
+            let warning = groups.is_empty().then(|| without("resourceLogs", &body, message.encoding)).flatten();
+            let split = split_logs(groups);
+            Decoded { pieces: split.traces, rejected: split.rejected, ignored: split.ignored, warning, ..decoded }
+        }
+    })
+}
+
+/// Says so when a JSON object has other members than the one that is read. OTLP passes over what it does not know, and
+/// a sender that writes `resource_spans` would lose everything in silence.
+fn without(member: &str, body: &[u8], encoding: Encoding) -> Option<String> {
+    let has = |text: &str| body.windows(text.len()).any(|window| window == text.as_bytes());
+    let is_lost = encoding == Encoding::Json && has("\"") && !has(member);
+    is_lost.then(|| format!("nothing was read: the request has no member {member:?}"))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "an adapter for map_err")]
+fn unreadable(error: DecodeError) -> Refusal {
+    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    Refusal::Invalid(format!("{error}{cause}"))
+}
