@@ -18,9 +18,11 @@ use crate::backends::clock::SystemClock;
 use crate::backends::http::{AddressError, HttpSender};
 use crate::backends::judge::{JudgeClient, SettingsError};
 use crate::backends::store::{CompletionPolicy, Store, StoreError};
+use crate::evaluate::kinds::Behaviour;
 use crate::evaluate::mistake::InvalidEvaluators;
 use crate::evaluate::run::Evaluators;
 use crate::pipeline::Shared;
+use crate::pipeline::asking::{Asking, ask_service};
 use crate::pipeline::consume::{QueueSource, consume};
 use crate::pipeline::deliver::{Destination, Protocol, deliver};
 use crate::pipeline::intake::Intake;
@@ -93,6 +95,22 @@ pub enum StartError {
     /// An evaluator is wrong.
     #[error(transparent)]
     Evaluators(#[from] InvalidEvaluators),
+    /// The address of a user's own service is wrong.
+    #[error("the service of the evaluator {name} cannot be asked")]
+    Service {
+        /// The evaluator.
+        name: String,
+        /// What is wrong.
+        source: AddressError,
+    },
+    /// The secret of a user's own service is not there.
+    #[error("the environment variable {variable} named by header_env of the evaluator {name} is not set")]
+    ServiceSecret {
+        /// The evaluator.
+        name: String,
+        /// The variable.
+        variable: String,
+    },
     /// A judge model is wrong.
     #[error("[judge.models.{name}] cannot be used")]
     Judge {
@@ -121,6 +139,8 @@ impl StartError {
             | Self::Idle
             | Self::Evaluators(_)
             | Self::Judge { .. }
+            | Self::Service { .. }
+            | Self::ServiceSecret { .. }
             | Self::Destination { .. } => true,
             Self::Listen { source, .. } => source.kind() == std::io::ErrorKind::InvalidInput,
             Self::Store(_) => false,
@@ -155,6 +175,7 @@ impl Service {
     pub async fn start(settings: &Settings, roles: &BTreeSet<Role>) -> Result<Self, StartError> {
         let evaluators = Arc::new(super::evaluators(settings, None)?);
         let clients = judge_clients(settings)?;
+        let services = service_senders(&evaluators)?;
         let destinations = destinations(settings)?;
         let receives = roles.contains(&Role::Receive);
         let http = Listening::bind("receive", "http", &settings.receive.http, receives).await?;
@@ -177,6 +198,7 @@ impl Service {
         };
         service.receive(settings, &shared, http, grpc);
         service.web(settings, &shared, &evaluators, web);
+        service.ask(settings, &shared, roles, &evaluators, services);
         service.work(settings, &shared, roles, evaluators, clients, destinations);
         if service.parts.is_empty() { Err(StartError::Idle) } else { Ok(service) }
     }
@@ -253,6 +275,7 @@ impl Service {
             clock: Arc::clone(&shared.clock),
             evaluators: Arc::clone(evaluators),
             names: Arc::new(settings.attributes.clone()),
+            prices: Arc::new(settings.prices.clone()),
             baseline: settings.watch.baseline.clone(),
             trace_link: settings.links.trace.clone(),
             logs_link: settings.links.logs.clone(),
@@ -263,6 +286,26 @@ impl Service {
         };
         tracing::info!(address = %web.address, "serving API, metrics and pages");
         self.parts.spawn(web.serve(web::router(state), shared.stop.clone()));
+    }
+
+    /// Asks users' own services, in the role that asks judges.
+    fn ask(
+        &mut self,
+        settings: &Settings,
+        shared: &Shared,
+        roles: &BTreeSet<Role>,
+        evaluators: &Arc<Evaluators>,
+        services: BTreeMap<String, HttpSender>,
+    ) {
+        if services.is_empty() || !roles.contains(&Role::Judge) {
+            return;
+        }
+        let destinations = destinations(settings).unwrap_or_default();
+        let scoring = Arc::new(scoring(settings, Arc::clone(evaluators), &destinations));
+        for (evaluator, sender) in services {
+            let asking = Asking { scoring: Arc::clone(&scoring), evaluator, sender };
+            self.parts.spawn(ask_service(shared.clone(), asking));
+        }
     }
 
     fn work(
@@ -305,6 +348,7 @@ fn scoring(settings: &Settings, evaluators: Arc<Evaluators>, destinations: &[Des
         evaluators,
         sampling: settings.sampling.clone(),
         attributes: settings.attributes.clone(),
+        prices: settings.prices.clone(),
         retention: BodyRetention { sampled: settings.retention.traces, late_window: settings.complete.late_window },
         max_age: settings.complete.max_age,
         destinations: destinations.iter().filter(is_written_back).map(|it| it.name.clone()).collect(),
@@ -327,6 +371,28 @@ pub fn watching(settings: &Settings) -> Watching {
 /// Evaluating is computing: more tasks than cores would only wait for each other.
 fn evaluating_tasks() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().min(8))
+}
+
+/// The way to the service of each evaluator that has one, by the evaluator's name.
+///
+/// # Errors
+/// The first whose address or secret cannot be used.
+pub fn service_senders(evaluators: &Evaluators) -> Result<BTreeMap<String, HttpSender>, StartError> {
+    let mut senders = BTreeMap::new();
+    for definition in evaluators.definitions() {
+        let name = || definition.name.clone();
+        let Behaviour::Service(service) = &definition.behaviour else { continue };
+        let secret = service.header.as_ref().map(|(header, variable)| {
+            let secret = std::env::var(variable).ok().filter(|secret| !secret.trim().is_empty());
+            let unset = || StartError::ServiceSecret { name: name(), variable: variable.clone() };
+            secret.map(|secret| (header.as_str(), secret)).ok_or_else(unset)
+        });
+        let secret = secret.transpose()?;
+        let header = secret.as_ref().map(|(header, secret)| (*header, secret.trim()));
+        let sender = HttpSender::with(&service.url, service.timeout, header);
+        senders.insert(name(), sender.map_err(|source| StartError::Service { name: name(), source })?);
+    }
+    Ok(senders)
 }
 
 /// Judge models by name, each ready to be asked.

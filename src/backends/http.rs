@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, StatusCode, Url};
 
 /// Longest wait for an answer.
@@ -35,6 +35,14 @@ pub enum SendError {
         /// How long to wait, when the receiver says so.
         retry_after: Option<Duration>,
     },
+    /// The answer is larger than any should be.
+    #[error("{host} answered with more than {limit} bytes")]
+    TooLarge {
+        /// Host and port.
+        host: String,
+        /// Bytes that are read at most.
+        limit: usize,
+    },
     /// The receiver will not take this body, however often it is sent.
     #[error("{host} refused with status {status}: {reason}")]
     Refused {
@@ -53,7 +61,7 @@ impl SendError {
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Later { retry_after, .. } => *retry_after,
-            Self::Connection { .. } | Self::Refused { .. } => None,
+            Self::Connection { .. } | Self::TooLarge { .. } | Self::Refused { .. } => None,
         }
     }
 }
@@ -64,6 +72,9 @@ pub enum AddressError {
     /// It is no URL of ours to call.
     #[error("{0:?} is no http or https URL")]
     Url(String),
+    /// A header that cannot be sent.
+    #[error("the header {0:?} or its value holds characters that cannot be sent")]
+    Header(String),
     /// The HTTP client could not be built.
     #[error("the HTTP client could not be built")]
     Client(#[source] reqwest::Error),
@@ -82,10 +93,19 @@ impl HttpSender {
     /// # Errors
     /// The address is none.
     pub fn new(url: &str) -> Result<Self, AddressError> {
+        Self::with(url, TIMEOUT, None)
+    }
+
+    /// As [`HttpSender::new`], with a longest wait and a header, name and secret value, of one's own.
+    ///
+    /// # Errors
+    /// The address or the header is none.
+    pub fn with(url: &str, timeout: Duration, header: Option<(&str, &str)>) -> Result<Self, AddressError> {
         let usable = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
         let base = Url::parse(url).ok().filter(usable).ok_or_else(|| AddressError::Url(without_password(url)))?;
         // A redirect would carry what we send to a host that no one configured.
-        let builder = reqwest::Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
+        let builder = reqwest::Client::builder().timeout(timeout).redirect(reqwest::redirect::Policy::none());
+        let builder = builder.default_headers(header.map_or_else(|| Ok(HeaderMap::new()), headers)?);
         Ok(Self { http: builder.build().map_err(AddressError::Client)?, base })
     }
 
@@ -139,14 +159,36 @@ impl HttpSender {
         }
     }
 
+    /// Posts JSON to the address itself and reads what it answers, at most `limit` bytes.
+    ///
+    /// # Errors
+    /// There is no such answer.
+    pub async fn ask(&self, body: Vec<u8>, limit: usize) -> Result<Vec<u8>, SendError> {
+        let mut response = self.response(self.base.clone(), "application/json", body).await?;
+        let broken = |error| SendError::Connection { host: self.host(), problem: innermost(&error) };
+        let mut answer = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(broken)? {
+            if answer.len() + chunk.len() > limit {
+                return Err(SendError::TooLarge { host: self.host(), limit });
+            }
+            answer.extend_from_slice(&chunk);
+        }
+        Ok(answer)
+    }
+
     async fn post_to(&self, url: Url, content_type: &'static str, body: Vec<u8>) -> Result<(), SendError> {
+        self.response(url, content_type, body).await.map(drop)
+    }
+
+    /// The answer of a receiver that took the body.
+    async fn response(&self, url: Url, content_type: &'static str, body: Vec<u8>) -> Result<Response, SendError> {
         let host = self.host();
         let sent = self.http.post(url).header(CONTENT_TYPE, content_type).body(body).send().await;
         let response =
             sent.map_err(|error| SendError::Connection { host: host.clone(), problem: innermost(&error) })?;
         let status = response.status();
         if status.is_success() {
-            return Ok(());
+            return Ok(response);
         }
         let retry_after = retry_after(response.headers());
         if asks_to_come_back(status) {
@@ -159,6 +201,14 @@ impl HttpSender {
         let host = self.base.host_str().unwrap_or_default();
         self.base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
     }
+}
+
+fn headers((name, value): (&str, &str)) -> Result<HeaderMap, AddressError> {
+    let wrong = || AddressError::Header(name.to_owned());
+    let mut secret = HeaderValue::from_str(value).map_err(|_| wrong())?;
+    secret.set_sensitive(true);
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
+    Ok(HeaderMap::from_iter([(name, secret)]))
 }
 
 /// Text that was meant as an address, without what stands before its last `@`.

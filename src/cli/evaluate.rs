@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use futures_util::{StreamExt, stream};
 
 use super::Context;
+use super::asking::Services;
 use super::failure::{Exit, Failure};
 use super::judging::Judges;
 use super::output::{Output, counted, json_line, warn};
@@ -15,7 +16,7 @@ use super::trace_files::{TraceFiles, expand};
 use crate::app;
 use crate::domain::evaluation::{Evaluation, Outcome};
 use crate::domain::trace::Trace;
-use crate::evaluate::run::{Evaluators, evaluate};
+use crate::evaluate::run::{EvaluatedTrace, Evaluators, evaluate};
 use crate::evaluate::sampling::SamplingPolicy;
 
 #[derive(Debug, clap::Args)]
@@ -38,18 +39,23 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     let settings = context.settings()?;
     let evaluators = app::evaluators(&settings, arguments.evaluators.as_deref());
     let evaluators = only(evaluators.map_err(|error| Failure::Usage(error.to_string()))?, &arguments.only)?;
-    let judges = Judges::new(&settings, &evaluators)?;
+    let (judges, services) = (Judges::new(&settings, &evaluators)?, Services::new(&evaluators)?);
     let files = expand(&arguments.files)?;
     refuse_inputs(&arguments.output, &[&files[..], context.config.as_slice()].concat())?;
-    let mut files = TraceFiles::new(files, &settings.attributes);
+    let mut files = TraceFiles::new(files, &settings);
     let mut sink = Sink::create(arguments.output)?;
     say_unconfigured(&judges);
 
     // Everything is judged: sampling exists to spare a running service money, not a person who asks for these files.
-    let policy = SamplingPolicy { healthy_rate: 1.0, services: BTreeMap::new(), ..settings.sampling.clone() };
+    let policy = SamplingPolicy {
+        healthy_rate: 1.0,
+        services: BTreeMap::new(),
+        policies: Vec::new(),
+        ..settings.sampling.clone()
+    };
     let rows_of = |trace: Trace| {
         let evaluated = evaluate(&trace, &evaluators, &policy);
-        judges.rows(trace, evaluated)
+        all_rows(trace, evaluated, &services, &judges)
     };
     let mut summary = Summary::default();
     let mut traces = stream::iter(&mut files).map(rows_of).buffered(judges.concurrency());
@@ -68,6 +74,22 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         return Ok(Exit::Done);
     }
     Err(Failure::CouldNot(format!("{} with the input; everything else is evaluated", problems.counted())))
+}
+
+/// Every row of a trace, sorted by evaluator, once its services and judges have answered.
+async fn all_rows(
+    trace: Trace,
+    evaluated: EvaluatedTrace,
+    services: &Services<'_>,
+    judges: &Judges<'_>,
+) -> Vec<Evaluation> {
+    let answered = services.rows(&trace, &evaluated.services).await;
+    let mut rows = judges.rows(trace, evaluated).await;
+    if !answered.is_empty() {
+        rows.extend(answered);
+        rows.sort_by(|left, right| left.evaluator.cmp(&right.evaluator));
+    }
+    rows
 }
 
 fn only(evaluators: Evaluators, names: &[String]) -> Result<Evaluators, Failure> {

@@ -1,6 +1,7 @@
-//! `driftline evaluators`: what is loaded, whether the files are right, whether the cases hold.
+//! `driftline evaluators`: what is loaded, whether the files are right, whether the cases hold, what they would do and
+//! how well they do it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -8,6 +9,7 @@ use super::Context;
 use super::failure::{Exit, Failure};
 use super::output::Output;
 use super::table::Table;
+use super::{evaluators_learn, evaluators_preview, evaluators_report};
 use crate::app;
 use crate::domain::evaluation::Outcome;
 use crate::evaluate::cases::check_case;
@@ -31,8 +33,27 @@ enum Command {
         #[arg(value_name = "DIR")]
         directory: Option<PathBuf>,
     },
-    /// Run the cases of evaluators. Judges are not asked: of their cases the input is checked.
+    /// Run the cases of evaluators. Judges and services are not asked: of their cases the input is checked.
     Test(Folder),
+    /// See what evaluators would do to traces, and what judges would cost. Nothing is stored, no model is asked.
+    Preview(evaluators_preview::Arguments),
+    /// Print precision and recall of every rule on its own cases and on simulated agents with known faults.
+    Report(evaluators_report::Arguments),
+    /// Learn what numbers tools usually get, for an evaluator of kind argument_outlier.
+    Learn(evaluators_learn::Arguments),
+}
+
+impl Command {
+    fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::List(folder) | Self::Test(folder) => folder.evaluators.as_deref(),
+            Self::Check { directory } => directory.as_deref(),
+            Self::Preview(arguments) => arguments.evaluators.as_deref(),
+            Self::Report(arguments) => arguments.evaluators.as_deref(),
+            // It may be about to be made.
+            Self::Learn(arguments) => arguments.evaluators.as_deref().filter(|directory| directory.exists()),
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -43,16 +64,16 @@ struct Folder {
 }
 
 pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
-    let (Command::List(Folder { evaluators: directory })
-    | Command::Check { directory }
-    | Command::Test(Folder { evaluators: directory })) = &arguments.command;
-    let loaded = app::evaluators(&context.settings()?, directory.as_deref());
+    let loaded = app::evaluators(&context.settings()?, arguments.command.directory());
     let evaluators = loaded.map_err(|error| Failure::Usage(error.to_string()))?;
     let mut output = Output::new();
-    let exit = match arguments.command {
+    let exit = match &arguments.command {
         Command::List(_) => list(&evaluators, context, &mut output)?,
         Command::Check { .. } => check(&evaluators, context, &mut output)?,
         Command::Test(_) => test(&evaluators, context, &mut output)?,
+        Command::Preview(arguments) => evaluators_preview::run(arguments, &evaluators, context, &mut output).await?,
+        Command::Report(arguments) => evaluators_report::run(arguments, &evaluators, context, &mut output)?,
+        Command::Learn(arguments) => evaluators_learn::run(arguments, &evaluators, context).await?,
     };
     output.finish()?;
     Ok(exit)
@@ -105,7 +126,7 @@ fn check(evaluators: &Evaluators, context: &Context, output: &mut Output) -> Res
 /// What the cases of one evaluator came to.
 struct Tested<'a> {
     definition: &'a EvaluatorDefinition,
-    /// Cases that are only known to have what the judge needs.
+    /// Cases of a judge or service that are only known to have what it needs.
     unasked: usize,
     /// Name and problem.
     unmet: Vec<(&'a str, String)>,
@@ -113,11 +134,11 @@ struct Tested<'a> {
 
 impl<'a> Tested<'a> {
     fn new(definition: &'a EvaluatorDefinition) -> Self {
-        let is_judge = matches!(definition.behaviour, Behaviour::Judge(_));
+        let is_asked = !matches!(definition.behaviour, Behaviour::Rule(_));
         let cases = || definition.cases.iter();
         Self {
             definition,
-            unasked: cases().filter(|case| is_judge && case.expect.outcome == Outcome::Scored).count(),
+            unasked: cases().filter(|case| is_asked && case.expect.outcome == Outcome::Scored).count(),
             unmet: cases().filter_map(|case| Some((case.name.as_str(), check_case(definition, case).err()?))).collect(),
         }
     }
@@ -145,7 +166,7 @@ fn tested_json(tested: &Tested<'_>) -> serde_json::Value {
 }
 
 fn show_tested(tested: &[Tested<'_>], output: &mut Output) -> Result<(), Failure> {
-    let mut table = Table::new(&["evaluator", "cases", "unmet", "judge not asked"]);
+    let mut table = Table::new(&["evaluator", "cases", "unmet", "not asked"]);
     for tested in tested {
         let counts = [tested.definition.cases.len(), tested.unmet.len(), tested.unasked];
         let name = std::iter::once(tested.definition.name.clone());

@@ -47,9 +47,14 @@ fn print(explanation: &Explanation, output: &mut Output) -> Result<(), Failure> 
     if let Some(reason) = &explanation.sampling_reason {
         output.line(reason)?;
     }
+    explanation.notes.iter().try_for_each(|note| output.line(&format!("Note: {note}.")))?;
     if let Some(body) = explanation.body {
         let kept = if body.kept { "Its spans are kept until" } else { "Its spans were kept until" };
         output.line(&format!("{kept} {}.", body.until))?;
+    }
+    if !explanation.neighbours.is_empty() {
+        let ids: Vec<String> = explanation.neighbours.iter().map(ToString::to_string).collect();
+        output.line(&format!("Other traces of its conversation ran at the same time: {}.", ids.join(", ")))?;
     }
     explanation.evaluators.iter().try_for_each(|outcome| print_outcome(outcome, output))
 }

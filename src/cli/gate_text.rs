@@ -12,7 +12,8 @@ const HEADINGS: [&str; 7] = ["series", "verdict", "bound", "difference", "interv
 pub(super) fn text(report: &GateReport) -> String {
     let mut table = Table::new(&HEADINGS);
     report.series.iter().for_each(|row| table.row(cells(row)));
-    let reasons: Vec<String> = report.series.iter().map(|row| format!("{}: {}", row.series, row.reason)).collect();
+    let reasons = report.series.iter().map(|row| format!("{}: {}", row.series, row.reason));
+    let reasons: Vec<String> = reasons.chain(report.notes.iter().map(|note| format!("note: {note}"))).collect();
     format!("{}, alpha {}\n\n{table}\n\n{}", verdict(report.verdict), report.alpha, reasons.join("\n"))
 }
 
@@ -31,6 +32,7 @@ pub(super) fn markdown(report: &GateReport) -> String {
     lines.extend(report.series.iter().map(|row| line(&cells(row).into_iter().map(escape).collect::<Vec<_>>())));
     lines.push(String::new());
     lines.extend(report.series.iter().map(|row| format!("- {}", escape(format!("{}: {}", row.series, row.reason)))));
+    lines.extend(report.notes.iter().map(|note| format!("- {}", escape(format!("note: {note}")))));
     lines.join("\n")
 }
 
@@ -101,7 +103,7 @@ mod tests {
             row("<x>|\"y\"", GateVerdict::Fail),
             row("cost", GateVerdict::Inconclusive),
         ];
-        GateReport { verdict: GateVerdict::Fail, alpha: 0.05, series }
+        GateReport { verdict: GateVerdict::Fail, alpha: 0.05, series, notes: Vec::new() }
     }
 
     #[test]

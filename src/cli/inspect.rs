@@ -30,10 +30,11 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         return stored(trace_id, context).await;
     }
     let settings = context.settings()?;
-    let mut files = TraceFiles::new(expand(&arguments.traces)?, &settings.attributes);
+    let mut files = TraceFiles::new(expand(&arguments.traces)?, &settings);
     let mut output = Output::new();
     for trace in &mut files {
-        show(&Inspection::from(&trace), context.json, &mut output)?;
+        let upstream_probability = settings.sampling.upstream_probability(&trace);
+        show(&Inspection { upstream_probability, ..Inspection::from(&trace) }, context.json, &mut output)?;
     }
     output.finish()?;
     let (_, problems) = files.finish()?;
@@ -49,7 +50,7 @@ async fn stored(trace_id: TraceId, context: &Context) -> Result<Exit, Failure> {
     let settings = context.settings()?;
     let store = open(&settings, true).await?;
     let mut output = Output::new();
-    let found = answer(inspection(&store, trace_id, &settings.attributes).await)?;
+    let found = answer(inspection(&store, trace_id, &settings.attributes, &settings.prices).await)?;
     show(&found, context.json, &mut output)?;
     output.finish()?;
     Ok(Exit::Done)
@@ -80,6 +81,10 @@ fn facts(inspection: &Inspection) -> Vec<(&'static str, String)> {
     let text = |text: &Option<String>| text.as_deref().map(|text| clip_to(text, LONGEST_TEXT));
     let list = |list: &[String]| (!list.is_empty()).then(|| clip_to(&list.join(", "), LONGEST_TEXT));
     let count = |count: Option<u64>| count.map(|count| count.to_string());
+    let upstream = inspection.upstream_probability.as_ref().map_or_else(
+        || "not known with what probability".to_owned(),
+        |upstream| format!("with probability {} ({})", upstream.probability, clip_to(&upstream.source, LONGEST_TEXT)),
+    );
     let missing = (!inspection.missing.is_empty()).then(|| inspection.missing.join(", "));
     let facts = [
         ("convention", Some(inspection.convention.to_owned())),
@@ -96,6 +101,7 @@ fn facts(inspection: &Inspection) -> Vec<(&'static str, String)> {
         ("cost", inspection.cost_usd.map(|cost| format!("{} US dollars", number(cost)))),
         ("finish reasons", list(&inspection.finish_reasons)),
         ("error", text(&inspection.error)),
+        ("kept upstream", Some(upstream)),
         ("input", text(&inspection.input)),
         ("output", text(&inspection.output)),
         ("missing", missing),

@@ -39,7 +39,7 @@ impl<'a> Judges<'a> {
     pub(super) fn unconfigured(&self) -> Vec<&'a str> {
         let model = |behaviour: &'a Behaviour| match behaviour {
             Behaviour::Judge(judge) => Some(judge.model.as_str()),
-            Behaviour::Rule(_) => None,
+            Behaviour::Rule(_) | Behaviour::Service(_) => None,
         };
         let models = self.evaluators.definitions().iter().filter_map(|definition| model(&definition.behaviour));
         let mut models: Vec<&str> = models.filter(|model| !self.clients.contains_key(*model)).collect();

@@ -4,6 +4,7 @@
 //! not do it (input, output, network).
 
 mod alerts;
+mod asking;
 mod baseline;
 mod demo;
 mod drift;
@@ -11,6 +12,9 @@ mod drift_html;
 mod drift_text;
 mod evaluate;
 mod evaluators;
+mod evaluators_learn;
+mod evaluators_preview;
+mod evaluators_report;
 mod explain;
 mod failure;
 mod gate;
@@ -23,6 +27,7 @@ mod output_file;
 mod problems;
 mod progress;
 mod replay;
+mod runs;
 mod serve;
 mod service;
 mod simulate;
@@ -77,7 +82,7 @@ enum Command {
     Serve(serve::Arguments),
     /// Score traces from files: one line a (trace, evaluator).
     Evaluate(evaluate::Arguments),
-    /// Look at evaluators: what is loaded, whether their files are right, whether their cases hold.
+    /// Look at evaluators: what is loaded, whether files are right and cases hold, what they would do, how well.
     Evaluators(evaluators::Arguments),
     /// Take and look at baselines: immutable snapshots of every series.
     Baseline(baseline::Arguments),

@@ -160,7 +160,7 @@ impl Sources {
     }
 
     fn read_files(&mut self, pattern: &str) -> Result<Vec<TraceRecord>, Failure> {
-        let mut files = TraceFiles::new(expand(&[pattern.to_owned()])?, &self.settings.attributes);
+        let mut files = TraceFiles::new(expand(&[pattern.to_owned()])?, &self.settings);
         let policy = &self.settings.sampling;
         let records = files.by_ref().map(|trace| evaluate(&trace, &self.evaluators, policy).record).collect();
         let (_, problems) = files.finish()?;

@@ -10,10 +10,11 @@ use super::output::{counted, warn};
 use super::problems::Problems;
 use super::progress;
 use super::trace_window::Window;
+use crate::app::settings::Settings;
 use crate::domain::ids::TraceId;
 use crate::domain::trace::Trace;
-use crate::normalize::{AttributeMapping, normalize};
-use crate::otlp::{ResourceSpans, TraceReader, split_by_trace};
+use crate::normalize::normalize_priced;
+use crate::otlp::{RawTrace, ResourceSpans, TraceReader, split_by_trace};
 
 /// What a person can do about input in which no trace is found.
 const EXPECTED: &str = "expected OTLP/JSON, one ExportTraceServiceRequest a line, or OTLP protobuf, plain, .gz or .zst";
@@ -54,7 +55,7 @@ fn expand_one(pattern: &str) -> Result<Vec<PathBuf>, Failure> {
 
 /// Reads the traces of files one by one. What cannot be read is collected in `problems` and stops nothing else.
 pub(super) struct TraceFiles<'a> {
-    mapping: &'a AttributeMapping,
+    settings: &'a Settings,
     files: std::vec::IntoIter<PathBuf>,
     reader: Option<(PathBuf, TraceReader)>,
     window: Window,
@@ -91,10 +92,10 @@ impl Late {
 }
 
 impl<'a> TraceFiles<'a> {
-    pub(super) fn new(files: Vec<PathBuf>, mapping: &'a AttributeMapping) -> Self {
+    pub(super) fn new(files: Vec<PathBuf>, settings: &'a Settings) -> Self {
         let size = |file: &PathBuf| std::fs::metadata(file).map_or(0, |metadata| metadata.len());
         Self {
-            mapping,
+            settings,
             progress: progress::bytes(files.iter().map(size).sum(), "read"),
             files: files.into_iter(),
             reader: None,
@@ -146,7 +147,7 @@ impl<'a> TraceFiles<'a> {
 
     /// The next of the traces that are open when everything is read.
     fn close_next(&mut self) -> Option<Trace> {
-        std::iter::from_fn(|| self.window.close_oldest()).find_map(|raw| normalize(&raw, self.mapping))
+        std::iter::from_fn(|| self.window.close_oldest()).find_map(|raw| read(&raw, self.settings))
     }
 
     fn open_next(&mut self) -> bool {
@@ -173,9 +174,13 @@ impl<'a> TraceFiles<'a> {
             }
         }
         while let Some(raw) = self.window.close_due() {
-            self.ready.extend(normalize(&raw, self.mapping));
+            self.ready.extend(read(&raw, self.settings));
         }
     }
+}
+
+fn read(raw: &RawTrace, settings: &Settings) -> Option<Trace> {
+    normalize_priced(raw, &settings.attributes, &settings.prices)
 }
 
 impl Iterator for TraceFiles<'_> {

@@ -13,7 +13,7 @@ use crate::queries::selection::{Condition, conditions, selection};
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Only traces for which this holds; repeat it or separate conditions by commas. Keys: service, release, model,
-    /// environment, conversation, user, failing, and configured attributes such as order.id.
+    /// environment, conversation, user, failing, failure_class, and configured attributes such as order.id.
     #[arg(long = "where", value_name = "KEY=VALUE")]
     conditions: Vec<String>,
     /// Ended at or after this time, or this long ago: 2026-01-31T12:00:00Z, 2026-01-31, 24h.
@@ -84,17 +84,18 @@ fn print(found: &FoundTraces, output: &mut Output) -> Result<(), Failure> {
             name(&trace.release),
             name(&trace.model),
             seconds,
-            state(trace).to_owned(),
+            state(trace),
         ]);
     }
     output.line(&table.to_string())
 }
 
-const fn state(trace: &FoundTrace) -> &'static str {
-    match (trace.failing, trace.error) {
+fn state(trace: &FoundTrace) -> String {
+    let state = match (trace.failing, trace.error) {
         (true, true) => "flagged, error",
         (true, false) => "flagged",
         (false, true) => "error",
         (false, false) => "ok",
-    }
+    };
+    trace.failure_class.map_or_else(|| state.to_owned(), |class| format!("{state}: {}", class.as_str()))
 }

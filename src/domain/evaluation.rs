@@ -59,6 +59,42 @@ impl Outcome {
     }
 }
 
+/// How a flagged run failed (REQUIREMENTS A6); `evaluate::failure_class` says when which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureClass {
+    /// The run or one of its steps says itself that something went wrong.
+    Hard,
+    /// Everything reports success, and the answer or the conduct is wrong.
+    Soft,
+    /// The run goes round in circles.
+    Looping,
+    /// Nothing is wrong with the run by itself: it is evidence of an open alert.
+    Drifting,
+}
+
+impl FailureClass {
+    /// Every class, in the order reports list them.
+    pub const ALL: [Self; 4] = [Self::Hard, Self::Soft, Self::Looping, Self::Drifting];
+
+    /// The class as it is written in JSON, columns and selections.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hard => "hard",
+            Self::Soft => "soft",
+            Self::Looping => "looping",
+            Self::Drifting => "drifting",
+        }
+    }
+
+    /// Reads what [`FailureClass::as_str`] wrote.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.as_str() == text)
+    }
+}
+
 /// One row for every (trace, evaluator): the line `driftline evaluate` prints and the row the store keeps.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {

@@ -68,6 +68,9 @@ pub struct TraceRecord {
     pub upstream_probability: Option<f64>,
     /// The trace's values.
     pub measurements: Vec<Measurement>,
+    /// What limits them, in plain words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl TraceRecord {
@@ -77,9 +80,16 @@ impl TraceRecord {
         self.measurements.iter().find(|measurement| measurement.series == series)
     }
 
-    /// Inverse inclusion probability of a value, with an unknown upstream probability taken as 1 (reports say so).
+    /// Inverse probability of upstream sampling: how many traces this one stands for. Unknown is taken as 1, and reports
+    /// say so.
+    #[must_use]
+    pub fn upstream_weight(&self) -> f64 {
+        1.0 / self.upstream_probability.unwrap_or(1.0)
+    }
+
+    /// Inverse inclusion probability of a value.
     #[must_use]
     pub fn weight(&self, measurement: &Measurement) -> f64 {
-        1.0 / (measurement.probability * self.upstream_probability.unwrap_or(1.0))
+        self.upstream_weight() / measurement.probability
     }
 }

@@ -30,6 +30,15 @@ pub struct Estimate {
     pub low: Option<f64>,
     /// Upper end of the 95 % interval.
     pub high: Option<f64>,
+    /// Traces among them of which it is not known with what probability upstream sampling kept them; each stands for
+    /// itself alone.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub upstream_unknown: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A named effect size.
@@ -167,4 +176,7 @@ pub struct GateReport {
     pub alpha: f64,
     /// Each series of the policy.
     pub series: Vec<GateSeries>,
+    /// What limits the whole answer, in plain words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }

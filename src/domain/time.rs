@@ -25,6 +25,13 @@ impl Timestamp {
         Self(self.0.div_euclid(Self::NANOS_PER_HOUR) * Self::NANOS_PER_HOUR)
     }
 
+    /// The start of the period of this length that this instant lies in, counted from the epoch.
+    #[must_use]
+    pub fn floor(self, period: Duration) -> Self {
+        let length = Self(0).plus(period).0.max(1);
+        Self(self.0.div_euclid(length).saturating_mul(length))
+    }
+
     /// This instant moved by a duration, saturating at the ends of the range.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {

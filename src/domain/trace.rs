@@ -55,10 +55,23 @@ pub struct Trace {
     pub decision: Option<Decision>,
     /// Number of spans.
     pub span_count: usize,
+    /// What the tree of spans tells besides the steps.
+    pub structure: Structure,
+    /// Number of spans whose status is an error, which is what a collector's tail sampler looks at.
+    pub failed_spans: usize,
     /// Probability with which upstream sampling kept this trace, when it says so; unknown is `None`, not 1.
-    pub upstream_probability: Option<f64>,
+    pub upstream_probability: Option<UpstreamProbability>,
     /// Facts evaluators want that the telemetry does not carry, by attribute name.
     pub missing: Vec<&'static str>,
+}
+
+/// With what probability a trace was kept before it came here, and who says so.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UpstreamProbability {
+    /// More than 0, at most 1.
+    pub probability: f64,
+    /// Where it is said: `ot=th`, the names of attributes, or a stratum of the settings.
+    pub source: String,
 }
 
 /// A decision as the agent that took it reports it.
@@ -85,6 +98,18 @@ pub enum Step {
     Retrieval(Retrieval),
 }
 
+impl Step {
+    /// The span that tells of the step.
+    #[must_use]
+    pub const fn span_id(&self) -> SpanId {
+        match self {
+            Self::Model(call) => call.span_id,
+            Self::Tool(call) => call.span_id,
+            Self::Retrieval(retrieval) => retrieval.span_id,
+        }
+    }
+}
+
 /// One language model inference (a leaf span: totals that parents repeat are not counted).
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelCall {
@@ -108,10 +133,94 @@ pub struct ModelCall {
     pub finish_reasons: Vec<String>,
     /// `error.type` or the status message of a failed call.
     pub error: Option<String>,
+    /// The kind of that error; present exactly when `error` is.
+    pub error_class: Option<ModelErrorClass>,
     /// Text the model wrote to the user in this call, if any.
     pub output_text: Option<String>,
     /// Text that the user wrote and that is new in this call, if any.
     pub user_text: Option<String>,
+}
+
+/// Why a model call failed (REQUIREMENTS E3b).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelErrorClass {
+    /// The prompt was longer than the model takes.
+    ContextLength,
+    /// The provider refused for load or quota.
+    RateLimit,
+    /// A filter of the provider blocked the prompt or the answer.
+    ContentFilter,
+    /// The model did not answer in time.
+    Timeout,
+    /// None of these.
+    Other,
+}
+
+impl ModelErrorClass {
+    /// The class as it is written in JSON and labels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ContextLength => "context_length",
+            Self::RateLimit => "rate_limit",
+            Self::ContentFilter => "content_filter",
+            Self::Timeout => "timeout",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// What the tree of spans tells besides the steps.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Structure {
+    /// Number of agent spans.
+    pub agents: usize,
+    /// Most agents inside of one another, whatever their names; 1 where no agent calls another.
+    pub nesting: usize,
+    /// The agent that runs inside itself most often.
+    pub recursion: Option<Recursion>,
+    /// Agent spans that hang on nothing: their parent never arrived, or they are further roots.
+    pub detached_agents: Vec<DetachedAgent>,
+    /// Failed spans whose parent has arrived and reports no error, in order of start; at most 100.
+    pub contained_errors: Vec<ContainedError>,
+}
+
+/// An agent inside itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recursion {
+    /// The agent's name, else its span's.
+    pub agent: String,
+    /// How many of its runs are inside of one another, at least 2.
+    pub depth: usize,
+    /// The innermost.
+    pub span_id: SpanId,
+}
+
+/// An agent span that hangs on nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DetachedAgent {
+    /// The agent's name, else its span's.
+    pub agent: String,
+    /// Its span.
+    pub span_id: SpanId,
+    /// The parent that it names and that never arrived; `None` for a further root.
+    pub missing_parent: Option<SpanId>,
+}
+
+/// A failed span whose parent says that all went well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainedError {
+    /// The failed span.
+    pub span_id: SpanId,
+    /// Its parent.
+    pub parent_span_id: SpanId,
+    /// What failed: the tool, else the span's name.
+    pub name: String,
+    /// `error.type` or the status message.
+    pub error: String,
+    /// Whether the same was done again below the same parent afterwards, and succeeded.
+    pub is_retried: bool,
 }
 
 /// One tool call.

@@ -10,7 +10,10 @@ use super::kinds::{Behaviour, Finding};
 use crate::domain::evaluation::Outcome;
 use crate::domain::ids::{SpanId, TraceId};
 use crate::domain::time::Timestamp;
-use crate::domain::trace::{ModelCall, Retrieval, Step, ToolCall, ToolStatus, Trace};
+use crate::domain::trace::{
+    ContainedError, DetachedAgent, ModelCall, ModelErrorClass, Recursion, Retrieval, Step, Structure, ToolCall,
+    ToolStatus, Trace,
+};
 
 /// One labelled example of `cases.jsonl`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -60,6 +63,8 @@ pub struct TraceDescription {
     pub clock_is_real: Option<bool>,
     /// What the agent did.
     pub steps: Vec<StepDescription>,
+    /// What the tree of spans tells besides the steps.
+    pub structure: StructureDescription,
 }
 
 /// One step in short: a `tool`, a `model` or a `retrieval`.
@@ -96,7 +101,77 @@ pub struct StepDescription {
     pub cost_usd: Option<f64>,
     /// New text of the user, read by the model call.
     pub user_text: Option<String>,
+    /// Text that the model wrote to the user.
+    pub says: Option<String>,
+    /// The class of the error that the model call failed with.
+    pub error_class: Option<ModelErrorClass>,
 }
+
+/// What the tree of spans tells besides the steps, in short.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StructureDescription {
+    /// Number of agent spans.
+    pub agents: usize,
+    /// Most agents inside of one another.
+    pub nesting: usize,
+    /// How often an agent runs inside itself.
+    pub self_nesting: usize,
+    /// Agent spans that name a parent which never arrived.
+    pub lost_parents: usize,
+    /// Agent spans that are further roots.
+    pub further_roots: usize,
+    /// Failed spans whose parent reports no error.
+    pub contained_errors: Vec<ContainedErrorDescription>,
+}
+
+/// A failed span below a parent that reports no error.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ContainedErrorDescription {
+    /// The step that failed, from 1; another span when left out.
+    pub step: Option<usize>,
+    /// The step below which it failed, from 1; the root when left out.
+    pub below: Option<usize>,
+    /// What failed.
+    pub name: String,
+    /// The error.
+    pub error: String,
+    /// Whether the same succeeded afterwards.
+    pub is_retried: bool,
+}
+
+impl StructureDescription {
+    fn structure(&self) -> Structure {
+        let detached =
+            |missing_parent| DetachedAgent { agent: "agent".to_owned(), span_id: span_id(0), missing_parent };
+        let lost = std::iter::repeat_n(detached(Some(span_id(LAST_SPAN))), self.lost_parents);
+        let roots = std::iter::repeat_n(detached(None), self.further_roots);
+        let recursion = Recursion { agent: "agent".to_owned(), depth: self.self_nesting, span_id: span_id(LAST_SPAN) };
+        Structure {
+            agents: self.agents,
+            nesting: self.nesting,
+            recursion: (self.self_nesting > 1).then_some(recursion),
+            detached_agents: lost.chain(roots).collect(),
+            contained_errors: self.contained_errors.iter().map(ContainedErrorDescription::contained_error).collect(),
+        }
+    }
+}
+
+impl ContainedErrorDescription {
+    fn contained_error(&self) -> ContainedError {
+        ContainedError {
+            span_id: span_id(self.step.unwrap_or(LAST_SPAN)),
+            parent_span_id: span_id(self.below.unwrap_or(0)),
+            name: self.name.clone(),
+            error: self.error.clone(),
+            is_retried: self.is_retried,
+        }
+    }
+}
+
+/// The number of a span that is no step.
+const LAST_SPAN: usize = u32::MAX as usize;
 
 /// A line of `cases.jsonl` that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,6 +222,11 @@ pub fn check_case(definition: &EvaluatorDefinition, case: &Case) -> Result<(), S
             Ok(_) => return Err(format!("expected {}, found a case to judge", case.expect.outcome.as_str())),
             Err(finding) => finding,
         },
+        // What a service will say is not known here; only whether it would be asked.
+        (None, Behaviour::Service(_)) if case.expect.outcome == Outcome::Scored => return Ok(()),
+        (None, Behaviour::Service(_)) => {
+            return Err(format!("expected {}, found a case to ask about", case.expect.outcome.as_str()));
+        }
     };
     let (outcome, label, explanation) = match &found {
         Finding::Scored { label, explanation, .. } => (Outcome::Scored, Some(label), explanation),
@@ -191,8 +271,10 @@ pub fn trace_of(description: &TraceDescription) -> Trace {
         output: description.output.clone(),
         system_instructions: description.system.clone(),
         decision: None,
+        failed_spans: 0,
         upstream_probability: None,
         missing: Vec::new(),
+        structure: description.structure.structure(),
     }
 }
 
@@ -222,8 +304,9 @@ fn step_of(step: &StepDescription, earlier: &[Step]) -> Step {
         reasoning_tokens: step.reasoning_tokens,
         cost_usd: step.cost_usd,
         finish_reasons: step.finish_reasons.clone(),
-        error: None,
-        output_text: None,
+        error: step.error_class.map(|class| class.as_str().to_owned()),
+        error_class: step.error_class,
+        output_text: step.says.clone(),
         user_text: step.user_text.clone(),
     })
 }

@@ -90,7 +90,7 @@ impl EvaluatorDefinition {
     #[must_use]
     pub const fn annotator_kind(&self) -> AnnotatorKind {
         match self.behaviour {
-            Behaviour::Rule(_) => AnnotatorKind::Code,
+            Behaviour::Rule(_) | Behaviour::Service(_) => AnnotatorKind::Code,
             Behaviour::Judge(_) => AnnotatorKind::Llm,
         }
     }
@@ -151,7 +151,7 @@ impl EvaluatorDefinition {
         };
         let model = match &built.behaviour {
             Behaviour::Judge(judge) => models.get(&judge.model),
-            Behaviour::Rule(_) => None,
+            Behaviour::Rule(_) | Behaviour::Service(_) => None,
         };
         let revision = revision(kind, &common.canonical(built.canonical), model);
         Ok(Self {

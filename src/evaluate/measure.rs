@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::kinds::clip;
 use crate::domain::measurement::{Measurement, SeriesKind, Value};
-use crate::domain::trace::{ToolCall, ToolStatus, Trace};
+use crate::domain::trace::{ModelErrorClass, ToolCall, ToolStatus, Trace};
 
 /// Tool calls of one run whose order is kept; how many there were is a series of its own.
 const MOST_CALLS: usize = 1_000;
@@ -132,6 +132,15 @@ pub const SERIES: &[Series] = &[
         unit: "tool calls",
         doc: "how tool calls ended",
         value: |trace| counts(trace.tool_calls().map(|call| call.status.as_str())),
+    },
+    Series {
+        name: "model_outcomes",
+        kind: SeriesKind::Categorical,
+        unit: "model calls",
+        doc: "how model calls ended: success, or the class of their error",
+        value: |trace| {
+            counts(trace.model_calls().map(|call| call.error_class.map_or("success", ModelErrorClass::as_str)))
+        },
     },
     Series {
         name: "tool_chosen",
@@ -264,7 +273,7 @@ mod tests {
             "steps": [
                 {"model": "m", "input_tokens": 10, "output_tokens": 4, "reasoning_tokens": 1, "cost_usd": 0.5, "finish_reasons": ["tool_call"]},
                 {"tool": "a", "arguments": {}, "result": "x", "status": "timeout", "times": 2},
-                {"model": "m", "output_tokens": 8, "finish_reasons": ["stop"]},
+                {"model": "m", "output_tokens": 8, "finish_reasons": ["stop"], "error_class": "timeout"},
                 {"tool": "b", "arguments": {}, "result": "y"}
             ]
         }));
@@ -275,6 +284,7 @@ mod tests {
         assert_eq!(measured["tool_repeats"], Value::Number(1.0));
         assert_eq!(measured["tool_transitions"], Value::Sequence(vec!["a".into(), "a".into(), "b".into()]));
         assert_eq!(measured["tool_outcomes"], Value::Counts([("success".into(), 1), ("timeout".into(), 2)].into()));
+        assert_eq!(measured["model_outcomes"], Value::Counts([("success".into(), 1), ("timeout".into(), 1)].into()));
         assert_eq!(measured["run_error"], Value::Boolean(false));
     }
 
@@ -282,7 +292,7 @@ mod tests {
     fn what_is_absent_is_not_measured_and_never_zero() {
         let measured = measured(json!({"clock_is_real": false, "steps": [{"model": ""}]}));
         let names: Vec<&str> = measured.keys().map(String::as_str).collect();
-        assert_eq!(names, ["model_calls", "run_error", "steps", "tool_calls", "tool_transitions"]);
+        assert_eq!(names, ["model_calls", "model_outcomes", "run_error", "steps", "tool_calls", "tool_transitions"]);
     }
 
     #[test]

@@ -3,16 +3,20 @@
 //!
 //! [`run::evaluate`] is the one code path of `driftline evaluate` and of the service.
 
+pub mod accuracy;
 pub mod cases;
 pub mod definition;
 mod expression;
+pub mod failure_class;
 pub mod judge;
 pub mod kinds;
 pub mod measure;
 pub mod mistake;
+pub mod preview;
 mod revision;
 pub mod run;
 pub mod sampling;
+pub mod service;
 pub mod shipped;
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use super::judge::{Judge, Prepared, Verdict};
 use super::kinds::{Behaviour, Finding};
 use super::measure::measure;
 use super::mistake::InvalidEvaluators;
-use super::sampling::{SamplingDecision, SamplingFacts, SamplingPolicy, decide};
+use super::sampling::{SamplingDecision, SamplingPolicy, decide};
+use super::service::{Service, ServiceScore};
 use super::shipped::shipped;
 use crate::domain::evaluation::{Evaluation, Outcome};
 use crate::domain::measurement::{Measurement, SeriesKind, TraceRecord, Value};
@@ -88,9 +89,30 @@ impl Evaluators {
         let definition = self.get(&task.evaluator).filter(|definition| definition.revision == task.revision)?;
         match &definition.behaviour {
             Behaviour::Judge(judge) => Some((definition, judge)),
-            Behaviour::Rule(_) => None,
+            Behaviour::Rule(_) | Behaviour::Service(_) => None,
         }
     }
+
+    /// The service of an evaluator, unless the evaluator has meanwhile changed or gone.
+    #[must_use]
+    pub fn service(&self, evaluator: &str, revision: &str) -> Option<(&EvaluatorDefinition, &Service)> {
+        let definition = self.get(evaluator).filter(|definition| definition.revision == revision)?;
+        match &definition.behaviour {
+            Behaviour::Service(service) => Some((definition, service)),
+            Behaviour::Rule(_) | Behaviour::Judge(_) => None,
+        }
+    }
+}
+
+/// A question to a user's own service that is still to be asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServiceTask {
+    /// The evaluator's name.
+    pub evaluator: String,
+    /// Its revision when the trace was evaluated.
+    pub revision: String,
+    /// Probability with which it is asked about this trace.
+    pub probability: f64,
 }
 
 /// A judgment that is still to be made.
@@ -107,10 +129,12 @@ pub struct JudgeTask {
 /// What is known of a trace once every rule has run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EvaluatedTrace {
-    /// A row for every evaluator but those in `judge`, sorted by name.
+    /// A row for every evaluator but those in `judge` and `services`, sorted by name.
     pub evaluations: Vec<Evaluation>,
     /// Judgments still to be made, sorted by name.
     pub judge: Vec<JudgeTask>,
+    /// Services still to be asked, sorted by name.
+    pub services: Vec<ServiceTask>,
     /// What statistics read.
     pub record: TraceRecord,
     /// Whether the trace is judged and its body kept.
@@ -122,22 +146,30 @@ pub struct EvaluatedTrace {
 pub fn evaluate(trace: &Trace, evaluators: &Evaluators, policy: &SamplingPolicy) -> EvaluatedTrace {
     let mut evaluations = rule_evaluations(trace, evaluators);
     let failed_rule = evaluations.iter().any(|(definition, row)| definition.flag && row.is_failing());
-    let decision = decide(trace.trace_id, facts(trace, failed_rule, policy), policy);
+    let decision = decide(trace, failed_rule, policy);
     let mut measurements = measure(trace);
     measurements.extend(evaluations.iter().filter_map(|(_, row)| score_measurement(row, 1.0)));
 
     let mut tasks = Vec::new();
     for (definition, judge) in judges(evaluators) {
-        match judge_plan(trace, definition, judge, evaluators, decision) {
+        match judge_plan(trace, definition, judge, evaluators, &decision) {
             Plan::Row(row) => evaluations.push((definition, row)),
             Plan::Task(task) => tasks.push(task),
+        }
+    }
+    let mut services = Vec::new();
+    for definition in evaluators.definitions.iter().filter(|it| matches!(it.behaviour, Behaviour::Service(_))) {
+        match service_plan(trace, definition, &decision) {
+            Plan::Task(task) => services.push(task),
+            Plan::Row(row) => evaluations.push((definition, row)),
         }
     }
     evaluations.sort_by(|(left, _), (right, _)| left.name.cmp(&right.name));
     EvaluatedTrace {
         evaluations: evaluations.into_iter().map(|(_, row)| row).collect(),
         judge: tasks,
-        record: record(trace, measurements),
+        services,
+        record: record(trace, measurements, &decision),
         decision,
     }
 }
@@ -148,7 +180,7 @@ fn rule_evaluations<'a>(trace: &Trace, evaluators: &'a Evaluators) -> Vec<(&'a E
             let finding = definition.inapplicable(trace).unwrap_or_else(|| rule.check(trace));
             Some((definition, from_finding(trace, definition, finding)))
         }
-        Behaviour::Judge(_) => None,
+        Behaviour::Judge(_) | Behaviour::Service(_) => None,
     };
     evaluators.definitions.iter().filter_map(evaluation).collect()
 }
@@ -156,23 +188,13 @@ fn rule_evaluations<'a>(trace: &Trace, evaluators: &'a Evaluators) -> Vec<(&'a E
 fn judges(evaluators: &Evaluators) -> impl Iterator<Item = (&EvaluatorDefinition, &Judge)> {
     evaluators.definitions.iter().filter_map(|definition| match &definition.behaviour {
         Behaviour::Judge(judge) => Some((definition, judge.as_ref())),
-        Behaviour::Rule(_) => None,
+        Behaviour::Rule(_) | Behaviour::Service(_) => None,
     })
 }
 
-fn facts<'a>(trace: &'a Trace, failed_rule: bool, policy: &SamplingPolicy) -> SamplingFacts<'a> {
-    let slow_seconds = policy.slow_threshold(&trace.service).as_secs_f64();
-    SamplingFacts {
-        service: &trace.service,
-        error: trace.error.is_some(),
-        slow: trace.latency_seconds().is_some_and(|seconds| seconds >= slow_seconds),
-        failed_rule,
-    }
-}
-
-enum Plan {
+enum Plan<T> {
     Row(Evaluation),
-    Task(JudgeTask),
+    Task(T),
 }
 
 fn judge_plan(
@@ -180,8 +202,8 @@ fn judge_plan(
     definition: &EvaluatorDefinition,
     judge: &Judge,
     evaluators: &Evaluators,
-    decision: SamplingDecision,
-) -> Plan {
+    decision: &SamplingDecision,
+) -> Plan<JudgeTask> {
     let row = |outcome, explanation| Plan::Row(unscored(trace, definition, outcome, explanation));
     if let Some(finding) = definition.inapplicable(trace).or_else(|| judge.prepare(trace).err()) {
         return Plan::Row(from_finding(trace, definition, finding));
@@ -199,6 +221,36 @@ fn judge_plan(
         revision: definition.revision.clone(),
         probability: decision.probability,
     })
+}
+
+/// Asks a service about a trace that sampling chose, else says in a row why not.
+fn service_plan(
+    trace: &Trace,
+    definition: &EvaluatorDefinition,
+    &SamplingDecision { sampled, probability, .. }: &SamplingDecision,
+) -> Plan<ServiceTask> {
+    match definition.inapplicable(trace) {
+        Some(finding) => Plan::Row(from_finding(trace, definition, finding)),
+        None if !sampled => {
+            let explanation = format!("not sampled (probability {probability})");
+            Plan::Row(unscored(trace, definition, Outcome::SampledOut, explanation))
+        }
+        None => Plan::Task(ServiceTask {
+            evaluator: definition.name.clone(),
+            revision: definition.revision.clone(),
+            probability,
+        }),
+    }
+}
+
+/// The row of what a service said.
+#[must_use]
+pub fn answered(trace: &Trace, definition: &EvaluatorDefinition, score: ServiceScore) -> Evaluation {
+    Evaluation {
+        value: Some(score.value),
+        label: Some(score.label),
+        ..unscored(trace, definition, Outcome::Scored, score.explanation)
+    }
 }
 
 fn from_finding(trace: &Trace, definition: &EvaluatorDefinition, finding: Finding) -> Evaluation {
@@ -260,15 +312,16 @@ pub fn score_measurement(evaluation: &Evaluation, probability: f64) -> Option<Me
     })
 }
 
-fn record(trace: &Trace, measurements: Vec<Measurement>) -> TraceRecord {
+fn record(trace: &Trace, measurements: Vec<Measurement>, decision: &SamplingDecision) -> TraceRecord {
     TraceRecord {
         trace_id: trace.trace_id,
         conversation: trace.conversation_id.as_deref().map_or_else(|| trace.trace_id.to_string(), name),
         service: name(&trace.service),
         segments: segments(trace),
         ended_at: trace.ended_at,
-        upstream_probability: trace.upstream_probability,
+        upstream_probability: decision.upstream.as_ref().map(|upstream| upstream.probability),
         measurements,
+        notes: Vec::new(),
     }
 }
 

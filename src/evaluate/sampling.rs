@@ -1,45 +1,84 @@
 //! Which traces are judged and kept whole, and with what probability.
 //!
-//! Deterministic by trace id, so that a redelivery decides alike. The draw hashes the id with a salt of our own:
+//! **The rule.** A run that ended in an error, failed a flagging rule or was slow is always chosen. Any other falls under
+//! the first of the policies whose condition holds, and where none does, under the healthy rate. What a trace falls under
+//! is its *stratum*: within a service, traces of one stratum were chosen with one probability at one time.
+//!
+//! **The draw.** Deterministic by trace id, so that a redelivery decides alike. It hashes the id with a salt of our own:
 //! upstream samplers decide by the id's last bytes, and a draw from the same bytes would not be independent of theirs.
+//!
+//! **Rate limits.** A policy with a limit chooses with probability limit / traces of its stratum in the window before,
+//! and at most with its rate. The probability is known before the draw and does not depend on the trace, so its inverse
+//! is an unbiased weight, which counting "the first so many" would not have. The price: the limit is met on average
+//! and not to the trace, a rise is answered one window later, and without a window before the rate alone holds. What
+//! may never be exceeded is the judges' budget.
+//!
+//! **What it is worth.** The probability stays with everything a judge scores, and each score counts by its inverse
+//! (Hajek's mean, with errors clustered by conversation). The strata's exact totals are counted as well. Post-stratifying
+//! by them would take 5 to 30 % off the error, but the interval that belongs to it held the truth in 69 to 93 % of
+//! simulations with few failures in a thinly sampled stratum, and Hajek's in 94 to 98 %; so estimates are Hajek's, and the
+//! totals stand beside them.
+//!
+//! **Upstream.** What the trace says of sampling before us comes first, then the first stratum of the settings that it
+//! belongs to. Otherwise it is unknown, which is not one.
+
+mod condition;
+mod rules;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ring::digest::{SHA256, digest};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
+pub use self::condition::TraceCondition;
+pub use self::rules::{RateLimit, TracePolicy, UpstreamStratum, Window};
 use crate::domain::ids::TraceId;
+use crate::domain::trace::{Trace, UpstreamProbability};
 
 /// How traces are chosen for judging and for keeping their body; the `[sampling]` table.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SamplingPolicy {
     /// Probability for traces with nothing remarkable.
     #[serde(deserialize_with = "probability")]
     pub healthy_rate: f64,
     /// Runs at least this long are always chosen.
-    #[serde(with = "human_duration")]
+    #[serde(deserialize_with = "duration")]
     pub slow_threshold: Duration,
     /// What differs for single services, by `service.name`.
     pub services: BTreeMap<String, ServiceSampling>,
+    /// What differs for single kinds of traces; the first that fits decides.
+    pub policies: Vec<TracePolicy>,
+    /// How traces were sampled before they came here, where they do not say so themselves; the first that fits.
+    pub upstream: Vec<UpstreamStratum>,
+    /// Traces of each limited policy in the window before, by name and service.
+    #[serde(skip)]
+    pub before: BTreeMap<(String, String), u64>,
 }
 
 impl Default for SamplingPolicy {
     fn default() -> Self {
-        Self { healthy_rate: 0.1, slow_threshold: Duration::from_secs(30), services: BTreeMap::new() }
+        Self {
+            healthy_rate: 0.1,
+            slow_threshold: Duration::from_secs(30),
+            services: BTreeMap::new(),
+            policies: Vec::new(),
+            upstream: Vec::new(),
+            before: BTreeMap::new(),
+        }
     }
 }
 
 /// What differs for one service; an absent key means the policy's own.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServiceSampling {
     /// As in [`SamplingPolicy`].
-    #[serde(deserialize_with = "optional_probability", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_probability")]
     pub healthy_rate: Option<f64>,
     /// As in [`SamplingPolicy`].
-    #[serde(with = "optional_human_duration", skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "optional_duration")]
     pub slow_threshold: Option<Duration>,
 }
 
@@ -50,22 +89,45 @@ impl SamplingPolicy {
         self.services.get(service).and_then(|service| service.slow_threshold).unwrap_or(self.slow_threshold)
     }
 
+    /// With what probability a trace was kept before it came here, and who says so; `None` when no one does.
+    #[must_use]
+    pub fn upstream_probability(&self, trace: &Trace) -> Option<UpstreamProbability> {
+        let configured = || {
+            let (place, stratum) = self.upstream.iter().enumerate().find(|(_, it)| it.condition.holds(trace))?;
+            let source = format!("sampling.upstream[{place}]");
+            Some(UpstreamProbability { probability: stratum.probability, source })
+        };
+        trace.upstream_probability.clone().or_else(configured)
+    }
+
+    /// Attributes that conditions ask for: whoever reads traces has to look for them.
+    pub fn attributes(&self) -> impl Iterator<Item = &str> {
+        let own = self.policies.iter().map(|policy| &policy.condition);
+        own.chain(self.upstream.iter().map(|stratum| &stratum.condition)).flat_map(TraceCondition::attributes)
+    }
+
+    /// The policies that have a limit.
+    pub fn limits(&self) -> impl Iterator<Item = (&TracePolicy, RateLimit)> {
+        self.policies.iter().filter_map(|policy| Some((policy, policy.limit?)))
+    }
+
     fn healthy_rate(&self, service: &str) -> f64 {
         self.services.get(service).and_then(|service| service.healthy_rate).unwrap_or(self.healthy_rate)
     }
-}
 
-/// What the decision is made from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SamplingFacts<'a> {
-    /// `service.name`.
-    pub service: &'a str,
-    /// Whether the run ended in an error.
-    pub error: bool,
-    /// Whether the run took at least the slow threshold.
-    pub slow: bool,
-    /// Whether a flagging rule failed.
-    pub failed_rule: bool,
+    /// The probability that a policy gives the traces of a service at this time.
+    fn rate(&self, policy: &TracePolicy, service: &str) -> f64 {
+        let before = self.before.get(&(policy.name.clone(), service.to_owned())).copied().unwrap_or(0);
+        match policy.limit {
+            Some(limit) if before > 0 => policy.rate.min(f64::from(limit.traces) / before as f64),
+            _ => policy.rate,
+        }
+    }
+
+    fn is_slow(&self, trace: &Trace) -> bool {
+        let threshold = self.slow_threshold(&trace.service).as_secs_f64();
+        trace.latency_seconds().is_some_and(|seconds| seconds >= threshold)
+    }
 }
 
 /// Why a trace was drawn with its probability.
@@ -78,12 +140,31 @@ pub enum SamplingReason {
     Slow,
     /// A flagging rule failed: always chosen.
     FailedRule,
+    /// A policy of the settings is about it.
+    Policy,
     /// Nothing remarkable: chosen at the healthy rate.
     Healthy,
 }
 
+impl SamplingReason {
+    /// Every reason.
+    pub const ALL: [Self; 5] = [Self::Error, Self::Slow, Self::FailedRule, Self::Policy, Self::Healthy];
+
+    /// The reason as it is written in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Slow => "slow",
+            Self::FailedRule => "failed_rule",
+            Self::Policy => "policy",
+            Self::Healthy => "healthy",
+        }
+    }
+}
+
 /// Whether a trace is judged and kept whole.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SamplingDecision {
     /// Whether it is.
     pub sampled: bool,
@@ -91,22 +172,44 @@ pub struct SamplingDecision {
     pub probability: f64,
     /// Why that probability.
     pub reason: SamplingReason,
+    /// The policy that gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// With what probability the trace was kept before it came here; `None` is unknown.
+    #[serde(default)]
+    pub upstream: Option<UpstreamProbability>,
 }
 
-/// Decides for one trace.
+impl SamplingDecision {
+    /// What the trace fell under: its policy's name, else the reason.
+    #[must_use]
+    pub fn stratum(&self) -> &str {
+        self.policy.as_deref().unwrap_or(self.reason.as_str())
+    }
+}
+
+/// Decides for one trace; `failed_rule` tells whether a flagging rule failed.
 #[must_use]
-pub fn decide(trace_id: TraceId, facts: SamplingFacts<'_>, policy: &SamplingPolicy) -> SamplingDecision {
-    let reason = match facts {
-        SamplingFacts { error: true, .. } => SamplingReason::Error,
-        SamplingFacts { failed_rule: true, .. } => SamplingReason::FailedRule,
-        SamplingFacts { slow: true, .. } => SamplingReason::Slow,
-        _ => SamplingReason::Healthy,
+pub fn decide(trace: &Trace, failed_rule: bool, policy: &SamplingPolicy) -> SamplingDecision {
+    let fitting = policy.policies.iter().find(|it| it.condition.holds(trace));
+    let (reason, probability) = if trace.error.is_some() {
+        (SamplingReason::Error, 1.0)
+    } else if failed_rule {
+        (SamplingReason::FailedRule, 1.0)
+    } else if policy.is_slow(trace) {
+        (SamplingReason::Slow, 1.0)
+    } else if let Some(fitting) = fitting {
+        (SamplingReason::Policy, policy.rate(fitting, &trace.service))
+    } else {
+        (SamplingReason::Healthy, policy.healthy_rate(&trace.service))
     };
-    let probability = match reason {
-        SamplingReason::Healthy => policy.healthy_rate(facts.service),
-        SamplingReason::Error | SamplingReason::Slow | SamplingReason::FailedRule => 1.0,
-    };
-    SamplingDecision { sampled: uniform(trace_id) < probability, probability, reason }
+    SamplingDecision {
+        sampled: uniform(trace.trace_id) < probability,
+        probability,
+        reason,
+        policy: fitting.filter(|_| reason == SamplingReason::Policy).map(|fitting| fitting.name.clone()),
+        upstream: policy.upstream_probability(trace),
+    }
 }
 
 /// A number in [0, 1) that is uniform over trace ids.
@@ -131,122 +234,29 @@ fn optional_probability<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Op
     probability(deserializer).map(Some)
 }
 
-mod human_duration {
-    use super::{Deserialize, Deserializer, Duration, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&humantime::format_duration(*duration))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text)
-            .map_err(|error| serde::de::Error::custom(format!("{text:?} is no duration such as \"30s\": {error}")))
+/// What is never chosen has no weight, and estimates would not know that it is missing.
+fn positive_probability<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let rate = f64::deserialize(deserializer)?;
+    if rate > 0.0 && rate <= 1.0 {
+        Ok(rate)
+    } else {
+        Err(serde::de::Error::custom(format!("{rate} is not more than 0 and at most 1")))
     }
 }
 
-mod optional_human_duration {
-    use super::{Deserializer, Duration, Serializer, human_duration};
+fn optional_positive_probability<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    positive_probability(deserializer).map(Some)
+}
 
-    pub(super) fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-        match duration {
-            Some(duration) => human_duration::serialize(duration, serializer),
-            None => serializer.serialize_none(),
-        }
-    }
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    humantime::parse_duration(&text)
+        .map_err(|error| serde::de::Error::custom(format!("{text:?} is no duration such as \"30s\": {error}")))
+}
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-        human_duration::deserialize(deserializer).map(Some)
-    }
+fn optional_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HEALTHY: SamplingFacts<'static> =
-        SamplingFacts { service: "support", error: false, slow: false, failed_rule: false };
-
-    fn ids(count: u64) -> impl Iterator<Item = TraceId> {
-        // Ids that differ in their last bytes only, as a poor generator's would.
-        (1..=count).map(|number| {
-            let mut bytes = [0; 16];
-            bytes[8..].copy_from_slice(&number.to_be_bytes());
-            TraceId::from_bytes(&bytes).unwrap()
-        })
-    }
-
-    fn share(facts: SamplingFacts<'_>, policy: &SamplingPolicy) -> f64 {
-        let sampled = ids(20_000).filter(|id| decide(*id, facts, policy).sampled).count();
-        sampled as f64 / 20_000.0
-    }
-
-    #[test]
-    fn healthy_traces_are_sampled_at_the_healthy_rate() {
-        // Four standard deviations of a binomial share at this size.
-        assert!((share(HEALTHY, &SamplingPolicy::default()) - 0.1).abs() < 4.0 * (0.1 * 0.9 / 20_000.0_f64).sqrt());
-    }
-
-    #[test]
-    fn the_draw_of_a_trace_stays_what_it_was() {
-        // A changed draw would resample every trace that is delivered again after an upgrade.
-        let id: TraceId = "65888dddb25592422df09b0e4b474df2".parse().unwrap();
-        assert_eq!((uniform(id) * 1e6).floor(), 309_675.0);
-    }
-
-    #[test]
-    fn errors_slow_runs_and_failed_rules_are_always_sampled() {
-        let policy = SamplingPolicy { healthy_rate: 0.0, ..SamplingPolicy::default() };
-        for facts in [
-            SamplingFacts { error: true, ..HEALTHY },
-            SamplingFacts { slow: true, ..HEALTHY },
-            SamplingFacts { failed_rule: true, ..HEALTHY },
-        ] {
-            assert_eq!(share(facts, &policy), 1.0);
-        }
-        assert_eq!(share(HEALTHY, &policy), 0.0);
-    }
-
-    #[test]
-    fn the_same_trace_is_decided_alike_and_a_higher_rate_keeps_what_a_lower_one_kept() {
-        let low = SamplingPolicy { healthy_rate: 0.2, ..SamplingPolicy::default() };
-        let high = SamplingPolicy { healthy_rate: 0.5, ..SamplingPolicy::default() };
-        for id in ids(2_000) {
-            let decision = decide(id, HEALTHY, &low);
-            assert_eq!(decision, decide(id, HEALTHY, &low));
-            assert!(!decision.sampled || decide(id, HEALTHY, &high).sampled);
-        }
-    }
-
-    #[test]
-    fn a_service_can_differ_in_one_key_and_keep_the_other() {
-        let policy: SamplingPolicy =
-            toml::from_str("healthy_rate = 0.0\nslow_threshold = \"5s\"\n[services.support]\nhealthy_rate = 1.0")
-                .unwrap();
-        assert_eq!(share(HEALTHY, &policy), 1.0);
-        assert_eq!(share(SamplingFacts { service: "other", ..HEALTHY }, &policy), 0.0);
-        assert_eq!(policy.slow_threshold("support"), Duration::from_secs(5));
-    }
-
-    #[test]
-    fn wrong_settings_are_refused_with_what_is_wrong() {
-        for (text, problem) in [
-            ("healthy_rate = 1.5", "1.5 is not between 0 and 1"),
-            ("healthy_rate = nan", "NaN is not between 0 and 1"),
-            ("slow_threshold = \"soon\"", "\"soon\" is no duration"),
-            ("rate = 0.5", "unknown field `rate`"),
-            ("[services.a]\nhealthy_rate = -1.0", "-1 is not between 0 and 1"),
-        ] {
-            let error = toml::from_str::<SamplingPolicy>(text).unwrap_err().to_string();
-            assert!(error.contains(problem), "{error}");
-        }
-    }
-
-    #[test]
-    fn the_policy_survives_being_written_and_read() {
-        let policy: SamplingPolicy =
-            toml::from_str("slow_threshold = \"1m 30s\"\n[services.a]\nslow_threshold = \"2s\"").unwrap();
-        let written = toml::to_string(&policy).unwrap();
-        assert_eq!(toml::from_str::<SamplingPolicy>(&written).unwrap(), policy);
-    }
-}
+mod tests;

@@ -15,6 +15,9 @@ macro_rules! folder {
 
 /// Every folder under `evaluators/`, with all its files.
 const SHIPPED: &[(&str, &[File])] = &[
+    folder!("argument_outlier": "cases.jsonl", "evaluator.toml"),
+    folder!("broken_context": "cases.jsonl", "evaluator.toml"),
+    folder!("dead_end": "cases.jsonl", "evaluator.toml"),
     folder!("empty_result": "cases.jsonl", "evaluator.toml"),
     folder!("finish_reason": "cases.jsonl", "evaluator.toml"),
     folder!("groundedness": "cases.jsonl", "evaluator.toml", "prompt.md"),
@@ -22,11 +25,15 @@ const SHIPPED: &[(&str, &[File])] = &[
     folder!("lexical_support": "cases.jsonl", "evaluator.toml"),
     folder!("limits": "cases.jsonl", "evaluator.toml"),
     folder!("loop": "cases.jsonl", "evaluator.toml"),
+    folder!("model_outcome": "cases.jsonl", "evaluator.toml"),
     folder!("personal_data": "cases.jsonl", "evaluator.toml"),
     folder!("policy_compliance": "cases.jsonl", "evaluator.toml", "prompt.md"),
     folder!("provenance": "cases.jsonl", "evaluator.toml"),
+    folder!("recursion": "cases.jsonl", "evaluator.toml"),
     folder!("secrets": "cases.jsonl", "evaluator.toml"),
+    folder!("swallowed_error": "cases.jsonl", "evaluator.toml"),
     folder!("tool_outcome": "cases.jsonl", "evaluator.toml"),
+    folder!("unsupported_after_empty": "cases.jsonl", "evaluator.toml"),
 ];
 
 /// The shipped evaluators' folders, sorted by name.

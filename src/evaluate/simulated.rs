@@ -33,7 +33,7 @@ fn runs(scenario: &str, seed: u64) -> Vec<(Trace, bool)> {
 fn rule(folder: &EvaluatorFolder) -> Option<Box<dyn Rule>> {
     match EvaluatorDefinition::parse(folder, &JudgeModels::new()).unwrap().behaviour {
         Behaviour::Rule(rule) => Some(rule),
-        Behaviour::Judge(_) => None,
+        Behaviour::Judge(_) | Behaviour::Service(_) => None,
     }
 }
 

@@ -16,6 +16,7 @@ pub(super) const CONVENTION: Convention = Convention {
         input_tokens: &["input_tokens"],
         input_tokens_apart: &["cache_read_tokens", "cache_creation_tokens"],
         cached_tokens: &["cache_read_tokens"],
+        cache_write_tokens: &["cache_creation_tokens"],
         output_tokens: &["output_tokens"],
         finish_reasons: &["stop_reason"],
         tool_name: &["tool_name"],

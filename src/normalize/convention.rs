@@ -69,7 +69,7 @@ fn bit(convention: &Convention) -> u16 {
 }
 
 /// What a span does in an agent run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Role {
     /// An agent, or a workflow of agents.
     Agent,
@@ -126,7 +126,11 @@ pub(super) struct FactNames {
     pub(super) input_tokens_apart: Names,
     /// Prompt tokens that were read from a cache and cost less.
     pub(super) cached_tokens: Names,
+    /// Prompt tokens that were written to a cache and may cost more.
+    pub(super) cache_write_tokens: Names,
     pub(super) output_tokens: Names,
+    /// Completion tokens that the convention does not count among the output tokens.
+    pub(super) output_tokens_apart: Names,
     pub(super) reasoning_tokens: Names,
     pub(super) cost_usd: Names,
     pub(super) finish_reasons: Names,
@@ -164,7 +168,9 @@ pub(super) const NO_NAMES: FactNames = FactNames {
     input_tokens: &[],
     input_tokens_apart: &[],
     cached_tokens: &[],
+    cache_write_tokens: &[],
     output_tokens: &[],
+    output_tokens_apart: &[],
     reasoning_tokens: &[],
     cost_usd: &[],
     finish_reasons: &[],

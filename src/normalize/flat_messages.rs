@@ -46,11 +46,18 @@ impl<'a> FlatMessage<'a> {
     fn set(&mut self, names: &FlatNames, field: &str, text: Cow<'a, str>) {
         match field {
             "role" => self.role = Some(text),
-            "content" => self.texts.push(text),
+            "content" => self.say(text),
             "tool_call_id" => self.result_of = Some(text),
             "finish_reason" => self.finish_reason = Some(text),
-            _ if field.starts_with("contents.") && field.ends_with("message_content.text") => self.texts.push(text),
+            _ if field.starts_with("contents.") && field.ends_with("message_content.text") => self.say(text),
             _ => self.set_call(names, field, text),
+        }
+    }
+
+    /// What one writer puts under both names is said once.
+    fn say(&mut self, text: Cow<'a, str>) {
+        if !self.texts.contains(&text) {
+            self.texts.push(text);
         }
     }
 

@@ -24,9 +24,14 @@ pub(super) const CONVENTION: Convention = Convention {
         model: &["gen_ai.response.model", REQUEST_MODEL],
         input_tokens: &[INPUT_TOKENS, "gen_ai.usage.prompt_tokens"],
         cached_tokens: &["gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens"],
+        cache_write_tokens: &[
+            "gen_ai.usage.cache_write.input_tokens",
+            "gen_ai.usage.cache_creation.input_tokens",
+            "gen_ai.usage.cache_creation_input_tokens",
+        ],
         output_tokens: &[OUTPUT_TOKENS, "gen_ai.usage.completion_tokens"],
         reasoning_tokens: &["gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens"],
-        cost_usd: &["gen_ai.usage.cost"],
+        cost_usd: &[COST],
         finish_reasons: &[FINISH_REASONS],
         tool_name: &["gen_ai.tool.name"],
         tool_call_id: &["gen_ai.tool.call.id"],
@@ -44,6 +49,7 @@ pub(super) const INPUT_MESSAGES: &str = "gen_ai.input.messages";
 pub(super) const OUTPUT_MESSAGES: &str = "gen_ai.output.messages";
 pub(super) const INPUT_TOKENS: &str = "gen_ai.usage.input_tokens";
 pub(super) const OUTPUT_TOKENS: &str = "gen_ai.usage.output_tokens";
+pub(super) const COST: &str = "gen_ai.usage.cost";
 pub(super) const FINISH_REASONS: &str = "gen_ai.response.finish_reasons";
 pub(super) const TOOL_ARGUMENTS: &str = "gen_ai.tool.call.arguments";
 pub(super) const TOOL_RESULT: &str = "gen_ai.tool.call.result";

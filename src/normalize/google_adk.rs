@@ -19,7 +19,9 @@ pub(super) const CONVENTION: Convention = Convention {
         input_tokens: &["gcp.vertex.agent.llm_response#/usage_metadata/prompt_token_count"],
         cached_tokens: &["gcp.vertex.agent.llm_response#/usage_metadata/cached_content_token_count"],
         output_tokens: &["gcp.vertex.agent.llm_response#/usage_metadata/candidates_token_count"],
-        reasoning_tokens: &["gcp.vertex.agent.llm_response#/usage_metadata/thoughts_token_count"],
+        // Gemini counts its thoughts beside the candidates.
+        output_tokens_apart: &[THOUGHTS],
+        reasoning_tokens: &[THOUGHTS],
         finish_reasons: &["gcp.vertex.agent.llm_response#/finish_reason"],
         tool_arguments: &[TOOL_ARGUMENTS],
         tool_result: &["gcp.vertex.agent.tool_response"],
@@ -30,6 +32,7 @@ pub(super) const CONVENTION: Convention = Convention {
 
 const REQUEST: &str = "gcp.vertex.agent.llm_request";
 const RESPONSE: &str = "gcp.vertex.agent.llm_response";
+const THOUGHTS: &str = "gcp.vertex.agent.llm_response#/usage_metadata/thoughts_token_count";
 const TOOL_ARGUMENTS: &str = "gcp.vertex.agent.tool_call_args";
 
 fn role(attributes: Attributes<'_>) -> Option<Role> {

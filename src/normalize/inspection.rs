@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde::Serialize;
 
 use crate::domain::ids::TraceId;
-use crate::domain::trace::{Decision, ToolCall, ToolStatus, Trace};
+use crate::domain::trace::{Decision, ToolCall, ToolStatus, Trace, UpstreamProbability};
 
 /// What was found in a trace and what is missing from it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -50,6 +50,8 @@ pub struct Inspection {
     pub output: Option<String>,
     /// What the agent says of its own decision.
     pub decision: Option<Decision>,
+    /// With what probability upstream sampling kept the trace, and who says so; `null` when unknown.
+    pub upstream_probability: Option<UpstreamProbability>,
     /// Wanted attributes that are absent.
     pub missing: Vec<&'static str>,
 }
@@ -59,8 +61,12 @@ pub struct Inspection {
 pub struct InspectedTool {
     /// The tool's name.
     pub name: String,
+    /// Arguments as JSON text.
+    pub arguments: Option<String>,
     /// How the call ended.
     pub status: ToolStatus,
+    /// What a failed call says of its failure.
+    pub error: Option<String>,
     /// Whether the result holds no data; `null` when no result was recorded.
     pub result_empty: Option<bool>,
     /// Index into the tools of the first earlier call with the same name and arguments.
@@ -93,6 +99,7 @@ impl From<&Trace> for Inspection {
             input: trace.input.clone(),
             output: trace.output.clone(),
             decision: trace.decision.clone(),
+            upstream_probability: trace.upstream_probability.clone(),
             missing: trace.missing.clone(),
         }
     }
@@ -102,7 +109,9 @@ impl From<&ToolCall> for InspectedTool {
     fn from(call: &ToolCall) -> Self {
         Self {
             name: call.name.clone(),
+            arguments: call.arguments.clone(),
             status: call.status,
+            error: call.error.clone(),
             result_empty: call.result_empty,
             repeat_of: call.repeat_of,
         }

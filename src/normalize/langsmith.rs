@@ -22,6 +22,7 @@ pub(super) const CONVENTION: Convention = Convention {
         model: &["langsmith.metadata.ls_model_name"],
         input_tokens: &["langsmith.usage_metadata#/input_tokens"],
         cached_tokens: &["langsmith.usage_metadata#/input_token_details/cache_read"],
+        cache_write_tokens: &["langsmith.usage_metadata#/input_token_details/cache_creation"],
         output_tokens: &["langsmith.usage_metadata#/output_tokens"],
         reasoning_tokens: &["langsmith.usage_metadata#/output_token_details/reasoning"],
         cost_usd: &["langsmith.usage_metadata#/total_cost"],

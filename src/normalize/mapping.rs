@@ -25,6 +25,13 @@ const DEFAULTS: [(&str, &[&str]); 9] = [
 ];
 
 impl AttributeMapping {
+    /// Adds attributes that are asked for by their own key; a name that is there stays as it is.
+    pub fn add_keys<'a>(&mut self, keys: impl IntoIterator<Item = &'a str>) {
+        for key in keys {
+            self.0.entry(key.to_owned()).or_insert_with(|| vec![key.to_owned()]);
+        }
+    }
+
     /// The names, each with the attributes that may carry it, best first.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[String])> {
         self.0.iter().map(|(name, keys)| (name.as_str(), keys.as_slice()))

@@ -47,7 +47,9 @@ fn holds_messages(json: &Json<'_>) -> bool {
     match json {
         Json::Array(items) => items.first().is_some_and(holds_messages),
         Json::Object(_) => {
-            let speaks = opened(json).get("role").is_some() || json.get("kwargs").is_some();
+            // A serialised object has named arguments alone, what decorators write of a call has both kinds.
+            let is_serialised = json.get("kwargs").is_some() && json.get("args").is_none();
+            let speaks = opened(json).get("role").is_some() || is_serialised;
             speaks || read_part(json).is_some() || message_list(json).is_some()
         }
         Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_) => false,
@@ -68,10 +70,28 @@ pub(super) fn unwrapped_text(json: &Json<'_>) -> String {
         "prompt",
     ];
     let mut inner = json;
-    while let Some(wrapped) = inner.get_any(&WRAPPERS) {
+    while let Some(wrapped) = inner.get_any(&WRAPPERS).or_else(|| sole_argument(inner)) {
         inner = wrapped;
     }
     inner.to_text()
+}
+
+/// What a Python function was called with, as decorators write it, when that is one thing.
+fn sole_argument<'j, 'a>(json: &'j Json<'a>) -> Option<&'j Json<'a>> {
+    match (json.get("args")?.items(), json.get("kwargs")?) {
+        ([argument], Json::Object(named)) if named.is_empty() => Some(argument),
+        ([], Json::Object(named)) if named.len() == 1 => named.first().map(|(_, argument)| argument),
+        _ => None,
+    }
+}
+
+/// The arguments of a tool as its schema names them: decorators of Python functions put them beside unnamed ones.
+pub(super) fn named_arguments(text: Cow<'_, str>) -> Cow<'_, str> {
+    let named = Json::parse(&text).and_then(|call| {
+        let only_named = call.get("args")?.items().is_empty();
+        Some(call.get("kwargs")?.to_text()).filter(|_| only_named)
+    });
+    named.map_or(text, Cow::Owned)
 }
 
 /// What instructions say, written as a text or as parts.

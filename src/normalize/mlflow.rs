@@ -16,7 +16,12 @@ pub(super) const CONVENTION: Convention = Convention {
         model: &["mlflow.llm.model#", "mlflow.spanInputs#/model"],
         input_tokens: &["mlflow.chat.tokenUsage#/input_tokens"],
         cached_tokens: &["mlflow.chat.tokenUsage#/cache_read_input_tokens"],
+        cache_write_tokens: &["mlflow.chat.tokenUsage#/cache_creation_input_tokens"],
         output_tokens: &["mlflow.chat.tokenUsage#/output_tokens"],
+        reasoning_tokens: &[
+            "mlflow.spanOutputs#/usage/completion_tokens_details/reasoning_tokens",
+            "mlflow.spanOutputs#/usage/output_tokens_details/reasoning_tokens",
+        ],
         cost_usd: &["mlflow.llm.cost#/total_cost"],
         tool_name: &["mlflow.spanFunctionName#"],
         input_value: &["mlflow.spanInputs#"],

@@ -7,7 +7,8 @@ use crate::domain::trace::ModelCall;
 use super::convention::Role;
 use super::json::Json;
 use super::messages::{self, Message, Part, RequestedCall, Side};
-use super::prices::PriceTable;
+use super::model_error;
+use super::prices::{CacheTokens, PriceTable};
 use super::span_view::SpanView;
 use super::tree::Tree;
 
@@ -71,16 +72,20 @@ impl<'a> Exchange<'a> {
             ended_at: spans.leaf.ended_at,
             model: spans.find(|view| view.text(|names| names.model)).map(Into::into),
             input_tokens: spans.find(SpanView::input_tokens),
-            output_tokens: spans.find(|view| view.count(|names| names.output_tokens)),
+            output_tokens: spans.find(SpanView::output_tokens),
             reasoning_tokens: spans.find(|view| view.count(|names| names.reasoning_tokens)),
             cost_usd: spans.find(|view| view.number(|names| names.cost_usd)),
             finish_reasons: finish_reasons(spans, &output),
             error: spans.leaf.error(),
+            error_class: model_error::class(spans.leaf),
             output_text: messages::said_by("assistant", &output),
             user_text: messages::said_by("user", messages::new_since_last_answer(&input)),
         };
-        let cached = || spans.find(|view| view.count(|names| names.cached_tokens));
-        call.cost_usd = call.cost_usd.or_else(|| prices.cost_usd(&call, cached()));
+        let cache = || CacheTokens {
+            read: spans.find(|view| view.count(|names| names.cached_tokens)),
+            written: spans.find(|view| view.count(|names| names.cache_write_tokens)),
+        };
+        call.cost_usd = call.cost_usd.or_else(|| prices.cost_usd(&call, cache()));
         Self { position, input, output, call }
     }
 

@@ -23,9 +23,16 @@ pub(super) const CONVENTION: Convention = Convention {
         user: &["user.id"],
         prompt_version: &["llm.prompt_template.version"],
         tool_definitions: &["llm.tools."],
-        model: &["llm.response.model_name", "llm.model_name", "llm.request.model_name"],
+        model: &[
+            "llm.response.model_name",
+            "llm.model_name",
+            "llm.request.model_name",
+            // All that a call which failed says of its model.
+            "llm.invocation_parameters#/model",
+        ],
         input_tokens: &["llm.token_count.prompt"],
         cached_tokens: &["llm.token_count.prompt_details.cache_read"],
+        cache_write_tokens: &["llm.token_count.prompt_details.cache_write"],
         output_tokens: &["llm.token_count.completion"],
         reasoning_tokens: &["llm.token_count.completion_details.reasoning"],
         cost_usd: &["llm.cost.total"],

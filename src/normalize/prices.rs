@@ -1,58 +1,105 @@
 //! What model calls cost whose spans do not say it.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::domain::trace::ModelCall;
 
-/// Prices by model.
+/// Prices by model: those of the user, then the shipped ones.
 ///
-/// Read from settings a model given there replaces or adds to the shipped ones.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(from = "BTreeMap<String, Price>", into = "BTreeMap<String, Price>")]
-pub struct PriceTable(BTreeMap<String, Price>);
+/// Read from the settings' `[prices]`. A name there is a model's, or a pattern in which `*` stands for any text; a
+/// model's own name wins over a pattern, a longer pattern over a shorter, and any of them over the shipped price.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(from = "BTreeMap<String, Price>")]
+pub struct PriceTable {
+    named: BTreeMap<String, Price>,
+    /// The longest first.
+    patterns: Vec<(String, Price)>,
+}
 
 /// What a model costs, in US dollars a million tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
     /// Prompt tokens.
-    pub input: f64,
-    /// Prompt tokens read from a cache; like others when absent.
-    pub cached: Option<f64>,
-    /// Completion tokens, reasoning included.
-    pub output: f64,
+    pub input_usd_per_mtok: f64,
+    /// Prompt tokens read from a cache; like other prompt tokens when absent.
+    pub cached_input_usd_per_mtok: Option<f64>,
+    /// Prompt tokens written to a cache; like other prompt tokens when absent.
+    pub cache_write_usd_per_mtok: Option<f64>,
+    /// Completion tokens that are no reasoning, or all of them when [`Price::reasoning_usd_per_mtok`] is absent.
+    pub output_usd_per_mtok: f64,
+    /// Reasoning tokens; like other completion tokens when absent.
+    pub reasoning_usd_per_mtok: Option<f64>,
 }
 
-static SHIPPED: LazyLock<PriceTable> =
-    LazyLock::new(|| PriceTable(toml::from_str(include_str!("prices.toml")).unwrap_or_default()));
+/// Prompt tokens that a cache makes cheaper or dearer, both among the prompt tokens of the call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct CacheTokens {
+    pub(super) read: Option<u64>,
+    pub(super) written: Option<u64>,
+}
+
+static SHIPPED: LazyLock<BTreeMap<String, Price>> =
+    LazyLock::new(|| toml::from_str(include_str!("prices.toml")).unwrap_or_default());
+
+impl Price {
+    /// Its keys, each with its amount.
+    fn amounts(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        let amounts = [
+            ("input_usd_per_mtok", Some(self.input_usd_per_mtok)),
+            ("cached_input_usd_per_mtok", self.cached_input_usd_per_mtok),
+            ("cache_write_usd_per_mtok", self.cache_write_usd_per_mtok),
+            ("output_usd_per_mtok", Some(self.output_usd_per_mtok)),
+            ("reasoning_usd_per_mtok", self.reasoning_usd_per_mtok),
+        ];
+        amounts.into_iter().filter_map(|(key, amount)| Some((key, amount?)))
+    }
+
+    /// What tokens cost, in US dollars.
+    fn cost_usd(&self, input: u64, cache: CacheTokens, output: u64, reasoning: u64) -> f64 {
+        let read = cache.read.unwrap_or(0).min(input);
+        let written = cache.written.unwrap_or(0).min(input - read);
+        let reasoning = reasoning.min(output);
+        let priced = [
+            (input - read - written, None, self.input_usd_per_mtok),
+            (read, self.cached_input_usd_per_mtok, self.input_usd_per_mtok),
+            (written, self.cache_write_usd_per_mtok, self.input_usd_per_mtok),
+            (output - reasoning, None, self.output_usd_per_mtok),
+            (reasoning, self.reasoning_usd_per_mtok, self.output_usd_per_mtok),
+        ];
+        priced.into_iter().map(|(tokens, own, usual)| tokens as f64 * own.unwrap_or(usual)).sum::<f64>() / 1e6
+    }
+}
 
 impl PriceTable {
-    /// The shipped prices: list prices of the large providers, dated in `prices.toml`.
-    #[must_use]
-    pub fn shipped() -> &'static Self {
-        &SHIPPED
+    /// Every amount of the user's, with its model or pattern and its key.
+    pub fn amounts(&self) -> impl Iterator<Item = (&str, &'static str, f64)> {
+        let patterns = self.patterns.iter().map(|(pattern, price)| (pattern, price));
+        let all = self.named.iter().chain(patterns);
+        all.flat_map(|(name, price)| price.amounts().map(|(key, amount)| (name.as_str(), key, amount)))
     }
 
     /// The price of a call; `None` for an unknown model, or when a count is missing: part of a price looks like one.
-    pub(super) fn cost_usd(&self, call: &ModelCall, cached_tokens: Option<u64>) -> Option<f64> {
+    pub(super) fn cost_usd(&self, call: &ModelCall, cache: CacheTokens) -> Option<f64> {
         let (input, output) = (call.input_tokens?, call.output_tokens?);
         let price = self.price(call.model.as_deref()?)?;
-        let cached = cached_tokens.unwrap_or(0).min(input);
-        let cached_price = price.cached.unwrap_or(price.input);
-        let per_million =
-            (input - cached) as f64 * price.input + cached as f64 * cached_price + output as f64 * price.output;
-        Some(per_million / 1e6)
+        Some(price.cost_usd(input, cache, output, call.reasoning_tokens.unwrap_or(0)))
     }
 
-    /// The price of a model under its own name, else under the name without gateway or release date.
     fn price(&self, model: &str) -> Option<&Price> {
-        let exact = |name: &str| self.0.get(name);
-        let bare = without_gateway(model);
-        exact(model).or_else(|| exact(bare)).or_else(|| exact(without_date(bare)))
+        let by_pattern = || Some(&self.patterns.iter().find(|(pattern, _)| fits(pattern, model))?.1);
+        named(&self.named, model).or_else(by_pattern).or_else(|| named(&SHIPPED, model))
     }
+}
+
+/// The price of a model under its own name, else under the name without gateway or release date.
+fn named<'p>(prices: &'p BTreeMap<String, Price>, model: &str) -> Option<&'p Price> {
+    let bare = without_gateway(model);
+    [model, bare, without_date(bare)].into_iter().find_map(|name| prices.get(name))
 }
 
 /// A name as its maker gives it: gateways put path segments or dotted words before it.
@@ -74,23 +121,26 @@ fn without_date(model: &str) -> &str {
     &model[..release.unwrap_or(model.len())]
 }
 
-impl Default for PriceTable {
-    fn default() -> Self {
-        Self::shipped().clone()
-    }
+/// Whether a name is what a pattern with any number of `*` describes.
+fn fits(pattern: &str, name: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };
+    let (middle, end) = rest.rsplit_once('*').unwrap_or(("", rest));
+    let Some(mut name) = name.strip_prefix(start).and_then(|name| name.strip_suffix(end)) else { return false };
+    middle.split('*').all(|part| match name.find(part) {
+        Some(at) => {
+            name = &name[at + part.len()..];
+            true
+        }
+        None => false,
+    })
 }
 
 impl From<BTreeMap<String, Price>> for PriceTable {
     fn from(given: BTreeMap<String, Price>) -> Self {
-        let mut prices = Self::default();
-        prices.0.extend(given);
-        prices
-    }
-}
-
-impl From<PriceTable> for BTreeMap<String, Price> {
-    fn from(prices: PriceTable) -> Self {
-        prices.0
+        let (patterns, named) = given.into_iter().partition::<BTreeMap<_, _>, _>(|(name, _)| name.contains('*'));
+        let mut patterns: Vec<_> = patterns.into_iter().collect();
+        patterns.sort_by_key(|(pattern, _)| Reverse(pattern.len()));
+        Self { named, patterns }
     }
 }
 
@@ -98,13 +148,30 @@ impl From<PriceTable> for BTreeMap<String, Price> {
 mod tests {
     use super::*;
 
+    const PRICE: Price = Price {
+        input_usd_per_mtok: 4.0,
+        cached_input_usd_per_mtok: Some(1.0),
+        cache_write_usd_per_mtok: Some(5.0),
+        output_usd_per_mtok: 10.0,
+        reasoning_usd_per_mtok: None,
+    };
+
+    fn table(own: &str) -> PriceTable {
+        toml::from_str(own).unwrap()
+    }
+
+    fn input_price(table: &PriceTable, model: &str) -> Option<f64> {
+        table.price(model).map(|price| price.input_usd_per_mtok)
+    }
+
     #[test]
     fn the_shipped_prices_are_read_and_are_prices() {
-        let prices = &PriceTable::shipped().0;
-        assert!(prices.len() > 20);
-        for (model, price) in prices {
-            assert!(0.0 < price.input && price.input < price.output, "{model}");
-            assert!(price.cached.is_none_or(|cached| cached < price.input), "{model}");
+        assert!(SHIPPED.len() > 20);
+        for (model, price) in SHIPPED.iter() {
+            let input = price.input_usd_per_mtok;
+            assert!(0.0 < input && input < price.output_usd_per_mtok, "{model}");
+            assert!(price.cached_input_usd_per_mtok.is_none_or(|cached| cached < input), "{model}");
+            assert!(price.cache_write_usd_per_mtok.is_none_or(|written| written > input), "{model}");
         }
     }
 
@@ -118,9 +185,9 @@ mod tests {
             ("gemini-2.0-flash", "models/gemini-2.0-flash-001"),
             ("gpt-5-mini", "gpt-5-mini-latest"),
         ];
-        let table = PriceTable::shipped();
+        let table = PriceTable::default();
         for (model, named) in same {
-            assert_eq!(table.price(named), table.0.get(model), "{named}");
+            assert_eq!(table.price(named), SHIPPED.get(model), "{named}");
         }
         assert_ne!(table.price("gpt-4o-2024-05-13"), table.price("gpt-4o"), "a release may have its own price");
         for unknown in ["gpt-4o-audio-preview", "claude-opus-4-9", "gpt-5-pro", "llama3", "", "-", "."] {
@@ -129,10 +196,49 @@ mod tests {
     }
 
     #[test]
-    fn prices_of_ones_own_replace_and_add() {
-        let own = r#"{"gpt-4o":{"input":1,"output":2},"house-model":{"input":3,"output":4}}"#;
-        let table: PriceTable = serde_json::from_str(own).unwrap();
-        assert_eq!(table.price("gpt-4o"), Some(&Price { input: 1.0, cached: None, output: 2.0 }));
-        assert!(table.price("house-model").is_some() && table.price("o3").is_some());
+    fn ones_own_prices_win_by_name_then_by_the_longest_pattern_then_come_the_shipped() {
+        let own = "\"gpt-4o\" = { input_usd_per_mtok = 1, output_usd_per_mtok = 2 }\n\
+                   \"gpt-*\" = { input_usd_per_mtok = 3, output_usd_per_mtok = 4 }\n\
+                   \"gpt-5-*\" = { input_usd_per_mtok = 5, output_usd_per_mtok = 6 }\n\
+                   \"*/house\" = { input_usd_per_mtok = 7, output_usd_per_mtok = 0 }\n";
+        let table = table(own);
+        let expected = [
+            ("openai/gpt-4o-2024-08-06", Some(1.0)),
+            ("gpt-4.1", Some(3.0)),
+            ("gpt-5-mini", Some(5.0)),
+            ("ours/models/house", Some(7.0)),
+            ("o3", SHIPPED.get("o3").map(|price| price.input_usd_per_mtok)),
+            ("llama3", None),
+        ];
+        for (model, price) in expected {
+            assert_eq!(input_price(&table, model), price, "{model}");
+        }
+    }
+
+    #[test]
+    fn tokens_read_from_and_written_to_a_cache_and_reasoning_have_their_own_prices() {
+        let cache = |read, written| CacheTokens { read, written };
+        let cost = |price: Price, cache| price.cost_usd(1_000_000, cache, 200_000, 150_000);
+        let expected = [
+            (PRICE, cache(None, None), 4.0 + 2.0),
+            (PRICE, cache(Some(500_000), None), 2.0 + 0.5 + 2.0),
+            (PRICE, cache(Some(500_000), Some(100_000)), 1.6 + 0.5 + 0.5 + 2.0),
+            (PRICE, cache(Some(9_000_000), Some(9_000_000)), 1.0 + 2.0),
+            (Price { cached_input_usd_per_mtok: None, ..PRICE }, cache(Some(500_000), None), 4.0 + 2.0),
+            (Price { reasoning_usd_per_mtok: Some(30.0), ..PRICE }, cache(None, None), 4.0 + 0.5 + 4.5),
+        ];
+        for (price, cache, dollars) in expected {
+            assert!((cost(price, cache) - dollars).abs() < 1e-9, "{price:?} {cache:?}");
+        }
+    }
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (pattern, name) in [("*", ""), ("a*", "a"), ("a*c", "abc"), ("*b*", "abc"), ("*a*b*c", "1a2b3b4c")] {
+            assert!(fits(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in [("a*", "ba"), ("a*a", "a"), ("*b*b*", "b"), ("a*c", "acb"), ("é*", "e")] {
+            assert!(!fits(pattern, name), "{pattern} {name}");
+        }
     }
 }

@@ -15,6 +15,7 @@ pub(super) const CONVENTION: Convention = Convention {
         FINAL,
         "model_request_parameters",
         "operation.cost",
+        USAGE_DETAILS,
         "tool_arguments",
         "tool_response",
     ],
@@ -23,6 +24,7 @@ pub(super) const CONVENTION: Convention = Convention {
     names: FactNames {
         agent: &["agent_name"],
         tool_definitions: &["model_request_parameters#/function_tools"],
+        reasoning_tokens: &["gen_ai.usage.details.reasoning_tokens"],
         cost_usd: &["operation.cost"],
         tool_arguments: &["tool_arguments"],
         tool_result: &["tool_response"],
@@ -32,6 +34,7 @@ pub(super) const CONVENTION: Convention = Convention {
     ..SAYS_NOTHING
 };
 
+const USAGE_DETAILS: &str = "gen_ai.usage.details.";
 const ALL: &str = "pydantic_ai.all_messages";
 const ALL_EVENTS: &str = "all_messages_events";
 const FINAL: &str = "final_result";

@@ -15,6 +15,7 @@ use super::missing::{TRUNCATED, missing};
 use super::model_calls::{Exchange, exchanges};
 use super::prices::PriceTable;
 use super::span_view::{SpanView, attribute, ordered_views};
+use super::structure::structure;
 use super::tool_calls::tool_calls;
 use super::tree::Tree;
 use super::{agent_version, general, sampling};
@@ -23,10 +24,10 @@ use super::{agent_version, general, sampling};
 /// a valid id.
 #[must_use]
 pub fn normalize(raw: &RawTrace, mapping: &AttributeMapping) -> Option<Trace> {
-    normalize_priced(raw, mapping, PriceTable::shipped())
+    normalize_priced(raw, mapping, &PriceTable::default())
 }
 
-/// Understands a trace as [`normalize`] does, with prices of one's own.
+/// Understands a trace as [`normalize`] does, with prices of one's own before the shipped ones.
 #[must_use]
 pub fn normalize_priced(raw: &RawTrace, mapping: &AttributeMapping, prices: &PriceTable) -> Option<Trace> {
     let tree = Tree::new(ordered_views(raw))?;
@@ -61,8 +62,10 @@ pub fn normalize_priced(raw: &RawTrace, mapping: &AttributeMapping, prices: &Pri
         decision: decision(&tree),
         steps: steps(&tree, exchanges, tools),
         span_count: tree.views.len(),
-        upstream_probability: sampling::probability(&root.span.trace_state, raw.trace_id),
+        failed_spans: tree.views.iter().filter(|view| view.has_failed()).count(),
+        upstream_probability: sampling::probability(&tree, raw.trace_id),
         missing: Vec::new(),
+        structure: structure(&tree),
     };
     if raw.pieces_left_out > 0 {
         trace.attributes.insert(TRUNCATED.to_owned(), true.to_string());

@@ -10,7 +10,7 @@ use super::attributes::{Attributes, text_of};
 use super::convention::{Convention, FactNames, Names, Recognised, Role};
 use super::json::Json;
 use super::messages::{Message, Part, Side};
-use super::{gen_ai, general};
+use super::{gen_ai, general, message_json};
 
 /// One span, read through its conventions.
 pub(super) struct SpanView<'a> {
@@ -88,7 +88,8 @@ impl<'a> SpanView<'a> {
 
     /// What a tool was given: under a name for that, else whatever the span took.
     pub(super) fn tool_arguments(&self) -> Option<Cow<'a, str>> {
-        self.content(|names| names.tool_arguments).or_else(|| self.content(|names| names.input_value))
+        let whole = || self.content(|names| names.input_value).map(message_json::named_arguments);
+        self.content(|names| names.tool_arguments).or_else(whole)
     }
 
     /// What a tool answered: under a name for that, else whatever the span gave.
@@ -100,12 +101,22 @@ impl<'a> SpanView<'a> {
         self.find(names, |_, names| self.attributes().count(names))
     }
 
-    /// Prompt tokens, with those that the convention which carries them counts apart.
+    /// Prompt tokens.
     pub(super) fn input_tokens(&self) -> Option<u64> {
+        self.tokens(|names| (names.input_tokens, names.input_tokens_apart))
+    }
+
+    /// Completion tokens, reasoning included.
+    pub(super) fn output_tokens(&self) -> Option<u64> {
+        self.tokens(|names| (names.output_tokens, names.output_tokens_apart))
+    }
+
+    /// Tokens, with those that the convention which carries them counts apart.
+    fn tokens(&self, names: fn(&FactNames) -> (Names, Names)) -> Option<u64> {
         let attributes = self.attributes();
-        self.conventions.iter().map(|convention| &convention.names).find_map(|names| {
-            let apart = names.input_tokens_apart.iter().filter_map(|name| attributes.count(&[name]));
-            attributes.count(names.input_tokens).map(|counted| apart.fold(counted, u64::saturating_add))
+        self.conventions.iter().map(|convention| names(&convention.names)).find_map(|(together, apart)| {
+            let apart = apart.iter().filter_map(|name| attributes.count(&[name]));
+            attributes.count(together).map(|counted| apart.fold(counted, u64::saturating_add))
         })
     }
 

@@ -34,6 +34,21 @@ impl<'a> Tree<'a> {
         &self.views[self.root]
     }
 
+    /// Position of the root.
+    pub(super) const fn root_position(&self) -> usize {
+        self.root
+    }
+
+    /// Position of a span's parent, when it has arrived.
+    pub(super) fn parent(&self, position: usize) -> Option<usize> {
+        self.parents[position]
+    }
+
+    /// The positions of the spans around a span, innermost first; endless in a cycle.
+    pub(super) fn above(&self, position: usize) -> impl Iterator<Item = usize> {
+        iter::successors(self.parents[position], |parent| self.parents[*parent])
+    }
+
     /// The root, then every span in order.
     pub(super) fn root_first(&self) -> impl Iterator<Item = &SpanView<'a>> {
         std::iter::once(self.root()).chain(&self.views)
@@ -64,8 +79,7 @@ impl<'a> Tree<'a> {
     /// The tool call around a span, past the few spans that a request between processes puts in between.
     pub(super) fn enclosing_tool(&self, position: usize) -> Option<usize> {
         const MOST_BETWEEN: usize = 4;
-        let mut nearest =
-            iter::successors(self.parents[position], |parent| self.parents[*parent]).take(MOST_BETWEEN + 1);
+        let mut nearest = self.above(position).take(MOST_BETWEEN + 1);
         let role = |position: &usize| self.views[*position].role;
         nearest.find(|parent| role(parent) != Role::Other).filter(|tool| role(tool) == Role::Tool && *tool != position)
     }

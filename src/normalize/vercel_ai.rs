@@ -1,4 +1,5 @@
-//! The Vercel AI SDK up to version 6 (scope `ai`): outer spans of a generation around inner ones of each step.
+//! The Vercel AI SDK up to version 6 (scope `ai`): outer spans of a generation around inner ones of each step. From
+//! version 7 it writes GenAI attributes, and of its own only the context that the caller chose to send.
 
 use super::attributes::Attributes;
 use super::convention::{Convention, FactNames, NO_NAMES, Role, SAYS_NOTHING};
@@ -8,7 +9,7 @@ use super::messages::{Message, Part, Side};
 
 pub(super) const CONVENTION: Convention = Convention {
     name: "vercel_ai",
-    signs: &[OPERATION],
+    signs: &[OPERATION, "ai.settings.context."],
     role,
     messages: |attributes, side| match side {
         Side::Input => input(attributes),
@@ -16,8 +17,8 @@ pub(super) const CONVENTION: Convention = Convention {
     },
     names: FactNames {
         agent: &["ai.telemetry.functionId"],
-        conversation: &["ai.telemetry.metadata.sessionId"],
-        user: &["ai.telemetry.metadata.userId"],
+        conversation: &["ai.telemetry.metadata.sessionId", "ai.settings.context.sessionId"],
+        user: &["ai.telemetry.metadata.userId", "ai.settings.context.userId"],
         system_instructions: &["ai.prompt#/system"],
         tool_definitions: &["ai.prompt.tools"],
         model: &["ai.response.model", "ai.model.id"],

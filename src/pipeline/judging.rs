@@ -22,7 +22,6 @@ use crate::domain::trace::Trace;
 use crate::evaluate::definition::EvaluatorDefinition;
 use crate::evaluate::judge::Judge;
 use crate::evaluate::run::{JudgeTask, unscored};
-use crate::normalize::normalize;
 use crate::telemetry::metrics::CallLabels;
 
 /// Jobs in one claim at most.
@@ -81,11 +80,7 @@ async fn judge_trace(
     trace_id: TraceId,
     jobs: Vec<JudgeJob>,
 ) -> Result<(), StoreError> {
-    let body = shared.store.chunks_of(trace_id).await?;
-    let attributes = judging.scoring.attributes.clone();
-    let reading =
-        tokio::task::spawn_blocking(move || body.unpack(trace_id).ok().and_then(|raw| normalize(&raw, &attributes)));
-    let Ok(Some(trace)) = reading.await else {
+    let Some(trace) = judging.scoring.read(shared, trace_id).await? else {
         return give_up(shared, &jobs, "the body of the trace is gone").await;
     };
     let judged = jobs.iter().map(|job| judge_job(shared, judging, &trace, job));

@@ -10,6 +10,8 @@
 //! end of that work are one transaction there. So any of them can be killed at any line and run again: a claim that was
 //! not finished comes due when its lease ends, and what was finished is not there to be claimed.
 
+pub mod agent_versions;
+pub mod asking;
 pub mod consume;
 pub mod deliver;
 pub mod intake;
@@ -23,6 +25,7 @@ pub mod watching;
 pub mod write_back;
 
 mod retry;
+mod sampling;
 mod stage;
 
 pub use stage::Shared;

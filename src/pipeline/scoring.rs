@@ -5,16 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shared;
+use super::agent_versions::AgentVersions;
+use super::asking::question;
 use super::retention::BodyRetention;
+use super::sampling::CurrentPolicy;
 use super::write_back::WriteBack;
 use crate::backends::store::{DueTrace, NewJudgeJob, RecordedTrace, StoreError, StoredEvaluation, StoredTrace};
 use crate::domain::evaluation::{Evaluation, Outcome};
 use crate::domain::ids::{SpanId, TraceId};
 use crate::domain::time::Timestamp;
-use crate::domain::trace::Trace;
+use crate::domain::trace::{Structure, Trace};
+use crate::evaluate::definition::EvaluatorDefinition;
+use crate::evaluate::failure_class::failure_class;
 use crate::evaluate::run::{EvaluatedTrace, Evaluators, evaluate, unscored};
 use crate::evaluate::sampling::{SamplingDecision, SamplingPolicy, SamplingReason};
-use crate::normalize::{AttributeMapping, TRUNCATED, normalize};
+use crate::normalize::{AttributeMapping, PriceTable, TRUNCATED, normalize_priced};
 use crate::telemetry::metrics::EvaluationLabels;
 
 /// Traces in one claim.
@@ -36,6 +41,8 @@ pub struct Scoring {
     pub sampling: SamplingPolicy,
     /// Names to search and segment by.
     pub attributes: AttributeMapping,
+    /// What model calls cost.
+    pub prices: PriceTable,
     /// How long bodies are kept.
     pub retention: BodyRetention,
     /// How long log records of a trace wait for its spans.
@@ -46,15 +53,23 @@ pub struct Scoring {
 
 /// Evaluates due traces until the process is to end.
 pub async fn score(shared: Shared, scoring: Arc<Scoring>) {
+    let mut memory = Memory { policy: CurrentPolicy::new(&scoring.sampling), versions: AgentVersions::default() };
     while !shared.is_stopping() {
-        let step = step(&shared, &scoring).await;
+        let step = step(&shared, &scoring, &mut memory).await;
         shared.rest("score", IDLE, step).await;
     }
 }
 
+/// What a worker remembers from claim to claim; the store has all of it.
+struct Memory {
+    policy: CurrentPolicy,
+    versions: AgentVersions,
+}
+
 /// One claim; whether there was something to do.
-async fn step(shared: &Shared, scoring: &Arc<Scoring>) -> Result<bool, StoreError> {
+async fn step(shared: &Shared, scoring: &Arc<Scoring>, memory: &mut Memory) -> Result<bool, StoreError> {
     let now = shared.now();
+    let policy = memory.policy.now(shared).await?;
     let due = shared.store.claim_due(now, LEASE, BATCH).await?;
     if due.is_empty() {
         return Ok(false);
@@ -62,7 +77,7 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>) -> Result<bool, StoreErro
     let (due, max_age) = (Arc::new(due), scoring.max_age);
     let (scoring, evaluated) = (Arc::clone(scoring), Arc::clone(&due));
     let evaluating = tokio::task::spawn_blocking(move || -> Vec<Option<RecordedTrace>> {
-        evaluated.iter().map(|trace| scoring.record(trace, now)).collect()
+        evaluated.iter().map(|trace| scoring.record(trace, &policy, now)).collect()
     });
     let Ok(outcomes) = evaluating.await else {
         // What was claimed comes due again when its lease ends.
@@ -70,8 +85,12 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>) -> Result<bool, StoreErro
         return Ok(true);
     };
     await_spans(shared, &due, &outcomes, max_age).await?;
-    let recorded: Vec<RecordedTrace> = outcomes.into_iter().flatten().collect();
-    let report = match shared.store.record_traces(&recorded, shared.now()).await {
+    let mut recorded: Vec<RecordedTrace> = outcomes.into_iter().flatten().collect();
+    let recording = async {
+        memory.versions.admit(shared, &mut recorded, now).await?;
+        shared.store.record_traces(&recorded, shared.now()).await
+    };
+    let report = match recording.await {
         Ok(report) => report,
         Err(error) => {
             shared.metrics.evaluation_errors.inc();
@@ -117,11 +136,31 @@ pub(super) fn count(shared: &Shared, evaluation: &Evaluation) {
 }
 
 impl Scoring {
+    /// The run of a stored trace; `None` when its body is gone.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(super) async fn read(
+        self: &Arc<Self>,
+        shared: &Shared,
+        trace_id: TraceId,
+    ) -> Result<Option<Trace>, StoreError> {
+        let body = shared.store.chunks_of(trace_id).await?;
+        let scoring = Arc::clone(self);
+        let reading = tokio::task::spawn_blocking(move || {
+            let raw = body.unpack(trace_id).ok()?;
+            normalize_priced(&raw, &scoring.attributes, &scoring.prices)
+        });
+        Ok(reading.await.ok().flatten())
+    }
+
     /// Everything that evaluating a claimed trace leaves behind; `None` while there is no span of it. Never fails: what
     /// cannot be read is recorded so.
-    fn record(&self, due: &DueTrace, now: Timestamp) -> Option<RecordedTrace> {
-        let attempt =
-            || catch_unwind(AssertUnwindSafe(|| self.evaluate(due, now))).unwrap_or(Err("evaluation failed".into()));
+    fn record(&self, due: &DueTrace, policy: &SamplingPolicy, now: Timestamp) -> Option<RecordedTrace> {
+        let attempt = || {
+            catch_unwind(AssertUnwindSafe(|| self.evaluate(due, policy, now)))
+                .unwrap_or(Err("evaluation failed".into()))
+        };
         let evaluated = if due.attempts > ATTEMPTS {
             Err(format!("evaluation was given up after {ATTEMPTS} attempts"))
         } else {
@@ -134,16 +173,21 @@ impl Scoring {
         Some(self.recorded(due, &trace, evaluated, now))
     }
 
-    fn evaluate(&self, due: &DueTrace, now: Timestamp) -> Result<Option<(Trace, EvaluatedTrace)>, String> {
+    fn evaluate(
+        &self,
+        due: &DueTrace,
+        policy: &SamplingPolicy,
+        now: Timestamp,
+    ) -> Result<Option<(Trace, EvaluatedTrace)>, String> {
         let raw = due.body.unpack(due.trace_id).map_err(|error| error.to_string())?;
         let left_out = raw.pieces_left_out;
-        let Some(trace) = normalize(&raw, &self.attributes) else {
+        let Some(trace) = normalize_priced(&raw, &self.attributes, &self.prices) else {
             return if left_out == 0 { Ok(None) } else { Err("each of its pieces is too large to be read".to_owned()) };
         };
         if left_out > 0 {
             tracing::warn!(trace_id = %due.trace_id, pieces = left_out, "trace is too large: its middle is left out");
         }
-        let mut evaluated = evaluate(&trace, &self.evaluators, &self.sampling);
+        let mut evaluated = evaluate(&trace, &self.evaluators, policy);
         // What has arrived has ended: a clock that runs ahead must not put a run into an hour that is yet to come.
         evaluated.record.ended_at = trace.ended_at.min(now);
         Ok(Some((trace, evaluated)))
@@ -152,7 +196,13 @@ impl Scoring {
     /// A trace of which nothing is known but its id: every evaluator has its row, and none a score.
     fn unreadable(&self, trace_id: TraceId, problem: &str, now: Timestamp) -> (Trace, EvaluatedTrace) {
         let trace = nothing_known(trace_id, now);
-        let decision = SamplingDecision { sampled: true, probability: 1.0, reason: SamplingReason::Error };
+        let decision = SamplingDecision {
+            sampled: true,
+            probability: 1.0,
+            reason: SamplingReason::Error,
+            policy: None,
+            upstream: None,
+        };
         let mut evaluated = evaluate(&trace, &self.evaluators, &self.sampling);
         let explanation = format!("the trace could not be evaluated: {problem}");
         evaluated.evaluations = self
@@ -162,7 +212,7 @@ impl Scoring {
             .map(|definition| unscored(&trace, definition, Outcome::NotEvaluable, explanation.clone()))
             .collect();
         evaluated.record.measurements.clear();
-        let evaluated = EvaluatedTrace { judge: Vec::new(), decision, ..evaluated };
+        let evaluated = EvaluatedTrace { judge: Vec::new(), services: Vec::new(), decision, ..evaluated };
         (trace, evaluated)
     }
 
@@ -170,7 +220,8 @@ impl Scoring {
         let version = due.version + 1;
         let write_back = WriteBack::new(trace, version, now, &evaluated.evaluations);
         let stored = |evaluation| StoredEvaluation { evaluation, trace_version: version, probability: 1.0 };
-        let failing = evaluated.evaluations.iter().any(|row| self.is_flagged(row));
+        let questions = evaluated.services.iter().map(|task| question(trace.trace_id, version, task));
+        let scores = write_back.into_iter().flat_map(|write_back| write_back.items(&self.destinations));
         RecordedTrace {
             generation: due.generation,
             judge_jobs: evaluated
@@ -182,24 +233,19 @@ impl Scoring {
                     probability: task.probability,
                 })
                 .collect(),
-            outbox: write_back.map_or_else(Vec::new, |write_back| write_back.items(&self.destinations)),
-            trace: self.stored_trace(trace, version, &evaluated, failing, now),
+            outbox: questions.chain(scores).collect(),
+            trace: self.stored_trace(trace, version, &evaluated, now),
             evaluations: evaluated.evaluations.into_iter().map(stored).collect(),
         }
     }
 
-    fn is_flagged(&self, row: &Evaluation) -> bool {
-        row.is_failing() && self.evaluators.get(&row.evaluator).is_some_and(|definition| definition.flag)
+    /// The evaluators that flag a trace.
+    fn flagging<'a>(&'a self, rows: &'a [Evaluation]) -> impl Iterator<Item = &'a EvaluatorDefinition> {
+        let failing = rows.iter().filter(|row| row.is_failing());
+        failing.filter_map(|row| self.evaluators.get(&row.evaluator)).filter(|definition| definition.flag)
     }
 
-    fn stored_trace(
-        &self,
-        trace: &Trace,
-        version: i64,
-        evaluated: &EvaluatedTrace,
-        failing: bool,
-        now: Timestamp,
-    ) -> StoredTrace {
+    fn stored_trace(&self, trace: &Trace, version: i64, evaluated: &EvaluatedTrace, now: Timestamp) -> StoredTrace {
         let keep = if evaluated.decision.sampled { self.retention.sampled } else { self.retention.late_window };
         StoredTrace {
             trace_id: trace.trace_id,
@@ -214,10 +260,12 @@ impl Scoring {
             attributes: trace.attributes.clone(),
             started_at: trace.started_at,
             ended_at: evaluated.record.ended_at,
-            failing,
+            failing: self.flagging(&evaluated.evaluations).next().is_some(),
+            failure_class: failure_class(trace.error.is_some(), self.flagging(&evaluated.evaluations)),
             error: trace.error.is_some(),
             sampled: evaluated.decision.sampled,
             keep_body_until: now.plus(keep),
+            stratum: Some(evaluated.decision.stratum().to_owned()),
             decision: serde_json::to_string(&evaluated.decision).unwrap_or_default(),
             record: evaluated.record.clone(),
         }
@@ -247,8 +295,10 @@ fn nothing_known(trace_id: TraceId, now: Timestamp) -> Trace {
         system_instructions: None,
         decision: None,
         span_count: 0,
+        failed_spans: 0,
         upstream_probability: None,
         missing: Vec::new(),
+        structure: Structure::default(),
     }
 }
 

@@ -6,13 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use super::QueryError;
 use super::trace::Body;
-use crate::backends::store::{PendingTrace, Store, StoredEvaluation, StoredTrace, WaitingJudgement};
-use crate::domain::evaluation::Outcome;
+use crate::backends::store::{PendingTrace, Selection, Store, StoredEvaluation, StoredTrace, WaitingJudgement};
+use crate::domain::evaluation::{FailureClass, Outcome};
 use crate::domain::ids::TraceId;
 use crate::domain::time::Timestamp;
+use crate::domain::trace::UpstreamProbability;
 use crate::evaluate::run::Evaluators;
 use crate::evaluate::sampling::{SamplingDecision, SamplingReason};
 use crate::normalize::TRUNCATED;
+
+/// Traces of a conversation that are looked at for neighbours.
+const MOST_NEIGHBOURS: usize = 100;
 
 /// Everything that was decided about one trace.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -25,10 +29,17 @@ pub struct Explanation {
     pub summary: String,
     /// `service.name`, once evaluated.
     pub service: Option<String>,
+    /// How the run failed, when it did.
+    pub failure_class: Option<FailureClass>,
     /// Whether it is judged and kept whole, once evaluated.
     pub sampling: Option<SamplingDecision>,
     /// Why, in a sentence.
     pub sampling_reason: Option<String>,
+    /// Other traces of its conversation that ran at the same time. Where one service calls another, they may be pieces
+    /// of one run whose context was not passed on.
+    pub neighbours: Vec<TraceId>,
+    /// What limits its numbers, in sentences.
+    pub notes: Vec<String>,
     /// What is left of its spans, once evaluated.
     pub body: Option<Body>,
     /// What each evaluator made of it, by name.
@@ -86,9 +97,20 @@ pub async fn explain(
             let waiting = store.waiting_judgements(trace_id).await?;
             let is_kept = store.has_body(trace_id).await?;
             let outcomes = outcomes(rows, waiting, evaluators);
-            Ok(evaluated(&stored, pending.as_ref(), is_kept, outcomes, now))
+            let explanation = evaluated(&stored, pending.as_ref(), is_kept, outcomes, now);
+            Ok(Explanation { neighbours: neighbours(store, &stored).await?, ..explanation })
         }
     }
+}
+
+/// Other traces of the same conversation that overlap with a trace in time.
+async fn neighbours(store: &Store, stored: &StoredTrace) -> Result<Vec<TraceId>, QueryError> {
+    let Some(conversation) = &stored.conversation_id else { return Ok(Vec::new()) };
+    let since = Some(stored.started_at);
+    let selection = Selection { conversation: Some(conversation.clone()), since, ..Selection::default() };
+    let overlaps = |other: &StoredTrace| other.trace_id != stored.trace_id && other.started_at < stored.ended_at;
+    let found = store.search(&selection, MOST_NEIGHBOURS).await?;
+    Ok(found.into_iter().filter(overlaps).map(|other| other.trace_id).collect())
 }
 
 fn still_pending(trace_id: TraceId, pending: &PendingTrace, now: Timestamp) -> Explanation {
@@ -97,8 +119,11 @@ fn still_pending(trace_id: TraceId, pending: &PendingTrace, now: Timestamp) -> E
         state: TraceState::Pending,
         summary: format!("First seen at {}; {}.", pending.first_seen_at, wait(pending, now)),
         service: None,
+        failure_class: None,
         sampling: None,
         sampling_reason: None,
+        neighbours: Vec::new(),
+        notes: Vec::new(),
         body: None,
         evaluators: Vec::new(),
     }
@@ -122,7 +147,7 @@ fn evaluated(
     now: Timestamp,
 ) -> Explanation {
     let decision: Option<SamplingDecision> = serde_json::from_str(&stored.decision).ok();
-    let flagged = if stored.failing { "and flagged as failing" } else { "and not flagged" };
+    let flagged = flagged(stored);
     let summary = match pending {
         Some(pending) => {
             format!("Evaluated (version {}) {flagged}; it has grown since: {}.", stored.version, wait(pending, now))
@@ -139,22 +164,46 @@ fn evaluated(
         state: if pending.is_some() { TraceState::Grown } else { TraceState::Evaluated },
         summary,
         service: Some(stored.service.clone()),
+        failure_class: stored.failure_class,
+        sampling_reason: decision.as_ref().map(sampling_sentence),
         sampling: decision,
-        sampling_reason: decision.map(sampling_sentence),
+        neighbours: Vec::new(),
+        notes: stored.record.notes.clone(),
         body: Some(Body { kept: is_kept, until: stored.keep_body_until }),
         evaluators,
     }
 }
 
-fn sampling_sentence(decision: SamplingDecision) -> String {
+fn flagged(stored: &StoredTrace) -> &'static str {
+    match (stored.failing, stored.failure_class) {
+        (_, Some(FailureClass::Looping)) => "and flagged as looping: it goes round in circles",
+        (true, Some(FailureClass::Hard)) => "and flagged as a hard failure: it says itself that something went wrong",
+        (false, Some(FailureClass::Hard)) => "and not flagged, but a hard failure: the run ended in an error",
+        (_, Some(FailureClass::Soft)) => "and flagged as a soft failure: it reports success and is wrong",
+        (_, Some(FailureClass::Drifting)) => "and drifting: nothing is wrong with it alone, but it is behind an alert",
+        (true, None) => "and flagged as failing",
+        (false, None) => "and not flagged",
+    }
+}
+
+fn sampling_sentence(decision: &SamplingDecision) -> String {
     let chosen = if decision.sampled { "Chosen" } else { "Not chosen" };
-    let why = match decision.reason {
-        SamplingReason::Error => "runs that end in an error always are",
-        SamplingReason::Slow => "slow runs always are",
-        SamplingReason::FailedRule => "runs that fail a rule always are",
-        SamplingReason::Healthy => "nothing about it is remarkable, so it was drawn by its id",
+    let why = match (decision.reason, &decision.policy) {
+        (_, Some(policy)) => format!("the policy {policy:?} is about it, so it was drawn by its id"),
+        (SamplingReason::Error, None) => "runs that end in an error always are".to_owned(),
+        (SamplingReason::Slow, None) => "slow runs always are".to_owned(),
+        (SamplingReason::FailedRule, None) => "runs that fail a rule always are".to_owned(),
+        (SamplingReason::Policy | SamplingReason::Healthy, None) => {
+            "nothing about it is remarkable, so it was drawn by its id".to_owned()
+        }
     };
-    format!("{chosen} for judging and keeping, with probability {}: {why}.", decision.probability)
+    let before = match &decision.upstream {
+        Some(UpstreamProbability { probability, source }) => {
+            format!("Before that, upstream sampling kept it with probability {probability} ({source}).")
+        }
+        None => "With what probability it was kept before it came here is not known.".to_owned(),
+    };
+    format!("{chosen} for judging and keeping, with probability {}: {why}. {before}", decision.probability)
 }
 
 /// The rows, what is waiting, and the loaded evaluators that are in neither.

@@ -72,7 +72,9 @@ fn services(counts: Vec<ServiceCount>, records: &[TraceRecord]) -> Vec<ServiceOv
     for (key, of) in summary.series.iter().filter(|(key, _)| key.segment == ALL) {
         by_service.entry(&key.service).or_default().push((key, of));
     }
-    let of_service = |ServiceCount { service, traces, failing }| {
+    let of_service = |count: ServiceCount| {
+        let failing = failing_share(&count);
+        let ServiceCount { service, traces, .. } = count;
         let series = by_service.get(service.as_str()).into_iter().flatten().copied();
         let figures = |of: &SeriesSummary| Figures::of(of, Some(traces));
         let measured = |name| series.clone().find(|(key, _)| key.series == name).map(|(_, of)| figures(of));
@@ -82,7 +84,7 @@ fn services(counts: Vec<ServiceCount>, records: &[TraceRecord]) -> Vec<ServiceOv
         let scores = series.clone().filter(is_score).map(|(key, of)| (key.series.clone(), figures(of))).collect();
         ServiceOverview {
             traces,
-            failing: share(failing, traces),
+            failing,
             errors: measured("run_error"),
             latency: measured("latency_seconds"),
             scores,
@@ -92,10 +94,43 @@ fn services(counts: Vec<ServiceCount>, records: &[TraceRecord]) -> Vec<ServiceOv
     counts.into_iter().map(of_service).collect()
 }
 
-/// Every trace is checked by rules, so nothing is weighted.
-fn share(count: u64, traces: u64) -> Estimate {
-    let size = traces as f64;
-    let share = count as f64 / size;
+/// Every trace is checked by rules, so it counts by what upstream sampling made of it. The interval is Wilson's on the
+/// size of a share as [`crate::stats::moments::Moments::share_size`] has it; with equal weights that is the count.
+fn failing_share(count: &ServiceCount) -> Estimate {
+    let (all, flagged, traces) = (count.all, count.flagged, count.traces as f64);
+    let share = (flagged.weight / all.weight).clamp(0.0, 1.0);
+    let kish = all.weight.powi(2) / all.squared;
+    let spread = (1.0 - share).powi(2) * flagged.squared + share.powi(2) * (all.squared - flagged.squared);
+    let error = spread / all.weight.powi(2) + 0.5 / kish.powi(2);
+    let is_even = kish >= traces * (1.0 - 1e-9) || spread <= 0.0;
+    let size = if is_even { kish } else { (share * (1.0 - share) / error).clamp(1.0, all.weight.max(traces)) };
     let interval = wilson(share, size, 0.95);
-    Estimate { n: traces, estimate: Some(share), low: Some(interval.low), high: Some(interval.high) }
+    Estimate {
+        n: count.traces,
+        estimate: Some(share),
+        low: Some(interval.low),
+        high: Some(interval.high),
+        upstream_unknown: count.upstream_unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backends::store::WeightSums;
+
+    #[test]
+    fn the_share_of_flagged_traces_is_weighted_by_upstream_sampling() {
+        // 100 flagged traces that were all kept, and 45 of 900 others: one in ten is flagged, not two in three.
+        let (flagged, others) = (WeightSums { weight: 100.0, squared: 100.0 }, (900.0, 45.0 * 400.0));
+        let all = WeightSums { weight: 100.0 + others.0, squared: 100.0 + others.1 };
+        let count = ServiceCount { service: "a".into(), traces: 145, failing: 100, upstream_unknown: 0, all, flagged };
+        let share = failing_share(&count);
+        assert!((share.estimate.unwrap() - 0.1).abs() < 1e-12);
+        assert!(share.low.unwrap() < 0.09 && share.high.unwrap() > 0.11, "{share:?}");
+        let even = WeightSums { weight: 100.0, squared: 100.0 };
+        let flagged = WeightSums { weight: 20.0, squared: 20.0 };
+        let plain = failing_share(&ServiceCount { traces: 100, failing: 20, all: even, flagged, ..count });
+        assert!((plain.low.unwrap() - wilson(0.2, 100.0, 0.95).low).abs() < 1e-12);
+    }
 }

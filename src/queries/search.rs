@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::QueryError;
 use crate::backends::store::{Selection, Store, StoredTrace};
+use crate::domain::evaluation::FailureClass;
 use crate::domain::ids::TraceId;
 use crate::domain::measurement::{TraceRecord, Value};
 use crate::domain::time::Timestamp;
@@ -49,6 +50,8 @@ pub struct FoundTrace {
     pub latency_seconds: Option<f64>,
     /// Whether a rule or a judge flags the trace.
     pub failing: bool,
+    /// How the run failed: `hard`, `soft`, `looping` or `drifting`.
+    pub failure_class: Option<FailureClass>,
     /// Whether the run as a whole ended in an error.
     pub error: bool,
     /// Whether sampling chose the trace for judging and keeping.
@@ -70,6 +73,7 @@ impl From<StoredTrace> for FoundTrace {
             started_at: trace.started_at,
             ended_at: trace.ended_at,
             failing: trace.failing,
+            failure_class: trace.failure_class,
             error: trace.error,
             sampled: trace.sampled,
         }

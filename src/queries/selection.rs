@@ -3,12 +3,23 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::backends::store::Selection;
+use crate::domain::evaluation::FailureClass;
 use crate::domain::time::Timestamp;
 use crate::normalize::AttributeMapping;
 
 /// Keys that every trace can be selected by; names of the attribute mapping come on top.
-pub const KEYS: [&str; 9] =
-    ["service", "release", "model", "environment", "conversation", "user", "failing", "since", "until"];
+pub const KEYS: [&str; 10] = [
+    "service",
+    "release",
+    "model",
+    "environment",
+    "conversation",
+    "user",
+    "failing",
+    "failure_class",
+    "since",
+    "until",
+];
 
 /// A key and its value.
 pub type Condition = (String, String);
@@ -47,6 +58,12 @@ pub enum InvalidSelection {
     /// Not a yes or no.
     #[error("failing={value:?} is neither true nor false")]
     Flag {
+        /// What was given.
+        value: String,
+    },
+    /// Not a class of failure.
+    #[error("failure_class={value:?} is none of hard, soft, looping and drifting")]
+    FailureClass {
         /// What was given.
         value: String,
     },
@@ -131,6 +148,7 @@ fn narrow(
         "since" => selection.since = Some(instant(key, value, now)?),
         "until" => selection.until = Some(instant(key, value, now)?),
         "failing" => selection.failing = Some(flag(value)?),
+        "failure_class" => selection.failure_class = Some(failure_class(value)?),
         key if names.iter().any(|(name, _)| name == key) => {
             selection.attributes.insert(key.to_owned(), value.to_owned());
         }
@@ -142,6 +160,10 @@ fn narrow(
 fn known_keys(names: &AttributeMapping) -> Vec<String> {
     let own = names.iter().map(|(name, _)| name).filter(|name| !KEYS.contains(name));
     KEYS.into_iter().chain(own).map(str::to_owned).collect()
+}
+
+fn failure_class(value: &str) -> Result<FailureClass, InvalidSelection> {
+    FailureClass::parse(value).ok_or_else(|| InvalidSelection::FailureClass { value: value.to_owned() })
 }
 
 fn flag(value: &str) -> Result<bool, InvalidSelection> {
@@ -196,6 +218,7 @@ mod tests {
         assert_eq!(message("model=a,model=b"), "\"model\" is given twice");
         assert!(message("since=yesterday").contains("since=\"yesterday\""));
         assert!(message("failing=1").contains("neither true nor false"));
+        assert!(message("failure_class=odd").contains("none of hard, soft, looping and drifting"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use super::{QueryError, Store, compute};
-use crate::backends::store::{Selection, StoreError};
+use crate::backends::store::{Selection, StoreError, StratumCount};
 use crate::domain::measurement::{SeriesKind, TraceRecord};
 use crate::domain::report::Estimate;
 use crate::domain::time::Timestamp;
@@ -25,6 +25,8 @@ pub struct WatchedSeries {
     pub baseline: Option<String>,
     /// The traffic that `current` is of.
     pub window: Window,
+    /// The traffic's exact totals by service and sampling stratum, chosen for judging or not.
+    pub strata: Vec<StratumCount>,
     /// By service and name.
     pub series: Vec<SeriesView>,
 }
@@ -71,6 +73,8 @@ pub struct Window {
     pub until: Option<Timestamp>,
     /// How many.
     pub traces: u64,
+    /// Those of them of which it is not known with what probability upstream sampling kept them.
+    pub upstream_unknown: u64,
 }
 
 /// A series in numbers, with what they are worth.
@@ -126,9 +130,11 @@ const SHARES: usize = 30;
 /// The store failed, or the watched baseline cannot be read.
 pub async fn series(store: &Store, watched: &str, selection: &Selection) -> Result<WatchedSeries, QueryError> {
     let sides = Sides::read(store, watched, selection).await?;
+    let since = selection.since.or(sides.window.since);
+    let strata = store.strata(&Selection { since, ..selection.clone() }).await?;
     compute(move || {
         let series = sides.keys().filter(|key| key.segment == ALL).filter_map(|key| sides.view(key)).collect();
-        WatchedSeries { baseline: sides.baseline_name(), window: sides.window, series }
+        WatchedSeries { baseline: sides.baseline_name(), window: sides.window, strata, series }
     })
     .await
 }
@@ -171,7 +177,12 @@ pub(super) async fn recent(store: &Store, selection: &Selection) -> Result<Vec<T
 impl Window {
     pub(super) fn of(records: &[TraceRecord]) -> Self {
         let ended_at = |record: &TraceRecord| record.ended_at;
-        Self { since: records.first().map(ended_at), until: records.last().map(ended_at), traces: records.len() as u64 }
+        Self {
+            since: records.first().map(ended_at),
+            until: records.last().map(ended_at),
+            traces: records.len() as u64,
+            upstream_unknown: records.iter().filter(|record| record.upstream_probability.is_none()).count() as u64,
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::domain::ids::{SpanId, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::trace::Trace;
 use crate::evaluate::sampling::SamplingDecision;
-use crate::normalize::{AttributeMapping, normalize};
+use crate::normalize::{AttributeMapping, PriceTable, normalize_priced};
 use crate::otlp::RawTrace;
 
 /// Everything that is kept of one evaluated trace.
@@ -63,9 +63,10 @@ pub async fn trace_and_run(
     store: &Store,
     trace_id: TraceId,
     names: &AttributeMapping,
+    prices: &PriceTable,
 ) -> Result<(TraceView, Option<Trace>), QueryError> {
     let (view, raw) = read(store, trace_id).await?;
-    Ok((view, raw.and_then(|raw| normalize(&raw, names))))
+    Ok((view, raw.and_then(|raw| normalize_priced(&raw, names, prices))))
 }
 
 async fn read(store: &Store, trace_id: TraceId) -> Result<(TraceView, Option<RawTrace>), QueryError> {

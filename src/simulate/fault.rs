@@ -123,6 +123,7 @@ const PROFILES: [Profile; Fault::ALL.len()] = [
         evidence: failing(&[
             "unsupported_after_failure",
             "groundedness",
+            "unsupported_after_empty",
             "lexical_support",
             "policy_compliance",
             "empty_result",

@@ -142,6 +142,19 @@ impl Moments {
         if self.cluster_weight_squared > 0.0 { self.weight * self.weight / self.cluster_weight_squared } else { 0.0 }
     }
 
+    /// The effective size of a share, for its interval. With equal weights it is [`Moments::effective_size`]. A sample that
+    /// keeps every failure tells of their share nearly what the whole would, so with unequal weights it may exceed the
+    /// count, up to the weight; and half a squared value of average weight is added to the squared error, for a few heavy
+    /// values that agree would look certain (simulated coverage of 95 % intervals: 93 to 100 % with it, 84 to 96 without).
+    #[must_use]
+    pub fn share_size(&self) -> f64 {
+        let error = self.standard_error().powi(2) + 0.5 / self.kish_size().powi(2);
+        if self.is_equally_weighted() || self.deviation <= 0.0 || error.is_nan() {
+            return self.effective_size();
+        }
+        (self.variance() / error).clamp(1.0, self.weight.max(self.count as f64))
+    }
+
     /// By how much clustering inflates the variance of the mean over that of independent values; 1 when unknown.
     #[must_use]
     pub fn design_effect(&self) -> f64 {
@@ -154,7 +167,11 @@ impl Moments {
     /// trace with the same probability changes no share.
     #[must_use]
     pub fn is_simple_sample(&self) -> bool {
-        self.clusters == self.count && self.kish_size() >= self.count as f64 * (1.0 - 1e-9)
+        self.clusters == self.count && self.is_equally_weighted()
+    }
+
+    fn is_equally_weighted(&self) -> bool {
+        self.kish_size() >= self.count as f64 * (1.0 - 1e-9)
     }
 }
 
@@ -188,6 +205,18 @@ mod tests {
         assert!((single.standard_error() - tripled.standard_error()).abs() < 1e-12);
         assert!((single.effective_size() - tripled.effective_size()).abs() < 1e-9);
         assert!((tripled.design_effect() - 3.0 * single.design_effect()).abs() < 1e-9);
+    }
+
+    #[test]
+    fn keeping_every_failure_tells_more_of_their_share_than_the_count() {
+        let kept = |value: f64, weight: f64, count: usize| vec![vec![(value, weight)]; count];
+        let moments = |parts: &[Vec<Vec<(f64, f64)>>]| Moments::of_clusters(parts.concat().iter().map(Vec::as_slice));
+        let rare = moments(&[kept(1.0, 1.0, 1_000), kept(0.0, 20.0, 450)]);
+        // Without the unseen value it would be (n1 + 20 n0)² / (20 n), from the linearized variance of a ratio.
+        let most = 10_000.0_f64.powi(2) / (20.0 * 1_450.0);
+        assert!(rare.share_size() > 1_450.0 && rare.share_size() < most, "{}", rare.share_size());
+        let even = moments(&[kept(1.0, 10.0, 100), kept(0.0, 10.0, 900)]);
+        assert_eq!(even.share_size(), even.effective_size());
     }
 
     #[test]

@@ -87,6 +87,8 @@ pub struct Metrics {
     pub evaluation_errors: Counter,
     /// Evaluations by evaluator and outcome.
     pub evaluations: Family<EvaluationLabels, Counter>,
+    /// Traces whose agent version was one new version too many of its day.
+    pub agent_versions_refused: Counter,
     /// Calls to judge models.
     pub judge_calls: Family<CallLabels, Counter>,
     /// What judge calls cost, as far as prices are configured, in US dollars.
@@ -125,6 +127,7 @@ impl Default for Metrics {
             spanless: Counter::default(),
             evaluation_errors: Counter::default(),
             evaluations: Family::default(),
+            agent_versions_refused: Counter::default(),
             judge_calls: Family::default(),
             judge_usd: Counter::default(),
             judge_seconds: Histogram::new([0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]),
@@ -153,6 +156,8 @@ impl Metrics {
         registry.register("spanless_traces", "Traces dropped without a span", self.spanless.clone());
         registry.register("evaluation_errors", "Evaluations that are tried again", self.evaluation_errors.clone());
         registry.register("evaluations", "Evaluations by evaluator and outcome", self.evaluations.clone());
+        let (help, refused) = ("Traces whose agent version was one too many", self.agent_versions_refused.clone());
+        registry.register("agent_versions_refused", help, refused);
         registry.register("judge_calls", "Calls to judge models", self.judge_calls.clone());
         registry.register("judge_cost_usd", "Cost of judge calls in US dollars", self.judge_usd.clone());
         let (help, seconds) = ("Time to a judge model's answer", self.judge_seconds.clone());

@@ -30,8 +30,11 @@ pub struct Baseline {
     pub ended_between: (Timestamp, Timestamp),
     /// Traces whose upstream sampling probability is unknown; they are counted as if it were 1.
     pub probability_unknown: u64,
-    /// Traces by segment: dimension, value, traces.
-    pub mix: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Traces that they stand for, by how upstream sampled them.
+    #[serde(default)]
+    pub weight: f64,
+    /// The same by segment: dimension, value, traces stood for.
+    pub mix: BTreeMap<String, BTreeMap<String, f64>>,
     /// Every series, over all traces and over each segment.
     pub series: BTreeMap<SeriesKey, SeriesSummary>,
     /// The smallest trace ids.
@@ -53,6 +56,7 @@ impl Baseline {
                 records.iter().map(|record| record.ended_at).max().unwrap_or_default(),
             ),
             probability_unknown: records.iter().filter(|record| record.upstream_probability.is_none()).count() as u64,
+            weight: records.iter().map(TraceRecord::upstream_weight).sum(),
             series: summarize(records, &mix),
             mix,
             identity: records
@@ -63,6 +67,19 @@ impl Baseline {
                 .take(IDENTITY)
                 .collect(),
         }
+    }
+
+    /// Says of two selections together how much of their sampling is not known, if anything is not.
+    #[must_use]
+    pub fn upstream_note(&self, other: &Self) -> Option<String> {
+        let unknown = self.probability_unknown + other.probability_unknown;
+        let traces = self.traces + other.traces;
+        (unknown > 0).then(|| {
+            format!(
+                "{unknown} of {traces} traces do not say with what probability they were sampled upstream; it is taken as \
+                 1. Where it is known, say so in [[sampling.upstream]]"
+            )
+        })
     }
 
     /// The services that have series.
@@ -80,16 +97,18 @@ impl Baseline {
     }
 }
 
-/// Traces by dimension and value, limited to the most frequent values.
-fn mix(records: &[TraceRecord]) -> BTreeMap<String, BTreeMap<String, u64>> {
-    let mut mix: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
-    for (dimension, value) in records.iter().flat_map(|record| &record.segments) {
-        *mix.entry(dimension.clone()).or_default().entry(value.clone()).or_default() += 1;
+/// Weighted traces by dimension and value, limited to the most frequent values.
+fn mix(records: &[TraceRecord]) -> BTreeMap<String, BTreeMap<String, f64>> {
+    let mut mix: BTreeMap<String, BTreeMap<String, f64>> = BTreeMap::new();
+    for record in records {
+        for (dimension, value) in &record.segments {
+            *mix.entry(dimension.clone()).or_default().entry(value.clone()).or_default() += record.upstream_weight();
+        }
     }
     for values in mix.values_mut().filter(|values| values.len() > VALUES_PER_DIMENSION) {
-        let mut by_count: Vec<(u64, String)> = values.iter().map(|(value, count)| (*count, value.clone())).collect();
-        by_count.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-        *values = by_count.into_iter().take(VALUES_PER_DIMENSION).map(|(count, value)| (value, count)).collect();
+        let mut by_weight: Vec<(f64, String)> = values.iter().map(|(value, weight)| (*weight, value.clone())).collect();
+        by_weight.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+        *values = by_weight.into_iter().take(VALUES_PER_DIMENSION).map(|(weight, value)| (value, weight)).collect();
     }
     mix
 }
@@ -97,7 +116,7 @@ fn mix(records: &[TraceRecord]) -> BTreeMap<String, BTreeMap<String, u64>> {
 /// Summarises every series of the records, over all and over every segment that `mix` lists.
 fn summarize(
     records: &[TraceRecord],
-    mix: &BTreeMap<String, BTreeMap<String, u64>>,
+    mix: &BTreeMap<String, BTreeMap<String, f64>>,
 ) -> BTreeMap<SeriesKey, SeriesSummary> {
     let mut observations: BTreeMap<(&str, &str, String), Vec<Observation<'_>>> = BTreeMap::new();
     for record in records {
@@ -115,6 +134,7 @@ fn summarize(
                     conversation: &record.conversation,
                     ended_at: record.ended_at,
                     weight: record.weight(measurement),
+                    upstream_unknown: record.upstream_probability.is_none(),
                     kind: measurement.kind,
                     value: &measurement.value,
                 });
@@ -191,7 +211,7 @@ mod tests {
             .collect();
         let baseline = Baseline::from_records("b", Timestamp(0), "", &records);
         assert_eq!(baseline.mix["user"].len(), VALUES_PER_DIMENSION);
-        assert_eq!(baseline.mix["user"]["common"], 100);
+        assert_eq!(baseline.mix["user"]["common"], 100.0);
         assert_eq!(baseline.series.len(), 1 + VALUES_PER_DIMENSION);
     }
 
@@ -201,6 +221,7 @@ mod tests {
             .map(|index| {
                 let mut one = record(index, &index.to_string());
                 one.upstream_probability = Some(if index < 20 { 1.0 } else { 0.1 });
+                one.segments.insert("half".into(), if index < 20 { "early" } else { "late" }.into());
                 one.measurements = vec![measurement("ok", SeriesKind::Boolean, Value::Boolean(index >= 20))];
                 one
             })
@@ -208,5 +229,6 @@ mod tests {
         let baseline = Baseline::from_records("b", Timestamp(0), "", &records);
         let moments = baseline.series[&key("ok", "all")].moments().unwrap();
         assert!((moments.mean - 200.0 / 220.0).abs() < 1e-12);
+        assert!((baseline.weight - 220.0).abs() < 1e-9 && (baseline.mix["half"]["late"] - 200.0).abs() < 1e-9);
     }
 }

@@ -16,7 +16,7 @@ const LEAST_Z: f64 = 2.0;
 pub(crate) const EVIDENCE: usize = 10;
 
 /// An estimate of nothing.
-pub(crate) const NO_ESTIMATE: Estimate = Estimate { n: 0, estimate: None, low: None, high: None };
+pub(crate) const NO_ESTIMATE: Estimate = Estimate { n: 0, estimate: None, low: None, high: None, upstream_unknown: 0 };
 
 /// What a comparison may conclude.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

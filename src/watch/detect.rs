@@ -86,6 +86,17 @@ pub struct Guarantee {
     pub reason: String,
 }
 
+impl Guarantee {
+    /// The guarantee as far as it is known how the summarised traces were sampled.
+    pub(crate) fn knowing(self, summaries: [&SeriesSummary; 2]) -> Self {
+        if summaries.iter().all(|summary| summary.upstream_unknown == 0) {
+            return self;
+        }
+        let reason = format!("{}; upstream sampling is not known, and taken to have kept everything", self.reason);
+        Self { is_exact: false, reason }
+    }
+}
+
 /// A change that the budget lets us claim.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
@@ -254,7 +265,8 @@ impl StreamState {
             guarantee: Guarantee {
                 is_exact: false,
                 reason: "p-values against one estimated baseline, by a large-sample test".to_owned(),
-            },
+            }
+            .knowing([&joined, baseline]),
         })
     }
 }
@@ -322,9 +334,9 @@ fn guarantee(window: &SeriesSummary, baseline: &SeriesSummary) -> Guarantee {
         "hours of the baseline vary more than chance allows; evidence is tempered"
     } else {
         let reason = "independent traces of equal weight".to_owned();
-        return Guarantee { is_exact: true, reason };
+        return Guarantee { is_exact: true, reason }.knowing([window, baseline]);
     };
-    Guarantee { is_exact: false, reason: reason.to_owned() }
+    Guarantee { is_exact: false, reason: reason.to_owned() }.knowing([window, baseline])
 }
 
 impl Watch {

@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use super::detect::{Direction, Finding, Signal, StreamState};
+use super::detect::{Direction, Finding, Guarantee, Signal, StreamState};
 use super::summary::{Observation, SeriesSummary};
 use crate::domain::ids::TraceId;
 use crate::domain::measurement::{SeriesKind, Value};
@@ -68,6 +68,7 @@ fn summary(
             conversation,
             ended_at: at(first + (index / HOURLY) as i64),
             weight: 1.0,
+            upstream_unknown: false,
             kind,
             value,
         })
@@ -269,4 +270,17 @@ fn two_standard_deviations_fire_about_as_often_as_they_say_and_follow_a_change()
         }
     }
     assert!(longest >= 5, "a twelve-point drop held for {longest} hours");
+}
+
+#[test]
+fn a_guarantee_ends_where_upstream_sampling_is_not_known() {
+    let mut rng = Rng::with_seed(9);
+    let known = summary(SeriesKind::Boolean, 0, 1, &mut rng, |_| Value::Boolean(true));
+    let unknown = SeriesSummary { upstream_unknown: 1, ..known.clone() };
+    let exact = Guarantee { is_exact: true, reason: "independent".to_owned() };
+    assert_eq!(exact.clone().knowing([&known, &known]), exact);
+    for sides in [[&known, &unknown], [&unknown, &known]] {
+        let guarantee = exact.clone().knowing(sides);
+        assert!(!guarantee.is_exact && guarantee.reason.ends_with("taken to have kept everything"), "{guarantee:?}");
+    }
 }

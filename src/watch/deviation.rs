@@ -81,6 +81,7 @@ impl DeviationRule {
         };
         self.streak = Some(streak);
         let finding = finding(streak, deviations, (before, after), extremes);
+        let finding = Finding { guarantee: finding.guarantee.knowing([&joined, baseline]), ..finding };
         let left = previous.filter(|streak| streak.direction != direction);
         let returned = left.map(|streak| Judgment::Returned(streak.direction));
         returned.into_iter().chain([Judgment::Beyond { finding, hours: streak.hours }]).collect()

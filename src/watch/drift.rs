@@ -192,11 +192,12 @@ fn segments<'a>(side: &'a Baseline, key: &SeriesKey, by: &str) -> BTreeMap<&'a s
         .collect()
 }
 
-/// Share of traces by dimension and value on each side.
+/// Share of traces, weighted by upstream sampling, by dimension and value on each side.
 fn mix(baseline: &Baseline, current: &Baseline) -> BTreeMap<String, BTreeMap<String, (f64, f64)>> {
     let share = |side: &Baseline, dimension: &str, value: &str| {
-        let traces = side.mix.get(dimension).and_then(|values| values.get(value)).copied().unwrap_or(0);
-        traces as f64 / side.traces.max(1) as f64
+        let weight = side.mix.get(dimension).and_then(|values| values.get(value)).copied().unwrap_or(0.0);
+        // A baseline of an earlier release has no weight, and no trace stands for less than itself.
+        weight / side.weight.max(side.traces.max(1) as f64)
     };
     let mut mix: BTreeMap<String, BTreeMap<String, (f64, f64)>> = BTreeMap::new();
     for (dimension, values) in baseline.mix.iter().chain(&current.mix) {
@@ -209,14 +210,7 @@ fn mix(baseline: &Baseline, current: &Baseline) -> BTreeMap<String, BTreeMap<Str
 }
 
 fn notes(baseline: &Baseline, current: &Baseline, options: &DriftOptions) -> Vec<String> {
-    let mut notes = Vec::new();
-    let unknown = baseline.probability_unknown + current.probability_unknown;
-    if unknown > 0 {
-        let traces = baseline.traces + current.traces;
-        notes.push(format!(
-            "{unknown} of {traces} traces do not say with what probability they were sampled; it is taken as 1"
-        ));
-    }
+    let mut notes: Vec<String> = baseline.upstream_note(current).into_iter().collect();
     if baseline.identity == current.identity && baseline.traces > 0 {
         notes.push("baseline and current hold the same traces".to_owned());
     } else if !baseline.identity.is_disjoint(&current.identity) {

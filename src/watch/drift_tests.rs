@@ -285,3 +285,20 @@ fn a_pure_shift_of_the_mix_is_told_apart_from_a_change_within() {
     assert!(note.contains("-0.1200 comes from another mix of tier") && note.contains("0.0000 from within"), "{note}");
     assert!(report.series.iter().filter(|row| row.segment != "all").all(|row| row.verdict == DriftVerdict::NoDrift));
 }
+
+#[test]
+fn every_estimate_and_the_report_say_how_much_of_the_sampling_is_not_known() {
+    let mut rng = Rng::with_seed(12);
+    let before = traces(HEALTHY, 0, 60, 1, &mut rng);
+    let mut after = traces(HEALTHY, 1000, 60, 1, &mut rng);
+    after.iter_mut().take(7).for_each(|record| record.upstream_probability = None);
+    let report = unpaired(&before, &after);
+    for row in &report.series {
+        assert_eq!((row.baseline.upstream_unknown, row.current.upstream_unknown), (0, 7), "{}", row.series);
+    }
+    assert!(report.notes.iter().any(|note| note.starts_with("7 of 120 traces do not say")), "{:?}", report.notes);
+    let known = unpaired(&before, &before);
+    assert!(
+        !known.notes.iter().any(|note| note.contains("do not say")) && known.series[0].current.upstream_unknown == 0
+    );
+}

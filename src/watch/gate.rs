@@ -76,7 +76,8 @@ pub fn gate(policy: &GatePolicy, baseline: &Baseline, candidate: &Baseline, task
             Err(reason) => unjudged(goal, reason),
         })
         .collect();
-    GateReport { verdict: overall(&series), alpha: policy.alpha, series }
+    let notes = baseline.upstream_note(candidate).into_iter().collect();
+    GateReport { verdict: overall(&series), alpha: policy.alpha, series, notes }
 }
 
 fn overall(series: &[GateSeries]) -> GateVerdict {

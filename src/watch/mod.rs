@@ -27,3 +27,5 @@ mod gate_tests;
 mod real_tests;
 #[cfg(test)]
 mod samples;
+#[cfg(test)]
+mod sampling_tests;

@@ -257,6 +257,8 @@ fn estimate(kind: SeriesKind, tasks: &[&TaskValue], value: impl Fn(&TaskValue) -
         estimate: Some(moments.mean),
         low: Some((moments.mean - half_width).max(0.0)),
         high: Some((moments.mean + half_width).min(highest)),
+        // Tasks count alike however often they were sampled.
+        upstream_unknown: 0,
     }
 }
 

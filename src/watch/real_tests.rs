@@ -56,6 +56,7 @@ fn records(folder: &Path, set: &str, wanted: impl Fn(&Json) -> bool) -> Vec<Trac
                 segments: BTreeMap::from([("task".to_owned(), label["task_id"].to_string())]),
                 ended_at: Timestamp(0),
                 upstream_probability: Some(1.0),
+                notes: Vec::new(),
                 measurements: measurements(&features, label),
             })
         })

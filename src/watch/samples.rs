@@ -16,6 +16,7 @@ pub(crate) fn record(index: usize, conversation: &str) -> TraceRecord {
         segments: BTreeMap::new(),
         ended_at: Timestamp(index as i64 * Timestamp::NANOS_PER_HOUR / 10),
         upstream_probability: Some(1.0),
+        notes: Vec::new(),
         measurements: Vec::new(),
     }
 }

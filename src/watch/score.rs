@@ -187,6 +187,7 @@ mod tests {
                 conversation: name,
                 ended_at: Timestamp(0),
                 weight: 1.0,
+                upstream_unknown: false,
                 kind,
                 value,
             })

@@ -37,6 +37,8 @@ pub struct Observation<'a> {
     pub ended_at: Timestamp,
     /// Inverse inclusion probability.
     pub weight: f64,
+    /// Whether upstream's part of it is a guess.
+    pub upstream_unknown: bool,
     /// The series' kind, as this trace states it.
     pub kind: SeriesKind,
     /// The value.
@@ -50,6 +52,9 @@ pub struct SeriesSummary {
     pub traces: u64,
     /// Values left out: not finite, negative, out of range, weightless, or of another kind than the series.
     pub rejected: u64,
+    /// Traces among them whose upstream sampling probability is unknown and taken as 1.
+    #[serde(default)]
+    pub upstream_unknown: u64,
     /// By how much the series varies more than independent values would.
     pub over_dispersion: OverDispersion,
     /// The values.
@@ -156,7 +161,9 @@ impl SeriesSummary {
             SeriesKind::Boolean | SeriesKind::Ordinal | SeriesKind::Numeric => numbers(kind, &usable),
             SeriesKind::Categorical | SeriesKind::Sequence => cells(kind, &usable),
         };
-        Some(Self { rejected: (observations.len() - usable.len()) as u64, ..summary })
+        let rejected = (observations.len() - usable.len()) as u64;
+        let upstream_unknown = usable.iter().filter(|one| one.upstream_unknown).count() as u64;
+        Some(Self { rejected, upstream_unknown, ..summary })
     }
 
     /// The kind of the series.
@@ -186,6 +193,7 @@ impl SeriesSummary {
         Some(Self {
             traces: self.traces + other.traces,
             rejected: self.rejected + other.rejected,
+            upstream_unknown: self.upstream_unknown + other.upstream_unknown,
             over_dispersion: self.over_dispersion.larger(other.over_dispersion),
             distribution: self.distribution.merge(&other.distribution)?,
         })
@@ -293,7 +301,7 @@ fn numbers(kind: SeriesKind, usable: &[&Observation<'_>]) -> SeriesSummary {
         Distribution::Number { moments, histogram, extremes }
     };
     let over_dispersion = OverDispersion::measured(&moments).larger(OverDispersion::measured(&by_hour));
-    SeriesSummary { traces: usable.len() as u64, rejected: 0, over_dispersion, distribution }
+    SeriesSummary { traces: usable.len() as u64, rejected: 0, upstream_unknown: 0, over_dispersion, distribution }
 }
 
 fn clustered<C: Ord>(
@@ -329,7 +337,7 @@ fn cells(kind: SeriesKind, usable: &[&Observation<'_>]) -> SeriesSummary {
         Distribution::Categorical { counts, traces_by_cell }
     };
     let traces = counted.iter().filter(|(_, cells)| !cells.is_empty()).count() as u64;
-    SeriesSummary { traces, rejected: 0, over_dispersion, distribution }
+    SeriesSummary { traces, rejected: 0, upstream_unknown: 0, over_dispersion, distribution }
 }
 
 /// By how much hours vary more than their conversations explain: the variance of the cells' shares clustered by hour

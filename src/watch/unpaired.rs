@@ -45,7 +45,7 @@ const LEAST_EXPECTED: f64 = 5.0;
 
 /// Compares two summaries of one series.
 pub(crate) fn compare(label: &Label, baseline: &SeriesSummary, current: &SeriesSummary, rng: &mut Rng) -> Comparison {
-    let comparison = match (&baseline.distribution, &current.distribution) {
+    let mut comparison = match (&baseline.distribution, &current.distribution) {
         (Distribution::Boolean { moments: before, .. }, Distribution::Boolean { moments: after, extremes }) => {
             let row = Comparison::new(label, SeriesKind::Boolean, share_estimate(before), share_estimate(after));
             let evidence = ends(extremes, after.mean - before.mean);
@@ -70,18 +70,21 @@ pub(crate) fn compare(label: &Label, baseline: &SeriesSummary, current: &SeriesS
         _ => Comparison::new(label, current.kind(), estimate(baseline), estimate(current))
             .note("the series changed its kind between the sides"),
     };
+    comparison.report.baseline.upstream_unknown = baseline.upstream_unknown;
+    comparison.report.current.upstream_unknown = current.upstream_unknown;
     note_rejected(comparison, baseline.rejected + current.rejected)
 }
 
 /// The estimate of a series by itself.
 pub(crate) fn estimate(summary: &SeriesSummary) -> Estimate {
-    match &summary.distribution {
+    let estimate = match &summary.distribution {
         Distribution::Boolean { moments, .. } => share_estimate(moments),
         Distribution::Number { moments, .. } => mean_estimate(moments),
         Distribution::Categorical { counts, .. } | Distribution::Sequence { counts, .. } => {
             cell_estimate(summary.traces, counts, counts.largest_cell().as_ref())
         }
-    }
+    };
+    Estimate { upstream_unknown: summary.upstream_unknown, ..estimate }
 }
 
 fn with_evidence(mut comparison: Comparison, evidence: Vec<TraceId>) -> Comparison {
@@ -103,7 +106,7 @@ fn ends(extremes: &Extremes, change: f64) -> Vec<TraceId> {
 }
 
 fn share_estimate(moments: &Moments) -> Estimate {
-    let size = moments.effective_size();
+    let size = moments.share_size();
     let interval = (size > 0.0).then(|| wilson(moments.mean.clamp(0.0, 1.0), size, CONFIDENCE));
     with_interval(moments, interval)
 }
@@ -123,6 +126,7 @@ fn with_interval(moments: &Moments, interval: Option<Interval>) -> Estimate {
         estimate: (moments.count > 0).then_some(moments.mean),
         low: interval.map(|interval| interval.low),
         high: interval.map(|interval| interval.high),
+        upstream_unknown: 0,
     }
 }
 
@@ -134,6 +138,7 @@ fn cell_estimate(traces: u64, counts: &SessionCounts, cell: Option<&Cell>) -> Es
         estimate: share.map(|(share, _)| share),
         low: share.map(|(share, error)| (share - z * error).max(0.0)),
         high: share.map(|(share, error)| (share + z * error).min(1.0)),
+        upstream_unknown: 0,
     }
 }
 

@@ -88,7 +88,7 @@ pub(super) async fn inspect(
     parameters: Parameters,
 ) -> Answer<Inspection> {
     parameters.finish()?;
-    Ok(Json(queries::inspection::inspection(&state.store, id.parse()?, &state.names).await?))
+    Ok(Json(queries::inspection::inspection(&state.store, id.parse()?, &state.names, &state.prices).await?))
 }
 
 pub(super) async fn series(State(state): State<WebState>, parameters: Parameters) -> Answer<WatchedSeries> {

@@ -20,7 +20,7 @@ use axum::routing::{get, post};
 use crate::backends::clock::Clock;
 use crate::backends::store::Store;
 use crate::evaluate::run::Evaluators;
-use crate::normalize::AttributeMapping;
+use crate::normalize::{AttributeMapping, PriceTable};
 use crate::telemetry::metrics::Metrics;
 use error::WebError;
 pub use health::{Dependency, Readiness, ReadinessCheck};
@@ -38,6 +38,8 @@ pub struct WebState {
     pub evaluators: Arc<Evaluators>,
     /// Names that traces can be selected by, besides the built-in ones.
     pub names: Arc<AttributeMapping>,
+    /// What model calls cost.
+    pub prices: Arc<PriceTable>,
     /// Name of the baseline that is watched against.
     pub baseline: String,
     /// Where a tracing backend shows a trace: a URL with `{trace_id}`; empty for none.

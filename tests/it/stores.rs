@@ -7,6 +7,7 @@ pub(crate) mod fixtures;
 mod lifecycle;
 mod outbox;
 mod reads;
+mod sampling;
 mod traces;
 mod waiting;
 mod watch;

@@ -3,6 +3,7 @@
 //! Each value is tried by itself among the defaults, which are right: what fails then is this value's own fault. So no
 //! mistake hides another, and each has its place.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use serde::Deserialize;
@@ -12,9 +13,9 @@ use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 use super::{Settings, range};
 
 /// Tables whose keys the user names: each of their entries is tried as a whole.
-const OPEN_TABLES: &[&str] = &["sampling.services", "judge.models", "attributes"];
-/// The one list of tables, absent from the defaults.
-const WRITE_BACK: &str = "write_back";
+const OPEN_TABLES: &[&str] = &["sampling.services", "judge.models", "attributes", "prices"];
+/// Lists of tables, absent from the defaults: each of their entries is tried as a whole.
+const LISTS: &[&str] = &["sampling.policies", "sampling.upstream", "write_back"];
 
 /// What a user wrote.
 pub(super) struct Written<'a> {
@@ -99,8 +100,8 @@ impl<'a> Checker<'a> {
             let path = [above, &[key.get_ref().to_string()]].concat();
             if OPEN_TABLES.contains(&above.join(".").as_str()) {
                 self.attempt(&path, key.span().start, value);
-            } else if path == [WRITE_BACK] {
-                self.write_back(&path, value);
+            } else if LISTS.contains(&path.join(".").as_str()) {
+                self.list(&path, value);
             } else {
                 self.value(&path, key.span().start, value);
             }
@@ -125,13 +126,19 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn write_back(&mut self, path: &[String], value: Spanned<DeValue<'a>>) {
-        let position = value.span().start;
+    fn list(&mut self, path: &[String], value: Spanned<DeValue<'a>>) {
+        let (position, dotted) = (value.span().start, path.join("."));
         let DeValue::Array(entries) = value.into_inner() else {
-            return self.mistake(position, "write_back is a list of tables; write [[write_back]]");
+            return self.mistake(position, &format!("{dotted} is a list of tables; write [[{dotted}]]"));
         };
+        let mut names = BTreeSet::new();
         for entry in entries {
             let (span, mut alone) = (entry.span(), DeArray::new());
+            if let Some(name) = entry.get_ref().get("name").and_then(|name| name.get_ref().as_str())
+                && !names.insert(name.to_owned())
+            {
+                self.mistake(span.start, &format!("{dotted}: the name {name:?} is taken; choose another"));
+            }
             alone.push(entry);
             self.attempt(path, span.start, Spanned::new(span, DeValue::Array(alone)));
         }
@@ -163,9 +170,8 @@ impl<'a> Checker<'a> {
         let above = path.split_last().map_or(&[][..], |(_, above)| above);
         let siblings = if above.is_empty() { Some(self.shape) } else { find(self.shape, above).and_then(as_table) };
         let mut known: Vec<&str> = siblings.into_iter().flat_map(toml::Table::keys).map(String::as_str).collect();
-        if above.is_empty() {
-            known.push(WRITE_BACK);
-        }
+        let is_here = |list: &&str| list.rsplit_once('.').map_or("", |(above, _)| above) == above.join(".");
+        known.extend(LISTS.iter().filter(|list| is_here(list)).map(|list| list.rsplit('.').next().unwrap_or(list)));
         let known = known.join(", ");
         let dotted = path.join(".");
         let what = if is_table { format!("unknown section [{dotted}]") } else { format!("unknown key {dotted}") };

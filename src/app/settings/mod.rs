@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::backends::judge::JudgeModelSettings;
 use crate::evaluate::sampling::SamplingPolicy;
-use crate::normalize::AttributeMapping;
+use crate::normalize::{AttributeMapping, PriceTable};
 use check::{Variable, Written};
 
 const DEFAULTS: &str = include_str!("default.toml");
@@ -41,6 +41,8 @@ pub struct Settings {
     pub links: LinkSettings,
     #[serde(default)]
     pub attributes: AttributeMapping,
+    #[serde(default)]
+    pub prices: PriceTable,
     #[serde(default)]
     pub write_back: Vec<WriteBackSettings>,
 }
@@ -140,7 +142,9 @@ fn read(name: &str, text: &str, variables: Vec<Variable>) -> Result<Settings, Se
     if !mistakes.is_empty() {
         return Err(SettingsError(mistakes));
     }
-    layered(text, &variables).map_err(|error| SettingsError(vec![error.to_string()]))
+    let mut settings = layered(text, &variables).map_err(|error| SettingsError(vec![error.to_string()]))?;
+    settings.attributes.add_keys(settings.sampling.attributes());
+    Ok(settings)
 }
 
 /// The defaults, under the file, under the environment.
@@ -255,6 +259,41 @@ mod tests {
     }
 
     #[test]
+    fn sampling_policies_are_read_and_make_the_attributes_they_ask_for_known() {
+        let text = "[sampling]\nhealthy_rate = 0.2\n[[sampling.policies]]\nname = \"vip\"\nrate = 1.0\n\
+                    where = { tier = \"enterprise\", \"Plan.Name\" = \"gold\", retries = 2, beta = true }\n\
+                    [[sampling.policies]]\nname = \"cap\"\nper_minute = 5\n\
+                    [[sampling.upstream]]\nwhere = { span_error = true }\nprobability = 1.0\n\
+                    [[sampling.upstream]]\nprobability = 0.05\n[attributes]\nbeta = [\"app.beta\"]\n";
+        let settings = parse(text).unwrap();
+        assert_eq!((settings.sampling.policies.len(), settings.sampling.upstream.len()), (2, 2));
+        let keys = |name: &str| settings.attributes.iter().find(|(known, _)| *known == name).unwrap().1.to_vec();
+        assert_eq!(keys("Plan.Name"), ["Plan.Name"]);
+        assert_eq!(keys("beta"), ["app.beta"], "what the settings say of a name stays");
+        assert!(keys("tier").len() > 1, "and so does what is known of it");
+    }
+
+    #[test]
+    fn every_mistake_in_a_list_is_named_with_its_line() {
+        let text = "[[sampling.policies]]\nname = \"a\"\nrate = 2.0\n[[sampling.policies]]\nname = \"a\"\nrate = 0.5\n\
+                    [[sampling.policies]]\nname = \"b\"\n[[sampling.upstream]]\nprobabilty = 1.0\n\
+                    [[sampling.polices]]\nname = \"c\"\n";
+        let SettingsError(mistakes) = parse(text).unwrap_err();
+        let expected = [
+            "driftline.toml:3: sampling.policies: 2 is not more than 0 and at most 1",
+            "driftline.toml:4: sampling.policies: the name \"a\" is taken",
+            "driftline.toml:7: sampling.policies: policy \"b\" says neither rate nor per_minute nor per_hour",
+            "driftline.toml:10: sampling.upstream: unknown field `probabilty`",
+            "driftline.toml:11: unknown key sampling.polices; known here: healthy_rate, services, slow_threshold, \
+             policies, upstream",
+        ];
+        assert_eq!(mistakes.len(), expected.len(), "{mistakes:#?}");
+        for (mistake, expected) in mistakes.iter().zip(expected) {
+            assert!(mistake.starts_with(expected), "{expected}: {mistakes:#?}");
+        }
+    }
+
+    #[test]
     fn variables_win_over_the_file_and_complete_its_tables() {
         let text = "[judge.models.default]\nmodel = \"m\"\n[queue]\nname = \"q\"\nprefetch = 1\n";
         let settings = parse_with(
@@ -293,6 +332,32 @@ mod tests {
             assert!(mistakes.iter().any(|mistake| mistake.starts_with(&place)), "{name}: {mistakes:#?}");
         }
         assert_eq!(mistakes.len(), mistaken.len(), "{mistakes:#?}");
+    }
+
+    #[test]
+    fn prices_add_to_the_shipped_ones_under_names_as_they_are_written() {
+        let text = "[prices]\n\"Org/House-1.5\" = { input_usd_per_mtok = 1, output_usd_per_mtok = 2 }\n\
+                    [prices.\"gpt-*\"]\ninput_usd_per_mtok = 3.0\noutput_usd_per_mtok = 4\n";
+        let prices: PriceTable =
+            toml::from_str(text.replace("[prices]", "").replace("[prices.", "[").as_str()).unwrap();
+        assert_eq!(parse(text).unwrap().prices, prices);
+    }
+
+    #[test]
+    fn a_wrong_price_is_named_with_its_line() {
+        let text = "[prices]\na = { input_usd_per_mtok = 1 }\n\"b.1*\" = { input_usd_per_mtok = -1, output_usd_per_mtok = 1 }\n\
+                    [prices.c]\ninput_usd_per_mtok = 1\noutput_usd_per_mtok = inf\n[prices.d]\ninput = 1\n";
+        let SettingsError(mistakes) = parse(text).unwrap_err();
+        let expected = [
+            "driftline.toml:2: prices.a: missing field `output_usd_per_mtok`",
+            "driftline.toml:3: prices.b.1*.input_usd_per_mtok: at least 0",
+            "driftline.toml:6: prices.c.output_usd_per_mtok: at least 0",
+            "driftline.toml:8: prices.d: unknown field `input`, expected one of `input_usd_per_mtok`",
+        ];
+        assert_eq!(mistakes.len(), expected.len(), "{mistakes:#?}");
+        for (mistake, expected) in mistakes.iter().zip(expected) {
+            assert!(mistake.starts_with(expected), "{expected}: {mistakes:#?}");
+        }
     }
 
     #[test]

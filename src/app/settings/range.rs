@@ -67,7 +67,14 @@ fn amounts(settings: &Settings) -> Vec<Problem> {
     ];
     let models = settings.judge.models.iter();
     let idle = models.filter_map(|(name, model)| require(model.concurrency > 0, model_key(name, "concurrency"), least));
-    problems.into_iter().flatten().chain(idle).collect()
+    problems.into_iter().flatten().chain(idle).chain(prices(settings)).collect()
+}
+
+fn prices(settings: &Settings) -> impl Iterator<Item = Problem> {
+    let is_amount = |amount: f64| amount.is_finite() && amount >= 0.0;
+    let amounts = settings.prices.amounts();
+    amounts
+        .filter_map(move |(name, key, amount)| require(is_amount(amount), format!("prices.{name}.{key}"), "at least 0"))
 }
 
 fn rates(settings: &Settings) -> Vec<Problem> {

@@ -8,9 +8,9 @@ use super::columns::{count, key, limit, text};
 use super::dialect::Dialect;
 use super::outbox::{NewOutboxItem, insert_outbox};
 use super::retry::retried;
-use super::traces::{StoredEvaluation, insert_evaluations};
+use super::traces::{StoredEvaluation, classify, insert_evaluations};
 use super::{Store, StoreError};
-use crate::domain::evaluation::Evaluation;
+use crate::domain::evaluation::{Evaluation, FailureClass};
 use crate::domain::ids::TraceId;
 use crate::domain::time::Timestamp;
 
@@ -93,6 +93,7 @@ impl Store {
             if failing {
                 let flag = "UPDATE trace SET failing = 1 WHERE trace_id = $1 AND failing = 0";
                 sqlx::query(flag).bind(job.trace_id).execute(&mut *connection).await?;
+                classify(connection, &[job.trace_id], FailureClass::Soft).await?;
             }
             insert_outbox(connection, &outbox, now).await?;
             transaction.commit().await?;
@@ -141,7 +142,7 @@ impl Store {
 }
 
 /// A judgement of the same trace version stands in for the one before.
-const REPLACE_EVALUATION: &str = "ON CONFLICT (trace_id, evaluator, revision) DO UPDATE SET \
+pub(super) const REPLACE_EVALUATION: &str = "ON CONFLICT (trace_id, evaluator, revision) DO UPDATE SET \
      trace_version = excluded.trace_version, span_id = excluded.span_id, annotator_kind = excluded.annotator_kind, \
      outcome = excluded.outcome, value = excluded.value, label = excluded.label, explanation = excluded.explanation, \
      probability = excluded.probability, evaluated_at = excluded.evaluated_at";

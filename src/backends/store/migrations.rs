@@ -14,11 +14,18 @@ struct Change {
 }
 
 /// Every change in order; its version is its place, from 1.
-const CHANGES: &[Change] = &[Change {
-    description: "store",
-    sqlite: include_str!("../../../migrations/sqlite/0001_store.sql"),
-    postgres: include_str!("../../../migrations/postgres/0001_store.sql"),
-}];
+const CHANGES: &[Change] = &[
+    Change {
+        description: "store",
+        sqlite: include_str!("../../../migrations/sqlite/0001_store.sql"),
+        postgres: include_str!("../../../migrations/postgres/0001_store.sql"),
+    },
+    Change {
+        description: "sampling",
+        sqlite: include_str!("../../../migrations/sqlite/0002_sampling.sql"),
+        postgres: include_str!("../../../migrations/postgres/0002_sampling.sql"),
+    },
+];
 
 const NEWEST: i64 = CHANGES.len() as i64;
 

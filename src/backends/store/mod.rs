@@ -7,6 +7,7 @@
 //! Rows are locked in one order everywhere, so that transactions queue up instead of deadlocking: chunk, pending, trace,
 //! then what hangs on a trace, then hours and the outbox.
 
+mod answers;
 mod baselines;
 mod bodies;
 mod chunks;
@@ -19,6 +20,7 @@ mod migrations;
 mod outbox;
 mod read;
 mod retry;
+mod sampling;
 mod selection;
 mod statement;
 mod traces;
@@ -30,13 +32,15 @@ use std::sync::Arc;
 
 use sqlx::{Any, AnyPool, Transaction};
 
+pub use answers::ServiceAnswer;
 pub use baselines::StoredBaseline;
 pub use bodies::{LARGEST_TRACE_BYTES, MOST_PIECES, TraceBody};
 pub use chunks::{AppendReport, Chunk, CompletionPolicy, DueTrace, PurgeReport};
 pub use error::StoreError;
 pub use judge_jobs::JudgeJob;
 pub use outbox::{NewOutboxItem, OutboxItem};
-pub use read::{Counts, QueueDepths, ServiceCount};
+pub use read::{Counts, QueueDepths, ServiceCount, WeightSums};
+pub use sampling::{AgentVersion, StratumCount};
 pub use selection::Selection;
 pub use traces::{NewJudgeJob, RecordReport, RecordedTrace, StoredEvaluation, StoredTrace};
 pub use waiting::{PendingTrace, WaitingJudgement};

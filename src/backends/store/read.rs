@@ -9,8 +9,9 @@ use super::columns::{count, limit, parse_json};
 use super::retry::retried;
 use super::selection::Selection;
 use super::statement::{Statement, for_keys};
-use super::traces::{StoredEvaluation, StoredTrace, TRACE_COLUMNS, read_evaluation, read_trace};
+use super::traces::{FAILURE_CLASS, StoredEvaluation, StoredTrace, TRACE_COLUMNS, read_evaluation, read_trace};
 use super::{Store, StoreError};
+use crate::domain::evaluation::FailureClass;
 use crate::domain::ids::TraceId;
 use crate::domain::measurement::{Measurement, SeriesKind, TraceRecord, Value};
 use crate::domain::time::Timestamp;
@@ -35,7 +36,7 @@ pub struct QueueDepths {
 }
 
 /// Traces of one service.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ServiceCount {
     /// The service.
     pub service: String,
@@ -43,6 +44,21 @@ pub struct ServiceCount {
     pub traces: u64,
     /// Those that are flagged.
     pub failing: u64,
+    /// Those of which it is not known with what probability upstream sampling kept them.
+    pub upstream_unknown: u64,
+    /// Sums over all of them.
+    pub all: WeightSums,
+    /// Sums over those that are flagged.
+    pub flagged: WeightSums,
+}
+
+/// Sums of the weights of traces: one over the probability with which upstream sampling kept each, 1 where unknown.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WeightSums {
+    /// Of the weights: how many traces they stand for.
+    pub weight: f64,
+    /// Of their squares.
+    pub squared: f64,
 }
 
 /// How much there is.
@@ -181,8 +197,13 @@ impl Store {
     pub async fn services(&self, selection: &Selection) -> Result<Vec<ServiceCount>, StoreError> {
         retried("count traces by service", || async {
             let mut statement = Statement::new(
-                "SELECT service, count(*) AS traces, count(CASE WHEN failing = 1 THEN 1 END) AS failing FROM trace \
-                 WHERE 1 = 1",
+                "SELECT service, count(*) AS traces, count(CASE WHEN failing = 1 THEN 1 END) AS failing, \
+                 count(*) - count(upstream_probability) AS upstream_unknown, \
+                 sum(1.0 / coalesce(upstream_probability, 1.0)) AS weight, \
+                 sum(1.0 / coalesce(upstream_probability * upstream_probability, 1.0)) AS squared, \
+                 sum(failing / coalesce(upstream_probability, 1.0)) AS flagged_weight, \
+                 sum(failing / coalesce(upstream_probability * upstream_probability, 1.0)) AS flagged_squared \
+                 FROM trace WHERE 1 = 1",
             );
             selection.narrow(&mut statement);
             statement.sql(" GROUP BY service ORDER BY service");
@@ -193,6 +214,12 @@ impl Store {
                         service: row.try_get("service")?,
                         traces: count(row, "traces")?,
                         failing: count(row, "failing")?,
+                        upstream_unknown: count(row, "upstream_unknown")?,
+                        all: WeightSums { weight: row.try_get("weight")?, squared: row.try_get("squared")? },
+                        flagged: WeightSums {
+                            weight: row.try_get("flagged_weight")?,
+                            squared: row.try_get("flagged_squared")?,
+                        },
                     })
                 })
                 .collect()
@@ -253,15 +280,17 @@ async fn add_attributes(connection: &mut AnyConnection, traces: &mut [StoredTrac
     }
     for trace in traces {
         trace.attributes = attributes.remove(&trace.trace_id).unwrap_or_default();
+        trace.failure_class = trace.attributes.remove(FAILURE_CLASS).and_then(|class| FailureClass::parse(&class));
     }
     Ok(())
 }
 
-/// Adds the judges' scores to the records they belong to.
+/// Adds what judges and services scored to the records they belong to: what came later than the trace's own rows.
 async fn add_judgements(connection: &mut AnyConnection, records: &mut [TraceRecord]) -> Result<(), sqlx::Error> {
     let trace_ids: Vec<TraceId> = records.iter().map(|record| record.trace_id).collect();
     let select = "SELECT trace_id, evaluator, value, probability FROM evaluation WHERE trace_id IN";
-    let scored = " AND annotator_kind = 'llm' AND outcome = 'scored' ORDER BY evaluated_at, revision";
+    let scored = " AND outcome = 'scored' AND (annotator_kind = 'llm' OR evaluated_at > (SELECT recorded_at FROM trace \
+                  WHERE trace.trace_id = evaluation.trace_id)) ORDER BY evaluated_at, revision";
     let mut judgements: HashMap<TraceId, BTreeMap<String, Measurement>> = HashMap::new();
     for row in for_keys(connection, select, &trace_ids, scored).await? {
         let measurement = judgement(&row)?;

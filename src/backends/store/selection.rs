@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::columns::key;
 use super::statement::Statement;
+use super::traces::FAILURE_CLASS;
+use crate::domain::evaluation::FailureClass;
 use crate::domain::time::Timestamp;
 
 /// Traces for which everything given holds.
@@ -28,6 +30,8 @@ pub struct Selection {
     pub since: Option<Timestamp>,
     /// Ended before this instant.
     pub until: Option<Timestamp>,
+    /// Failed in this way.
+    pub failure_class: Option<FailureClass>,
     /// Flagged by a rule or a judge, or not.
     pub failing: Option<bool>,
 }
@@ -55,7 +59,9 @@ impl Selection {
                 statement.sql(column).bind(key(name));
             }
         }
-        for (name, value) in &self.attributes {
+        let class = self.failure_class.map(|class| (FAILURE_CLASS, class.as_str()));
+        let names = self.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        for (name, value) in names.chain(class) {
             statement.sql(" AND trace_id IN (SELECT trace_id FROM trace_attribute WHERE name = ").bind(key(name));
             statement.sql(" AND value = ").bind(key(value)).sql(")");
         }

@@ -12,7 +12,7 @@ use super::outbox::{NewOutboxItem, insert_outbox};
 use super::retry::retried;
 use super::statement::{for_keys, insert};
 use super::{Store, StoreError};
-use crate::domain::evaluation::{Evaluation, Outcome};
+use crate::domain::evaluation::{Evaluation, FailureClass, Outcome};
 use crate::domain::ids::{SpanId, TraceId};
 use crate::domain::measurement::TraceRecord;
 use crate::domain::time::Timestamp;
@@ -46,12 +46,16 @@ pub struct StoredTrace {
     pub ended_at: Timestamp,
     /// Whether a rule or a judge flags the trace.
     pub failing: bool,
+    /// How the run failed, kept among its searchable names as [`FAILURE_CLASS`].
+    pub failure_class: Option<FailureClass>,
     /// Whether the run as a whole ended in an error.
     pub error: bool,
     /// Whether sampling chose the trace for judging.
     pub sampled: bool,
     /// The body may be purged from this instant on.
     pub keep_body_until: Timestamp,
+    /// What the trace fell under when it was sampled; absent for traces of an earlier release.
+    pub stratum: Option<String>,
     /// The sampling decision, as JSON.
     pub decision: String,
     /// What statistics read, without the judges' scores: see [`Store::records`].
@@ -163,7 +167,8 @@ async fn upsert_traces(
     let written = insert(
         connection,
         "trace (trace_id, version, root_span_id, service, release, model, environment, conversation_id, user_id, \
-         started_at, ended_at, recorded_at, failing, error, sampled, keep_body_until, body_purged, decision, record)",
+         started_at, ended_at, recorded_at, failing, error, sampled, keep_body_until, body_purged, decision, record, \
+         stratum, upstream_probability)",
         &rows,
         |row, (trace, record)| {
             row.bind(trace.trace_id).bind(trace.version).bind(trace.root_span_id).bind(key(&trace.service));
@@ -173,13 +178,15 @@ async fn upsert_traces(
             row.bind(trace.started_at).bind(trace.ended_at).bind(now);
             row.bind(i64::from(trace.failing)).bind(i64::from(trace.error)).bind(i64::from(trace.sampled));
             row.bind(trace.keep_body_until).bind(0_i64).bind(text(&trace.decision)).bind(record.as_str());
+            row.bind(trace.stratum.as_deref().map(key)).bind_score(trace.record.upstream_probability);
         },
         "ON CONFLICT (trace_id) DO UPDATE SET version = excluded.version, root_span_id = excluded.root_span_id, \
          service = excluded.service, release = excluded.release, model = excluded.model, \
          environment = excluded.environment, conversation_id = excluded.conversation_id, user_id = excluded.user_id, \
          started_at = excluded.started_at, ended_at = excluded.ended_at, recorded_at = excluded.recorded_at, \
          failing = excluded.failing, error = excluded.error, sampled = excluded.sampled, \
-         keep_body_until = excluded.keep_body_until, decision = excluded.decision, record = excluded.record \
+         keep_body_until = excluded.keep_body_until, decision = excluded.decision, record = excluded.record, \
+         stratum = excluded.stratum, upstream_probability = excluded.upstream_probability \
          WHERE trace.version < excluded.version RETURNING trace_id",
     );
     Ok(read_trace_ids(&written.await?)?.into_iter().collect())
@@ -194,11 +201,11 @@ async fn supersede(connection: &mut AnyConnection, recorded: &[&RecordedTrace]) 
     Ok(())
 }
 
+/// The searchable name that holds a trace's failure class; an attribute of the same name is left out.
+pub(super) const FAILURE_CLASS: &str = "failure_class";
+
 async fn insert_attributes(connection: &mut AnyConnection, recorded: &[&RecordedTrace]) -> Result<(), sqlx::Error> {
-    let attributes: Vec<(TraceId, &String, &String)> = recorded
-        .iter()
-        .flat_map(|it| it.trace.attributes.iter().map(|(name, value)| (it.trace.trace_id, name, value)))
-        .collect();
+    let attributes: Vec<(TraceId, &str, &str)> = recorded.iter().flat_map(|it| names_of(&it.trace)).collect();
     insert(
         connection,
         "trace_attribute (trace_id, name, value)",
@@ -208,6 +215,32 @@ async fn insert_attributes(connection: &mut AnyConnection, recorded: &[&Recorded
         },
         // Two long names may be the same once they are cut.
         "ON CONFLICT (trace_id, name) DO NOTHING",
+    )
+    .await
+    .map(drop)
+}
+
+fn names_of(trace: &StoredTrace) -> impl Iterator<Item = (TraceId, &str, &str)> {
+    let class = trace.failure_class.map(|class| (FAILURE_CLASS, class.as_str()));
+    let names = trace.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let names = names.filter(|(name, _)| *name != FAILURE_CLASS);
+    class.into_iter().chain(names).map(|(name, value)| (trace.trace_id, name, value))
+}
+
+/// Notes the failure class of traces that have none, or only `drifting`.
+pub(super) async fn classify(
+    connection: &mut AnyConnection,
+    trace_ids: &[TraceId],
+    class: FailureClass,
+) -> Result<(), sqlx::Error> {
+    insert(
+        connection,
+        "trace_attribute (trace_id, name, value)",
+        trace_ids,
+        |row, trace_id| {
+            row.bind(*trace_id).bind(FAILURE_CLASS).bind(class.as_str());
+        },
+        "ON CONFLICT (trace_id, name) DO UPDATE SET value = excluded.value WHERE trace_attribute.value = 'drifting'",
     )
     .await
     .map(drop)
@@ -297,9 +330,10 @@ async fn release_pending(
 
 /// Columns that [`read_trace`] reads.
 pub(super) const TRACE_COLUMNS: &str = "trace_id, version, root_span_id, service, release, model, environment, \
-     conversation_id, user_id, started_at, ended_at, failing, error, sampled, keep_body_until, decision, record";
+     conversation_id, user_id, started_at, ended_at, failing, error, sampled, keep_body_until, stratum, \
+     decision, record";
 
-/// Reads a row of `trace`; its attributes lie elsewhere.
+/// Reads a row of `trace`; its attributes and failure class lie elsewhere.
 pub(super) fn read_trace(row: &AnyRow) -> Result<StoredTrace, sqlx::Error> {
     Ok(StoredTrace {
         trace_id: row.try_get("trace_id")?,
@@ -315,9 +349,11 @@ pub(super) fn read_trace(row: &AnyRow) -> Result<StoredTrace, sqlx::Error> {
         started_at: row.try_get("started_at")?,
         ended_at: row.try_get("ended_at")?,
         failing: flag(row, "failing")?,
+        failure_class: None,
         error: flag(row, "error")?,
         sampled: flag(row, "sampled")?,
         keep_body_until: row.try_get("keep_body_until")?,
+        stratum: row.try_get("stratum")?,
         decision: row.try_get("decision")?,
         record: parse_json(row.try_get("record")?)?,
     })

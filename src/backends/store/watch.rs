@@ -8,8 +8,10 @@ use super::columns::{count, json, key, parse_json, text, word};
 use super::outbox::{NewOutboxItem, insert_outbox};
 use super::retry::retried;
 use super::statement::{Statement, insert};
+use super::traces::classify;
 use super::{Store, StoreError};
 use crate::domain::alert::{Alert, AlertState};
+use crate::domain::evaluation::FailureClass;
 use crate::domain::time::Timestamp;
 
 /// Everything that consuming an hour of a service leaves behind.
@@ -207,6 +209,8 @@ async fn upsert_alerts(connection: &mut AnyConnection, alerts: &[Alert]) -> Resu
              raised_at = excluded.raised_at, updated_at = excluded.updated_at, alert = excluded.alert",
         )
         .await?;
+        // What is wrong with a trace by itself stands.
+        classify(connection, &alert.trace_ids, FailureClass::Drifting).await?;
     }
     Ok(())
 }

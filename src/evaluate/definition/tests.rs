@@ -69,7 +69,7 @@ fn a_value_that_makes_no_sense_is_refused() {
             "kind = \"tool_outcome\"\ndescription = \"d\"\n[tool_outcome]\nx = 1",
             ":4: x of [tool_outcome]: unknown field",
         ),
-        ("kind = \"lop\"\ndescription = \"d\"", ":1: there is no kind \"lop\"; set kind to one of loop, empty_result"),
+        ("kind = \"lop\"\ndescription = \"d\"", ":1: there is no kind \"lop\"; set kind to one of loop, recursion"),
         ("description = \"d\"", ": kind is missing"),
         ("kind = \"loop\"", ": description is missing"),
         ("kind = \"loop\"\ndescription = \"d\"\napplies_when = \"trac\"", ":3: applies_when: unexpected \"trac\" at 1"),
@@ -123,6 +123,9 @@ fn revisions_of_shipped_evaluators_change_only_on_purpose() {
         .collect();
     // A changed revision starts a new series at every user: change these lines only together with a release note.
     let expected = [
+        ("argument_outlier", "b42df06f3d90"),
+        ("broken_context", "372239a2f833"),
+        ("dead_end", "8cc3c689a290"),
         ("empty_result", "5b0b62efc78f"),
         ("finish_reason", "1715c4307c38"),
         ("groundedness", "30f889e60f80"),
@@ -130,11 +133,15 @@ fn revisions_of_shipped_evaluators_change_only_on_purpose() {
         ("lexical_support", "fd9221cef45e"),
         ("limits", "216ef59210e8"),
         ("loop", "1bb830b7c68e"),
+        ("model_outcome", "b34c996b635b"),
         ("personal_data", "9108dbc2ffea"),
         ("policy_compliance", "d5f7195e4c73"),
         ("provenance", "6fd9b0d7cb45"),
+        ("recursion", "fe5806d74a0f"),
         ("secrets", "d44ae7347188"),
+        ("swallowed_error", "4e58aeefc9a0"),
         ("tool_outcome", "e3dbc864b446"),
+        ("unsupported_after_empty", "a9874dae0167"),
     ];
     assert_eq!(revisions, expected.map(|(name, revision)| (name.to_owned(), revision.to_owned())).into());
 }

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use serde_json::Value as Json;
+
 use crate::domain::trace::{ModelCall, Retrieval, Step, ToolCall, Trace};
 
 /// A value during evaluation; texts and records are borrowed from the trace.
@@ -98,6 +100,11 @@ fn list(trace: &Trace, select: for<'a> fn(&'a Step) -> Option<Value<'a>>) -> Opt
     Some(Value::List(trace.steps.iter().filter_map(select).collect()))
 }
 
+/// A trace as JSON: every field of every record, absent facts as `null`.
+pub(in crate::evaluate) fn subject(trace: &Trace) -> Json {
+    Value::Trace(trace).to_json()
+}
+
 /// Whether any record has a field of that name.
 pub(super) fn is_field(name: &str) -> bool {
     fn has<R>(fields: &[Field<R>], name: &str) -> bool {
@@ -125,6 +132,30 @@ impl<'a> Value<'a> {
                 ))
             }
             _ => None,
+        }
+    }
+
+    fn to_json(&self) -> Json {
+        fn of<R>(record: &R, fields: &[Field<R>]) -> Json {
+            let entry = |field: &Field<R>| {
+                let value = (field.value)(record).map_or(Json::Null, |value| value.to_json());
+                (field.name.to_owned(), value)
+            };
+            fields.iter().map(entry).collect()
+        }
+        match self {
+            Self::Absent(_) => Json::Null,
+            Self::Boolean(value) => Json::from(*value),
+            Self::Number(number) => Json::from(*number),
+            Self::Text(text) => Json::from(text.as_ref()),
+            Self::List(values) => values.iter().map(Value::to_json).collect(),
+            Self::Trace(trace) => of(*trace, TRACE),
+            Self::Tool(call) => of(*call, TOOL),
+            Self::Model(call) => of(*call, MODEL),
+            Self::Retrieval(retrieval) => of(*retrieval, RETRIEVAL),
+            Self::Attributes(attributes) => {
+                attributes.iter().map(|(name, value)| (name.clone(), Json::from(value.as_str()))).collect()
+            }
         }
     }
 

@@ -19,6 +19,8 @@ mod syntax;
 #[cfg(test)]
 mod tests;
 
+pub(super) use fields::subject;
+
 use crate::domain::trace::Trace;
 
 use evaluate::Evaluation;

@@ -12,7 +12,7 @@ fn judge(name: &str) -> Judge {
     let folder = shipped().into_iter().find(|folder| folder.name == name).unwrap();
     match EvaluatorDefinition::parse(&folder, &JudgeModels::new()).unwrap().behaviour {
         Behaviour::Judge(judge) => *judge,
-        Behaviour::Rule(_) => panic!("{name} is no judge"),
+        Behaviour::Rule(_) | Behaviour::Service(_) => panic!("{name} is no judge"),
     }
 }
 

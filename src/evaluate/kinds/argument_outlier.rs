@@ -1,7 +1,9 @@
 //! Numbers that no one looked at: an argument far outside what its tool usually gets, such as a quantity ten times off.
 //!
-//! What is usual is learned from a baseline of traces by [`learn`], and kept as a file of the evaluator's folder:
-//! a person can read, correct and review it, and it is part of the revision, because other bounds are other scores. The
+//! What is usual is learned from a baseline of traces by [`learn`], which `driftline evaluators learn` calls, and kept as
+//! a file of the evaluator's folder; until then every run with tool calls is `not_evaluable`, and the row names the
+//! command. It is learned from the service's own good traffic, because what is far outside for one is usual for another.
+//! A person can read, correct and review it, and it is part of the revision, because other bounds are other scores. The
 //! rule itself is a function of that file and one trace.
 //!
 //! For every tool and every numeric argument (also inside objects and lists, `lines[].quantity`) the file holds the
@@ -29,6 +31,8 @@ use crate::evaluate::mistake::Mistake;
 
 pub(super) const DOC: &str = "a numeric tool argument far outside what that tool usually gets";
 
+/// Name of the file of what is usual, unless the settings name another.
+pub const LEARNED: &str = "learned.json";
 /// Most outliers that an explanation lists.
 const MOST_LISTED: usize = 5;
 /// Most arguments that are learned: a hostile baseline could name a new one in every call.
@@ -49,7 +53,7 @@ struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { learned_file: "learned.json".to_owned(), times: 3.0, least_values: 30 }
+        Self { learned_file: LEARNED.to_owned(), times: 3.0, least_values: 30 }
     }
 }
 
@@ -68,23 +72,40 @@ pub struct Usual {
     pub high: f64,
 }
 
-/// What the calls of these traces usually get; [`Learned`] as JSON is the file that the evaluator reads.
-#[must_use]
-pub fn learn<'a>(traces: impl IntoIterator<Item = &'a Trace>) -> Learned {
-    let mut values: BTreeMap<(String, String), Vec<f64>> = BTreeMap::new();
-    for call in traces.into_iter().flat_map(Trace::tool_calls) {
-        for (argument, value) in numbers(call) {
-            let key = (call.name.clone(), argument);
-            if values.len() < MOST_LEARNED || values.contains_key(&key) {
-                values.entry(key).or_default().push(value);
+/// Learns what is usual, run by run.
+#[derive(Debug, Default)]
+pub struct Learner(BTreeMap<(String, String), Vec<f64>>);
+
+impl Learner {
+    /// Takes in the tool calls of one run.
+    pub fn add(&mut self, trace: &Trace) {
+        for call in trace.tool_calls() {
+            for (argument, value) in numbers(call) {
+                let key = (call.name.clone(), argument);
+                if self.0.len() < MOST_LEARNED || self.0.contains_key(&key) {
+                    self.0.entry(key).or_default().push(value);
+                }
             }
         }
     }
-    let mut learned = Learned::new();
-    for ((tool, argument), values) in values {
-        learned.entry(tool).or_default().insert(argument, Usual::of(values));
+
+    /// What the calls usually get; as JSON, the file that the evaluator reads.
+    #[must_use]
+    pub fn learned(self) -> Learned {
+        let mut learned = Learned::new();
+        for ((tool, argument), values) in self.0 {
+            learned.entry(tool).or_default().insert(argument, Usual::of(values));
+        }
+        learned
     }
-    learned
+}
+
+/// What the calls of these traces usually get.
+#[must_use]
+pub fn learn<'a>(traces: impl IntoIterator<Item = &'a Trace>) -> Learned {
+    let mut learner = Learner::default();
+    traces.into_iter().for_each(|trace| learner.add(trace));
+    learner.learned()
 }
 
 impl Usual {
@@ -137,22 +158,20 @@ pub(super) fn build(source: &Source<'_>) -> Result<Built, Vec<Mistake>> {
         let problem = format!("times is {}", settings.times);
         mistakes.push(source.mistake("times", &problem, "set it above 1"));
     }
-    let learned = learned_of(source, &settings).map_err(|mistake| mistakes.push(mistake)).ok();
-    match learned.filter(|_| mistakes.is_empty()) {
-        Some(learned) => Ok(Built {
-            canonical: json!({ "settings": changed_from_default(&settings), "learned": learned }),
-            behaviour: Behaviour::Rule(Box::new(ArgumentOutlierRule { settings, learned })),
-        }),
-        None => Err(mistakes),
-    }
+    let learned = learned_of(source, &settings).map_err(|mistake| mistakes.push(mistake));
+    let (Ok(learned), true) = (learned, mistakes.is_empty()) else { return Err(mistakes) };
+    let canonical = json!({ "settings": changed_from_default(&settings), "learned": learned });
+    let rule: Box<dyn Rule> = match learned {
+        Some(learned) => Box::new(ArgumentOutlierRule { settings, learned }),
+        None => Box::new(NothingLearned { evaluator: source.folder.name.clone(), file: settings.learned_file }),
+    };
+    Ok(Built { behaviour: Behaviour::Rule(rule), canonical })
 }
 
-fn learned_of(source: &Source<'_>, settings: &Settings) -> Result<Learned, Mistake> {
+/// What the file says is usual; `None` before it is written.
+fn learned_of(source: &Source<'_>, settings: &Settings) -> Result<Option<Learned>, Mistake> {
     let file = &settings.learned_file;
-    let Some(text) = source.folder.file(file) else {
-        let problem = format!("learned_file {file:?} is not a file of this folder");
-        return Err(source.mistake("learned_file", &problem, "put what is usual beside evaluator.toml"));
-    };
+    let Some(text) = source.folder.file(file) else { return Ok(None) };
     let remedy = "correct it: {\"TOOL\": {\"ARGUMENT\": {\"values\": N, \"low\": X, \"high\": Y}}}";
     let learned: Learned = serde_json::from_str(text).map_err(|error| Mistake {
         line: Some(error.line()),
@@ -160,7 +179,24 @@ fn learned_of(source: &Source<'_>, settings: &Settings) -> Result<Learned, Mista
     })?;
     match learned.values().flatten().find(|(_, usual)| usual.low > usual.high) {
         Some((argument, _)) => Err(source.folder.mistake(file, &format!("low of {argument:?} is above high"), remedy)),
-        None => Ok(learned),
+        None => Ok(Some(learned)),
+    }
+}
+
+/// The rule before anything was learned: it judges nothing, and says what to do.
+#[derive(Debug)]
+struct NothingLearned {
+    evaluator: String,
+    file: String,
+}
+
+impl Rule for NothingLearned {
+    fn check(&self, trace: &Trace) -> Finding {
+        if trace.tool_calls().next().is_none() {
+            return Finding::NotApplicable("no tool calls".to_owned());
+        }
+        let Self { evaluator, file } = self;
+        Finding::NotEvaluable(format!("{file}; write it with driftline evaluators learn {evaluator} --from SOURCE"))
     }
 }
 
@@ -289,9 +325,16 @@ mod tests {
     }
 
     #[test]
+    fn before_anything_was_learned_nothing_is_judged_and_the_command_is_named() {
+        let rule = rule("argument_outlier", "", &[]);
+        let expected = "learned.json; write it with driftline evaluators learn mine --from SOURCE";
+        assert_eq!(rule.check(&order(json!(9e9))), Finding::NotEvaluable(expected.to_owned()));
+        assert!(matches!(rule.check(&run(json!({}))), Finding::NotApplicable(_)));
+    }
+
+    #[test]
     fn a_file_that_cannot_be_what_is_usual_is_refused() {
         let mistakes = |table: &str, text: &str| mistakes_with("argument_outlier", table, &[("learned.json", text)]);
-        assert!(mistakes_with("argument_outlier", "", &[]).contains("\"learned.json\" is not a file of this folder"));
         assert!(mistakes("", "{\n\"t\": 1}").contains("learned.json:2: invalid type"));
         let turned = r#"{"t": {"a": {"values": 99, "low": 2, "high": 1}}}"#;
         assert!(mistakes("", turned).contains("low of \"a\" is above high"));

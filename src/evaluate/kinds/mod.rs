@@ -9,40 +9,82 @@ use serde::de::DeserializeOwned;
 
 use super::judge::Judge;
 use super::mistake::{Mistake, line_of_key};
+use super::service::Service;
+use crate::domain::evaluation::FailureClass;
+use crate::domain::evaluation::FailureClass::{Hard, Looping, Soft};
 use crate::domain::ids::SpanId;
 use crate::domain::trace::Trace;
 
+mod admission;
 pub mod argument_outlier;
+mod broken_context;
+mod dead_end;
 mod empty_result;
 mod expression;
 mod finish_reason;
+mod http;
 mod json_schema;
 mod lexical_support;
 mod limits;
 mod llm_judge;
 mod loops;
+mod model_outcome;
 pub mod pattern;
 mod provenance;
+mod recursion;
+mod swallowed_error;
 #[cfg(test)]
 mod testing;
 mod tool_outcome;
 mod trajectory;
+mod unsupported_after_empty;
 
 /// Every kind, in the order of the table in `evaluators/README.md`.
 pub const KINDS: &[Kind] = &[
-    Kind { name: "loop", doc: loops::DOC, version: 1, build: loops::build },
-    Kind { name: "empty_result", doc: empty_result::DOC, version: 1, build: empty_result::build },
-    Kind { name: "tool_outcome", doc: tool_outcome::DOC, version: 1, build: tool_outcome::build },
-    Kind { name: "finish_reason", doc: finish_reason::DOC, version: 1, build: finish_reason::build },
-    Kind { name: "limits", doc: limits::DOC, version: 1, build: limits::build },
-    Kind { name: "trajectory", doc: trajectory::DOC, version: 1, build: trajectory::build },
-    Kind { name: "json_schema", doc: json_schema::DOC, version: 1, build: json_schema::build },
-    Kind { name: "pattern", doc: pattern::DOC, version: 1, build: pattern::build },
-    Kind { name: "lexical_support", doc: lexical_support::DOC, version: 1, build: lexical_support::build },
-    Kind { name: "provenance", doc: provenance::DOC, version: 1, build: provenance::build },
-    Kind { name: "expression", doc: expression::DOC, version: 1, build: expression::build },
-    Kind { name: "argument_outlier", doc: argument_outlier::DOC, version: 1, build: argument_outlier::build },
-    Kind { name: "llm_judge", doc: llm_judge::DOC, version: 1, build: llm_judge::build },
+    Kind { name: "loop", doc: loops::DOC, failure: Looping, version: 1, build: loops::build },
+    Kind { name: "recursion", doc: recursion::DOC, failure: Looping, version: 1, build: recursion::build },
+    Kind { name: "empty_result", doc: empty_result::DOC, failure: Soft, version: 1, build: empty_result::build },
+    Kind {
+        name: "unsupported_after_empty",
+        doc: unsupported_after_empty::DOC,
+        failure: Soft,
+        version: 1,
+        build: unsupported_after_empty::build,
+    },
+    Kind { name: "tool_outcome", doc: tool_outcome::DOC, failure: Hard, version: 1, build: tool_outcome::build },
+    Kind { name: "model_outcome", doc: model_outcome::DOC, failure: Hard, version: 1, build: model_outcome::build },
+    Kind {
+        name: "swallowed_error",
+        doc: swallowed_error::DOC,
+        failure: Hard,
+        version: 1,
+        build: swallowed_error::build,
+    },
+    Kind { name: "dead_end", doc: dead_end::DOC, failure: Hard, version: 1, build: dead_end::build },
+    Kind { name: "broken_context", doc: broken_context::DOC, failure: Hard, version: 1, build: broken_context::build },
+    Kind { name: "finish_reason", doc: finish_reason::DOC, failure: Hard, version: 1, build: finish_reason::build },
+    Kind { name: "limits", doc: limits::DOC, failure: Soft, version: 1, build: limits::build },
+    Kind { name: "trajectory", doc: trajectory::DOC, failure: Soft, version: 1, build: trajectory::build },
+    Kind { name: "json_schema", doc: json_schema::DOC, failure: Soft, version: 1, build: json_schema::build },
+    Kind { name: "pattern", doc: pattern::DOC, failure: Soft, version: 1, build: pattern::build },
+    Kind {
+        name: "lexical_support",
+        doc: lexical_support::DOC,
+        failure: Soft,
+        version: 1,
+        build: lexical_support::build,
+    },
+    Kind { name: "provenance", doc: provenance::DOC, failure: Soft, version: 1, build: provenance::build },
+    Kind { name: "expression", doc: expression::DOC, failure: Soft, version: 1, build: expression::build },
+    Kind {
+        name: "argument_outlier",
+        doc: argument_outlier::DOC,
+        failure: Soft,
+        version: 1,
+        build: argument_outlier::build,
+    },
+    Kind { name: "http", doc: http::DOC, failure: Soft, version: 1, build: http::build },
+    Kind { name: "llm_judge", doc: llm_judge::DOC, failure: Soft, version: 1, build: llm_judge::build },
 ];
 
 /// One behaviour that a definition selects by name.
@@ -52,6 +94,8 @@ pub struct Kind {
     pub name: &'static str,
     /// One line for tables and help.
     pub doc: &'static str,
+    /// How a run fails that a rule of this kind flags.
+    pub failure: FailureClass,
     /// Raised when the code, or a default, changes what the same settings score; part of every revision.
     pub version: u32,
     build: fn(&Source<'_>) -> Result<Built, Vec<Mistake>>,
@@ -114,6 +158,8 @@ pub enum Behaviour {
     Rule(Box<dyn Rule>),
     /// Asked of a model, later.
     Judge(Box<Judge>),
+    /// Asked of a user's own service, later.
+    Service(Box<Service>),
 }
 
 /// A behaviour with what of its source changes a score.

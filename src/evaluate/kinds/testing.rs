@@ -21,7 +21,7 @@ fn folder(kind: &str, table: &str, files: &[(&str, &str)]) -> EvaluatorFolder {
 pub(super) fn rule(kind: &str, table: &str, files: &[(&str, &str)]) -> Box<dyn Rule> {
     match EvaluatorDefinition::parse(&folder(kind, table, files), &JudgeModels::new()).unwrap().behaviour {
         Behaviour::Rule(rule) => rule,
-        Behaviour::Judge(_) => panic!("{kind} is no rule"),
+        Behaviour::Judge(_) | Behaviour::Service(_) => panic!("{kind} is no rule"),
     }
 }
 

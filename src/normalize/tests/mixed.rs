@@ -194,7 +194,8 @@ fn a_call_costs_what_its_span_says_else_what_the_table_says_else_nothing_is_know
     assert_eq!(cost(&counts[..1]), None, "part of a price looks like a price");
     assert_eq!(cost(&[counts[0], counts[1], ("gen_ai.response.model", "house")]), None);
 
-    let own: PriceTable = serde_json::from_str(r#"{"gpt-4o":{"input":1.0,"output":0.0}}"#).unwrap();
+    let own: PriceTable =
+        serde_json::from_str(r#"{"gpt-4o":{"input_usd_per_mtok":1.0,"output_usd_per_mtok":0.0}}"#).unwrap();
     let call = [CHAT, ("gen_ai.request.model", "gpt-4o"), counts[0], counts[1]];
     let raw = super::builder::raw(&[], vec![span(1, 0, &call)]);
     let found = normalize_priced(&raw, &AttributeMapping::default(), &own).unwrap();

@@ -3,7 +3,9 @@
 mod agreement;
 mod builder;
 mod dialects;
+mod emitters;
 mod hostile;
 mod mixed;
 mod runs;
+mod structure;
 mod tools;

@@ -177,5 +177,5 @@ fn an_inspection_has_the_keys_that_users_rely_on() {
 #[test]
 fn the_sampling_threshold_of_the_root_gives_the_probability() {
     let root = Span { trace_state: "ot=rv:ffffffffffffff;th:c".to_owned(), ..span(1, 0, &[AGENT]) };
-    assert_eq!(trace(vec![root]).upstream_probability, Some(0.25));
+    assert_eq!(trace(vec![root]).upstream_probability.unwrap().probability, 0.25);
 }

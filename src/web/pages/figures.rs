@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn a_share_is_never_shown_without_interval_and_count() {
-        let estimate = Estimate { n: 40, estimate: Some(0.9), low: Some(0.77), high: Some(0.96) };
+        let estimate = Estimate { n: 40, estimate: Some(0.9), low: Some(0.77), high: Some(0.96), upstream_unknown: 0 };
         let text = share(&estimate).into_string();
         assert!(text.contains("90.0 %") && text.contains("77.0 % to 96.0 %, n = 40"), "{text}");
     }

@@ -102,6 +102,10 @@ fn extent(window: &Window) -> Markup {
             p.muted { "The newest " (window.traces) " traces, which ended " (instant(since)) " to " (instant(until))
                 ". Intervals are 95 %, weighted by how traces were sampled and clustered by conversation." }
         }
+        @if window.upstream_unknown > 0 {
+            p.notice { strong { "Upstream sampling is not known " } "for " (window.upstream_unknown)
+                " of them: each stands for itself alone. Say what a collector keeps in " code { "[[sampling.upstream]]" } "." }
+        }
     }
 }
 

@@ -31,7 +31,7 @@ pub(in crate::web) async fn trace(
     parameters.finish()?;
     let trace_id: TraceId = id.parse()?;
     let explanation = explain(&state.store, trace_id, &state.evaluators, state.clock.now()).await?;
-    let (view, run) = match trace_and_run(&state.store, trace_id, &state.names).await {
+    let (view, run) = match trace_and_run(&state.store, trace_id, &state.names, &state.prices).await {
         Ok(found) => found,
         Err(QueryError::PendingTrace { .. }) => return Ok(pending(&explanation)),
         Err(error) => return Err(error.into()),
@@ -76,6 +76,7 @@ fn identity(trace: &FoundTrace, explanation: &Explanation) -> Markup {
             @if trace.failing { (badge("page", "flagged")) } @else { (badge("good", "not flagged")) }
             " "
             @if trace.error { (badge("warn", "error")) " " }
+            @if let Some(class) = trace.failure_class { (badge("warn", class.as_str())) " " }
             (explanation.summary)
         }
         dl.facts {
@@ -89,6 +90,7 @@ fn identity(trace: &FoundTrace, explanation: &Explanation) -> Markup {
             div { dt { "Duration" } dd { (trace.latency_seconds.map_or_else(unmeasured, duration)) } }
         }
         @if let Some(reason) = &explanation.sampling_reason { p.muted { (reason) } }
+        @for note in &explanation.notes { p.notice { (note) "." } }
     }
 }
 

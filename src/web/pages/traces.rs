@@ -71,6 +71,7 @@ fn row(trace: &FoundTrace) -> Markup {
             td.nowrap {
                 @if trace.failing { (badge("page", "flagged")) " " }
                 @if trace.error { (badge("warn", "error")) " " }
+                @if let Some(class) = trace.failure_class { (badge("warn", class.as_str())) " " }
                 @if !trace.failing && !trace.error { (badge("good", "ok")) }
             }
         }

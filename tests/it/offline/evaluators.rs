@@ -49,3 +49,53 @@ fn own_evaluators_join_the_shipped_ones_and_only_chooses_among_all() {
     assert!(rows(&[]).len() > 8 && rows(&[]).contains(&"patience".to_owned()));
     assert_eq!(rows(&["--only", "patience", "--only", "limits"]), ["limits", "patience"]);
 }
+
+#[test]
+fn the_report_counts_every_rule_and_says_which_faults_no_rule_claims() {
+    let folder = Folder::new();
+    let report = folder.ends(0, &["evaluators", "report", "--traces", "300", "--seed", "3", "--json"]).json();
+    let rules = report["rules"].as_array().unwrap();
+    let rule = |name: &str| rules.iter().find(|row| row["evaluator"] == name).unwrap();
+    assert_eq!(rule("loop")["cases"]["false_positives"], 0);
+    assert!(rule("loop")["simulated"]["recall"]["low"].as_f64().unwrap() > 0.0);
+    assert!(rule("argument_outlier")["simulated"]["true_positives"].as_u64().unwrap() > 0, "it learned first");
+    assert!(rule("secrets")["simulated"].is_null() && rules.iter().all(|row| row["evaluator"] != "groundedness"));
+    let faults = report["faults"].as_array().unwrap();
+    let fault = |name: &str| faults.iter().find(|row| row["fault"] == name).unwrap();
+    assert!(fault("stops_reasoning")["otherwise"].as_str().unwrap().starts_with("drift of reasoning_tokens"));
+    assert_eq!(fault("refund_loop")["found"], fault("refund_loop")["runs"]);
+}
+
+#[test]
+fn a_preview_stores_nothing_and_says_what_would_be_scored_and_asked() {
+    let folder = Folder::new();
+    folder.ends(0, &["simulate", "--traces", "60", "--hours", "6", "-o", "traces.jsonl"]);
+    let arguments =
+        ["evaluators", "preview", "--from", "file:traces.jsonl", "--only", "loop", "--only", "groundedness"];
+    let preview = folder.ends(0, &[&arguments[..], &["--json"]].concat()).json();
+    assert_eq!((preview["traces"].as_u64(), preview["evaluators"].as_array().unwrap().len()), (Some(60), 2));
+    let judge = &preview["judges"][0];
+    assert!(judge["calls_per_day"].as_f64().unwrap() > 0.0 && judge["usd_per_day"].is_null(), "{judge}");
+    assert!(folder.ends(0, &arguments).stdout.contains("calls a day"));
+    assert!(!folder.path("driftline.db").exists());
+    folder.ends(2, &["evaluators", "preview", "--from", "file:traces.jsonl", "--only", "nope"]).says("--only");
+}
+
+#[test]
+fn what_is_usual_is_learned_into_a_folder_and_judged_from_then_on() {
+    let folder = Folder::new();
+    folder.ends(0, &["simulate", "--scenario", "healthy", "--traces", "300", "-o", "traces.jsonl"]);
+    let outlier = |rest: &[&str]| {
+        let all = [&["evaluate", "traces.jsonl", "--only", "argument_outlier"], rest].concat();
+        let rows = folder.ends(0, &all).lines();
+        rows.iter().filter(|row| row["outcome"] == "scored").count()
+    };
+    assert_eq!(outlier(&[]), 0);
+    let learn = ["evaluators", "learn", "argument_outlier", "--from", "file:traces.jsonl"];
+    folder.ends(2, &learn).says("--evaluators DIR");
+    folder.ends(0, &[&learn[..], &["--evaluators", "own"]].concat()).says("learned from 300 runs");
+    assert!(outlier(&["--evaluators", "own"]) > 50);
+    folder
+        .ends(2, &["evaluators", "learn", "loop", "--from", "file:traces.jsonl"])
+        .says("only argument_outlier learns");
+}

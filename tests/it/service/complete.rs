@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use driftline::domain::time::Timestamp;
 use driftline::evaluate::run::Evaluators;
-use driftline::normalize::AttributeMapping;
+use driftline::normalize::{AttributeMapping, PriceTable};
 use driftline::otlp::Span;
 use driftline::queries::explain::explain;
 use driftline::queries::inspection::inspection;
@@ -79,7 +79,8 @@ async fn a_trace_larger_than_memory_is_read_at_its_ends_and_everyone_is_told() {
     let raw = running.store.chunks_of(trace_id(0)).await.unwrap().unpack(trace_id(0)).unwrap();
     assert_eq!((raw.spans().count(), raw.pieces_left_out), (4, 2));
 
-    let inspected = inspection(&running.store, trace_id(0), &AttributeMapping::default()).await.unwrap();
+    let inspected =
+        inspection(&running.store, trace_id(0), &AttributeMapping::default(), &PriceTable::default()).await.unwrap();
     assert!(inspected.missing.contains(&"spans (too many to be read)"), "{:?}", inspected.missing);
     let evaluators = Evaluators::load(None, std::collections::BTreeMap::new()).unwrap();
     let explained = explain(&running.store, trace_id(0), &evaluators, Timestamp(0)).await.unwrap();

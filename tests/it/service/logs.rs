@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use driftline::domain::ids::TraceId;
 use driftline::domain::time::Timestamp;
-use driftline::normalize::{AttributeMapping, Inspection};
+use driftline::normalize::{AttributeMapping, Inspection, PriceTable};
 use driftline::otlp::{
     AnyValue, ExportLogsServiceRequest, ExportTraceServiceResponse, InstrumentationScope, KeyValue, KeyValueList,
     LogRecord, OWN_SCOPE, ResourceLogs, ScopeLogs, Span, any_value,
@@ -75,7 +75,7 @@ impl Running {
     }
 
     async fn understood(&self, trace_id: TraceId) -> Inspection {
-        inspection(&self.store, trace_id, &AttributeMapping::default()).await.unwrap()
+        inspection(&self.store, trace_id, &AttributeMapping::default(), &PriceTable::default()).await.unwrap()
     }
 }
 

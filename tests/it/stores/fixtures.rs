@@ -109,9 +109,11 @@ pub(crate) fn stored_trace(trace_id: TraceId) -> StoredTrace {
         started_at: seconds(0),
         ended_at: seconds(1),
         failing: false,
+        failure_class: None,
         error: false,
         sampled: false,
         keep_body_until: seconds(1_000),
+        stratum: Some("healthy".to_owned()),
         decision: "{}".to_owned(),
         record: record(trace_id),
     }
@@ -125,6 +127,7 @@ pub(crate) fn record(trace_id: TraceId) -> TraceRecord {
         segments: BTreeMap::from([("model".to_owned(), "m-1".to_owned())]),
         ended_at: seconds(1),
         upstream_probability: Some(0.5),
+        notes: Vec::new(),
         measurements: vec![Measurement {
             series: "output_tokens".to_owned(),
             kind: SeriesKind::Numeric,

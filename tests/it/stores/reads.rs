@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use driftline::backends::store::{Selection, StoredEvaluation, StoredTrace};
-use driftline::domain::evaluation::AnnotatorKind;
+use driftline::domain::evaluation::{AnnotatorKind, FailureClass};
 use driftline::domain::measurement::{SeriesKind, Value};
 
 use super::contract;
@@ -28,7 +28,7 @@ async fn every_part_of_a_selection_narrows_it(it: TestStore) {
     wanted.trace.user_id = Some("u-1".to_owned());
     wanted.trace.attributes =
         BTreeMap::from([("tier".to_owned(), "gold".to_owned()), ("order".to_owned(), "17".to_owned())]);
-    wanted.trace.failing = true;
+    (wanted.trace.failing, wanted.trace.failure_class) = (true, Some(FailureClass::Looping));
     wanted.trace.ended_at = seconds(50);
     let mut other = plain(2);
     other.trace.service = "desk".to_owned();
@@ -49,6 +49,7 @@ async fn every_part_of_a_selection_narrows_it(it: TestStore) {
         Selection { attributes: attribute("tier", "gold"), ..all() },
         Selection { attributes: attribute("order", "17"), ..all() },
         Selection { failing: Some(true), ..all() },
+        Selection { failure_class: Some(FailureClass::Looping), ..all() },
         Selection { since: Some(seconds(50)), ..all() },
         Selection { service: text("shop"), failing: Some(true), until: Some(seconds(51)), ..all() },
         Selection::of_hour("shop", seconds(0)),
@@ -61,6 +62,7 @@ async fn every_part_of_a_selection_narrows_it(it: TestStore) {
     for (selection, found) in [
         (all(), 2),
         (Selection { failing: Some(false), ..all() }, 1),
+        (Selection { failure_class: Some(FailureClass::Hard), ..all() }, 0),
         (Selection { until: Some(seconds(50)), ..all() }, 1),
         (Selection { attributes: attribute("tier", "17"), ..all() }, 0),
         (Selection::of_hour("shop", seconds(3_600)), 0),

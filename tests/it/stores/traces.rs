@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use driftline::backends::store::{DueTrace, JudgeJob, RecordReport, StoredEvaluation, TraceBody};
-use driftline::domain::evaluation::{AnnotatorKind, Outcome};
+use driftline::domain::evaluation::{AnnotatorKind, FailureClass, Outcome};
 
 use super::contract;
 use super::fixtures::{
@@ -212,7 +212,8 @@ async fn a_judgement_is_recorded_once_and_flags_its_trace(it: TestStore) {
         let sent = [item("backend", &job.evaluator)];
         assert!(it.store.record_judgement(job, verdict.clone(), &sent, seconds(12)).await.unwrap());
         assert!(!it.store.record_judgement(job, verdict, &sent, seconds(13)).await.unwrap());
-        assert_eq!(it.store.trace(trace_id(1)).await.unwrap().unwrap().failing, failing);
+        let trace = it.store.trace(trace_id(1)).await.unwrap().unwrap();
+        assert_eq!((trace.failing, trace.failure_class), (failing, failing.then_some(FailureClass::Soft)));
     }
     let evaluations = it.store.evaluations(trace_id(1)).await.unwrap();
     assert_eq!(evaluations.len(), 2);

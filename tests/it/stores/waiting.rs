@@ -1,6 +1,6 @@
 //! Where a trace is, and how much of what there is.
 
-use driftline::backends::store::{PendingTrace, Selection, ServiceCount};
+use driftline::backends::store::{PendingTrace, Selection, ServiceCount, WeightSums};
 
 use super::contract;
 use super::fixtures::{LEASE, POLICY, TestStore, chunk, judge_job, plain, recorded, seconds, trace_id};
@@ -57,7 +57,15 @@ async fn services_are_counted_within_a_selection(it: TestStore) {
     traces[2].trace.service = "desk".to_owned();
     traces[2].trace.ended_at = seconds(50);
     it.store.record_traces(&traces, seconds(60)).await.unwrap();
-    let count = |service: &str, traces, failing| ServiceCount { service: service.to_owned(), traces, failing };
+    let sums = |traces: u64| WeightSums { weight: 2.0 * traces as f64, squared: 4.0 * traces as f64 };
+    let count = |service: &str, traces, failing| ServiceCount {
+        service: service.to_owned(),
+        traces,
+        failing,
+        upstream_unknown: 0,
+        all: sums(traces),
+        flagged: sums(failing),
+    };
     let all = it.store.services(&Selection::default()).await.unwrap();
     assert_eq!(all, [count("desk", 1, 0), count("shop", 2, 1)]);
     let late = Selection { since: Some(seconds(50)), ..Selection::default() };

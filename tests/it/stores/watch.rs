@@ -2,6 +2,7 @@
 
 use driftline::backends::store::{AlertFilter, HourCommit};
 use driftline::domain::alert::{Alert, AlertState, Severity};
+use driftline::domain::evaluation::FailureClass;
 use driftline::domain::time::Timestamp;
 
 use super::contract;
@@ -11,6 +12,7 @@ contract!(
     hours_with_traces_are_unwatched_until_they_are_consumed,
     an_hour_is_consumed_once_and_all_of_it_or_nothing,
     an_hour_without_traces_can_be_consumed,
+    the_traces_behind_an_alert_are_drifting_unless_they_fail_by_themselves,
     two_watchers_at_once_consume_an_hour_once,
     a_watcher_that_knows_an_old_state_consumes_nothing,
     traces_that_come_after_their_hour_was_consumed_are_counted_as_late,
@@ -97,6 +99,20 @@ async fn an_hour_is_consumed_once_and_all_of_it_or_nothing(it: TestStore) {
     let hours = it.store.watched_hours("shop", seconds(0)).await.unwrap();
     assert_eq!(hours.len(), 1);
     assert_eq!((&*hours[0].summary, hours[0].hour, hours[0].watched_at), ("summary of 1", seconds(HOUR), seconds(9)));
+}
+
+async fn the_traces_behind_an_alert_are_drifting_unless_they_fail_by_themselves(it: TestStore) {
+    let mut failing = plain(2);
+    (failing.trace.failing, failing.trace.failure_class) = (true, Some(FailureClass::Hard));
+    it.store.record_traces(&[plain(1), failing, plain(3)], seconds(9)).await.unwrap();
+    let mut hour = commit("shop", 1, None);
+    hour.alerts = vec![alert("f", "shop", AlertState::Firing, seconds(2 * HOUR))];
+    hour.alerts[0].trace_ids = [1, 2].map(super::fixtures::trace_id).to_vec();
+    assert!(it.store.commit_hour(&hour, seconds(9)).await.unwrap());
+    let class = async |number| it.store.trace(super::fixtures::trace_id(number)).await.unwrap().unwrap().failure_class;
+    assert_eq!(class(1).await, Some(FailureClass::Drifting));
+    assert_eq!(class(2).await, Some(FailureClass::Hard));
+    assert_eq!(class(3).await, None);
 }
 
 async fn an_hour_without_traces_can_be_consumed(it: TestStore) {

@@ -211,6 +211,15 @@ pub(crate) fn find(program: &str, folder: &str, package: &str) -> PathBuf {
     look_for(program, folder).unwrap_or_else(|| panic!("{program} is missing: install the package {package}"))
 }
 
+/// Makes sure that a program runs with these arguments, which a Debian package adds to what it can.
+pub(crate) fn require(program: &Path, arguments: &[&str], package: &str) {
+    let runs = || Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success());
+    if !runs() && is_root() {
+        install(package);
+    }
+    assert!(runs(), "{} cannot do what it must: install the package {package}", program.display());
+}
+
 fn look_for(program: &str, folder: &str) -> Option<PathBuf> {
     let mut versions: Vec<PathBuf> =
         fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path().join("bin")).collect();

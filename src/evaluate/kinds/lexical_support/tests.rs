@@ -206,24 +206,49 @@ fn halves(rows: &[Graded], score: Score) -> [Vec<(f64, bool)>; 2] {
     halves
 }
 
+/// Share of answers that are on the right side of a threshold.
+fn accuracy(scored: &[(f64, bool)], threshold: f64) -> f64 {
+    let right = scored.iter().filter(|(score, grounded)| (*score >= threshold) == *grounded).count();
+    right as f64 / scored.len() as f64
+}
+
+/// F1 of finding the ungrounded answers.
+fn f1(scored: &[(f64, bool)], threshold: f64) -> f64 {
+    let count = |is_failing: bool, is_grounded: bool| {
+        let is_it = |(score, grounded): &&(f64, bool)| (*score < threshold) == is_failing && *grounded == is_grounded;
+        scored.iter().filter(is_it).count() as f64
+    };
+    let found = count(true, false);
+    2.0 * found / (2.0 * found + count(true, true) + count(false, false))
+}
+
+/// For each set and score: the threshold is chosen on one half, everything is reported on the other. The weights of
+/// `lexical_support` were chosen with both halves in view, so its own figures flatter it; its margin over plain overlap,
+/// which has no weights, is what is held.
 #[test]
 fn it_ranks_graded_answers_better_than_plain_overlap() {
     let Some(folder) = shared_data() else {
         println!("skipped: no shared data");
         return;
     };
-    println!(
-        "{:<12}{:<17}{:>6}{:>11}{:>22}{:>14}",
-        "set", "score", "AUC", "threshold", "balanced accuracy", "as shipped"
-    );
-    for (set, least) in [("halueval-qa", 0.95), ("summedits", 0.60)] {
+    let headings = ["n", "AUC", "threshold", "accuracy", "balanced", "F1", "shipped"];
+    println!("{:<12}{:<17}{}", "set", "score", headings.map(|heading| format!("{heading:>10}")).concat());
+    for (set, least) in [("halueval-qa", 0.95), ("summedits", 0.57)] {
         let rows = graded(&folder.join(format!("groundedness_{set}.jsonl.gz")));
         let scores: [(&str, Score); 3] = [("rouge_1", overlap), ("rouge_l", subsequence), ("lexical_support", score)];
         let areas = scores.map(|(name, score)| {
             let [chosen_on, reported_on] = halves(&rows, score);
-            let (threshold, area) = (best_threshold(&chosen_on), area(&[chosen_on, reported_on.clone()].concat()));
-            let [accuracy, shipped] = [threshold, 0.5].map(|threshold| balanced_accuracy(&reported_on, threshold));
-            println!("{set:<12}{name:<17}{area:>6.3}{threshold:>11.3}{accuracy:>22.3}{shipped:>14.3}");
+            let (threshold, area) = (best_threshold(&chosen_on), area(&reported_on));
+            let figures = [
+                area,
+                threshold,
+                accuracy(&reported_on, threshold),
+                balanced_accuracy(&reported_on, threshold),
+                f1(&reported_on, threshold),
+                balanced_accuracy(&reported_on, 0.5),
+            ];
+            let figures = figures.map(|figure| format!("{figure:>10.3}")).concat();
+            println!("{set:<12}{name:<17}{:>10}{figures}", reported_on.len());
             area
         });
         assert!(areas[2] > areas[0].max(areas[1]) + 0.03 && areas[2] > least, "{set}: {areas:?}");

@@ -1,0 +1,84 @@
+//! A user's own service that scores runs: answered, hanging, and writing nonsense.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use driftline::app::settings::Settings;
+use driftline::backends::store::{Selection, StoredEvaluation};
+use driftline::domain::evaluation::{AnnotatorKind, FailureClass, Outcome};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::fake::{Fake, status};
+use super::fixtures::{Running, eventually, judgeable};
+
+/// A folder with an evaluator `orders` that asks the service at `url`.
+fn orders(url: &str, table: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("orders")).unwrap();
+    let toml = format!("kind = \"http\"\ndescription = \"d\"\n[http]\nurl = \"{url}/check\"\n{table}");
+    std::fs::write(folder.path().join("orders/evaluator.toml"), toml).unwrap();
+    folder
+}
+
+fn asking<'a>(folder: &'a TempDir) -> impl FnOnce(&mut Settings) + 'a {
+    |settings| {
+        settings.evaluators.directory = folder.path().display().to_string();
+        settings.sampling.healthy_rate = 1.0;
+    }
+}
+
+fn answer(value: Value) -> Option<Response> {
+    Some(Json(value).into_response())
+}
+
+async fn row(running: &Running, trace_id: driftline::domain::ids::TraceId) -> StoredEvaluation {
+    let row = async || {
+        let rows = running.store.evaluations(trace_id).await.unwrap();
+        rows.into_iter().find(|row| row.evaluation.evaluator == "orders")
+    };
+    eventually("the service's row", row).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_is_sent_the_run_and_its_score_is_recorded_measured_and_flags_the_trace() {
+    let service = Fake::start(|asked| match asked.len() {
+        1 => status(503),
+        _ => answer(json!({ "value": 0.2, "explanation": "there is no such order" })),
+    });
+    let service = service.await;
+    let folder = orders(&service.url, "");
+    let running = Running::start(asking(&folder)).await;
+    let trace = judgeable();
+    running.accept(&trace.request).await;
+    let row = row(&running, trace.truth.trace_id).await;
+    assert_eq!((row.evaluation.value, row.evaluation.label.as_deref()), (Some(0.2), Some("fail")));
+    assert_eq!(row.evaluation.annotator_kind, AnnotatorKind::Code);
+
+    let asked = service.asked();
+    assert_eq!((asked.len(), asked[1].path.as_str()), (2, "/check"));
+    let sent: Value = serde_json::from_slice(&asked[1].body).unwrap();
+    assert!(sent["service"].is_string() && sent["tools"].is_array() && sent["output"].is_string(), "{sent}");
+
+    let stored = running.store.trace(trace.truth.trace_id).await.unwrap().unwrap();
+    assert_eq!((stored.failing, stored.failure_class), (true, Some(FailureClass::Soft)));
+    let records = running.store.records(&Selection::default()).await.unwrap();
+    assert!(records[0].measurement("orders").is_some(), "its score enters statistics");
+    let measured = records[0].measurements.iter().filter(|measurement| measurement.series == "loop").count();
+    assert_eq!(measured, 1, "a rule's score is not counted twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_hangs_keeps_no_rule_waiting_and_fails_with_its_cause() {
+    let service = Fake::start(|_| None).await;
+    let folder = orders(&service.url, "timeout_seconds = 1.0\nattempts = 1\n");
+    let running = Running::start(asking(&folder)).await;
+    let trace = judgeable();
+    running.accept(&trace.request).await;
+    running.scored(trace.truth.trace_id, 1).await;
+    let rows = running.store.evaluations(trace.truth.trace_id).await.unwrap();
+    assert!(rows.iter().any(|row| row.evaluation.evaluator == "loop"), "{rows:?}");
+    let row = row(&running, trace.truth.trace_id).await.evaluation;
+    assert_eq!((row.outcome, row.value), (Outcome::Failed, None));
+    let why = row.explanation.unwrap();
+    assert!(why.contains("did not answer") && why.ends_with("(attempt 1 of 1)"), "{why}");
+}
