@@ -2,7 +2,7 @@
 
 mod complete;
 mod fake;
-mod fixtures;
+pub(crate) mod fixtures;
 mod grpc;
 mod hostile;
 mod judge;

@@ -3,6 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::domain::evaluation::AnnotatorKind;
 use crate::domain::judge::JudgeModelIdentity;
+use crate::domain::trace::Step;
 use crate::evaluate::cases::trace_of;
 use crate::evaluate::judge::parse_verdict;
 use crate::evaluate::sampling::SamplingReason;
@@ -245,4 +246,25 @@ fn only_keeps_what_is_named_and_names_what_is_unknown() {
     assert_eq!(kept.definitions().iter().map(|definition| &definition.name).collect::<Vec<_>>(), ["limits", "loop"]);
     let unknown = evaluators(JudgeModels::new()).only(&["lop".to_owned()]).unwrap_err();
     assert_eq!(unknown, ["lop"]);
+}
+
+#[test]
+fn names_of_any_length_make_a_record_of_bounded_size() {
+    let mut trace = healthy();
+    let long = "é".repeat(1_000_000);
+    trace.service.clone_from(&long);
+    trace.conversation_id = Some(long.clone());
+    trace.release = Some(long.clone());
+    trace.attributes.insert("tier".to_owned(), long);
+    let record = evaluate(&trace, &evaluators(models()), &rate(1.0)).record;
+    let names = [&record.service, &record.conversation, &record.segments["release"], &record.segments["tier"]];
+    assert!(names.iter().all(|name| name.len() == LONGEST_NAME), "cut where a letter ends");
+    let mut calls = trace.steps.clone();
+    for (number, step) in calls.iter_mut().enumerate() {
+        if let Step::Model(call) = step {
+            call.model = Some(format!("model-{number}"));
+        }
+    }
+    trace.steps = std::iter::repeat_n(calls, 50).flatten().collect();
+    assert_eq!(segments(&trace)["model"], "model-0+model-2");
 }
