@@ -16,6 +16,9 @@ pub mod evaluate;
 // From evaluated runs to drift, alerts and gates: pure.
 pub mod watch;
 
+// What may be asked of a judge model, when, and for how much: pure.
+pub mod limits;
+
 // The outside world.
 pub mod backends;
 pub mod telemetry;

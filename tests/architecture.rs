@@ -21,15 +21,20 @@ const MODULES: &[(&str, &[&str])] = &[
     ("normalize", &["domain", "otlp"]),
     ("evaluate", &["domain", "stats"]),
     ("watch", &["domain", "stats"]),
+    // What may be asked of a judge model, when, and for how much: pure.
+    ("limits", &["domain"]),
     // Agents that do not exist.
     ("simulate", &["domain", "otlp"]),
     // The outside world.
     ("telemetry", &[]),
-    ("backends", &["domain", "otlp", "telemetry"]),
+    ("backends", &["domain", "otlp", "limits", "telemetry"]),
     // The write half and the read half, which meet only in the store.
-    ("pipeline", &["domain", "stats", "otlp", "normalize", "evaluate", "watch", "telemetry", "backends"]),
-    ("queries", &["domain", "stats", "otlp", "normalize", "evaluate", "watch", "telemetry", "backends"]),
-    ("web", &["domain", "stats", "otlp", "normalize", "evaluate", "watch", "telemetry", "backends", "queries"]),
+    ("pipeline", &["domain", "stats", "otlp", "normalize", "evaluate", "watch", "limits", "telemetry", "backends"]),
+    ("queries", &["domain", "stats", "otlp", "normalize", "evaluate", "watch", "limits", "telemetry", "backends"]),
+    (
+        "web",
+        &["domain", "stats", "otlp", "normalize", "evaluate", "watch", "limits", "telemetry", "backends", "queries"],
+    ),
     // Wiring.
     ("app", &[ALL_ABOVE]),
     ("cli", &[ALL_ABOVE]),

@@ -18,11 +18,15 @@ use crate::backends::clock::SystemClock;
 use crate::backends::http::{AddressError, HttpSender};
 use crate::backends::judge::{JudgeClient, SettingsError};
 use crate::backends::store::{CompletionPolicy, Store, StoreError};
+use crate::domain::money::NanoUsd;
 use crate::evaluate::kinds::Behaviour;
 use crate::evaluate::mistake::InvalidEvaluators;
 use crate::evaluate::run::Evaluators;
+use crate::limits::budget::{ALL_SERVICES, BudgetPolicy, Ladder};
+use crate::limits::retry::Patience;
 use crate::pipeline::Shared;
 use crate::pipeline::asking::{Asking, ask_service};
+use crate::pipeline::bookkeeping::Treasury;
 use crate::pipeline::consume::{QueueSource, consume};
 use crate::pipeline::deliver::{Destination, Protocol, deliver};
 use crate::pipeline::intake::Intake;
@@ -277,6 +281,7 @@ impl Service {
             names: Arc::new(settings.attributes.clone()),
             prices: Arc::new(settings.prices.clone()),
             baseline: settings.watch.baseline.clone(),
+            budget: Arc::new(budget_policy(settings)),
             trace_link: settings.links.trace.clone(),
             logs_link: settings.links.logs.clone(),
             receive_url: format!("http://{receiver}"),
@@ -326,7 +331,7 @@ impl Service {
         if clients.is_empty() {
             tracing::warn!("no judge model is configured ([judge.models.default]): traces are checked by rules alone");
         } else if roles.contains(&Role::Judge) {
-            let judging = Judging { scoring, clients, attempts: settings.judge.attempts };
+            let judging = judging(settings, scoring, clients);
             self.parts.spawn(judge(shared.clone(), Arc::new(judging)));
         }
         if roles.contains(&Role::Deliver) {
@@ -336,7 +341,7 @@ impl Service {
         }
         if roles.contains(&Role::Watch) {
             self.parts.spawn(watch(shared.clone(), watching(settings)));
-            self.parts.spawn(purge(shared.clone()));
+            self.parts.spawn(purge(shared.clone(), settings.judge.remember));
         }
     }
 }
@@ -352,6 +357,39 @@ fn scoring(settings: &Settings, evaluators: Arc<Evaluators>, destinations: &[Des
         retention: BodyRetention { sampled: settings.retention.traces, late_window: settings.complete.late_window },
         max_age: settings.complete.max_age,
         destinations: destinations.iter().filter(is_written_back).map(|it| it.name.clone()).collect(),
+    }
+}
+
+/// The judging stage as the settings want it.
+fn judging(settings: &Settings, scoring: Arc<Scoring>, clients: BTreeMap<String, JudgeClient>) -> Judging {
+    Judging {
+        scoring,
+        clients,
+        patience: patience(settings),
+        treasury: Treasury { policy: budget_policy(settings), has_webhook: !settings.alerts.webhook.is_empty() },
+        worker: format!("{:016x}", fastrand::u64(..)),
+    }
+}
+
+/// How long a judgement is insisted on.
+#[must_use]
+pub fn patience(settings: &Settings) -> Patience {
+    Patience { attempts: settings.judge.attempts, give_up_after: settings.judge.give_up_after }
+}
+
+/// What a day may cost.
+#[must_use]
+pub fn budget_policy(settings: &Settings) -> BudgetPolicy {
+    let budget = &settings.judge.budget;
+    let services = budget.services.iter().map(|(service, usd)| (service.clone(), *usd));
+    let limits = services.chain([(ALL_SERVICES.to_owned(), budget.daily_usd)]);
+    BudgetPolicy {
+        daily: limits.filter(|(_, usd)| usd.is_finite()).map(|(scope, usd)| (scope, NanoUsd::from_usd(usd))).collect(),
+        ladder: Ladder {
+            full_rate_until: budget.full_rate_until,
+            reserve: budget.reserve,
+            floor_rate: budget.floor_rate,
+        },
     }
 }
 

@@ -6,20 +6,20 @@ use fastrand::Rng;
 use futures_util::future::join_all;
 
 use super::failure::{Failure, chain};
-use crate::app::service::judge_clients;
+use crate::app::service::{judge_clients, patience};
 use crate::app::settings::Settings;
-use crate::backends::judge::JudgeClient;
 use crate::domain::evaluation::{Evaluation, Outcome};
 use crate::domain::trace::Trace;
 use crate::evaluate::kinds::Behaviour;
 use crate::evaluate::run::{EvaluatedTrace, Evaluators, JudgeTask, unscored};
-use crate::pipeline::judgment::judgment_or_failure;
+use crate::limits::retry::Patience;
+use crate::pipeline::judgment::{DirectAsker, judgment_or_failure};
 
 /// The configured judge models, ready to be asked by the loaded evaluators.
 pub(super) struct Judges<'a> {
-    clients: BTreeMap<String, JudgeClient>,
+    askers: BTreeMap<String, DirectAsker>,
     evaluators: &'a Evaluators,
-    attempts: u32,
+    patience: Patience,
 }
 
 impl<'a> Judges<'a> {
@@ -27,12 +27,13 @@ impl<'a> Judges<'a> {
     /// A judge model's settings cannot work.
     pub(super) fn new(settings: &Settings, evaluators: &'a Evaluators) -> Result<Self, Failure> {
         let clients = judge_clients(settings).map_err(|error| Failure::Usage(chain(&error)))?;
-        Ok(Self { clients, evaluators, attempts: settings.judge.attempts })
+        let askers = clients.into_iter().map(|(name, client)| (name, DirectAsker::new(client))).collect();
+        Ok(Self { askers, evaluators, patience: patience(settings) })
     }
 
     /// Calls that may be under way at once, over all models; never zero.
     pub(super) fn concurrency(&self) -> usize {
-        self.clients.values().map(|client| client.settings().concurrency).sum::<usize>().clamp(1, 1024)
+        self.askers.values().map(|asker| asker.concurrency() as usize).sum::<usize>().clamp(1, 1024)
     }
 
     /// Judge models that loaded evaluators name and no one configured.
@@ -42,7 +43,7 @@ impl<'a> Judges<'a> {
             Behaviour::Rule(_) | Behaviour::Service(_) => None,
         };
         let models = self.evaluators.definitions().iter().filter_map(|definition| model(&definition.behaviour));
-        let mut models: Vec<&str> = models.filter(|model| !self.clients.contains_key(*model)).collect();
+        let mut models: Vec<&str> = models.filter(|model| !self.askers.contains_key(*model)).collect();
         models.sort_unstable();
         models.dedup();
         models
@@ -62,15 +63,15 @@ impl<'a> Judges<'a> {
 
     /// `None` never happens here: tasks come from these same evaluators.
     async fn row(&self, trace: &Trace, task: &JudgeTask) -> Option<Evaluation> {
-        let (definition, judge) = self.evaluators.judge(task)?;
+        let (definition, judge) = self.evaluators.judge(&task.evaluator, &task.revision)?;
         let failed = |explanation: String| unscored(trace, definition, Outcome::Failed, explanation);
-        let Some(client) = self.clients.get(&judge.model) else {
+        let Some(asker) = self.askers.get(&judge.model) else {
             return Some(failed(format!("no judge model is configured ([judge.models.{}])", judge.model)));
         };
         let Ok(prepared) = judge.prepare(trace) else {
             return Some(failed("the judge's input cannot be prepared".to_owned()));
         };
         let mut rng = Rng::with_seed(u64::from_be_bytes(*trace.root_span_id.as_bytes()));
-        Some(judgment_or_failure(client, trace, definition, &prepared, self.attempts, &mut rng).await)
+        Some(judgment_or_failure(asker, trace, definition, &prepared, &self.patience, &mut rng).await)
     }
 }

@@ -5,7 +5,9 @@
 
 mod alerts;
 mod asking;
+mod backfill;
 mod baseline;
+mod costs;
 mod demo;
 mod drift;
 mod drift_html;
@@ -98,6 +100,8 @@ enum Command {
     Explain(explain::Arguments),
     /// List alerts.
     Alerts(alerts::Arguments),
+    /// Add up what judging costs, and show how much of its budgets is left.
+    Costs(costs::Arguments),
     /// Send recorded traces to a receiver.
     Replay(replay::Arguments),
 }
@@ -133,6 +137,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Traces(arguments) => traces::run(arguments, context).await,
         Command::Explain(arguments) => explain::run(arguments, context).await,
         Command::Alerts(arguments) => alerts::run(arguments, context).await,
+        Command::Costs(arguments) => costs::run(arguments, context).await,
         Command::Replay(arguments) => replay::run(arguments, context).await,
     }
 }

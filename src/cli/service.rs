@@ -102,6 +102,19 @@ impl Service {
         self.send(self.client.get(url)).await
     }
 
+    /// Sends a body as JSON to a path, given in parts, and gives the answer.
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &impl serde::Serialize,
+    ) -> Result<T, Failure> {
+        let mut url = self.base.clone();
+        if let Ok(mut parts) = url.path_segments_mut() {
+            parts.pop_if_empty().extend(path);
+        }
+        self.send(self.client.post(url).json(body)).await
+    }
+
     async fn send<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, Failure> {
         let request = match &self.token {
             Some(token) => request.bearer_auth(token),

@@ -11,10 +11,30 @@ pub struct JudgeRequest {
     pub system: String,
     /// The material to judge, every untrusted text between fences.
     pub user: String,
+    /// An answer that could not be read, when it is asked for again.
+    pub unreadable: Option<String>,
     /// JSON schema of the answer.
     pub schema: serde_json::Value,
     /// Most tokens the answer may take.
     pub max_tokens: u32,
+}
+
+/// What is said to a model whose answer could not be read.
+pub const REPAIR: &str = "Your answer could not be read. Answer again, from the same material, with nothing but one JSON \
+                          object that has the keys \"reason\", one sentence, and \"verdict\", which is \"YES\" or \"NO\".";
+
+impl JudgeRequest {
+    /// The same question, asked again of a model that wrote what cannot be read.
+    #[must_use]
+    pub fn repaired(&self, unreadable: &str) -> Self {
+        Self { unreadable: Some(unreadable.to_owned()), ..self.clone() }
+    }
+
+    /// The turns that follow the instructions: role and text.
+    pub fn turns(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let repair = self.unreadable.iter().flat_map(|answer| [("assistant", answer.as_str()), ("user", REPAIR)]);
+        std::iter::once(("user", self.user.as_str())).chain(repair)
+    }
 }
 
 /// What a judge model answered.
@@ -22,10 +42,19 @@ pub struct JudgeRequest {
 pub struct JudgeAnswer {
     /// The text, as the model wrote it.
     pub text: String,
-    /// Prompt tokens charged; `None` when the provider did not say.
-    pub input_tokens: Option<u64>,
-    /// Completion tokens charged; `None` when the provider did not say.
-    pub output_tokens: Option<u64>,
+    /// The model that answered, as the provider names it.
+    pub model: Option<String>,
+    /// Tokens charged; `None` when the provider did not say.
+    pub usage: Option<TokenUsage>,
+}
+
+/// Tokens that one call took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenUsage {
+    /// Prompt tokens, whether cached by the provider or not.
+    pub input: u64,
+    /// Tokens of the answer, reasoning included.
+    pub output: u64,
 }
 
 /// What of a judge model's configuration changes its verdicts: part of every judge's revision.

@@ -5,6 +5,7 @@ pub mod evaluation;
 pub mod ids;
 pub mod judge;
 pub mod measurement;
+pub mod money;
 pub mod report;
 pub mod text;
 pub mod time;

@@ -8,6 +8,13 @@ use super::kinds::clip;
 use crate::domain::measurement::{Measurement, SeriesKind, Value};
 use crate::domain::trace::{ModelErrorClass, ToolCall, ToolStatus, Trace};
 
+/// Tool calls of one run whose order is kept; how many there were is a series of its own.
+const MOST_CALLS: usize = 1_000;
+/// Categories of one run that are kept apart.
+const MOST_CATEGORIES: usize = 100;
+/// What stands for the categories beyond them.
+const OTHER: &str = "other";
+
 /// One measured series.
 #[derive(Debug)]
 pub struct Series {
@@ -168,7 +175,9 @@ pub const SERIES: &[Series] = &[
         kind: SeriesKind::Sequence,
         unit: "tool calls",
         doc: "the tools in the order they were called",
-        value: |trace| Some(Value::Sequence(trace.tool_calls().map(|call| clip(&call.name)).collect())),
+        value: |trace| {
+            Some(Value::Sequence(trace.tool_calls().take(MOST_CALLS).map(|call| clip(&call.name)).collect()))
+        },
     },
 ];
 
@@ -195,7 +204,9 @@ fn count(count: Option<u64>) -> Option<Value> {
 fn counts<'a>(categories: impl Iterator<Item = &'a str>) -> Option<Value> {
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();
     for category in categories {
-        *counts.entry(clip(category)).or_default() += 1;
+        let category = clip(category);
+        let is_kept = counts.len() < MOST_CATEGORIES || counts.contains_key(&category);
+        *counts.entry(if is_kept { category } else { OTHER.to_owned() }).or_default() += 1;
     }
     (!counts.is_empty()).then_some(Value::Counts(counts))
 }
@@ -290,6 +301,17 @@ mod tests {
         for series in ["tool_chosen", "tool_transitions"] {
             assert!(serde_json::to_string(&measured[series]).unwrap().len() < 120, "{series}");
         }
+    }
+
+    #[test]
+    fn a_run_of_any_length_makes_a_bounded_record() {
+        let step = |number: usize| json!({"tool": format!("tool_{}", number % 3_000), "arguments": {}});
+        let measured = measured(json!({"steps": (0..5_000).map(step).collect::<Vec<_>>()}));
+        let Value::Counts(chosen) = &measured["tool_chosen"] else { panic!() };
+        assert_eq!((chosen.len(), chosen.values().sum::<u32>()), (MOST_CATEGORIES + 1, 5_000));
+        assert_eq!(chosen["other"], 5_000 - 2 * 100);
+        assert!(matches!(&measured["tool_transitions"], Value::Sequence(names) if names.len() == MOST_CALLS));
+        assert_eq!(measured["tool_calls"], Value::Number(5_000.0));
     }
 
     #[test]

@@ -17,6 +17,11 @@ use crate::domain::evaluation::{Evaluation, Outcome};
 use crate::domain::measurement::{Measurement, SeriesKind, TraceRecord, Value};
 use crate::domain::trace::Trace;
 
+/// Bytes of a service, conversation or segment that are kept, as the store keeps of what it is searched by.
+const LONGEST_NAME: usize = 512;
+/// Models of one run that name its segment.
+const MOST_MODELS: usize = 16;
+
 /// Evaluators that are loaded and checked, sorted by name.
 #[derive(Debug)]
 pub struct Evaluators {
@@ -78,10 +83,10 @@ impl Evaluators {
         self.definitions.get(index)
     }
 
-    /// The judge that a task names, unless the evaluator has meanwhile changed or gone.
+    /// The judge of a name, unless its revision is another by now.
     #[must_use]
-    pub fn judge(&self, task: &JudgeTask) -> Option<(&EvaluatorDefinition, &Judge)> {
-        let definition = self.get(&task.evaluator).filter(|definition| definition.revision == task.revision)?;
+    pub fn judge(&self, evaluator: &str, revision: &str) -> Option<(&EvaluatorDefinition, &Judge)> {
+        let definition = self.get(evaluator).filter(|definition| definition.revision == revision)?;
         match &definition.behaviour {
             Behaviour::Judge(judge) => Some((definition, judge)),
             Behaviour::Rule(_) | Behaviour::Service(_) => None,
@@ -117,6 +122,8 @@ pub struct JudgeTask {
     pub evaluator: String,
     /// Its revision when the trace was evaluated.
     pub revision: String,
+    /// Who makes it: a judge model's name in the settings.
+    pub lane: String,
     /// Probability with which this trace is judged.
     pub probability: f64,
 }
@@ -214,6 +221,7 @@ fn judge_plan(
     Plan::Task(JudgeTask {
         evaluator: definition.name.clone(),
         revision: definition.revision.clone(),
+        lane: judge.model.clone(),
         probability: decision.probability,
     })
 }
@@ -310,8 +318,8 @@ pub fn score_measurement(evaluation: &Evaluation, probability: f64) -> Option<Me
 fn record(trace: &Trace, measurements: Vec<Measurement>, decision: &SamplingDecision) -> TraceRecord {
     TraceRecord {
         trace_id: trace.trace_id,
-        conversation: trace.conversation_id.clone().unwrap_or_else(|| trace.trace_id.to_string()),
-        service: trace.service.clone(),
+        conversation: trace.conversation_id.as_deref().map_or_else(|| trace.trace_id.to_string(), name),
+        service: name(&trace.service),
         segments: segments(trace),
         ended_at: trace.ended_at,
         upstream_probability: decision.upstream.as_ref().map(|upstream| upstream.probability),
@@ -320,9 +328,14 @@ fn record(trace: &Trace, measurements: Vec<Measurement>, decision: &SamplingDeci
     }
 }
 
+/// A name as statistics and the store keep it: nothing that is longer than [`LONGEST_NAME`] names anything.
+fn name(text: &str) -> String {
+    text[..text.floor_char_boundary(LONGEST_NAME)].to_owned()
+}
+
 /// The configured attributes, and the run's own dimensions, which win where names meet.
 fn segments(trace: &Trace) -> BTreeMap<String, String> {
-    let models = trace.models().join("+");
+    let models = trace.models().into_iter().take(MOST_MODELS).collect::<Vec<_>>().join("+");
     let own = [
         ("model", (!models.is_empty()).then_some(models)),
         ("release", trace.release.clone()),
@@ -332,7 +345,7 @@ fn segments(trace: &Trace) -> BTreeMap<String, String> {
     ];
     let mut segments = trace.attributes.clone();
     segments.extend(own.into_iter().filter_map(|(dimension, value)| Some((dimension.to_owned(), value?))));
-    segments
+    segments.into_iter().map(|(dimension, value)| (dimension, name(&value))).collect()
 }
 
 #[cfg(test)]

@@ -27,10 +27,16 @@ pub(super) enum Json<'a> {
     Object(Vec<(Cow<'a, str>, Json<'a>)>),
 }
 
+/// Most values in a text that is read: a value takes some thirty bytes for the two that it is written with.
+const MOST_VALUES: usize = 1_000_000;
+
 impl<'a> Json<'a> {
-    /// Reads JSON text; `None` when it is not JSON, or nests deeper than the parser's bound of 128.
+    /// Reads JSON text; `None` when it is not JSON, nests deeper than the parser's bound of 128, or could hold more than
+    /// [`MOST_VALUES`].
     pub(super) fn parse(text: &'a str) -> Option<Self> {
-        serde_json::from_str(text).ok()
+        let opens_a_value = |byte: &u8| matches!(byte, b',' | b'[' | b'{');
+        let could_fit = text.len() <= MOST_VALUES || text.bytes().filter(opens_a_value).count() <= MOST_VALUES;
+        could_fit.then(|| serde_json::from_str(text).ok()).flatten()
     }
 
     /// Reads a list, an object or a quoted text written as JSON; any other text stands for itself.
@@ -240,6 +246,15 @@ mod tests {
         let left = Json::parse(r#"{"b":[{"y":1,"x":2}],"a":1.0}"#).unwrap().sorted();
         let right = Json::parse(r#"{"a":1.0,"b":[{"x":2,"y":1}]}"#).unwrap().sorted();
         assert_eq!(left.to_text(), right.to_text());
+    }
+
+    #[test]
+    fn text_of_more_values_than_fit_stays_text() {
+        let list = |values: usize| format!("[0{}]", ",0".repeat(values));
+        assert!(matches!(Json::from_text(&list(MOST_VALUES / 2)), Json::Array(_)));
+        assert!(matches!(Json::from_text(&list(MOST_VALUES)), Json::Text(_)));
+        let long = format!("[\"{}\"]", "x".repeat(MOST_VALUES * 2));
+        assert!(matches!(Json::from_text(&long), Json::Array(_)), "long texts are no harm");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::json_values::{Bytes, Double, Id, Integer, List, Text};
+use super::weight::weighing;
 use super::{
     AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList, Resource, ResourceSpans, ScopeSpans, Span,
     Status, any_value, span,
@@ -20,7 +21,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Option<Vec<ResourceSpans>>, serde_j
     if bytes.trim_ascii_start().starts_with(b"[") {
         return serde_json::from_slice::<IgnoredAny>(bytes).map(|_| None);
     }
-    let request: RequestShape = serde_json::from_slice(bytes)?;
+    let request: RequestShape = weighing(|| serde_json::from_slice(bytes))?;
     Ok(request.resource_spans.map(|list| convert(Some(list))))
 }
 

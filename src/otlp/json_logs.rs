@@ -4,11 +4,12 @@ use serde::Deserialize;
 
 use super::json::{KeyValueShape, ResourceShape, ScopeShape, ValueShape, convert, id, integer, text};
 use super::json_values::{Id, Integer, List, Text};
+use super::weight::weighing;
 use super::{AnyValue, InstrumentationScope, LogRecord, Resource, ResourceLogs, ScopeLogs};
 
 /// Reads one `ExportLogsServiceRequest`; without `resourceLogs` it is empty.
 pub(super) fn decode(bytes: &[u8]) -> Result<Vec<ResourceLogs>, serde_json::Error> {
-    let request: RequestShape = serde_json::from_slice(bytes)?;
+    let request: RequestShape = weighing(|| serde_json::from_slice(bytes))?;
     Ok(convert(request.resource_logs))
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::base64;
+use super::{base64, weight};
 
 /// Text; invalid UTF-8 and lone surrogates (JavaScript cuts strings inside a pair) become U+FFFD.
 pub(super) struct Text(pub(super) String);
@@ -158,6 +158,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<List<T>, A::Error> {
                 let mut list = Vec::new();
                 while let Some(item) = items.next_element::<Option<T>>()? {
+                    weight::take::<T>().map_err(serde::de::Error::custom)?;
                     list.extend(item);
                 }
                 Ok(List(list))

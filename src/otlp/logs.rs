@@ -13,7 +13,7 @@ use crate::domain::ids::{InvalidId, SpanId, TraceId};
 use super::{
     AnyValue, DecodeError, Encoding, ExportLogsServiceRequest, InstrumentationScope, KeyValue, KeyValueList, LogRecord,
     Rejection, ResourceLogs, ResourceSpans, ScopeSpans, Span, TracePiece, any_value, is_own_span, json_logs,
-    span::Event,
+    span::Event, weight,
 };
 
 /// Scope of spans that only carry events for the span with the same id.
@@ -43,6 +43,7 @@ pub struct SplitLogs {
 pub fn decode_logs(bytes: &[u8], encoding: Encoding) -> Result<Vec<ResourceLogs>, DecodeError> {
     match encoding {
         Encoding::Protobuf => {
+            weight::weigh(bytes, &weight::LOGS)?;
             ExportLogsServiceRequest::decode(bytes).map(|request| request.resource_logs).map_err(DecodeError::Protobuf)
         }
         Encoding::Json => json_logs::decode(bytes).map_err(DecodeError::Json),

@@ -16,6 +16,7 @@ mod piece;
 mod response;
 mod split;
 mod stored;
+mod weight;
 
 pub use base64::encode as encode_base64;
 pub use compression::{Compression, DecompressError, decompress};
@@ -33,6 +34,7 @@ pub use piece::{RawTrace, assemble, decode_piece};
 pub use response::{Signal, accepted_body, status_body, status_details};
 pub use split::{Rejection, SplitTraces, TracePiece, split_by_trace};
 pub use stored::{UnpackError, pack, unpack};
+pub use weight::TooManyParts;
 
 use prost::Message as _;
 
@@ -96,6 +98,9 @@ pub enum DecodeError {
     /// The bytes are not the protobuf message.
     #[error("body is not an OTLP protobuf message")]
     Protobuf(#[source] prost::DecodeError),
+    /// The message is small and would take far more memory than it has bytes.
+    #[error("body cannot be read: {0}")]
+    TooManyParts(#[from] TooManyParts),
     /// The text is not the JSON message.
     #[error("body is not an OTLP/JSON message")]
     Json(#[source] serde_json::Error),
@@ -109,7 +114,10 @@ pub enum DecodeError {
 /// The whole body is not a message of that encoding.
 pub fn decode_traces(bytes: &[u8], encoding: Encoding) -> Result<Vec<ResourceSpans>, DecodeError> {
     match encoding {
-        Encoding::Protobuf => TracesData::decode(bytes).map(|data| data.resource_spans).map_err(DecodeError::Protobuf),
+        Encoding::Protobuf => {
+            weight::weigh(bytes, &weight::TRACES)?;
+            TracesData::decode(bytes).map(|data| data.resource_spans).map_err(DecodeError::Protobuf)
+        }
         Encoding::Json => json::decode(bytes).map(Option::unwrap_or_default).map_err(DecodeError::Json),
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::domain::ids::TraceId;
 
+use super::weight::size_of_piece;
 use super::{Compression, DecodeError, DecompressError, RawTrace, ResourceSpans, assemble, decode_piece, decompress};
 
 /// The level at which packing costs less than reading the piece did.
@@ -66,7 +67,7 @@ pub fn unpack(trace_id: TraceId, bodies: &[Vec<u8>], limit_bytes: usize) -> Resu
     Ok(RawTrace { pieces_left_out: rest.len(), ..assemble(trace_id, pieces) })
 }
 
-/// A piece and its size as protobuf; `None` when that is over the limit.
+/// A piece and what it counts of the limit; `None` when that is more.
 fn unfold(
     trace_id: TraceId,
     body: &[u8],
@@ -77,8 +78,12 @@ fn unfold(
         Err(DecompressError::TooLarge { .. }) => return Ok(None),
         Err(source) => return Err(UnpackError::Decompress { trace_id, source }),
     };
+    let bytes = size_of_piece(&piece);
+    if bytes > limit_bytes {
+        return Ok(None);
+    }
     let spans = decode_piece(&piece).map_err(|source| UnpackError::Decode { trace_id, source })?;
-    Ok(Some((spans, piece.len())))
+    Ok(Some((spans, bytes)))
 }
 
 #[cfg(test)]

@@ -219,7 +219,7 @@ async fn record(
 ) -> Result<(), StoreError> {
     let now = shared.now();
     let Question { trace_version, probability, .. } = *question;
-    let write_back = WriteBack::new(trace, trace_version, now, std::slice::from_ref(&evaluation));
+    let write_back = WriteBack::new(trace, trace_version, now, std::slice::from_ref(&evaluation), Vec::new());
     let key = format!("{}:{trace_version}:{}@{}", trace.trace_id, evaluation.evaluator, evaluation.revision);
     let items = write_back.map_or_else(Vec::new, |write_back| write_back.items(&asking.scoring.destinations));
     let answer = ServiceAnswer {

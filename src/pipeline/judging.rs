@@ -1,34 +1,49 @@
 //! Makes the judgements that scoring asked for. Its queue is its own: a provider's outage backs up this and nothing
 //! else.
+//!
+//! Each judge model is a lane with its own claims, jobs in hand and gate, so one that hangs takes nothing from another.
+//! Jobs stream: whenever one ends, the next is claimed. More are in hand than may be asked at once, so that the next
+//! question is rendered and paid for when a turn comes free.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use tokio::time::Instant;
+use tokio::sync::OnceCell;
+use tokio::task::JoinSet;
 
 use super::Shared;
-use super::judgment::{JudgmentError, judgment};
-use super::retry::delay;
+use super::bookkeeping::{Books, Treasury};
+use super::gate::Gate;
+use super::judge_spans::CallSpan;
+use super::judgment::{Decided, JudgmentError, judgment, question_hash};
+use super::metered::MeteredAsker;
 use super::scoring::{Scoring, count};
 use super::write_back::WriteBack;
 use crate::backends::judge::JudgeClient;
-use crate::backends::store::{JudgeJob, StoreError};
+use crate::backends::store::{FinishedJob, JobEnd, JudgeCall, JudgeJob, Lane, NewOutboxItem, StoreError};
 use crate::domain::evaluation::{AnnotatorKind, Evaluation, Outcome};
 use crate::domain::ids::TraceId;
-use crate::domain::judge::JudgeAnswer;
+use crate::domain::time::Timestamp;
 use crate::domain::trace::Trace;
 use crate::evaluate::definition::EvaluatorDefinition;
-use crate::evaluate::judge::Judge;
-use crate::evaluate::run::{JudgeTask, unscored};
-use crate::telemetry::metrics::CallLabels;
+use crate::evaluate::judge::{Judge, Prepared};
+use crate::evaluate::run::unscored;
+use crate::limits::budget::{JudgingRates, is_drawn};
+use crate::limits::retry::{Patience, next_attempt};
 
 /// Jobs in one claim at most.
-const LARGEST_BATCH: usize = 32;
-/// How long a claim holds beyond the longest timeout of a model.
+const LARGEST_CLAIM: usize = 128;
+/// How long a claim holds beyond the calls that it may come to.
 const LEASE: Duration = Duration::from_secs(15);
+/// Calls, one after the other, that a job may come to within its claim.
+const CALLS_IN_LEASE: u32 = 3;
+/// How often jobs are looked for while there are none.
 const IDLE: Duration = Duration::from_millis(250);
+/// How often jobs of judge models that are no longer configured are looked for.
+const STRAYS: Duration = Duration::from_secs(10);
+/// When a job that had no turn, or waits for money under way, is looked at again.
+const PUT_OFF: Duration = Duration::from_secs(2);
 
 /// How judgements are made.
 #[derive(Debug)]
@@ -37,152 +52,313 @@ pub struct Judging {
     pub scoring: Arc<Scoring>,
     /// Judge models by their name in the settings.
     pub clients: BTreeMap<String, JudgeClient>,
-    /// Attempts at one judgement before it is recorded as failed.
-    pub attempts: u32,
+    /// How long a judgement is insisted on.
+    pub patience: Patience,
+    /// How money is kept.
+    pub treasury: Treasury,
+    /// Tells this process from every other.
+    pub worker: String,
 }
 
-/// Makes judgements until the process is to end.
+/// Makes judgements until the process is to end and all that is under way has ended.
 pub async fn judge(shared: Shared, judging: Arc<Judging>) {
-    while !shared.is_stopping() {
-        let step = step(&shared, &judging).await;
-        shared.rest("judge", IDLE, step).await;
+    let longest_call = judging.clients.keys().map(|lane| judging.lease(lane)).max().unwrap_or_default();
+    let (books, bookkeeping) = Books::new(judging.treasury.clone(), longest_call);
+    let books = Arc::new(books);
+    let mut parts = JoinSet::new();
+    for lane in judging.clients.keys() {
+        parts.spawn(work(shared.clone(), Arc::clone(&judging), Arc::clone(&books), lane.clone()));
     }
-}
-
-/// One claim; whether there was something to do.
-async fn step(shared: &Shared, judging: &Judging) -> Result<bool, StoreError> {
-    let jobs = shared.store.claim_judge_jobs(shared.now(), judging.longest_call() + LEASE, judging.batch()).await?;
-    let mut by_trace: BTreeMap<TraceId, Vec<JudgeJob>> = BTreeMap::new();
-    for job in jobs {
-        by_trace.entry(job.trace_id).or_default().push(job);
-    }
-    let is_idle = by_trace.is_empty();
-    let judged = by_trace.into_iter().map(|(trace_id, jobs)| judge_trace(shared, judging, trace_id, jobs));
-    join_all(judged).await.into_iter().collect::<Result<(), _>>()?;
-    Ok(!is_idle)
+    parts.spawn(give_up_strays(shared.clone(), Arc::clone(&judging), books));
+    parts.spawn(async move { bookkeeping.keep(&shared).await });
+    // A part that panicked ends this one too, and with it the service, which is then started again.
+    while let Some(Ok(())) = parts.join_next().await {}
 }
 
 impl Judging {
-    fn longest_call(&self) -> Duration {
-        self.clients.values().map(|client| client.settings().timeout).max().unwrap_or_default()
-    }
-
-    /// No more than any model answers at once: a job that waited for its turn could outlive its claim, and be paid twice.
-    fn batch(&self) -> usize {
-        let concurrency = self.clients.values().map(|client| client.settings().concurrency).min();
-        concurrency.unwrap_or(LARGEST_BATCH).clamp(1, LARGEST_BATCH)
+    /// How long a claim of a lane's job holds.
+    fn lease(&self, lane: &str) -> Duration {
+        let timeout = self.clients.get(lane).map(|client| client.settings().timeout).unwrap_or_default();
+        timeout * CALLS_IN_LEASE + LEASE
     }
 }
 
-async fn judge_trace(
-    shared: &Shared,
-    judging: &Judging,
-    trace_id: TraceId,
-    jobs: Vec<JudgeJob>,
-) -> Result<(), StoreError> {
-    let Some(trace) = judging.scoring.read(shared, trace_id).await? else {
-        return give_up(shared, &jobs, "the body of the trace is gone").await;
+/// One lane, and the lease of its gate.
+async fn work(shared: Shared, judging: Arc<Judging>, books: Arc<Books>, name: String) {
+    let Some(client) = judging.clients.get(&name) else { return };
+    let limits = client.settings().limits();
+    let gate = Arc::new(Gate::default());
+    let worker = Arc::new(Worker {
+        shared: shared.clone(),
+        judging: Arc::clone(&judging),
+        books,
+        gate: Arc::clone(&gate),
+        lane: name.clone(),
+        resolved_model: Mutex::default(),
+    });
+    let mut jobs = JoinSet::new();
+    let working = async {
+        while !shared.is_stopping() {
+            let room = gate.room(&limits, shared.now()).saturating_sub(jobs.len()).min(LARGEST_CLAIM);
+            match worker.claim(room).await {
+                Ok(claimed) if claimed.is_empty() => wait(&shared, &mut jobs).await,
+                Ok(claimed) => worker.start(claimed, &mut jobs),
+                Err(error) => shared.rest("judge", IDLE, Err(error)).await,
+            }
+        }
+        while jobs.join_next().await.is_some() {}
     };
-    let judged = jobs.iter().map(|job| judge_job(shared, judging, &trace, job));
-    join_all(judged).await.into_iter().collect()
+    tokio::join!(working, gate.keep_leased(&shared, &judging.worker, &name, &limits));
 }
 
-async fn judge_job(shared: &Shared, judging: &Judging, trace: &Trace, job: &JudgeJob) -> Result<(), StoreError> {
-    let task =
-        JudgeTask { evaluator: job.evaluator.clone(), revision: job.revision.clone(), probability: job.probability };
-    let found = judging.scoring.evaluators.judge(&task);
-    let Some((definition, judge, client)) =
-        found.and_then(|(definition, judge)| Some((definition, judge, judging.clients.get(&judge.model)?)))
-    else {
-        return give_up(shared, std::slice::from_ref(job), "the evaluator or its judge model has changed").await;
-    };
-    match ask(shared, client, trace, definition, judge).await {
-        Ok(evaluation) => record(shared, judging, trace, job, evaluation).await,
-        Err(error) if error.is_transient() && job.attempts < judging.attempts => {
-            let due_at = shared.now().plus(delay(job.attempts, error.retry_after(), fastrand::f64()));
+/// Waits until a job has ended, but not long: others may be due by then.
+async fn wait(shared: &Shared, jobs: &mut JoinSet<()>) {
+    if jobs.is_empty() {
+        return shared.pause(IDLE).await;
+    }
+    tokio::select! {
+        _ended = jobs.join_next() => while jobs.try_join_next().is_some() {},
+        () = shared.pause(IDLE) => {}
+    }
+}
+
+/// A trace that several jobs read once.
+type Reading = Arc<OnceCell<Option<Arc<Trace>>>>;
+
+/// What one judgement is about.
+struct Subject<'a> {
+    job: &'a JudgeJob,
+    trace: &'a Trace,
+    definition: &'a EvaluatorDefinition,
+    /// A question that has no turn by then is not put.
+    deadline: Timestamp,
+}
+
+/// What the jobs of one lane work with.
+struct Worker {
+    shared: Shared,
+    judging: Arc<Judging>,
+    books: Arc<Books>,
+    gate: Arc<Gate>,
+    lane: String,
+    /// The model that the provider last said it was.
+    resolved_model: Mutex<Option<String>>,
+}
+
+impl Worker {
+    async fn claim(&self, room: usize) -> Result<Vec<JudgeJob>, StoreError> {
+        if room == 0 {
+            return Ok(Vec::new());
+        }
+        let (rates, lease) = (self.books.rates(&self.shared).await?, self.judging.lease(&self.lane));
+        self.shared.store.claim_judge_jobs(Lane::Of(&self.lane), self.shared.now(), lease, room, &rates).await
+    }
+
+    fn start(self: &Arc<Self>, claimed: Vec<JudgeJob>, jobs: &mut JoinSet<()>) {
+        let mut readings: BTreeMap<TraceId, Reading> = BTreeMap::new();
+        for job in claimed {
+            let reading = Arc::clone(readings.entry(job.trace_id).or_default());
+            let worker = Arc::clone(self);
+            jobs.spawn(async move { worker.make(job, &reading).await });
+        }
+        while jobs.try_join_next().is_some() {}
+    }
+
+    async fn read(&self, trace_id: TraceId) -> Result<Option<Arc<Trace>>, StoreError> {
+        Ok(self.judging.scoring.read(&self.shared, trace_id).await?.map(Arc::new))
+    }
+
+    /// Makes one judgement, or says why not.
+    async fn make(&self, job: JudgeJob, reading: &Reading) {
+        let claimed_at = self.shared.now();
+        let trace = match reading.get_or_try_init(|| self.read(job.trace_id)).await {
+            Ok(trace) => trace.clone(),
+            // The claim runs out by itself.
+            Err(error) => return tracing::warn!(trace_id = %job.trace_id, %error, "trace cannot be read to be judged"),
+        };
+        let found = self.judging.scoring.evaluators.judge(&job.evaluator, &job.revision);
+        let finished = match (trace, found) {
+            (None, _) => give_up(&self.shared, job, "the body of the trace is gone").await,
+            (_, None) => give_up(&self.shared, job, "the evaluator or its judge model has changed").await,
+            (Some(trace), Some((definition, judge))) => {
+                let deadline = claimed_at.plus(self.judging.lease(&self.lane) / 2);
+                let subject = Subject { job: &job, trace: &trace, definition, deadline };
+                let (end, calls) = self.judge(&subject, judge).await;
+                let outbox = self.outbox(&subject, &end, &calls);
+                Ok(Some(FinishedJob { job, end, calls, outbox }))
+            }
+        };
+        match finished {
+            Ok(Some(finished)) => finish(&self.shared, &self.books, finished).await,
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "a judgement cannot be given up; it comes due again"),
+        }
+    }
+
+    /// How the job ends, and what was asked for it.
+    async fn judge(&self, subject: &Subject<'_>, judge: &Judge) -> (JobEnd, Vec<JudgeCall>) {
+        let unasked = |outcome, why| (ended(unscored(subject.trace, subject.definition, outcome, why)), Vec::new());
+        let rate = subject.job.judging_rate;
+        if !is_drawn(subject.job.trace_id, rate) {
+            let why = format!("left out while the judge budget burns (judging rate {rate})");
+            return unasked(Outcome::SampledOut, why);
+        }
+        let prepared = match judge.prepare(subject.trace) {
+            Ok(prepared) => prepared,
+            // The definition is the one that planned the job, and the trace the one it planned for.
+            Err(finding) => return unasked(Outcome::NotEvaluable, format!("inputs are no longer there: {finding:?}")),
+        };
+        let Some(client) = self.judging.clients.get(&self.lane) else {
+            return unasked(Outcome::Failed, "no judge model".to_owned());
+        };
+        let key = question_hash(&prepared, subject.definition, &client.settings().identity());
+        match self.known(&key).await {
+            Some(decided) => (ended(decided.evaluation(subject.trace, subject.definition, &prepared)), Vec::new()),
+            None => self.ask(subject, &prepared, client, key).await,
+        }
+    }
+
+    /// The verdict on the same question, if there is one.
+    async fn known(&self, key: &[u8; 32]) -> Option<Decided> {
+        let cached = self.shared.store.cached_verdict(key).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "known verdicts cannot be looked up; the judge is asked");
+            None
+        });
+        let decided = cached.and_then(|verdict| serde_json::from_str(&verdict).ok());
+        self.shared.metrics.judge_cache_hits.inc_by(u64::from(decided.is_some()));
+        decided
+    }
+
+    async fn ask(
+        &self,
+        subject: &Subject<'_>,
+        prepared: &Prepared<'_>,
+        client: &JudgeClient,
+        key: [u8; 32],
+    ) -> (JobEnd, Vec<JudgeCall>) {
+        let asker = MeteredAsker {
+            shared: &self.shared,
+            books: &self.books,
+            gate: &self.gate,
+            client,
+            lane: &self.lane,
+            job: subject.job,
+            deadline: subject.deadline,
+            calls: Mutex::default(),
+        };
+        let asked = judgment(&asker, prepared).await;
+        let calls = asker.into_calls();
+        self.watch_model(&calls);
+        let end = match asked {
+            Ok(decided) => JobEnd::Recorded {
+                evaluation: decided.evaluation(subject.trace, subject.definition, prepared),
+                cached: serde_json::to_string(&decided).ok().map(|verdict| (key, verdict)),
+            },
+            Err(error) => self.failed(subject, &error),
+        };
+        (end, calls)
+    }
+
+    fn failed(&self, subject: &Subject<'_>, error: &JudgmentError) -> JobEnd {
+        let Subject { job, trace, definition, .. } = *subject;
+        let (now, patience) = (self.shared.now(), &self.judging.patience);
+        if *error == JudgmentError::NoTurn {
+            return JobEnd::Later { due_at: now.plus(PUT_OFF), error: None, is_attempt: false, first_attempt_at: None };
+        }
+        if *error == JudgmentError::Budget {
+            let why = "the day's judge budget is spent; driftline evaluators backfill makes up for it".to_owned();
+            return ended(unscored(trace, definition, Outcome::SkippedBudget, why));
+        }
+        let first_at = job.first_attempt_at.unwrap_or(now);
+        let failed = error.failed(job.attempts, first_at);
+        let next = next_attempt(&failed, patience, now, fastrand::f64()).filter(|_| error.is_transient());
+        if let Some(due_at) = next {
             tracing::info!(trace_id = %job.trace_id, evaluator = job.evaluator, %error, "judgement will be tried again");
-            shared.store.retry_judge_job(job, due_at, &error.to_string()).await
+            let (error, is_attempt) = (Some(error.to_string()), !failed.turned_away);
+            return JobEnd::Later { due_at, error, is_attempt, first_attempt_at: Some(first_at) };
         }
-        Err(error) => {
-            let explanation = format!("{error} (attempt {} of {})", job.attempts, judging.attempts);
-            tracing::warn!(trace_id = %job.trace_id, evaluator = job.evaluator, %error, "judgement failed");
-            let evaluation = unscored(trace, definition, Outcome::Failed, explanation);
-            record(shared, judging, trace, job, evaluation).await
+        if matches!(error, JudgmentError::Verdict(_)) {
+            self.shared.metrics.judge_unreadable.inc();
         }
+        let explanation = format!("{error} (attempt {} of {})", job.attempts, patience.attempts);
+        tracing::warn!(trace_id = %job.trace_id, evaluator = job.evaluator, %error, "judgement failed");
+        ended(unscored(trace, definition, Outcome::Failed, explanation))
+    }
+
+    /// The score and the requests, as they go back to where the traces live.
+    fn outbox(&self, subject: &Subject<'_>, end: &JobEnd, calls: &[JudgeCall]) -> Vec<NewOutboxItem> {
+        let Subject { job, trace, .. } = *subject;
+        let rows = match end {
+            JobEnd::Recorded { evaluation, .. } => std::slice::from_ref(evaluation),
+            JobEnd::Later { .. } => &[],
+        };
+        let model = self.judging.clients.get(&self.lane).map_or("", |client| client.settings().model.as_str());
+        let spans = calls.iter().filter_map(|call| CallSpan::new(call, model, trace.root_span_id)).collect();
+        let write_back = WriteBack::new(trace, job.trace_version, self.shared.now(), rows, spans);
+        write_back.map_or_else(Vec::new, |write_back| write_back.items(&self.judging.scoring.destinations))
+    }
+
+    /// Says when the provider answers with another model than before.
+    fn watch_model(&self, calls: &[JudgeCall]) {
+        let answered = calls.iter().rev().find_map(|call| call.settled.as_ref()?.response_model.clone());
+        let Some(answered) = answered else { return };
+        let mut known = self.resolved_model.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if known.as_ref().is_some_and(|known| *known != answered) {
+            let (before, lane) = (known.as_deref().unwrap_or_default(), &self.lane);
+            tracing::warn!(lane, before, answered, "the judge's provider answers with another model than before");
+        }
+        *known = Some(answered);
     }
 }
 
-/// Asks once, and counts the call.
-async fn ask(
-    shared: &Shared,
-    client: &JudgeClient,
-    trace: &Trace,
-    definition: &EvaluatorDefinition,
-    judge: &Judge,
-) -> Result<Evaluation, JudgmentError> {
-    let prepared = match judge.prepare(trace) {
-        Ok(prepared) => prepared,
-        // The definition is the one that planned the job, and the trace the one it planned for.
-        Err(finding) => {
-            let explanation = format!("inputs are no longer there: {finding:?}");
-            return Ok(unscored(trace, definition, Outcome::NotEvaluable, explanation));
-        }
-    };
-    let started = Instant::now();
-    let asked = judgment(client, trace, definition, &prepared).await;
-    let result = match &asked {
-        Ok(_) => "ok",
-        Err(error) if error.is_transient() => "retry",
-        Err(_) => "failed",
-    };
-    let labels = CallLabels { to: judge.model.clone(), result: result.to_owned() };
-    shared.metrics.judge_calls.get_or_create(&labels).inc();
-    let (evaluation, answer) = asked?;
-    shared.metrics.judge_seconds.observe(started.elapsed().as_secs_f64());
-    shared.metrics.judge_usd.inc_by(cost_usd(client, &answer));
-    Ok(evaluation)
+fn ended(evaluation: Evaluation) -> JobEnd {
+    JobEnd::Recorded { evaluation, cached: None }
 }
 
-fn cost_usd(client: &JudgeClient, answer: &JudgeAnswer) -> f64 {
-    let tokens = |count: Option<u64>| count.unwrap_or_default();
-    client.settings().cost_usd(tokens(answer.input_tokens), tokens(answer.output_tokens)).unwrap_or_default()
-}
-
-async fn record(
-    shared: &Shared,
-    judging: &Judging,
-    trace: &Trace,
-    job: &JudgeJob,
-    evaluation: Evaluation,
-) -> Result<(), StoreError> {
-    let now = shared.now();
-    let write_back = WriteBack::new(trace, job.trace_version, now, std::slice::from_ref(&evaluation));
-    let outbox = write_back.map_or_else(Vec::new, |write_back| write_back.items(&judging.scoring.destinations));
-    if shared.store.record_judgement(job, evaluation.clone(), &outbox, now).await? {
+async fn finish(shared: &Shared, books: &Books, finished: FinishedJob) {
+    let evaluation = match &finished.end {
+        JobEnd::Recorded { evaluation, .. } => Some(evaluation.clone()),
+        JobEnd::Later { .. } => None,
+    };
+    if let (Some(true), Some(evaluation)) = (books.finish(finished).await, evaluation) {
         count(shared, &evaluation);
     }
-    Ok(())
 }
 
-/// Ends jobs that can never be done, each with a row that says why.
-async fn give_up(shared: &Shared, jobs: &[JudgeJob], reason: &str) -> Result<(), StoreError> {
+/// The end of a job that can never be done; `None` when it was dropped with its trace.
+async fn give_up(shared: &Shared, job: JudgeJob, reason: &str) -> Result<Option<FinishedJob>, StoreError> {
+    let Some(stored) = shared.store.trace(job.trace_id).await? else { return Ok(None) };
+    let evaluation = Evaluation {
+        trace_id: job.trace_id,
+        span_id: stored.root_span_id,
+        evaluator: job.evaluator.clone(),
+        revision: job.revision.clone(),
+        annotator_kind: AnnotatorKind::Llm,
+        outcome: Outcome::Failed,
+        value: None,
+        label: None,
+        explanation: Some(reason.to_owned()),
+    };
+    Ok(Some(FinishedJob { job, end: ended(evaluation), calls: Vec::new(), outbox: Vec::new() }))
+}
+
+/// Ends jobs whose judge model is no longer configured.
+async fn give_up_strays(shared: Shared, judging: Arc<Judging>, books: Arc<Books>) {
+    let lanes: Vec<String> = judging.clients.keys().cloned().collect();
+    while !shared.is_stopping() {
+        let step = give_up_some(&shared, &lanes, &books).await;
+        shared.rest("judge", STRAYS, step).await;
+    }
+}
+
+async fn give_up_some(shared: &Shared, lanes: &[String], books: &Books) -> Result<bool, StoreError> {
+    let (lane, rates) = (Lane::Strays(lanes), JudgingRates::full());
+    let jobs = shared.store.claim_judge_jobs(lane, shared.now(), LEASE, LARGEST_CLAIM, &rates).await?;
+    let has_some = !jobs.is_empty();
     for job in jobs {
-        // Without the trace's row the job was dropped with it.
-        let Some(stored) = shared.store.trace(job.trace_id).await? else { continue };
-        let evaluation = Evaluation {
-            trace_id: job.trace_id,
-            span_id: stored.root_span_id,
-            evaluator: job.evaluator.clone(),
-            revision: job.revision.clone(),
-            annotator_kind: AnnotatorKind::Llm,
-            outcome: Outcome::Failed,
-            value: None,
-            label: None,
-            explanation: Some(reason.to_owned()),
-        };
-        if shared.store.record_judgement(job, evaluation.clone(), &[], shared.now()).await? {
-            count(shared, &evaluation);
+        if let Some(finished) = give_up(shared, job, "its judge model is no longer configured").await? {
+            finish(shared, books, finished).await;
         }
     }
-    Ok(())
+    Ok(has_some)
 }

@@ -1,24 +1,34 @@
-//! One judgment: a question to a judge model, and the row that its answer makes.
+//! One judgment: questions to a judge model until there is a verdict, or a reason why there is none.
+//!
+//! How a question is put is the asker's: offline it is simply sent, in the service it is paid for and let through first.
 
 use std::time::Duration;
 
 use fastrand::Rng;
+use ring::digest::{Context, SHA256};
 use ring::rand::{SystemRandom, generate};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
-use super::retry::delay;
 use crate::backends::judge::{JudgeClient, JudgeError};
 use crate::domain::evaluation::{Evaluation, Outcome};
-use crate::domain::judge::JudgeAnswer;
+use crate::domain::judge::{JudgeAnswer, JudgeModelIdentity, JudgeRequest};
+use crate::domain::time::Timestamp;
 use crate::domain::trace::Trace;
 use crate::evaluate::definition::EvaluatorDefinition;
-use crate::evaluate::judge::{Prepared, VerdictError, parse_verdict};
+use crate::evaluate::judge::{Prepared, Verdict, VerdictError, parse_verdict};
 use crate::evaluate::run::{judged, unscored};
+use crate::limits::retry::{Failed, Patience, next_attempt};
 
 /// Longest wait between two attempts while someone waits for the answer, also when the provider asks for more.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Parameters that a server can turn out not to take.
+const ADAPTATIONS: usize = 3;
+/// Stands in for the nonce where a question is compared with another.
+const NO_NONCE: &str = "0000000000000000";
 
 /// Why an attempt gave no verdict.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JudgmentError {
     /// The system gave no random bytes, without which the untrusted texts cannot be fenced.
     #[error("the system has no random bytes to fence the trace's texts with")]
@@ -26,70 +36,186 @@ pub enum JudgmentError {
     /// The model gave no answer.
     #[error(transparent)]
     Judge(#[from] JudgeError),
-    /// The answer holds no verdict.
+    /// The answer holds no verdict, also when it was asked for once more.
     #[error(transparent)]
     Verdict(#[from] VerdictError),
+    /// The day's budget does not allow it.
+    #[error("the day's judge budget is spent")]
+    Budget,
+    /// It was not its turn before its time was up, or the process is to end.
+    #[error("the judgement had no turn")]
+    NoTurn,
 }
 
 impl JudgmentError {
-    /// Whether another attempt may succeed; a model that wrote no verdict may write one next time.
+    /// Whether another attempt may succeed.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         match self {
-            Self::Random => false,
+            Self::Random | Self::Verdict(_) | Self::Budget => false,
             Self::Judge(error) => error.is_transient(),
-            Self::Verdict(_) => true,
+            Self::NoTurn => true,
         }
     }
 
-    /// How long the provider asks to wait.
+    /// The failed attempt, as what is decided on.
     #[must_use]
-    pub const fn retry_after(&self) -> Option<Duration> {
-        match self {
+    pub fn failed(&self, attempts: u32, first_at: Timestamp) -> Failed {
+        let retry_after = match self {
             Self::Judge(error) => error.retry_after(),
-            Self::Random | Self::Verdict(_) => None,
-        }
+            Self::Random | Self::Verdict(_) | Self::Budget | Self::NoTurn => None,
+        };
+        let turned_away = matches!(self, Self::Judge(JudgeError::RateLimited { .. }));
+        Failed { attempts, first_at, turned_away, retry_after }
     }
 }
 
-/// Asks a judge once; gives the row, and the answer with what it cost.
+/// Puts one question.
+pub trait Asker {
+    /// Puts it once.
+    fn ask(&self, request: &JudgeRequest) -> impl Future<Output = Result<JudgeAnswer, JudgmentError>> + Send;
+}
+
+/// What was decided, and by how many of the answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decided {
+    is_yes: bool,
+    reason: String,
+    votes: u32,
+    samples: u32,
+}
+
+impl Decided {
+    /// The row.
+    #[must_use]
+    pub fn evaluation(&self, trace: &Trace, definition: &EvaluatorDefinition, prepared: &Prepared<'_>) -> Evaluation {
+        let votes = match self.votes == self.samples {
+            true => String::new(),
+            false => format!(" ({} of {} samples)", self.votes, self.samples),
+        };
+        let verdict = Verdict { is_yes: self.is_yes, reason: format!("{}{votes}", self.reason) };
+        judged(trace, definition, prepared, verdict)
+    }
+}
+
+/// Asks until most of the judge's samples agree: no more are taken than that needs.
 ///
 /// # Errors
-/// See [`JudgmentError::is_transient`] for which may be asked again.
-pub async fn judgment(
-    client: &JudgeClient,
-    trace: &Trace,
-    definition: &EvaluatorDefinition,
-    prepared: &Prepared<'_>,
-) -> Result<(Evaluation, JudgeAnswer), JudgmentError> {
-    let nonce = generate::<[u8; 8]>(&SystemRandom::new()).map_err(|_| JudgmentError::Random)?.expose();
-    let answer = client.complete(&prepared.render(&hex::encode(nonce))).await?;
-    let verdict = parse_verdict(&answer.text)?;
-    Ok((judged(trace, definition, prepared, verdict), answer))
-}
-
-/// Asks a judge until it answers, or until its attempts are spent: then the row says `failed`, and why.
-pub async fn judgment_or_failure(
-    client: &JudgeClient,
-    trace: &Trace,
-    definition: &EvaluatorDefinition,
-    prepared: &Prepared<'_>,
-    attempts: u32,
-    rng: &mut Rng,
-) -> Evaluation {
-    let mut attempt = 1;
+/// The first sample without a verdict.
+pub async fn judgment<A: Asker + Sync>(asker: &A, prepared: &Prepared<'_>) -> Result<Decided, JudgmentError> {
+    let most = prepared.samples() / 2 + 1;
+    let (mut yes, mut no) = (Vec::new(), Vec::new());
     loop {
-        match judgment(client, trace, definition, prepared).await {
-            Ok((evaluation, _answer)) => return evaluation,
-            Err(error) if error.is_transient() && attempt < attempts => {
-                let wait = delay(attempt, error.retry_after(), rng.f64()).min(LONGEST_WAIT);
-                tokio::time::sleep(wait).await;
-                attempt += 1;
-            }
-            Err(error) => {
-                let explanation = format!("{error} (attempt {attempt} of {attempts})");
-                return unscored(trace, definition, Outcome::Failed, explanation);
-            }
+        let nonce = generate::<[u8; 8]>(&SystemRandom::new()).map_err(|_| JudgmentError::Random)?.expose();
+        let Verdict { is_yes, reason } = verdict(asker, &prepared.render(&hex::encode(nonce))).await?;
+        let side = if is_yes { &mut yes } else { &mut no };
+        side.push(reason);
+        if side.len() >= most as usize {
+            let votes = most;
+            let reason = side.swap_remove(0);
+            let samples = votes + u32::try_from(if is_yes { no.len() } else { yes.len() }).unwrap_or(u32::MAX);
+            return Ok(Decided { is_yes, reason, votes, samples });
         }
     }
 }
+
+/// One verdict: an answer that cannot be read is asked for once more.
+async fn verdict<A: Asker + Sync>(asker: &A, request: &JudgeRequest) -> Result<Verdict, JudgmentError> {
+    let answer = ask(asker, request).await?;
+    if let Ok(verdict) = parse_verdict(&answer.text) {
+        return Ok(verdict);
+    }
+    let repaired = ask(asker, &request.repaired(&answer.text)).await?;
+    Ok(parse_verdict(&repaired.text)?)
+}
+
+/// Asks, and again at once when the server turned out not to take a parameter.
+async fn ask<A: Asker + Sync>(asker: &A, request: &JudgeRequest) -> Result<JudgeAnswer, JudgmentError> {
+    for _ in 0..ADAPTATIONS {
+        match asker.ask(request).await {
+            Err(JudgmentError::Judge(JudgeError::Adapted)) => {}
+            asked => return asked,
+        }
+    }
+    asker.ask(request).await
+}
+
+/// What is the same for the same question to the same judge, whenever it is asked.
+#[must_use]
+pub fn question_hash(
+    prepared: &Prepared<'_>,
+    definition: &EvaluatorDefinition,
+    identity: &JudgeModelIdentity,
+) -> [u8; 32] {
+    let request = serde_json::to_vec(&prepared.render(NO_NONCE)).unwrap_or_default();
+    let identity = serde_json::to_vec(identity).unwrap_or_default();
+    let mut context = Context::new(&SHA256);
+    for part in [definition.name.as_bytes(), definition.revision.as_bytes(), &identity, &request] {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    let mut hash = [0; 32];
+    hash.copy_from_slice(context.finish().as_ref());
+    hash
+}
+
+/// Asks a model with nothing in between but a bound on the calls under way.
+#[derive(Debug)]
+pub struct DirectAsker {
+    client: JudgeClient,
+    turns: Semaphore,
+}
+
+impl DirectAsker {
+    /// An asker that keeps to the model's concurrency.
+    #[must_use]
+    pub fn new(client: JudgeClient) -> Self {
+        let turns = Semaphore::new(client.settings().concurrency as usize);
+        Self { client, turns }
+    }
+
+    /// Calls under way at once.
+    #[must_use]
+    pub const fn concurrency(&self) -> u32 {
+        self.client.settings().concurrency
+    }
+}
+
+impl Asker for DirectAsker {
+    async fn ask(&self, request: &JudgeRequest) -> Result<JudgeAnswer, JudgmentError> {
+        // The semaphore is never closed, so a refused turn cannot happen; without one the call goes ahead.
+        let _turn = self.turns.acquire().await.ok();
+        Ok(self.client.complete(request).await?)
+    }
+}
+
+/// Asks a judge until it answers, or until patience is at its end: then the row says `failed`, and why.
+pub async fn judgment_or_failure<A: Asker + Sync>(
+    asker: &A,
+    trace: &Trace,
+    definition: &EvaluatorDefinition,
+    prepared: &Prepared<'_>,
+    patience: &Patience,
+    rng: &mut Rng,
+) -> Evaluation {
+    let (began, mut attempts) = (tokio::time::Instant::now(), 1);
+    loop {
+        let error = match judgment(asker, prepared).await {
+            Ok(decided) => return decided.evaluation(trace, definition, prepared),
+            Err(error) => error,
+        };
+        let now = Timestamp(0).plus(began.elapsed());
+        let failed = error.failed(attempts, Timestamp(0));
+        let next = next_attempt(&failed, patience, now, rng.f64()).filter(|_| error.is_transient());
+        let Some(next) = next else {
+            let explanation = format!("{error} (attempt {attempts} of {})", patience.attempts);
+            return unscored(trace, definition, Outcome::Failed, explanation);
+        };
+        let wait = Duration::from_secs_f64(next.seconds_since(now).max(0.0));
+        tokio::time::sleep(wait.min(LONGEST_WAIT)).await;
+        attempts += u32::from(!failed.turned_away);
+    }
+}
+
+#[cfg(test)]
+mod tests;

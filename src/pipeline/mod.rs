@@ -12,9 +12,11 @@
 
 pub mod agent_versions;
 pub mod asking;
+pub mod bookkeeping;
 pub mod consume;
 pub mod deliver;
 pub mod intake;
+pub mod judge_spans;
 pub mod judging;
 pub mod judgment;
 pub mod notify;
@@ -24,8 +26,13 @@ pub mod scoring;
 pub mod watching;
 pub mod write_back;
 
+mod budget_alert;
+mod gate;
+mod grouped;
+mod metered;
 mod retry;
 mod sampling;
 mod stage;
 
+pub use gate::fleet_name;
 pub use stage::Shared;

@@ -1,8 +1,9 @@
-//! Forgets bodies whose time is over; scores and records stay.
+//! Forgets bodies, and verdicts to known questions, whose time is over; scores and records stay.
 
 use std::time::Duration;
 
 use super::Shared;
+use crate::backends::store::StoreError;
 
 /// How often expired bodies are looked for.
 const INTERVAL: Duration = Duration::from_mins(1);
@@ -16,10 +17,17 @@ pub struct BodyRetention {
     pub late_window: Duration,
 }
 
-/// Purges expired bodies until the process is to end.
-pub async fn purge(shared: Shared) {
+/// Purges expired bodies, and verdicts older than `remember`, until the process is to end.
+pub async fn purge(shared: Shared, remember: Duration) {
     while !shared.is_stopping() {
-        let step = shared.store.purge(shared.now()).await.map(|report| report.traces > 0);
+        let step = step(&shared, remember).await;
         shared.rest("purge", INTERVAL, step).await;
     }
+}
+
+/// One batch of each; whether there may be more.
+async fn step(shared: &Shared, remember: Duration) -> Result<bool, StoreError> {
+    let now = shared.now();
+    let has_more_verdicts = shared.store.purge_verdicts(now.minus(remember)).await?;
+    Ok(shared.store.purge(now).await?.traces > 0 || has_more_verdicts)
 }

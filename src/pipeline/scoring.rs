@@ -218,7 +218,7 @@ impl Scoring {
 
     fn recorded(&self, due: &DueTrace, trace: &Trace, evaluated: EvaluatedTrace, now: Timestamp) -> RecordedTrace {
         let version = due.version + 1;
-        let write_back = WriteBack::new(trace, version, now, &evaluated.evaluations);
+        let write_back = WriteBack::new(trace, version, now, &evaluated.evaluations, Vec::new());
         let stored = |evaluation| StoredEvaluation { evaluation, trace_version: version, probability: 1.0 };
         let questions = evaluated.services.iter().map(|task| question(trace.trace_id, version, task));
         let scores = write_back.into_iter().flat_map(|write_back| write_back.items(&self.destinations));
@@ -230,6 +230,7 @@ impl Scoring {
                 .map(|task| NewJudgeJob {
                     evaluator: task.evaluator.clone(),
                     revision: task.revision.clone(),
+                    lane: task.lane.clone(),
                     probability: task.probability,
                 })
                 .collect(),

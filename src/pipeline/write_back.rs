@@ -7,6 +7,7 @@
 use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
 
+use super::judge_spans::CallSpan;
 use crate::backends::store::NewOutboxItem;
 use crate::domain::evaluation::{AnnotatorKind, Evaluation, Outcome};
 use crate::domain::ids::SpanId;
@@ -36,34 +37,37 @@ pub struct WriteBack {
     pub conversation_id: Option<String>,
     /// The scores, and judgements that failed.
     pub evaluations: Vec<Evaluation>,
+    /// Requests to judge models.
+    #[serde(default)]
+    pub calls: Vec<CallSpan>,
 }
 
 impl WriteBack {
-    /// What is worth telling of a trace's evaluations; `None` when that is nothing.
+    /// What is worth telling of a trace's evaluations and of the requests to judges; `None` when that is nothing.
     #[must_use]
-    pub fn new(trace: &Trace, trace_version: i64, evaluated_at: Timestamp, rows: &[Evaluation]) -> Option<Self> {
+    pub fn new(
+        trace: &Trace,
+        trace_version: i64,
+        evaluated_at: Timestamp,
+        rows: &[Evaluation],
+        calls: Vec<CallSpan>,
+    ) -> Option<Self> {
         let is_told = |row: &&Evaluation| matches!(row.outcome, Outcome::Scored | Outcome::Failed);
         let evaluations: Vec<Evaluation> = rows.iter().filter(is_told).cloned().collect();
-        (!evaluations.is_empty()).then(|| Self {
+        (!evaluations.is_empty() || !calls.is_empty()).then(|| Self {
             service: trace.service.clone(),
             trace_version,
             evaluated_at,
             conversation_id: trace.conversation_id.clone(),
             evaluations,
+            calls,
         })
     }
 
     /// One outbox item for each destination; rules and each judge of a trace version have a key of their own.
     #[must_use]
     pub fn items(&self, destinations: &[String]) -> Vec<NewOutboxItem> {
-        let (Some(first), Ok(payload)) = (self.evaluations.first(), serde_json::to_vec(self)) else {
-            return Vec::new();
-        };
-        let part = match first.annotator_kind {
-            AnnotatorKind::Code => "rules".to_owned(),
-            AnnotatorKind::Llm | AnnotatorKind::Human => format!("{}@{}", first.evaluator, first.revision),
-        };
-        let key = format!("{}:{}:{part}", first.trace_id, self.trace_version);
+        let (Some(key), Ok(payload)) = (self.key(), serde_json::to_vec(self)) else { return Vec::new() };
         let item = |destination: &String| NewOutboxItem {
             destination: destination.clone(),
             key: key.clone(),
@@ -71,28 +75,42 @@ impl WriteBack {
         };
         destinations.iter().map(item).collect()
     }
+
+    fn key(&self) -> Option<String> {
+        let Some(first) = self.evaluations.first() else {
+            return self.calls.first().map(|call| format!("call:{}", call.id()));
+        };
+        let part = match first.annotator_kind {
+            AnnotatorKind::Code => "rules".to_owned(),
+            AnnotatorKind::Llm | AnnotatorKind::Human => format!("{}@{}", first.evaluator, first.revision),
+        };
+        Some(format!("{}:{}:{part}", first.trace_id, self.trace_version))
+    }
 }
 
-/// The evaluation spans of many write-backs, as one request.
+/// The evaluation spans of many write-backs and the spans of their requests to judges, as one request.
 #[must_use]
 pub fn spans(write_backs: &[WriteBack]) -> ExportTraceServiceRequest {
-    let resource_spans = |write_back: &WriteBack| ResourceSpans {
-        resource: Some(resource(write_back)),
-        scope_spans: vec![ScopeSpans {
-            scope: Some(scope()),
-            spans: write_back.evaluations.iter().map(|row| evaluation_span(write_back, row)).collect(),
-            ..ScopeSpans::default()
-        }],
-        ..ResourceSpans::default()
-    };
-    ExportTraceServiceRequest { resource_spans: write_backs.iter().map(resource_spans).collect() }
+    let evaluations = write_backs.iter().filter(|it| !it.evaluations.is_empty()).map(|write_back| {
+        let spans = write_back.evaluations.iter().map(|row| evaluation_span(write_back, row)).collect();
+        resource_spans(&write_back.service, spans)
+    });
+    // Under a name of our own: the agent's tokens and costs are not to grow by what its judges took.
+    let calls: Vec<Span> = write_backs.iter().flat_map(|it| &it.calls).map(CallSpan::span).collect();
+    let calls = (!calls.is_empty()).then(|| resource_spans(OWN_SCOPE, calls));
+    ExportTraceServiceRequest { resource_spans: evaluations.chain(calls).collect() }
+}
+
+fn resource_spans(service: &str, spans: Vec<Span>) -> ResourceSpans {
+    let scope_spans = ScopeSpans { scope: Some(scope()), spans, ..ScopeSpans::default() };
+    ResourceSpans { resource: Some(resource(service)), scope_spans: vec![scope_spans], ..ResourceSpans::default() }
 }
 
 /// The log events of many write-backs, as one request.
 #[must_use]
 pub fn events(write_backs: &[WriteBack]) -> ExportLogsServiceRequest {
     let resource_logs = |write_back: &WriteBack| ResourceLogs {
-        resource: Some(resource(write_back)),
+        resource: Some(resource(&write_back.service)),
         scope_logs: vec![ScopeLogs {
             scope: Some(scope()),
             log_records: write_back.evaluations.iter().map(|row| evaluation_event(write_back, row)).collect(),
@@ -100,11 +118,13 @@ pub fn events(write_backs: &[WriteBack]) -> ExportLogsServiceRequest {
         }],
         ..ResourceLogs::default()
     };
-    ExportLogsServiceRequest { resource_logs: write_backs.iter().map(resource_logs).collect() }
+    ExportLogsServiceRequest {
+        resource_logs: write_backs.iter().filter(|it| !it.evaluations.is_empty()).map(resource_logs).collect(),
+    }
 }
 
-fn resource(write_back: &WriteBack) -> Resource {
-    Resource { attributes: vec![text("service.name", &write_back.service)], ..Resource::default() }
+fn resource(service: &str) -> Resource {
+    Resource { attributes: vec![text("service.name", service)], ..Resource::default() }
 }
 
 fn scope() -> InstrumentationScope {
@@ -221,19 +241,19 @@ fn span_id(write_back: &WriteBack, row: &Evaluation) -> [u8; 8] {
     id
 }
 
-fn nanos(at: Timestamp) -> u64 {
+pub(super) fn nanos(at: Timestamp) -> u64 {
     u64::try_from(at.0).unwrap_or_default()
 }
 
-fn text(key: &str, value: &str) -> KeyValue {
+pub(super) fn text(key: &str, value: &str) -> KeyValue {
     attribute(key, any_value::Value::StringValue(value.to_owned()))
 }
 
-fn number(key: &str, value: f64) -> KeyValue {
+pub(super) fn number(key: &str, value: f64) -> KeyValue {
     attribute(key, any_value::Value::DoubleValue(value))
 }
 
-fn attribute(key: &str, value: any_value::Value) -> KeyValue {
+pub(super) fn attribute(key: &str, value: any_value::Value) -> KeyValue {
     KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
 }
 
@@ -260,6 +280,7 @@ mod tests {
             evaluated_at: Timestamp(5),
             conversation_id: None,
             evaluations: vec![evaluation],
+            calls: Vec::new(),
         }
     }
 

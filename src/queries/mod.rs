@@ -1,8 +1,10 @@
 //! What people ask: one file a question, and one shape of its answer for the API, the pages and the command line.
 
 pub mod alerts;
+pub mod backfill;
 pub mod baselines;
 pub mod compare;
+pub mod costs;
 pub mod explain;
 pub mod inspection;
 pub mod overview;
@@ -102,6 +104,12 @@ pub enum QueryError {
         /// What there is.
         known: BTreeSet<String>,
     },
+    /// There is no such judge.
+    #[error("there is no judge {name:?}")]
+    UnknownJudge {
+        /// The name that was asked for.
+        name: String,
+    },
     /// A number that is out of its range.
     #[error("{name} is {value}, expected {expected}")]
     OutOfRange {
@@ -150,6 +158,7 @@ impl QueryError {
                 | Self::EmptySource { .. }
                 | Self::BaselineName { .. }
                 | Self::UnknownDimension { .. }
+                | Self::UnknownJudge { .. }
                 | Self::OutOfRange { .. }
                 | Self::Selection(_)
                 | Self::Policy(_)
@@ -170,6 +179,7 @@ impl QueryError {
             Self::BaselineName { .. } => "write 1 to 100 of A-Z a-z 0-9 . _ -",
             Self::UnknownDimension { .. } => "compare by a dimension that the traces have",
             Self::Interrupted(_) => "ask again, about less at once",
+            Self::UnknownJudge { .. } => "list the evaluators; judges are those of kind llm_judge",
             Self::OutOfRange { .. } => "give a number in that range",
             Self::Selection(_) => "write key=value with a known key",
             Self::Policy(_) => "correct the policy",

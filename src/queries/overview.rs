@@ -1,5 +1,7 @@
 //! How things stand: open alerts, each service's recent scores, and what is waiting.
 
+use std::collections::BTreeMap;
+
 use super::series::{Figures, Window, recent};
 use super::{QueryError, Store, compute};
 use crate::backends::store::{AlertFilter, QueueDepths, Selection, ServiceCount};
@@ -66,10 +68,14 @@ pub async fn overview(store: &Store, watched: &str, now: Timestamp) -> Result<Ov
 
 fn services(counts: Vec<ServiceCount>, records: &[TraceRecord]) -> Vec<ServiceOverview> {
     let summary = Baseline::from_records("", Timestamp::default(), "", records);
+    let mut by_service: BTreeMap<&str, Vec<(&SeriesKey, &SeriesSummary)>> = BTreeMap::new();
+    for (key, of) in summary.series.iter().filter(|(key, _)| key.segment == ALL) {
+        by_service.entry(&key.service).or_default().push((key, of));
+    }
     let of_service = |count: ServiceCount| {
         let failing = failing_share(&count);
         let ServiceCount { service, traces, .. } = count;
-        let series = summary.series.iter().filter(|(key, _)| key.service == service && key.segment == ALL);
+        let series = by_service.get(service.as_str()).into_iter().flatten().copied();
         let figures = |of: &SeriesSummary| Figures::of(of, Some(traces));
         let measured = |name| series.clone().find(|(key, _)| key.series == name).map(|(_, of)| figures(of));
         let is_score = |(key, of): &(&SeriesKey, &SeriesSummary)| {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::backends::store::Selection;
+use crate::backends::store::{CostSelection, Selection};
 use crate::domain::evaluation::FailureClass;
 use crate::domain::time::Timestamp;
 use crate::normalize::AttributeMapping;
@@ -67,6 +67,20 @@ pub enum InvalidSelection {
         /// What was given.
         value: String,
     },
+}
+
+/// Reads which requests to judges are meant: `service`, `since` and `until`, each at most once.
+///
+/// # Errors
+/// A condition that is malformed, unknown or given twice.
+pub fn cost_selection(conditions: &[Condition], now: Timestamp) -> Result<CostSelection, InvalidSelection> {
+    let known = ["service", "since", "until"];
+    if let Some((key, _)) = conditions.iter().find(|(key, _)| !known.contains(&key.as_str())) {
+        let known = known.map(str::to_owned).to_vec();
+        return Err(InvalidSelection::UnknownKey { key: key.clone(), known });
+    }
+    let Selection { service, since, until, .. } = selection(conditions, &AttributeMapping::default(), now)?;
+    Ok(CostSelection { service, since, until })
 }
 
 /// Reads `key=value[,key=value]…`; a comma inside a value is written `\,`. Nothing at all selects every trace.

@@ -1,6 +1,6 @@
 //! What is watched: every series of recent traffic beside the baseline's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -157,12 +157,21 @@ pub async fn one_series(
 
 /// The records of a selection; without a time, those of its most recent traces.
 pub(super) async fn recent(store: &Store, selection: &Selection) -> Result<Vec<TraceRecord>, StoreError> {
-    let mut selection = selection.clone();
-    if selection.since.is_none() && selection.until.is_none() {
-        let newest = store.search(&selection, RECENT_TRACES).await?;
-        selection.since = newest.last().map(|trace| trace.ended_at);
+    if selection.since.is_some() || selection.until.is_some() {
+        return store.records(selection).await;
     }
-    store.records(&selection).await
+    let newest = store.search(selection, RECENT_TRACES).await?;
+    let since = newest.last().map(|trace| trace.ended_at);
+    // Any number of traces may end at that one instant, or come in meanwhile.
+    let mut records = VecDeque::new();
+    let keep = |record| {
+        records.push_back(record);
+        if records.len() > RECENT_TRACES {
+            records.pop_front();
+        }
+    };
+    store.visit_records(&Selection { since, ..selection.clone() }, keep).await?;
+    Ok(records.into())
 }
 
 impl Window {

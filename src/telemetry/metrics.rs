@@ -50,6 +50,22 @@ labels!(
     }
 );
 labels!(
+    /// A judge model.
+    JudgeModelLabels {
+        /// Its name in the settings.
+        to
+    }
+);
+labels!(
+    /// Tokens of judge calls.
+    TokenLabels {
+        /// A judge model's name.
+        to,
+        /// `input` or `output`.
+        direction
+    }
+);
+labels!(
     /// One of the queues in the store.
     QueueLabels {
         /// `pending`, `due`, `judge` or `outbox`.
@@ -91,6 +107,14 @@ pub struct Metrics {
     pub agent_versions_refused: Counter,
     /// Calls to judge models.
     pub judge_calls: Family<CallLabels, Counter>,
+    /// Tokens of judge calls, as far as providers say.
+    pub judge_tokens: Family<TokenLabels, Counter>,
+    /// Judge models that are not asked because they do not answer: 1, else 0.
+    pub judge_breaker_open: Family<JudgeModelLabels, Gauge>,
+    /// Judgements that were known from the same question.
+    pub judge_cache_hits: Counter,
+    /// Judgements whose answer held no verdict, also when it was asked for again.
+    pub judge_unreadable: Counter,
     /// What judge calls cost, as far as prices are configured, in US dollars.
     pub judge_usd: Counter<f64, std::sync::atomic::AtomicU64>,
     /// Time from sending a question to a judge model to its answer.
@@ -129,6 +153,10 @@ impl Default for Metrics {
             evaluations: Family::default(),
             agent_versions_refused: Counter::default(),
             judge_calls: Family::default(),
+            judge_tokens: Family::default(),
+            judge_breaker_open: Family::default(),
+            judge_cache_hits: Counter::default(),
+            judge_unreadable: Counter::default(),
             judge_usd: Counter::default(),
             judge_seconds: Histogram::new([0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]),
             deliveries: Family::default(),
@@ -159,6 +187,11 @@ impl Metrics {
         let (help, refused) = ("Traces whose agent version was one too many", self.agent_versions_refused.clone());
         registry.register("agent_versions_refused", help, refused);
         registry.register("judge_calls", "Calls to judge models", self.judge_calls.clone());
+        registry.register("judge_tokens", "Tokens of judge calls", self.judge_tokens.clone());
+        let (help, open) = ("Whether a judge model is left alone", self.judge_breaker_open.clone());
+        registry.register("judge_breaker_open", help, open);
+        registry.register("judge_cache_hits", "Judgements known from before", self.judge_cache_hits.clone());
+        registry.register("judge_unreadable", "Judgements without a verdict", self.judge_unreadable.clone());
         registry.register("judge_cost_usd", "Cost of judge calls in US dollars", self.judge_usd.clone());
         let (help, seconds) = ("Time to a judge model's answer", self.judge_seconds.clone());
         registry.register_with_unit("judge_call", help, Unit::Seconds, seconds);

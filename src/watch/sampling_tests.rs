@@ -120,7 +120,7 @@ fn policy(way: Way) -> SamplingPolicy {
 fn judged(trace: &Trace, evaluated: EvaluatedTrace, evaluators: &Evaluators, is_bad: bool) -> TraceRecord {
     let mut record = evaluated.record;
     for task in &evaluated.judge {
-        let (definition, _) = evaluators.judge(task).unwrap();
+        let (definition, _) = evaluators.judge(&task.evaluator, &task.revision).unwrap();
         let row = unscored(trace, definition, Outcome::Scored, String::new());
         let row = Evaluation { value: Some(if is_bad { 0.0 } else { 1.0 }), ..row };
         record.measurements.extend(score_measurement(&row, task.probability));

@@ -15,11 +15,13 @@ use crate::domain::ids::TraceId;
 use crate::domain::report::{DriftReport, GateReport};
 use crate::normalize::Inspection;
 use crate::queries::alerts::Alerts;
+use crate::queries::backfill::{BackfillRequest, Planned};
 use crate::queries::baselines::{Baselines, CreatedBaseline};
+use crate::queries::costs::{Budget, Costs};
 use crate::queries::explain::Explanation;
 use crate::queries::scores::Scores;
 use crate::queries::search::{DEFAULT_LIMIT, FoundTraces};
-use crate::queries::selection::selection;
+use crate::queries::selection::{cost_selection, parse, selection};
 use crate::queries::series::{SeriesDetail, WatchedSeries};
 use crate::queries::trace::TraceView;
 use crate::queries::{self, QueryError};
@@ -175,6 +177,34 @@ pub(super) async fn alerts(State(state): State<WebState>, mut parameters: Parame
     };
     parameters.finish()?;
     Ok(Json(queries::alerts::alerts(&state.store, &filter).await?))
+}
+
+pub(super) async fn costs(State(state): State<WebState>, mut parameters: Parameters) -> Answer<Costs> {
+    let by = parameters.parse("by", "a dimension of costs, such as service")?.unwrap_or_default();
+    let now = state.clock.now();
+    let selection = cost_selection(&parameters.rest(), now).map_err(QueryError::from)?;
+    Ok(Json(queries::costs::costs(&state.store, by, &selection, &state.budget, now).await?))
+}
+
+pub(super) async fn budget(
+    State(state): State<WebState>,
+    Path(scope): Path<String>,
+    parameters: Parameters,
+) -> Answer<Budget> {
+    parameters.finish()?;
+    Ok(Json(queries::costs::budget_of(&state.store, &scope, &state.budget, state.clock.now()).await?))
+}
+
+pub(super) async fn backfill(
+    State(state): State<WebState>,
+    parameters: Parameters,
+    asked: Result<Json<Object>, JsonRejection>,
+) -> Answer<Planned> {
+    parameters.finish()?;
+    let asked: BackfillRequest = read(asked)?;
+    let now = state.clock.now();
+    let selection = parse(&asked.selection, &state.names, now).map_err(QueryError::from)?;
+    Ok(Json(queries::backfill::backfill(&state.store, &state.evaluators, &asked, &selection, now).await?))
 }
 
 pub(super) async fn baselines(State(state): State<WebState>, parameters: Parameters) -> Answer<Baselines> {

@@ -20,6 +20,7 @@ use axum::routing::{get, post};
 use crate::backends::clock::Clock;
 use crate::backends::store::Store;
 use crate::evaluate::run::Evaluators;
+use crate::limits::budget::BudgetPolicy;
 use crate::normalize::{AttributeMapping, PriceTable};
 use crate::telemetry::metrics::Metrics;
 use error::WebError;
@@ -42,6 +43,8 @@ pub struct WebState {
     pub prices: Arc<PriceTable>,
     /// Name of the baseline that is watched against.
     pub baseline: String,
+    /// What judging may cost a day.
+    pub budget: Arc<BudgetPolicy>,
     /// Where a tracing backend shows a trace: a URL with `{trace_id}`; empty for none.
     pub trace_link: String,
     /// Where its logs are shown, likewise.
@@ -76,6 +79,9 @@ pub fn router(state: WebState) -> Router {
         .route("/api/v1/drift", get(api::drift))
         .route("/api/v1/gate", post(api::gate))
         .route("/api/v1/alerts", get(api::alerts))
+        .route("/api/v1/costs", get(api::costs))
+        .route("/api/v1/budgets/{scope}", get(api::budget))
+        .route("/api/v1/evaluators/backfill", post(api::backfill))
         .route("/api/v1/baselines", get(api::baselines).post(api::create_baseline))
         .route("/api/v1/baselines/{name}", get(api::baseline))
         .route("/metrics", get(health::metrics))

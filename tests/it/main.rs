@@ -6,6 +6,8 @@ mod crash;
 mod demo;
 mod deploy;
 mod emitters;
+mod fuzz_seeds;
+mod hostile;
 mod offline;
 mod rabbitmq;
 mod service;

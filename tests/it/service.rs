@@ -2,10 +2,12 @@
 
 mod complete;
 mod fake;
-mod fixtures;
+pub(crate) mod fixtures;
 mod grpc;
 mod hostile;
 mod judge;
+mod judging;
+mod judging_speed;
 mod logs;
 mod own_service;
 mod receive;

@@ -4,6 +4,7 @@ mod bodies;
 mod chunks;
 mod cost;
 pub(crate) mod fixtures;
+mod ledger;
 mod lifecycle;
 mod outbox;
 mod reads;

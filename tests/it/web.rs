@@ -2,6 +2,7 @@
 
 mod api;
 mod command_line;
+mod costs;
 mod fixtures;
 mod guard;
 mod pages;

@@ -78,8 +78,21 @@ section!(RetentionSettings {
 });
 section!(JudgeSettings {
     attempts: u32,
+    #[serde(deserialize_with = "duration")]
+    give_up_after: Duration,
+    #[serde(deserialize_with = "duration")]
+    remember: Duration,
+    budget: BudgetSettings,
     #[serde(default)]
     models: BTreeMap<String, JudgeModelSettings>,
+});
+section!(BudgetSettings {
+    daily_usd: f64,
+    full_rate_until: f64,
+    reserve: f64,
+    floor_rate: f64,
+    #[serde(default)]
+    services: BTreeMap<String, f64>,
 });
 section!(WatchSettings {
     #[serde(deserialize_with = "duration")]
@@ -256,6 +269,21 @@ mod tests {
             assert!(mistakes.iter().any(|mistake| mistake.starts_with(&place)), "{line}: {mistakes:#?}");
         }
         assert_eq!(mistakes.len(), 3, "{mistakes:#?}");
+    }
+
+    #[test]
+    fn a_budget_is_dollars_and_without_one_there_is_no_limit() {
+        assert_eq!(parse("").unwrap().judge.budget.daily_usd, f64::INFINITY);
+        let budget = parse("[judge.budget]\ndaily_usd = 20\n[judge.budget.services]\nshop = 5").unwrap().judge.budget;
+        assert_eq!((budget.daily_usd, budget.services["shop"], budget.reserve), (20.0, 5.0, 0.1));
+        let wrong = "[judge.budget]\ndaily_usd = -1.0\nfloor_rate = 0.0\n[judge.budget.services]\nshop = nan\n";
+        let SettingsError(mistakes) = parse(wrong).unwrap_err();
+        let expected = [
+            "driftline.toml:2: judge.budget.daily_usd: dollars, 0 or more; inf for no limit",
+            "driftline.toml:3: judge.budget.floor_rate: more than 0, at most 1",
+            "driftline.toml:5: judge.budget.services.shop: dollars, 0 or more; inf for no limit",
+        ];
+        assert_eq!(mistakes, expected);
     }
 
     #[test]

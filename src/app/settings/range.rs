@@ -36,6 +36,7 @@ pub(super) fn problems(settings: &Settings) -> Vec<Problem> {
     problems.extend(amounts(settings));
     problems.extend(rates(settings));
     problems.extend(durations(settings));
+    problems.extend(money(settings));
     problems
 }
 
@@ -85,6 +86,22 @@ fn rates(settings: &Settings) -> Vec<Problem> {
     check("sampling.healthy_rate".to_owned(), settings.sampling.healthy_rate).into_iter().chain(of_services).collect()
 }
 
+fn money(settings: &Settings) -> Vec<Problem> {
+    let budget = &settings.judge.budget;
+    let dollars = |path: String, usd: f64| require(usd >= 0.0, path, "dollars, 0 or more; inf for no limit");
+    let share = |key: &str, share: f64| require((0.0..=1.0).contains(&share), format!("judge.budget.{key}"), "0 to 1");
+    let is_rate = budget.floor_rate > 0.0 && budget.floor_rate <= 1.0;
+    let problems = [
+        dollars("judge.budget.daily_usd".to_owned(), budget.daily_usd),
+        share("full_rate_until", budget.full_rate_until),
+        share("reserve", budget.reserve),
+        require(is_rate, "judge.budget.floor_rate", "more than 0, at most 1"),
+    ];
+    let services = budget.services.iter();
+    let of_services = services.filter_map(|(name, usd)| dollars(format!("judge.budget.services.{name}"), *usd));
+    problems.into_iter().flatten().chain(of_services).collect()
+}
+
 fn durations(settings: &Settings) -> Vec<Problem> {
     let (complete, watch) = (&settings.complete, &settings.watch);
     let mut durations = vec![
@@ -94,6 +111,8 @@ fn durations(settings: &Settings) -> Vec<Problem> {
         ("complete.late_window".to_owned(), complete.late_window),
         ("sampling.slow_threshold".to_owned(), settings.sampling.slow_threshold),
         ("retention.traces".to_owned(), settings.retention.traces),
+        ("judge.give_up_after".to_owned(), settings.judge.give_up_after),
+        ("judge.remember".to_owned(), settings.judge.remember),
         ("watch.interval".to_owned(), watch.interval),
         ("watch.lateness".to_owned(), watch.lateness),
     ];

@@ -1,6 +1,5 @@
 //! The client against a real local server that behaves well and badly.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,7 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::domain::judge::JudgeRequest;
+use crate::domain::judge::{JudgeRequest, REPAIR, TokenUsage};
+use crate::domain::money::NanoUsd;
 
 /// What the server received.
 #[derive(Clone, Default)]
@@ -28,14 +28,16 @@ impl Received {
     }
 }
 
-/// Serves `/v1/chat/completions` with one fixed response.
+/// Serves `/v1/chat/completions` and `/v1/messages` with one fixed response.
 async fn serve(response: impl Fn() -> Response + Clone + Send + Sync + 'static) -> (String, Received) {
     let received = Received::default();
     let handler = move |State(received): State<Received>, headers: HeaderMap, Json(body): Json<Value>| async move {
         received.0.lock().unwrap().push((headers, body));
         response()
     };
-    let app = axum::Router::new().route("/v1/chat/completions", post(handler)).with_state(received.clone());
+    let app =
+        axum::Router::new().route("/v1/chat/completions", post(handler.clone())).route("/v1/messages", post(handler));
+    let app = app.with_state(received.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, app).await });
@@ -56,8 +58,13 @@ async fn serve_bytes(bytes: &'static [u8]) -> String {
     url
 }
 
+fn anthropic(base_url: &str) -> JudgeModelSettings {
+    JudgeModelSettings { provider: Provider::Anthropic, ..settings(base_url) }
+}
+
 fn settings(base_url: &str) -> JudgeModelSettings {
-    toml::from_str(&format!("base_url = {base_url:?}\nmodel = \"judge-1\"\ntimeout = \"5s\"")).unwrap()
+    toml::from_str(&format!("base_url = {base_url:?}\nmodel = \"judge-1\"\ntimeout = \"5s\"\nallow_unpriced = true"))
+        .unwrap()
 }
 
 fn client(settings: JudgeModelSettings) -> Result<JudgeClient, SettingsError> {
@@ -70,6 +77,7 @@ fn request() -> JudgeRequest {
     JudgeRequest {
         system: "judge".to_owned(),
         user: "a private text".to_owned(),
+        unreadable: None,
         schema: json!({"type": "object"}),
         max_tokens: 64,
     }
@@ -89,7 +97,7 @@ async fn a_good_answer_comes_back_with_its_tokens_and_the_request_is_complete() 
     let (url, received) = serve(|| completion(r#"{"reason": "r", "verdict": "YES"}"#)).await;
     let answer = ask(&url).await.unwrap();
     assert_eq!(answer.text, r#"{"reason": "r", "verdict": "YES"}"#);
-    assert_eq!((answer.input_tokens, answer.output_tokens), (Some(120), Some(9)));
+    assert_eq!(answer.usage, Some(TokenUsage { input: 120, output: 9 }));
 
     let (headers, body) = received.only();
     assert!(headers.get("authorization").is_none());
@@ -129,7 +137,7 @@ async fn parameters_replace_the_temperature_and_the_token_key_can_be_named() {
 async fn missing_usage_is_unknown_and_not_zero() {
     let (url, _) = serve(|| Json(json!({"choices": [{"message": {"content": "x"}}]})).into_response()).await;
     let answer = ask(&url).await.unwrap();
-    assert_eq!((answer.input_tokens, answer.output_tokens), (None, None));
+    assert_eq!(answer.usage, None);
 }
 
 #[tokio::test]
@@ -222,28 +230,6 @@ async fn an_endless_body_is_not_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn no_more_calls_are_under_way_than_configured() {
-    let (under_way, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let seen = Arc::clone(&most);
-    let handler = move || async move {
-        most.fetch_max(under_way.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        under_way.fetch_sub(1, Ordering::SeqCst);
-        completion("x")
-    };
-    let app = axum::Router::new().route("/v1/chat/completions", post(handler));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut settings = settings(&format!("http://{}/v1", listener.local_addr().unwrap()));
-    settings.concurrency = 2;
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    let client = client(settings).unwrap();
-    let request = request();
-    let answers = futures_util::future::join_all((0..8).map(|_| client.complete(&request))).await;
-    assert!(answers.iter().all(Result::is_ok));
-    assert_eq!(seen.load(Ordering::SeqCst), 2);
-}
-
-#[tokio::test]
 async fn an_answer_that_is_no_completion_is_unreadable() {
     for body in [json!("hello"), json!({"choices": []}), json!({"choices": [{"message": {"content": null}}]})] {
         let (url, _) = serve(move || Json(body.clone()).into_response()).await;
@@ -256,7 +242,7 @@ async fn a_model_that_declines_is_not_asked_again() {
     let body = json!({"choices": [{"message": {"content": null, "refusal": "I cannot help with that"}}]});
     let (url, _) = serve(move || Json(body.clone()).into_response()).await;
     let error = ask(&url).await.unwrap_err();
-    assert_eq!(error, JudgeError::Declined);
+    assert_eq!(error, JudgeError::Declined { usage: None });
     assert!(!error.is_transient());
 }
 
@@ -292,9 +278,144 @@ fn settings_that_cannot_work_are_refused_before_any_call() {
 #[test]
 fn a_price_is_known_only_when_both_halves_are() {
     let mut settings = settings("http://127.0.0.1:1/v1");
-    assert_eq!(settings.cost_usd(1_000, 1_000), None);
+    assert_eq!(settings.cost(1_000, 1_000), None);
     settings.input_usd_per_mtok = Some(2.0);
-    assert_eq!(settings.cost_usd(1_000, 1_000), None);
+    assert_eq!(settings.cost(1_000, 1_000), None);
     settings.output_usd_per_mtok = Some(8.0);
-    assert_eq!(settings.cost_usd(1_000_000, 500_000), Some(6.0));
+    assert_eq!(settings.cost(1_000_000, 500_000), Some(NanoUsd::from_usd(6.0)));
+}
+
+#[tokio::test]
+async fn anthropic_is_asked_in_its_own_words_and_answers_by_calling_the_tool() {
+    let usage = json!({"input_tokens": 100, "cache_read_input_tokens": 20, "output_tokens": 9});
+    let verdict = json!({"type": "tool_use", "id": "t", "name": "verdict", "input": {"reason": "r", "verdict": "NO"}});
+    let body = json!({"model": "m-2", "content": [{"type": "thinking", "thinking": "hm"}, verdict], "usage": usage});
+    let (url, received) = serve(move || Json(body.clone()).into_response()).await;
+    let answer = client(anthropic(&url)).unwrap().complete(&request()).await.unwrap();
+    assert_eq!(answer.text, r#"{"reason":"r","verdict":"NO"}"#);
+    assert_eq!((answer.model.as_deref(), answer.usage), (Some("m-2"), Some(TokenUsage { input: 120, output: 9 })));
+
+    let (headers, body) = received.only();
+    assert_eq!(headers["anthropic-version"], "2023-06-01");
+    let tool = json!({"name": "verdict", "description": "Gives the verdict.", "input_schema": {"type": "object"}});
+    let expected = json!({
+        "model": "judge-1",
+        "max_tokens": 64,
+        "system": "judge",
+        "messages": [{"role": "user", "content": "a private text"}],
+        "tools": [tool],
+        "tool_choice": {"type": "tool", "name": "verdict"},
+        "temperature": 0
+    });
+    assert_eq!(body, expected);
+}
+
+#[tokio::test]
+async fn anthropic_may_answer_in_prose_or_refuse() {
+    let (url, _) = serve(|| Json(json!({"content": [{"type": "text", "text": "YES"}]})).into_response()).await;
+    assert_eq!(client(anthropic(&url)).unwrap().complete(&request()).await.unwrap().text, "YES");
+    let body = json!({"content": [], "stop_reason": "refusal", "usage": {"input_tokens": 3, "output_tokens": 1}});
+    let (url, _) = serve(move || Json(body.clone()).into_response()).await;
+    let error = client(anthropic(&url)).unwrap().complete(&request()).await.unwrap_err();
+    assert_eq!(error, JudgeError::Declined { usage: Some(TokenUsage { input: 3, output: 1 }) });
+}
+
+#[tokio::test]
+async fn the_key_is_sent_where_each_protocol_looks_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("key");
+    std::fs::write(&file, "top-secret").unwrap();
+    let (url, received) = serve(|| StatusCode::OK.into_response()).await;
+    let keyed = JudgeModelSettings { api_key_file: Some(file), ..anthropic(&url) };
+    drop(client(keyed).unwrap().complete(&request()).await);
+    assert_eq!(received.only().0["x-api-key"], "top-secret");
+    let azure = settings("https://name.openai.azure.com/openai/v1?api-version=preview");
+    assert!(azure.is_azure() && !settings("https://azure.com.example/v1").is_azure());
+}
+
+#[tokio::test]
+async fn an_unreadable_answer_is_shown_to_the_model_when_it_is_asked_again() {
+    let (url, received) = serve(|| completion("x")).await;
+    let repaired = request().repaired("I would say YES");
+    client(settings(&url)).unwrap().complete(&repaired).await.unwrap();
+    let (_, body) = received.only();
+    assert_eq!(body["messages"][2], json!({"role": "assistant", "content": "I would say YES"}));
+    assert_eq!(body["messages"][3], json!({"role": "user", "content": REPAIR}));
+}
+
+/// A server that takes a request only without some keys, and names the first of them that it finds.
+async fn picky(refused: &'static [(&'static str, &'static str)]) -> (String, Received) {
+    let received = Received::default();
+    let handler = move |State(received): State<Received>, headers: HeaderMap, Json(body): Json<Value>| async move {
+        received.0.lock().unwrap().push((headers, body.clone()));
+        match refused.iter().find(|(key, _)| body.get(*key).is_some()) {
+            Some((_, message)) => {
+                (StatusCode::BAD_REQUEST, Json(json!({"error": {"message": message, "type": "invalid"}})))
+                    .into_response()
+            }
+            None => completion("x"),
+        }
+    };
+    let app = axum::Router::new().route("/v1/chat/completions", post(handler)).with_state(received.clone());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (url, received)
+}
+
+#[tokio::test]
+async fn parameters_that_a_server_refuses_are_left_out_from_then_on() {
+    let (url, received) = picky(&[
+        ("max_tokens", "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."),
+        ("response_format", "response_format of type json_schema is not supported"),
+        ("temperature", "'temperature' does not support 0 with this model"),
+    ])
+    .await;
+    let client = client(settings(&url)).unwrap();
+    for _ in 0..3 {
+        assert_eq!(client.complete(&request()).await.unwrap_err(), JudgeError::Adapted);
+    }
+    client.complete(&request()).await.unwrap();
+    client.complete(&request()).await.unwrap();
+    let last = received.0.lock().unwrap().last().unwrap().1.clone();
+    let keys: Vec<&String> = last.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["max_completion_tokens", "messages", "model"]);
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_what_is_left_out_already_has_refused_the_request() {
+    let (url, _) = picky(&[("model", "temperature, max_tokens and response_format are not the point")]).await;
+    let client = client(settings(&url)).unwrap();
+    for _ in 0..3 {
+        assert_eq!(client.complete(&request()).await.unwrap_err(), JudgeError::Adapted);
+    }
+    assert!(matches!(client.complete(&request()).await.unwrap_err(), JudgeError::Refused { status: 400, .. }));
+}
+
+#[test]
+fn a_model_needs_a_price_that_is_one_or_leave_to_have_none() {
+    let with = |input, output, allow_unpriced| JudgeModelSettings {
+        input_usd_per_mtok: input,
+        output_usd_per_mtok: output,
+        allow_unpriced,
+        ..settings("http://127.0.0.1:1/v1")
+    };
+    let refusal = |settings| client(settings).unwrap_err().to_string();
+    assert!(refusal(with(None, None, false)).contains("the model has no price: set input_usd_per_mtok"));
+    assert!(refusal(with(Some(1.0), None, false)).contains("no price"));
+    assert!(refusal(with(Some(-1.0), Some(1.0), true)).contains("input_usd_per_mtok must be a number of dollars"));
+    assert!(client(with(Some(0.0), Some(0.0), false)).is_ok(), "free is a price");
+    assert!(client(with(None, None, true)).is_ok());
+}
+
+#[test]
+fn the_most_a_request_can_cost_is_a_token_a_byte_and_all_that_may_be_answered() {
+    let settings = JudgeModelSettings {
+        input_usd_per_mtok: Some(1.0),
+        output_usd_per_mtok: Some(10.0),
+        ..settings("http://127.0.0.1:1/v1")
+    };
+    let request = JudgeRequest { user: "x".repeat(10_000), ..request() };
+    let most = client(settings).unwrap().most_it_can_cost(&request).unwrap();
+    assert!(most > NanoUsd((10_000 + 640) * 1_000) && most < NanoUsd(13_000 * 1_000), "{most}");
 }

@@ -25,6 +25,11 @@ const CHANGES: &[Change] = &[
         sqlite: include_str!("../../../migrations/sqlite/0002_sampling.sql"),
         postgres: include_str!("../../../migrations/postgres/0002_sampling.sql"),
     },
+    Change {
+        description: "judging",
+        sqlite: include_str!("../../../migrations/sqlite/0003_judging.sql"),
+        postgres: include_str!("../../../migrations/postgres/0003_judging.sql"),
+    },
 ];
 
 const NEWEST: i64 = CHANGES.len() as i64;

@@ -98,6 +98,29 @@ pub(super) async fn insert<R>(
     Ok(returned)
 }
 
+/// Runs `{before} (VALUES (…), (…)) {after}` for all rows, and reads what it returns; `before` ends in `(column, …) IN`.
+pub(super) async fn for_rows<R>(
+    connection: &mut AnyConnection,
+    before: &str,
+    rows: &[R],
+    write: impl Fn(&mut Values<'_>, &R),
+    after: &str,
+) -> Result<Vec<AnyRow>, sqlx::Error> {
+    let mut returned = Vec::new();
+    for part in in_fixed_sizes(rows) {
+        let mut statement = Statement::new(before);
+        statement.sql(" (VALUES ");
+        for (place, row) in part.iter().enumerate() {
+            statement.sql(if place == 0 { "(" } else { ", (" });
+            write(&mut Values { statement: &mut statement, separator: "" }, row);
+            statement.sql(")");
+        }
+        statement.sql(") ").sql(after);
+        returned.extend(statement.fetch(&mut *connection).await?);
+    }
+    Ok(returned)
+}
+
 /// Runs `{before} (key, key, …) {after}` for all keys, and reads what it returns; `before` ends in `IN`.
 pub(super) async fn for_keys<'v, T: Copy + Encode<'v, Any> + Type<Any>>(
     connection: &mut AnyConnection,

@@ -80,6 +80,8 @@ pub struct NewJudgeJob {
     pub evaluator: String,
     /// Its revision.
     pub revision: String,
+    /// Who makes it: a judge model's name in the settings.
+    pub lane: String,
     /// Probability with which the trace was chosen for it.
     pub probability: f64,
 }
@@ -284,11 +286,12 @@ async fn insert_judge_jobs(
         recorded.iter().flat_map(|it| it.judge_jobs.iter().map(|job| (&it.trace, job))).collect();
     insert(
         connection,
-        "judge_job (trace_id, evaluator, revision, trace_version, probability, ended_at, due_at, attempts)",
+        "judge_job (trace_id, evaluator, revision, trace_version, probability, ended_at, due_at, attempts, lane, service)",
         &jobs,
         |row, (trace, job)| {
             row.bind(trace.trace_id).bind(key(&job.evaluator)).bind(key(&job.revision)).bind(trace.version);
             row.bind(job.probability).bind(trace.ended_at).bind(now).bind(0_i64);
+            row.bind(key(&job.lane)).bind(key(&trace.service));
         },
         "",
     )

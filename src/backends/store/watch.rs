@@ -111,6 +111,21 @@ impl Store {
         .await
     }
 
+    /// Raises or changes an alert that no detector has found, together with the messages that tell of it.
+    ///
+    /// # Errors
+    /// The database failed; then nothing is changed.
+    pub async fn put_alert(&self, alert: &Alert, outbox: &[NewOutboxItem], now: Timestamp) -> Result<(), StoreError> {
+        let outbox: Vec<&NewOutboxItem> = outbox.iter().collect();
+        retried("write an alert", || async {
+            let mut transaction = self.begin().await?;
+            upsert_alerts(&mut transaction, std::slice::from_ref(alert)).await?;
+            insert_outbox(&mut transaction, &outbox, now).await?;
+            transaction.commit().await
+        })
+        .await
+    }
+
     /// Alerts, last raised first.
     ///
     /// # Errors

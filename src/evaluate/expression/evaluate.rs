@@ -6,6 +6,7 @@ use super::Unanswered;
 use super::fields::Value;
 use super::syntax::{Macro, Node, Operator, TextTest};
 use crate::domain::trace::Trace;
+use crate::evaluate::kinds::clip;
 
 /// Most steps of one evaluation.
 pub(super) const MOST_STEPS: usize = 100_000;
@@ -89,7 +90,7 @@ impl<'a> Evaluation<'a> {
                 Ok(item.unwrap_or_else(|| Value::Absent(format!("[{number}]"))))
             }
             (record @ Value::Attributes(_), Value::Text(name)) => {
-                Ok(record.field(&name).unwrap_or_else(|| Value::Absent(name.into_owned())))
+                Ok(record.field(&name).unwrap_or_else(|| Value::Absent(clip(&name))))
             }
             (of, index) => Err(Unanswered::WrongType(format!("{} has no index that is {}", of.kind(), index.kind()))),
         }

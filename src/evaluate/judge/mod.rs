@@ -34,6 +34,8 @@ pub struct Judge {
     pub max_prompt_bytes: usize,
     /// Most tokens an answer may take.
     pub max_tokens: u32,
+    /// The verdict is that of most of so many answers; an odd number.
+    pub samples: u32,
     /// The prompt.
     pub template: Template,
 }
@@ -86,6 +88,12 @@ impl Prepared<'_> {
         self.fitted.is_truncated
     }
 
+    /// The verdict is that of most of so many answers.
+    #[must_use]
+    pub const fn samples(&self) -> u32 {
+        self.judge.samples
+    }
+
     /// The request. `nonce` fences the untrusted texts: it must be unpredictable to whoever writes traces, and made
     /// of letters and digits.
     #[must_use]
@@ -93,6 +101,7 @@ impl Prepared<'_> {
         JudgeRequest {
             system: template::system(&self.judge.template, nonce),
             user: template::user(&self.judge.template, &self.fitted, nonce),
+            unreadable: None,
             schema: schema(),
             max_tokens: self.judge.max_tokens,
         }

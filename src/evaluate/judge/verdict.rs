@@ -89,18 +89,79 @@ fn decision(verdict: &Value) -> Result<Decision, VerdictError> {
         Value::String(text) => text.to_lowercase().replace(['-', '_'], " "),
         other => other.to_string(),
     };
-    match word.trim_matches(|character: char| !character.is_alphanumeric()) {
-        "yes" | "y" | "true" | "pass" | "passed" | "compliant" | "grounded" | "supported" | "followed" => {
-            Ok(Decision::Yes)
-        }
-        "no" | "n" | "false" | "fail" | "failed" | "non compliant" | "noncompliant" | "not compliant" | "violation"
-        | "not grounded" | "ungrounded" | "not supported" | "unsupported" | "not followed" => Ok(Decision::No),
+    let word = word.trim_matches(|character: char| !character.is_alphanumeric());
+    match (YES.contains(&word), NO.contains(&word)) {
+        (true, _) => Ok(Decision::Yes),
+        (_, true) => Ok(Decision::No),
         _ => Err(VerdictError::UnknownVerdict(word.chars().take(40).collect())),
     }
 }
 
+const YES: &[&str] = &[
+    "yes",
+    "y",
+    "true",
+    "1",
+    "pass",
+    "passed",
+    "passes",
+    "ok",
+    "correct",
+    "compliant",
+    "satisfied",
+    "satisfactory",
+    "grounded",
+    "supported",
+    "followed",
+    "safe",
+    "complete",
+    "completed",
+    "accurate",
+    "acceptable",
+];
+
+const NO: &[&str] = &[
+    "no",
+    "n",
+    "false",
+    "0",
+    "fail",
+    "failed",
+    "fails",
+    "incorrect",
+    "not correct",
+    "wrong",
+    "non compliant",
+    "noncompliant",
+    "not compliant",
+    "violation",
+    "violated",
+    "unsatisfied",
+    "not satisfied",
+    "dissatisfied",
+    "unsatisfactory",
+    "not satisfactory",
+    "not grounded",
+    "ungrounded",
+    "not supported",
+    "unsupported",
+    "not followed",
+    "unsafe",
+    "not safe",
+    "incomplete",
+    "not complete",
+    "not completed",
+    "inaccurate",
+    "not accurate",
+    "unacceptable",
+    "not acceptable",
+];
+
 #[cfg(test)]
+#[expect(clippy::print_stdout, reason = "a skipped test must be seen")]
 mod tests {
+    use std::io::Read;
+
     use super::*;
 
     fn is_yes(answer: &str) -> Result<bool, VerdictError> {
@@ -123,13 +184,29 @@ mod tests {
 
     #[test]
     fn the_spellings_of_real_judges_are_normalised() {
-        for word in ["yes", " Yes. ", "PASS", "**pass**", "True", "compliant"] {
+        for word in ["yes", " Yes. ", "PASS", "**pass**", "True", "compliant", "satisfied", "Satisfactory", "correct"] {
             assert_eq!(is_yes(&format!(r#"{{"Reason": "r", "Verdict": "{word}"}}"#)), Ok(true), "{word}");
         }
-        for word in ["no", "NO!", "Failed", "non-compliant", "NOT_GROUNDED", "violation"] {
+        for word in ["no", "NO!", "Failed", "non-compliant", "NOT_GROUNDED", "violation", "not satisfied", "incorrect"]
+        {
             assert_eq!(is_yes(&format!(r#"{{"reason": "r", "verdict": "{word}"}}"#)), Ok(false), "{word}");
         }
         assert_eq!(is_yes(r#"{"verdict": false}"#), Ok(false));
+    }
+
+    #[test]
+    fn every_verdict_of_a_real_judge_is_read_as_what_it_says() {
+        let Some(folder) = crate::evaluate::real_data::shared_data() else {
+            return println!("skipped: no shared data");
+        };
+        let file = std::fs::File::open(folder.join("judges_tau2_policy_airline.jsonl.gz")).unwrap();
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
+        let rows = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let read: Vec<bool> =
+            rows.map(|row| is_yes(&format!(r#"{{"verdict": {}}}"#, row["verdict"])).unwrap()).collect();
+        // Counted with `zcat … | jq -r .verdict | sort | uniq -c`: "fail" 53 times, five words for a pass 147 times.
+        assert_eq!((read.iter().filter(|is_yes| **is_yes).count(), read.len()), (147, 200));
     }
 
     #[test]

@@ -37,6 +37,9 @@ pub const LEARNED: &str = "learned.json";
 const MOST_LISTED: usize = 5;
 /// Most arguments that are learned: a hostile baseline could name a new one in every call.
 const MOST_LEARNED: usize = 10_000;
+/// Numbers of one call that are looked at, and bytes of the path to one: a call is written by whoever talks to the agent.
+const MOST_NUMBERS: usize = 10_000;
+const LONGEST_PATH: usize = 512;
 /// Endings of names of numbers that are no quantities.
 const NAMES_ONLY: [&str; 4] = ["id", "code", "number", "phone"];
 
@@ -130,6 +133,9 @@ fn numbers(call: &ToolCall) -> Vec<(String, f64)> {
 }
 
 fn add_numbers(value: &Value, path: &str, numbers: &mut Vec<(String, f64)>) {
+    if numbers.len() >= MOST_NUMBERS || path.len() > LONGEST_PATH {
+        return;
+    }
     match value {
         Value::Number(number) if !NAMES_ONLY.iter().any(|ending| path.to_ascii_lowercase().ends_with(ending)) => {
             numbers.extend(number.as_f64().map(|number| (path.to_owned(), number)));
@@ -214,7 +220,7 @@ impl Rule for ArgumentOutlierRule {
             for (argument, value) in numbers(call) {
                 let Some(usual) = self.usual(&call.name, &argument) else { continue };
                 judged += 1;
-                if usual.is_far_outside(value, self.settings.times) {
+                if usual.is_far_outside(value, self.settings.times) && outliers.len() < MOST_LISTED {
                     span = span.or(Some(call.span_id));
                     let Usual { low, high, .. } = usual;
                     outliers.push(format!("{argument} of {} is {value}, usually {low} to {high}", clip(&call.name)));
@@ -227,7 +233,6 @@ impl Rule for ArgumentOutlierRule {
         if outliers.is_empty() {
             return Finding::pass(format!("{judged} numbers are as usual"));
         }
-        outliers.truncate(MOST_LISTED);
         Finding::fail(outliers.join("; "), span)
     }
 }
@@ -298,6 +303,17 @@ mod tests {
         assert!(matches!(rule.check(&order(json!("1e9"))), Finding::NotApplicable(_)));
         let learned = learn(&[order(json!(1))]);
         assert_eq!(learned["order"].keys().collect::<Vec<_>>(), ["lines[].quantity"], "order_id names an order");
+    }
+
+    #[test]
+    fn of_a_call_of_any_size_a_bounded_part_is_looked_at() {
+        let mut deep = json!(vec![7; 20_000]);
+        for _ in 0..100 {
+            deep = json!({ "a_name_of_some_length": deep });
+        }
+        let call = |arguments: Value| run(json!({"steps": [{"tool": "order", "arguments": arguments}]}));
+        let found = |trace: &Trace| trace.tool_calls().flat_map(numbers).count();
+        assert_eq!((found(&call(deep)), found(&call(json!({ "quantities": vec![7; 20_000] })))), (0, MOST_NUMBERS));
     }
 
     #[test]

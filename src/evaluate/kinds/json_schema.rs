@@ -12,7 +12,7 @@
 //! - `result`: of every successful call of `tool`; what a failed call says is no result.
 //!
 //! One text of the run that has another form fails the run. Calls whose text was not recorded are left out; when that
-//! is so for all of them, the run is `not_evaluable`.
+//! is so for all of them, or a text is longer than a mebibyte, the run is `not_evaluable`.
 
 use boon::{CompileError, Compiler, SchemaIndex, Schemas, UrlLoader, ValidationError};
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,9 @@ use crate::domain::trace::{ToolStatus, Trace};
 use crate::evaluate::mistake::Mistake;
 
 pub(super) const DOC: &str = "an answer, tool arguments or tool results of another form than a JSON schema says";
+
+/// Longest text that is checked, in bytes: every place where it has another form takes a hundred times its size.
+const LONGEST_TEXT: usize = 1024 * 1024;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -161,6 +164,9 @@ impl Rule for JsonSchemaRule {
             concerned = true;
             let Some(text) = checked.text else { continue };
             recorded += 1;
+            if text.len() > LONGEST_TEXT {
+                return Finding::NotEvaluable(format!("{} within {LONGEST_TEXT} bytes", checked.what));
+            }
             if let Some(problem) = self.schema.problem(text) {
                 return Finding::fail(format!("{}{problem}", checked.what), checked.span);
             }
@@ -228,6 +234,13 @@ mod tests {
 
     fn answered(table: &str, answer: &str) -> Finding {
         found(table, json!({ "output": answer }))
+    }
+
+    #[test]
+    fn a_text_with_a_million_wrong_places_is_not_read() {
+        let answer = format!("[0{}]", ",0".repeat(LONGEST_TEXT / 2));
+        assert_eq!(answered("", &answer), Finding::NotEvaluable("the answer within 1048576 bytes".to_owned()));
+        assert!(failure(&answered("", &answer[..LONGEST_TEXT])).is_some());
     }
 
     #[test]

@@ -21,6 +21,7 @@ struct Settings {
     model: String,
     max_prompt_bytes: usize,
     max_tokens: u32,
+    samples: u32,
 }
 
 impl Default for Settings {
@@ -32,6 +33,7 @@ impl Default for Settings {
             model: "default".to_owned(),
             max_prompt_bytes: 60_000,
             max_tokens: 1_024,
+            samples: 1,
         }
     }
 }
@@ -68,6 +70,7 @@ fn built(source: &Source<'_>, settings: Settings, policy: Option<String>, templa
         model: settings.model,
         max_prompt_bytes: settings.max_prompt_bytes,
         max_tokens: settings.max_tokens,
+        samples: settings.samples,
         template,
     };
     Built { behaviour: Behaviour::Judge(Box::new(judge)), canonical }
@@ -82,6 +85,10 @@ fn limits_of(source: &Source<'_>, settings: &Settings) -> Vec<Mistake> {
     if settings.max_tokens < 16 {
         let problem = format!("max_tokens is {}, too few for an answer", settings.max_tokens);
         mistakes.push(source.mistake("max_tokens", &problem, "set it to 16 or more"));
+    }
+    if settings.samples.is_multiple_of(2) || settings.samples > 9 {
+        let problem = format!("samples is {}, of which there may be no majority", settings.samples);
+        mistakes.push(source.mistake("samples", &problem, "set it to 1, 3, 5, 7 or 9"));
     }
     mistakes
 }

@@ -38,6 +38,8 @@ pub(super) const DOC: &str =
 
 /// Most findings that an explanation lists.
 const MOST_LISTED: usize = 5;
+/// Most findings of one detector in one text.
+const MOST_COUNTED: usize = 1_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -158,8 +160,10 @@ impl Detectors {
         let mut found = Vec::new();
         for index in &self.any.matches(text) {
             let (detector, form) = &self.each[index];
-            let mut from = 0;
-            while let Some(matched) = form.find_at(text, from) {
+            let (mut from, most) = (0, found.len() + MOST_COUNTED);
+            while found.len() < most
+                && let Some(matched) = form.find_at(text, from)
+            {
                 let accepted =
                     (detector.accept)(matched.as_str()).filter(|_| !is_part_of_number(text, matched.range()));
                 // What only looks like it may overlap the real thing.

@@ -3,6 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::domain::evaluation::AnnotatorKind;
 use crate::domain::judge::JudgeModelIdentity;
+use crate::domain::trace::Step;
 use crate::evaluate::cases::trace_of;
 use crate::evaluate::judge::parse_verdict;
 use crate::evaluate::sampling::SamplingReason;
@@ -99,20 +100,15 @@ fn sampling_decides_between_a_task_and_a_sampled_out_row() {
     let names: Vec<&str> = planned.judge.iter().map(|task| task.evaluator.as_str()).collect();
     assert_eq!(names, ["groundedness", "instruction_following", "policy_compliance"]);
     assert_eq!(planned.judge[0].probability, 1.0);
-    assert!(evaluators.judge(&planned.judge[0]).is_some());
+    assert!(evaluators.judge(&planned.judge[0].evaluator, &planned.judge[0].revision).is_some());
 }
 
 #[test]
 fn a_task_of_a_changed_evaluator_finds_no_judge() {
     let evaluators = evaluators(models());
-    let task = |name: &str, revision: &str| JudgeTask {
-        evaluator: name.to_owned(),
-        revision: revision.to_owned(),
-        probability: 1.0,
-    };
-    assert!(evaluators.judge(&task("groundedness", "000000000000")).is_none());
-    assert!(evaluators.judge(&task("loop", &evaluators.get("loop").unwrap().revision)).is_none());
-    assert!(evaluators.judge(&task("gone", "000000000000")).is_none());
+    assert!(evaluators.judge("groundedness", "000000000000").is_none());
+    assert!(evaluators.judge("loop", &evaluators.get("loop").unwrap().revision).is_none());
+    assert!(evaluators.judge("gone", "000000000000").is_none());
 }
 
 #[test]
@@ -195,7 +191,7 @@ fn a_verdict_becomes_a_row_and_a_measurement() {
     let evaluators = evaluators(models());
     let trace = healthy();
     let task = &evaluate(&trace, &evaluators, &rate(1.0)).judge[0];
-    let (definition, judge) = evaluators.judge(task).unwrap();
+    let (definition, judge) = evaluators.judge(&task.evaluator, &task.revision).unwrap();
     let prepared = judge.prepare(&trace).unwrap();
     let verdict = parse_verdict(r#"{"reason": "the data says two", "verdict": "NO"}"#).unwrap();
     let row = judged(&trace, definition, &prepared, verdict);
@@ -250,4 +246,25 @@ fn only_keeps_what_is_named_and_names_what_is_unknown() {
     assert_eq!(kept.definitions().iter().map(|definition| &definition.name).collect::<Vec<_>>(), ["limits", "loop"]);
     let unknown = evaluators(JudgeModels::new()).only(&["lop".to_owned()]).unwrap_err();
     assert_eq!(unknown, ["lop"]);
+}
+
+#[test]
+fn names_of_any_length_make_a_record_of_bounded_size() {
+    let mut trace = healthy();
+    let long = "é".repeat(1_000_000);
+    trace.service.clone_from(&long);
+    trace.conversation_id = Some(long.clone());
+    trace.release = Some(long.clone());
+    trace.attributes.insert("tier".to_owned(), long);
+    let record = evaluate(&trace, &evaluators(models()), &rate(1.0)).record;
+    let names = [&record.service, &record.conversation, &record.segments["release"], &record.segments["tier"]];
+    assert!(names.iter().all(|name| name.len() == LONGEST_NAME), "cut where a letter ends");
+    let mut calls = trace.steps.clone();
+    for (number, step) in calls.iter_mut().enumerate() {
+        if let Step::Model(call) = step {
+            call.model = Some(format!("model-{number}"));
+        }
+    }
+    trace.steps = std::iter::repeat_n(calls, 50).flatten().collect();
+    assert_eq!(segments(&trace)["model"], "model-0+model-2");
 }

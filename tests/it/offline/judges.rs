@@ -14,7 +14,9 @@ use tokio::net::TcpListener;
 use super::program::{Folder, trace};
 
 fn configure(folder: &Folder, base_url: &str) {
-    let model = format!("[judge.models.default]\nbase_url = \"{base_url}\"\nmodel = \"judge-1\"\nconcurrency = 4\n");
+    let model = format!(
+        "[judge.models.default]\nbase_url = \"{base_url}\"\nmodel = \"judge-1\"\nallow_unpriced = true\nconcurrency = 4\n"
+    );
     folder.write("driftline.toml", format!("[judge]\nattempts = 2\n{model}"));
 }
 

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use driftline::app::settings::Settings;
 use driftline::backends::judge::{JudgeModelSettings, Provider};
-use driftline::backends::store::{Selection, Store, StoredEvaluation};
+use driftline::backends::store::{CostDimension, CostSelection, Selection, Store, StoredEvaluation};
 use driftline::domain::evaluation::{AnnotatorKind, Outcome};
 use driftline::domain::ids::TraceId;
 use driftline::domain::time::Timestamp;
@@ -147,7 +147,7 @@ async fn killed_while_judging_the_service_makes_every_judgement_once_after_its_r
     let model = model.await;
     let mut serve = Serve::start(&format!(
         "[store]\nurl = \"sqlite://{{folder}}/driftline.db\"\n[sampling]\nhealthy_rate = 1.0\n\
-         [judge.models.default]\nbase_url = \"{}/v1\"\nmodel = \"m\"\ntimeout = \"1s\"\n",
+         [judge.models.default]\nbase_url = \"{}/v1\"\nmodel = \"m\"\ntimeout = \"1s\"\nallow_unpriced = true\n",
         model.url
     ));
     let traces = simulated("healthy", 12, Timestamp(1_760_000_000_000_000_000), HOUR);
@@ -167,6 +167,10 @@ async fn killed_while_judging_the_service_makes_every_judgement_once_after_its_r
         (depths.judge_jobs == 0 && depths.pending == 0).then_some(())
     };
     eventually("every judgement", done).await;
+    let costs = store.costs(CostDimension::JudgeModel, &CostSelection::default()).await.unwrap().remove(0);
+    let asked = model.asked().len() as u64;
+    assert!(costs.requests >= asked, "{asked} requests were received, {} are in the ledger", costs.requests);
+    assert!(costs.answered >= costs.requests / 2, "the dead process's requests are the rest: {costs:?}");
     let ids: BTreeSet<TraceId> = traces.iter().map(|trace| trace.truth.trace_id).collect();
     let found = store.search(&Selection::default(), 100).await.unwrap();
     assert_eq!(found.iter().map(|trace| trace.trace_id).collect::<BTreeSet<_>>(), ids);

@@ -157,7 +157,8 @@ async fn asked_to_stop_under_load_it_answers_what_is_under_way_and_loses_nothing
 async fn a_sender_that_never_ends_its_request_and_a_judge_that_never_answers_do_not_hold_up_the_end() {
     let judge = Fake::start(|_| None).await;
     let mut serve = Serve::start(&format!(
-        "{STORE}[sampling]\nhealthy_rate = 1.0\n[judge.models.default]\nbase_url = \"{}/v1\"\nmodel = \"m\"\n",
+        "{STORE}[sampling]\nhealthy_rate = 1.0\n[judge.models.default]\nbase_url = \"{}/v1\"\nmodel = \"m\"\n\
+         allow_unpriced = true\n",
         judge.url
     ));
     let trace = super::fixtures::judgeable();

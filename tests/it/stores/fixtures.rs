@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use driftline::backends::store::{
-    Chunk, CompletionPolicy, DueTrace, NewJudgeJob, NewOutboxItem, RecordedTrace, Store, StoredEvaluation, StoredTrace,
-    TraceBody,
+    Chunk, CompletionPolicy, DueTrace, FinishedJob, JobEnd, JudgeJob, Lane, NewJudgeJob, NewOutboxItem, RecordedTrace,
+    Store, StoredEvaluation, StoredTrace, TraceBody,
 };
 use driftline::domain::evaluation::{AnnotatorKind, Evaluation, Outcome};
 use driftline::domain::ids::{SpanId, TraceId};
 use driftline::domain::measurement::{Measurement, SeriesKind, TraceRecord, Value};
 use driftline::domain::time::Timestamp;
+use driftline::limits::budget::JudgingRates;
 use tempfile::TempDir;
 
 use crate::support::services::postgres;
@@ -156,9 +157,59 @@ pub(crate) fn stored_evaluation(trace_id: TraceId, evaluator: &str, value: Optio
 }
 
 pub(crate) fn judge_job(evaluator: &str) -> NewJudgeJob {
-    NewJudgeJob { evaluator: evaluator.to_owned(), revision: "r1".to_owned(), probability: 0.25 }
+    NewJudgeJob {
+        evaluator: evaluator.to_owned(),
+        revision: "r1".to_owned(),
+        lane: "default".to_owned(),
+        probability: 0.25,
+    }
 }
 
 pub(crate) fn item(destination: &str, key: &str) -> NewOutboxItem {
     NewOutboxItem { destination: destination.to_owned(), key: key.to_owned(), payload: key.as_bytes().to_vec() }
+}
+
+/// Claims judge jobs of the default lane at the full rate.
+pub(crate) async fn claim_jobs(store: &Store, now: Timestamp, lease: Duration, jobs: usize) -> Vec<JudgeJob> {
+    store.claim_judge_jobs(Lane::Of("default"), now, lease, jobs, &JudgingRates::full()).await.unwrap()
+}
+
+/// A job's end with its row.
+pub(crate) fn finished(job: &JudgeJob, evaluation: Evaluation, outbox: &[NewOutboxItem]) -> FinishedJob {
+    let end = JobEnd::Recorded { evaluation, cached: None };
+    FinishedJob { job: job.clone(), end, calls: Vec::new(), outbox: outbox.to_vec() }
+}
+
+/// Records one judgement; whether it was.
+pub(crate) async fn record_judgement(
+    store: &Store,
+    job: &JudgeJob,
+    evaluation: Evaluation,
+    outbox: &[NewOutboxItem],
+    now: Timestamp,
+) -> bool {
+    store.finish_judge_jobs(&[finished(job, evaluation, outbox)], now).await.unwrap()[0]
+}
+
+/// Puts a job off after an attempt that failed.
+pub(crate) async fn put_off(store: &Store, job: &JudgeJob, due_at: Timestamp, error: &str) {
+    let end =
+        JobEnd::Later { due_at, error: Some(error.to_owned()), is_attempt: true, first_attempt_at: Some(seconds(0)) };
+    let put_off = FinishedJob { job: job.clone(), end, calls: Vec::new(), outbox: Vec::new() };
+    assert_eq!(store.finish_judge_jobs(&[put_off], due_at).await.unwrap(), [false]);
+}
+
+/// A claimed job, of which the store knows nothing.
+pub(crate) fn job(number: u64, evaluator: &str) -> JudgeJob {
+    JudgeJob {
+        trace_id: trace_id(number),
+        trace_version: 1,
+        evaluator: evaluator.to_owned(),
+        revision: "r1".to_owned(),
+        service: "shop".to_owned(),
+        probability: 1.0,
+        judging_rate: 1.0,
+        attempts: 1,
+        first_attempt_at: None,
+    }
 }

@@ -7,7 +7,7 @@ use driftline::domain::evaluation::{AnnotatorKind, FailureClass};
 use driftline::domain::measurement::{SeriesKind, Value};
 
 use super::contract;
-use super::fixtures::{TestStore, plain, seconds, stored_evaluation, trace_id};
+use super::fixtures::{TestStore, claim_jobs, plain, record_judgement, seconds, stored_evaluation, trace_id};
 
 contract!(
     every_part_of_a_selection_narrows_it,
@@ -123,12 +123,12 @@ async fn of_several_revisions_the_last_to_score_counts(it: TestStore) {
         driftline::backends::store::NewJudgeJob { revision: "a".to_owned(), ..super::fixtures::judge_job("grounded") },
     ];
     it.store.record_traces(&[trace], seconds(9)).await.unwrap();
-    let mut jobs = it.store.claim_judge_jobs(seconds(9), super::fixtures::LEASE, 2).await.unwrap();
+    let mut jobs = claim_jobs(&it.store, seconds(9), super::fixtures::LEASE, 2).await;
     jobs.sort_by(|a, b| b.revision.cmp(&a.revision));
     for (job, (second, value)) in jobs.iter().zip([(10, 1.0), (11, 0.0)]) {
         let mut verdict = super::fixtures::evaluation(trace_id(1), "grounded", Some(value));
         verdict.revision = job.revision.clone();
-        assert!(it.store.record_judgement(job, verdict, &[], seconds(second)).await.unwrap());
+        assert!(record_judgement(&it.store, job, verdict, &[], seconds(second)).await);
     }
     assert_eq!(it.store.evaluations(trace_id(1)).await.unwrap().len(), 2);
     let records = it.store.records(&Selection::default()).await.unwrap();

@@ -8,7 +8,8 @@ use driftline::domain::evaluation::{AnnotatorKind, FailureClass, Outcome};
 
 use super::contract;
 use super::fixtures::{
-    LEASE, POLICY, TestStore, chunk, evaluation, item, judge_job, plain, recorded, seconds, stored_evaluation, trace_id,
+    LEASE, POLICY, TestStore, chunk, claim_jobs, evaluation, item, judge_job, plain, put_off, record_judgement,
+    recorded, seconds, stored_evaluation, trace_id,
 };
 
 contract!(
@@ -120,7 +121,7 @@ async fn a_later_version_takes_the_place_of_the_earlier(it: TestStore) {
 
     assert_eq!(it.store.trace(trace_id(1)).await.unwrap(), Some(second.trace));
     assert_eq!(it.store.evaluations(trace_id(1)).await.unwrap(), second.evaluations);
-    let jobs = it.store.claim_judge_jobs(seconds(11), LEASE, 10).await.unwrap();
+    let jobs = claim_jobs(&it.store, seconds(11), LEASE, 10).await;
     assert_eq!(jobs.iter().map(|job| (&*job.evaluator, job.trace_version)).collect::<Vec<_>>(), [("grounded", 2)]);
 }
 
@@ -200,18 +201,18 @@ async fn claimed_jobs(it: &TestStore, evaluators: &[&str]) -> Vec<JudgeJob> {
     let mut trace = plain(1);
     trace.judge_jobs = evaluators.iter().map(|evaluator| judge_job(evaluator)).collect();
     it.store.record_traces(&[trace], seconds(9)).await.unwrap();
-    it.store.claim_judge_jobs(seconds(10), LEASE, 10).await.unwrap()
+    claim_jobs(&it.store, seconds(10), LEASE, 10).await
 }
 
 async fn a_judgement_is_recorded_once_and_flags_its_trace(it: TestStore) {
     let jobs = claimed_jobs(&it, &["grounded", "polite"]).await;
     assert_eq!((jobs.len(), jobs[0].attempts, jobs[0].probability), (2, 1, 0.25));
-    assert!(it.store.claim_judge_jobs(seconds(11), LEASE, 10).await.unwrap().is_empty());
+    assert!(claim_jobs(&it.store, seconds(11), LEASE, 10).await.is_empty());
     for (job, value, failing) in [(&jobs[0], 1.0, false), (&jobs[1], 0.0, true)] {
         let verdict = evaluation(trace_id(1), &job.evaluator, Some(value));
         let sent = [item("backend", &job.evaluator)];
-        assert!(it.store.record_judgement(job, verdict.clone(), &sent, seconds(12)).await.unwrap());
-        assert!(!it.store.record_judgement(job, verdict, &sent, seconds(13)).await.unwrap());
+        assert!(record_judgement(&it.store, job, verdict.clone(), &sent, seconds(12)).await);
+        assert!(!record_judgement(&it.store, job, verdict, &sent, seconds(13)).await);
         let trace = it.store.trace(trace_id(1)).await.unwrap().unwrap();
         assert_eq!((trace.failing, trace.failure_class), (failing, failing.then_some(FailureClass::Soft)));
     }
@@ -229,7 +230,7 @@ async fn a_judgement_of_a_superseded_version_changes_nothing(it: TestStore) {
     later.judge_jobs = vec![judge_job("grounded")];
     it.store.record_traces(&[later], seconds(11)).await.unwrap();
     let verdict = evaluation(trace_id(1), "grounded", Some(0.0));
-    assert!(!it.store.record_judgement(&jobs[0], verdict, &[item("backend", "x")], seconds(12)).await.unwrap());
+    assert!(!record_judgement(&it.store, &jobs[0], verdict, &[item("backend", "x")], seconds(12)).await);
     assert!(it.store.evaluations(trace_id(1)).await.unwrap().is_empty());
     assert!(!it.store.trace(trace_id(1)).await.unwrap().unwrap().failing);
     let depths = it.store.queue_depths(seconds(900)).await.unwrap();
@@ -238,19 +239,19 @@ async fn a_judgement_of_a_superseded_version_changes_nothing(it: TestStore) {
 
 async fn a_job_that_failed_is_claimed_again_when_it_is_due(it: TestStore) {
     let jobs = claimed_jobs(&it, &["grounded"]).await;
-    it.store.retry_judge_job(&jobs[0], seconds(40), "provider is down").await.unwrap();
-    assert!(it.store.claim_judge_jobs(seconds(39), LEASE, 10).await.unwrap().is_empty());
-    let again = it.store.claim_judge_jobs(seconds(40), LEASE, 10).await.unwrap();
+    put_off(&it.store, &jobs[0], seconds(40), "provider is down").await;
+    assert!(claim_jobs(&it.store, seconds(39), LEASE, 10).await.is_empty());
+    let again = claim_jobs(&it.store, seconds(40), LEASE, 10).await;
     assert_eq!(again[0].attempts, 2);
 }
 
 async fn a_worker_that_lost_its_claim_cannot_give_the_job_back(it: TestStore) {
     let slow = claimed_jobs(&it, &["grounded"]).await;
-    let fast = it.store.claim_judge_jobs(seconds(70), LEASE, 10).await.unwrap();
-    it.store.retry_judge_job(&slow[0], seconds(71), "too late").await.unwrap();
-    assert!(it.store.claim_judge_jobs(seconds(72), LEASE, 10).await.unwrap().is_empty());
+    let fast = claim_jobs(&it.store, seconds(70), LEASE, 10).await;
+    put_off(&it.store, &slow[0], seconds(71), "too late").await;
+    assert!(claim_jobs(&it.store, seconds(72), LEASE, 10).await.is_empty());
     let verdict = evaluation(trace_id(1), "grounded", None);
-    assert!(it.store.record_judgement(&fast[0], verdict, &[], seconds(73)).await.unwrap());
+    assert!(record_judgement(&it.store, &fast[0], verdict, &[], seconds(73)).await);
 }
 
 async fn judgements_are_counted_by_service_and_by_the_end_of_their_trace(it: TestStore) {
@@ -280,13 +281,13 @@ async fn two_judges_at_once_never_share_a_job(it: TestStore) {
         tokio::spawn(async move {
             let mut judged = 0;
             loop {
-                let jobs = store.claim_judge_jobs(seconds(10), Duration::from_secs(60), 5).await.unwrap();
+                let jobs = claim_jobs(&store, seconds(10), Duration::from_secs(60), 5).await;
                 if jobs.is_empty() {
                     return judged;
                 }
                 for job in jobs {
                     let verdict = evaluation(job.trace_id, &job.evaluator, Some(1.0));
-                    assert!(store.record_judgement(&job, verdict, &[], seconds(11)).await.unwrap());
+                    assert!(record_judgement(&store, &job, verdict, &[], seconds(11)).await);
                     judged += 1;
                 }
             }

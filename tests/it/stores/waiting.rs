@@ -3,7 +3,9 @@
 use driftline::backends::store::{PendingTrace, Selection, ServiceCount, WeightSums};
 
 use super::contract;
-use super::fixtures::{LEASE, POLICY, TestStore, chunk, judge_job, plain, recorded, seconds, trace_id};
+use super::fixtures::{
+    LEASE, POLICY, TestStore, chunk, claim_jobs, judge_job, plain, put_off, recorded, seconds, trace_id,
+};
 
 contract!(
     a_trace_is_pending_until_it_is_recorded_and_again_when_it_grows,
@@ -42,8 +44,8 @@ async fn judgements_of_a_trace_wait_until_they_are_made(it: TestStore) {
     assert_eq!(waiting.iter().map(|one| one.evaluator.as_str()).collect::<Vec<_>>(), ["grounded", "tone"]);
     assert_eq!((waiting[0].attempts, waiting[0].probability, &waiting[0].last_error), (0, 0.25, &None));
 
-    let claimed = it.store.claim_judge_jobs(seconds(1), LEASE, 2).await.unwrap();
-    it.store.retry_judge_job(&claimed[0], seconds(90), "no answer").await.unwrap();
+    let claimed = claim_jobs(&it.store, seconds(1), LEASE, 2).await;
+    put_off(&it.store, &claimed[0], seconds(90), "no answer").await;
     let waiting = it.store.waiting_judgements(trace_id(1)).await.unwrap();
     let postponed = waiting.iter().find(|one| one.evaluator == claimed[0].evaluator).unwrap();
     assert_eq!((postponed.attempts, postponed.due_at), (1, seconds(90)));

@@ -17,6 +17,7 @@ pub(crate) struct Serve {
     folder: TempDir,
     pub(crate) receives_on: SocketAddr,
     pub(crate) receives_grpc_on: SocketAddr,
+    pub(crate) web_on: SocketAddr,
     process: Option<Child>,
 }
 
@@ -32,7 +33,7 @@ impl Serve {
              [complete]\nroot_grace = \"200ms\"\nquiet_period = \"1s\"\n{settings}"
         );
         fs::write(folder.path().join("driftline.toml"), shared).unwrap();
-        let mut serve = Self { folder, receives_on, receives_grpc_on, process: None };
+        let mut serve = Self { folder, receives_on, receives_grpc_on, web_on, process: None };
         serve.restart();
         serve
     }
@@ -65,6 +66,14 @@ impl Serve {
         let mut process = self.process.take().unwrap();
         assert!(Command::new("kill").arg("-TERM").arg(process.id().to_string()).status().unwrap().success());
         process.wait().unwrap()
+    }
+
+    /// The most memory that the process has had at once, in mebibytes.
+    pub(crate) fn peak_mib(&self) -> u64 {
+        let id = self.process.as_ref().map(Child::id).unwrap();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
     }
 
     /// Everything the service has said.

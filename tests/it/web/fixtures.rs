@@ -11,10 +11,12 @@ use driftline::backends::store::{
 };
 use driftline::domain::alert::{Alert, AlertState, Severity};
 use driftline::domain::ids::TraceId;
+use driftline::domain::money::NanoUsd;
 use driftline::domain::time::Timestamp;
 use driftline::domain::trace::Trace;
 use driftline::evaluate::run::{EvaluatedTrace, Evaluators, evaluate};
 use driftline::evaluate::sampling::SamplingPolicy;
+use driftline::limits::budget::{BudgetPolicy, Ladder};
 use driftline::normalize::{AttributeMapping, normalize};
 use driftline::otlp::{Encoding, ResourceSpans, decode_traces, pack, split_by_trace};
 use driftline::simulate::{Plan, Scenario, simulate};
@@ -69,6 +71,10 @@ impl Service {
 
     async fn over(store: TestStore, trace_ids: Vec<TraceId>, checks: Vec<Arc<dyn ReadinessCheck>>) -> Self {
         let state = WebState {
+            budget: Arc::new(BudgetPolicy {
+                daily: [(String::new(), NanoUsd(5_000_000_000))].into(),
+                ladder: Ladder { full_rate_until: 0.5, reserve: 0.1, floor_rate: 0.05 },
+            }),
             store: store.store.clone(),
             metrics: Arc::new(Metrics::default()),
             clock: Arc::new(ManualClock::new(START.plus(Duration::from_hours(13)))),
@@ -213,7 +219,12 @@ fn record(due: &DueTrace, evaluators: &Evaluators) -> RecordedTrace {
         evaluations: evaluations.collect(),
         trace: stored(&trace, evaluated),
         generation: due.generation,
-        judge_jobs: vec![NewJudgeJob { evaluator: "tone".into(), revision: "r7".into(), probability: 0.1 }],
+        judge_jobs: vec![NewJudgeJob {
+            evaluator: "tone".into(),
+            revision: "r7".into(),
+            lane: "default".into(),
+            probability: 0.1,
+        }],
         outbox: Vec::new(),
     }
 }

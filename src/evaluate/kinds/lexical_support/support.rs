@@ -83,16 +83,19 @@ pub(super) fn support<'a>(answer: &'a str, data: &[&str], words: impl Iterator<I
     for text in data {
         answer.find_in(text);
     }
-    let mut unsupported: Vec<(u64, &str)> = answer.facts_not_in_data();
+    let mut missing = answer.facts_not_in_data();
     for text in words {
-        if unsupported.is_empty() {
+        if missing.is_empty() {
             break;
         }
-        each_token(text, |token| unsupported.retain(|(key, _)| *key != token.key));
+        each_token(text, |token| {
+            missing.remove(&token.key);
+        });
     }
-    unsupported.sort_unstable_by_key(|(_, text)| text.as_ptr());
+    let mut unsupported: Vec<&str> = missing.into_values().collect();
+    unsupported.sort_unstable_by_key(|text| text.as_ptr());
     Some(Support {
-        unsupported: unsupported.into_iter().map(|(_, text)| text).collect(),
+        unsupported,
         denials: answer.denials.iter().filter(|denied| !answer.is_denied(denied)).count(),
         pairs: answer.pairs,
         apart: answer.apart.len(),
@@ -177,7 +180,7 @@ impl<'a> Answer<'a> {
         keys.is_empty() || keys.iter().any(|key| self.terms.get(key).is_some_and(|term| term.is_denied))
     }
 
-    fn facts_not_in_data(&self) -> Vec<(u64, &'a str)> {
+    fn facts_not_in_data(&self) -> Keyed<&'a str> {
         let missing = self.terms.iter().filter(|(_, term)| term.is_fact && !term.in_data);
         missing.map(|(key, term)| (*key, term.text)).collect()
     }

@@ -29,6 +29,14 @@ fn what_the_user_said_may_be_repeated() {
 }
 
 #[test]
+fn an_answer_of_figures_and_a_question_as_long_take_time_linear_in_both() {
+    let figures = |from: u32| (from..from + 100_000).map(|number| format!("{number} ")).collect::<String>();
+    let (answer, question) = (figures(100_000), figures(200_000));
+    let found = support(&answer, &[DATA], [question.as_str(), &answer[..14]].into_iter()).unwrap();
+    assert_eq!((found.unsupported.len(), found.unsupported[0]), (99_998, "100002"));
+}
+
+#[test]
 fn a_negation_must_stand_by_its_word_in_the_data_too() {
     assert_eq!(supported("The lamps were not damaged.").denials, 0);
     assert_eq!(supported("The lamps were never delivered.").denials, 1);

@@ -121,6 +121,12 @@ fn a_long_list_of_findings_is_cut() {
 }
 
 #[test]
+fn a_text_of_nothing_but_findings_is_counted_up_to_a_bound() {
+    let finding = answered("detect = [\"us_ssn\"]", &"078-05-1120 ".repeat(3_000));
+    assert!(failure(&finding).is_some_and(|text| text.ends_with("; and 995 more")), "{finding:?}");
+}
+
+#[test]
 fn each_subject_is_looked_through_and_points_to_its_step() {
     let card = "4111111111111111";
     let description = |place: &str| -> Value {

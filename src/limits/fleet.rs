@@ -1,0 +1,253 @@
+//! What all workers share about one judge model: slots, buckets, breaker, and a pause that the provider asked for.
+//!
+//! The state is one value in the store, read, changed and written back in one transaction a lease.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::breaker::{Allowed, Breaker, Evidence};
+use super::bucket::{Bucket, HOLD, PerMinute};
+use crate::domain::time::Timestamp;
+
+/// How long slots are held without a sign of life.
+pub const LEASE: Duration = Duration::from_secs(10);
+
+/// What one judge model allows the whole fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Calls under way at once.
+    pub concurrency: u32,
+    /// Calls in any minute.
+    pub requests: Option<PerMinute>,
+    /// Tokens in any minute, of prompts and answers.
+    pub tokens: Option<PerMinute>,
+    /// Longest wait for an answer.
+    pub timeout: Duration,
+}
+
+/// What a worker reports and wants when it renews its lease.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Asking {
+    /// Whether it has calls to make; a worker that has none keeps only what is under way.
+    pub is_active: bool,
+    /// Its calls under way.
+    pub in_flight: u32,
+    /// How its calls ended since it last asked.
+    pub evidence: Evidence,
+    /// The provider asked for a pause until then.
+    pub paused_until: Timestamp,
+    /// Leased calls that were not made.
+    pub unused_requests: u64,
+    /// Leased tokens that were not used; below zero when calls took more than was thought.
+    pub unused_tokens: i64,
+    /// What the next call needs; a smaller lease of tokens is of no use.
+    pub least_tokens: u64,
+}
+
+/// What a worker may do until its next lease.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Grant {
+    /// Calls under way at once.
+    pub slots: u32,
+    /// Calls to start; `None` when they are not limited.
+    pub requests: Option<u64>,
+    /// Tokens to use; `None` when they are not limited.
+    pub tokens: Option<u64>,
+    /// No call is started before then.
+    pub closed_until: Timestamp,
+    /// Calls may be started until then.
+    pub until: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Slots {
+    held: u32,
+    until: Timestamp,
+}
+
+/// Shared by all workers of one judge model.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FleetState {
+    workers: BTreeMap<String, Slots>,
+    requests: Option<Bucket>,
+    tokens: Option<Bucket>,
+    /// Whether the provider may be asked.
+    pub breaker: Breaker,
+    paused_until: Timestamp,
+}
+
+impl FleetState {
+    /// Renews a worker's lease.
+    pub fn lease(&mut self, worker: &str, asking: &Asking, limits: &Limits, now: Timestamp) -> Grant {
+        self.workers.retain(|_, slots| slots.until > now);
+        self.breaker.observe(worker, asking.evidence, now);
+        self.paused_until = self.paused_until.max(asking.paused_until);
+        if !asking.is_active {
+            self.refill(asking, limits, now);
+            return self.rest(worker, asking.in_flight, now);
+        }
+        let (most, closed_until) = match self.breaker.allow(worker, now, limits.timeout + LEASE) {
+            Allowed::All => (limits.concurrency, self.paused_until),
+            Allowed::Probe => (1, self.paused_until),
+            Allowed::None(until) => (0, until.max(self.paused_until)),
+        };
+        let slots = self.hold_slots(worker, asking.in_flight, most, limits.concurrency, now).min(most);
+        let sharers = self.workers.len().max(1) as u64;
+        let is_closed = closed_until > now || slots == 0;
+        let (requests, tokens) = self.refill(asking, limits, now);
+        Grant {
+            slots,
+            requests: requests.map(|(bucket, _)| if is_closed { 0 } else { share(bucket, sharers) }),
+            tokens: tokens.map(|(bucket, limit)| match is_closed {
+                true => 0,
+                false => bucket.take_at_least(asking.least_tokens, bucket_share(bucket, sharers), limit),
+            }),
+            closed_until,
+            until: now.plus(HOLD),
+        }
+    }
+
+    /// The buckets, with what has flowed in and what comes back.
+    fn refill(&mut self, asking: &Asking, limits: &Limits, now: Timestamp) -> (Refilled<'_>, Refilled<'_>) {
+        let unused_requests = i64::try_from(asking.unused_requests).unwrap_or(i64::MAX);
+        let requests = refill(&mut self.requests, limits.requests, unused_requests, now);
+        (requests, refill(&mut self.tokens, limits.tokens, asking.unused_tokens, now))
+    }
+
+    /// A worker with nothing to do keeps what is under way, and is forgotten when that is nothing.
+    fn rest(&mut self, worker: &str, in_flight: u32, now: Timestamp) -> Grant {
+        if in_flight == 0 {
+            self.workers.remove(worker);
+        } else {
+            self.workers.insert(worker.to_owned(), Slots { held: in_flight, until: now.plus(LEASE) });
+        }
+        Grant { slots: in_flight, requests: Some(0), tokens: Some(0), closed_until: Timestamp(0), until: now }
+    }
+
+    /// An equal share for every active worker, as far as the others have made room, and no more than `most`. What is
+    /// under way stays held.
+    fn hold_slots(&mut self, worker: &str, in_flight: u32, most: u32, concurrency: u32, now: Timestamp) -> u32 {
+        self.workers.entry(worker.to_owned()).or_insert(Slots { held: 0, until: now.plus(LEASE) });
+        let count = u32::try_from(self.workers.len()).unwrap_or(u32::MAX);
+        let place = self.workers.keys().position(|name| name == worker).unwrap_or_default();
+        let has_one_more = u32::try_from(place).is_ok_and(|place| place < concurrency % count);
+        let fair = concurrency / count + u32::from(has_one_more);
+        let by_others: u32 = self.workers.iter().filter(|(name, _)| *name != worker).map(|(_, slots)| slots.held).sum();
+        let held = fair.min(concurrency.saturating_sub(by_others)).min(most).max(in_flight);
+        self.workers.insert(worker.to_owned(), Slots { held, until: now.plus(LEASE) });
+        held
+    }
+}
+
+/// A bucket and its limit, where there is one.
+type Refilled<'a> = Option<(&'a mut Bucket, PerMinute)>;
+
+fn refill(bucket: &mut Option<Bucket>, limit: Option<PerMinute>, unused: i64, now: Timestamp) -> Refilled<'_> {
+    let limit = limit?;
+    let bucket = bucket.get_or_insert_with(|| Bucket::full(limit, now));
+    bucket.fill(limit, now);
+    bucket.give_back(unused, limit);
+    Some((bucket, limit))
+}
+
+fn share(bucket: &mut Bucket, sharers: u64) -> u64 {
+    bucket.take(bucket_share(bucket, sharers))
+}
+
+/// An equal part of what is there, so that the first to ask leaves something to the others.
+fn bucket_share(bucket: &Bucket, sharers: u64) -> u64 {
+    bucket.whole().div_ceil(sharers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { concurrency: 8, requests: None, tokens: None, timeout: Duration::from_secs(60) };
+    const ACTIVE: Asking = Asking {
+        is_active: true,
+        in_flight: 0,
+        evidence: Evidence { answered: false, failures: 0 },
+        paused_until: Timestamp(0),
+        unused_requests: 0,
+        unused_tokens: 0,
+        least_tokens: 0,
+    };
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp(seconds * 1_000_000_000)
+    }
+
+    #[test]
+    fn one_worker_has_all_slots_and_makes_room_for_a_second_as_its_calls_end() {
+        let mut fleet = FleetState::default();
+        assert_eq!(fleet.lease("a", &ACTIVE, &LIMITS, at(0)).slots, 8);
+        assert_eq!(fleet.lease("b", &ACTIVE, &LIMITS, at(1)).slots, 0);
+        let busy = Asking { in_flight: 6, ..ACTIVE };
+        assert_eq!(fleet.lease("a", &busy, &LIMITS, at(1)).slots, 6);
+        assert_eq!(fleet.lease("b", &ACTIVE, &LIMITS, at(1)).slots, 2);
+        assert_eq!(fleet.lease("a", &ACTIVE, &LIMITS, at(2)).slots, 4);
+        assert_eq!(fleet.lease("b", &ACTIVE, &LIMITS, at(2)).slots, 4);
+    }
+
+    #[test]
+    fn the_slots_of_a_worker_that_died_or_rests_are_free_again() {
+        let mut fleet = FleetState::default();
+        fleet.lease("a", &ACTIVE, &LIMITS, at(0));
+        assert_eq!(fleet.lease("b", &ACTIVE, &LIMITS, at(11)).slots, 8);
+        fleet.lease("b", &Asking::default(), &LIMITS, at(12));
+        assert_eq!(fleet.lease("a", &ACTIVE, &LIMITS, at(12)).slots, 8);
+    }
+
+    #[test]
+    fn fewer_slots_than_workers_are_still_all_used() {
+        let mut fleet = FleetState::default();
+        let one = Limits { concurrency: 2, ..LIMITS };
+        let names = ["a", "b", "c"];
+        for name in names {
+            fleet.lease(name, &ACTIVE, &one, at(0));
+        }
+        let slots: u32 = names.iter().map(|name| fleet.lease(name, &ACTIVE, &one, at(1)).slots).sum();
+        assert_eq!(slots, 2);
+    }
+
+    #[test]
+    fn a_pause_that_one_worker_was_asked_for_holds_for_all() {
+        let mut fleet = FleetState::default();
+        fleet.lease("a", &Asking { paused_until: at(30), ..ACTIVE }, &LIMITS, at(0));
+        assert_eq!(fleet.lease("b", &ACTIVE, &LIMITS, at(1)).closed_until, at(30));
+    }
+
+    #[test]
+    fn workers_share_a_bucket_and_give_back_what_they_did_not_use() {
+        let mut fleet = FleetState::default();
+        let limits = Limits { requests: Some(PerMinute(400)), ..LIMITS };
+        fleet.lease("b", &Asking { in_flight: 1, ..Asking::default() }, &limits, at(0));
+        let first = fleet.lease("a", &ACTIVE, &limits, at(0)).requests.unwrap();
+        assert_eq!(first, 10, "half of a burst of twenty");
+        let again = Asking { unused_requests: 4, ..ACTIVE };
+        assert_eq!(fleet.lease("a", &again, &limits, at(0)).requests, Some(7));
+    }
+
+    #[test]
+    fn while_the_breaker_is_open_nothing_is_leased_and_then_one_slot_to_one_worker() {
+        let mut fleet = FleetState::default();
+        let failing = Asking { evidence: Evidence { answered: false, failures: 5 }, ..ACTIVE };
+        assert_eq!(fleet.lease("a", &failing, &LIMITS, at(0)).slots, 0);
+        assert_eq!(fleet.lease("b", &ACTIVE, &LIMITS, at(1)).closed_until, at(5));
+        assert_eq!(fleet.lease("b", &ACTIVE, &LIMITS, at(5)).slots, 1);
+        assert_eq!(fleet.lease("a", &ACTIVE, &LIMITS, at(5)).slots, 0);
+    }
+
+    #[test]
+    fn the_state_survives_the_store_also_when_it_was_written_by_an_older_program() {
+        let mut fleet = FleetState::default();
+        fleet.lease("a", &ACTIVE, &Limits { tokens: Some(PerMinute(9)), ..LIMITS }, at(0));
+        let text = serde_json::to_string(&fleet).unwrap();
+        assert_eq!(serde_json::from_str::<FleetState>(&text).unwrap(), fleet);
+        assert_eq!(serde_json::from_str::<FleetState>("{}").unwrap(), FleetState::default());
+    }
+}

@@ -1,0 +1,170 @@
+//! One process's side of a judge model: whether a call may start now, out of what was leased.
+
+use super::breaker::{Evidence, FAILURES};
+use super::fleet::{Asking, Grant};
+use crate::domain::time::Timestamp;
+
+/// Whether a call may start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// It has started.
+    Now,
+    /// When a call under way has ended.
+    AfterAnother,
+    /// When a new lease has come.
+    AfterLease,
+    /// Not before then.
+    At(Timestamp),
+}
+
+/// How a call ended, as far as the limits are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Whether the provider was there: it was, also when it refused.
+    pub answered: bool,
+    /// Tokens it took, where they are known.
+    pub tokens: Option<u64>,
+    /// The provider asked for a pause until then.
+    pub paused_until: Option<Timestamp>,
+}
+
+/// A judge model as this process uses it.
+#[derive(Debug, Clone, Default)]
+pub struct Lane {
+    grant: Grant,
+    in_flight: u32,
+    evidence: Evidence,
+    paused_until: Timestamp,
+    /// Tokens used beyond what was leased for them, or, below zero, not used.
+    overdrawn: i64,
+    least_tokens: u64,
+}
+
+impl Lane {
+    /// Calls under way that the lease allows.
+    #[must_use]
+    pub const fn slots(&self) -> u32 {
+        self.grant.slots
+    }
+
+    /// Calls under way.
+    #[must_use]
+    pub const fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    /// Until when no call may start, as far as is known.
+    #[must_use]
+    pub fn closed_until(&self) -> Timestamp {
+        self.grant.closed_until.max(self.paused_until)
+    }
+
+    /// Starts a call that takes about so many tokens, or says what it has to wait for.
+    pub fn start(&mut self, tokens: u64, now: Timestamp) -> Start {
+        let closed_until = self.closed_until();
+        if now >= self.grant.until || self.evidence.failures >= FAILURES {
+            return Start::AfterLease;
+        }
+        if now < closed_until {
+            return Start::At(closed_until);
+        }
+        if self.in_flight >= self.grant.slots {
+            return if self.in_flight > 0 { Start::AfterAnother } else { Start::AfterLease };
+        }
+        let is_short = self.grant.tokens.is_some_and(|left| left < tokens);
+        if is_short || self.grant.requests == Some(0) {
+            self.least_tokens = tokens;
+            return Start::AfterLease;
+        }
+        self.grant.requests = self.grant.requests.map(|left| left - 1);
+        self.grant.tokens = self.grant.tokens.map(|left| left - tokens);
+        self.in_flight += 1;
+        Start::Now
+    }
+
+    /// Takes note of the end of a call that was thought to take so many tokens.
+    pub fn end(&mut self, thought: u64, ended: Ended) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.evidence.add(ended.answered);
+        self.paused_until = self.paused_until.max(ended.paused_until.unwrap_or_default());
+        if self.grant.tokens.is_some() {
+            let signed = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
+            self.overdrawn = self.overdrawn.saturating_add(signed(ended.tokens.unwrap_or(thought)) - signed(thought));
+        }
+    }
+
+    /// What to ask the fleet for. What is left of the lease is handed back with it; slots stay until the answer.
+    pub fn ask(&mut self, is_active: bool, now: Timestamp) -> Asking {
+        // What was not used in time is lost: the minute it was meant for is over.
+        let is_valid = now < self.grant.until;
+        let unused = |left: &mut Option<u64>| left.as_mut().map(std::mem::take).filter(|_| is_valid).unwrap_or(0);
+        let (requests, tokens) = (unused(&mut self.grant.requests), unused(&mut self.grant.tokens));
+        Asking {
+            is_active,
+            in_flight: self.in_flight,
+            evidence: std::mem::take(&mut self.evidence),
+            paused_until: self.paused_until,
+            unused_requests: requests,
+            unused_tokens: i64::try_from(tokens).unwrap_or(i64::MAX) - std::mem::take(&mut self.overdrawn),
+            least_tokens: std::mem::take(&mut self.least_tokens),
+        }
+    }
+
+    /// Takes a new lease.
+    pub fn take(&mut self, grant: Grant) {
+        self.grant = grant;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OK: Ended = Ended { answered: true, tokens: Some(10), paused_until: None };
+
+    fn leased(requests: Option<u64>, tokens: Option<u64>) -> Lane {
+        let mut lane = Lane::default();
+        lane.take(Grant { slots: 2, requests, tokens, closed_until: Timestamp(0), until: Timestamp(100) });
+        lane
+    }
+
+    #[test]
+    fn no_more_calls_start_than_there_are_slots_and_each_end_makes_room() {
+        let mut lane = leased(None, None);
+        assert_eq!([lane.start(5, Timestamp(1)), lane.start(5, Timestamp(1))], [Start::Now; 2]);
+        assert_eq!(lane.start(5, Timestamp(1)), Start::AfterAnother);
+        lane.end(5, OK);
+        assert_eq!(lane.start(5, Timestamp(1)), Start::Now);
+    }
+
+    #[test]
+    fn what_is_left_of_a_lease_goes_back_with_the_tokens_that_a_call_did_not_take() {
+        let mut lane = leased(Some(3), Some(100));
+        lane.start(60, Timestamp(1));
+        assert_eq!(lane.start(60, Timestamp(1)), Start::AfterLease);
+        lane.end(60, OK);
+        let asking = lane.ask(true, Timestamp(2));
+        assert_eq!((asking.unused_requests, asking.unused_tokens, asking.least_tokens), (2, 40 + 50, 60));
+        assert_eq!(lane.start(1, Timestamp(2)), Start::AfterLease, "it is handed back, not used twice");
+    }
+
+    #[test]
+    fn a_lease_that_is_over_starts_nothing_and_brings_nothing_back() {
+        let mut lane = leased(Some(3), None);
+        assert_eq!(lane.start(5, Timestamp(100)), Start::AfterLease);
+        assert_eq!(lane.ask(true, Timestamp(100)).unused_requests, 0);
+    }
+
+    #[test]
+    fn a_pause_and_a_row_of_failures_stop_this_process_at_once() {
+        let mut lane = leased(None, None);
+        lane.start(5, Timestamp(1));
+        lane.end(5, Ended { paused_until: Some(Timestamp(50)), ..OK });
+        assert_eq!(lane.start(5, Timestamp(2)), Start::At(Timestamp(50)));
+        for _ in 0..FAILURES {
+            lane.end(5, Ended { answered: false, tokens: None, paused_until: None });
+        }
+        assert_eq!(lane.start(5, Timestamp(60)), Start::AfterLease);
+        assert_eq!(lane.ask(true, Timestamp(60)).evidence.failures, FAILURES);
+    }
+}

@@ -1,0 +1,63 @@
+//! The alert that a day's judge budget is spent.
+
+use ring::digest::{SHA256, digest};
+
+use crate::domain::alert::{Alert, AlertState, Severity};
+use crate::domain::money::NanoUsd;
+use crate::domain::time::Timestamp;
+use crate::limits::budget::{ALL_SERVICES, day_of};
+
+const DETECTOR: &str = "judge_budget";
+
+/// The alert of a scope whose budget has refused a call. One a scope and day.
+pub(super) fn budget_alert(scope: &str, limit: NanoUsd, committed: NanoUsd, now: Timestamp) -> Alert {
+    let identity = digest(&SHA256, format!("{DETECTOR}:{scope}:{}", day_of(now)).as_bytes());
+    let whose = if scope == ALL_SERVICES { "all services".to_owned() } else { format!("service {scope}") };
+    Alert {
+        fingerprint: hex::encode(&identity.as_ref()[..8]),
+        state: AlertState::Firing,
+        severity: Severity::Warn,
+        service: if scope == ALL_SERVICES { "all".to_owned() } else { scope.to_owned() },
+        series: "judge_cost_usd".to_owned(),
+        segment: "all".to_owned(),
+        direction: "up".to_owned(),
+        detector: DETECTOR.to_owned(),
+        guarantee: "exact: the budget is counted, not estimated".to_owned(),
+        summary: format!(
+            "The judge budget of {limit} a day for {whose} is spent since {now}: the day's judgements are partial. \
+             Raise [judge.budget], then run `driftline evaluators backfill`."
+        ),
+        baseline: Some(limit.usd()),
+        current: Some(committed.usd()),
+        onset_at: now,
+        raised_at: now,
+        updated_at: now,
+        resolved_at: None,
+        trace_ids: Vec::new(),
+        runbook: DETECTOR.to_owned(),
+    }
+}
+
+/// The resolved alert, when it is about the budget of a day before this one.
+pub(super) fn over(alert: &Alert, day: i64, now: Timestamp) -> Option<Alert> {
+    let is_over = alert.detector == DETECTOR && day_of(alert.raised_at) < day;
+    is_over.then(|| Alert { state: AlertState::Resolved, updated_at: now, resolved_at: Some(now), ..alert.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 24 * Timestamp::NANOS_PER_HOUR;
+
+    #[test]
+    fn a_scope_has_one_alert_a_day_which_the_next_day_resolves() {
+        let alert = |scope, now| budget_alert(scope, NanoUsd(5), NanoUsd(5), Timestamp(now));
+        assert_eq!(alert("", 1).fingerprint, alert("", 2).fingerprint);
+        assert_ne!(alert("", 1).fingerprint, alert("", DAY).fingerprint);
+        assert_ne!(alert("", 1).fingerprint, alert("chat", 1).fingerprint);
+        assert_eq!(over(&alert("", 1), 0, Timestamp(3)), None);
+        let resolved = over(&alert("", 1), 1, Timestamp(DAY)).unwrap();
+        assert_eq!((resolved.state, resolved.resolved_at), (AlertState::Resolved, Some(Timestamp(DAY))));
+    }
+}

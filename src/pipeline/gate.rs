@@ -1,0 +1,145 @@
+//! Lets calls to one judge model through, as fast as the fleet's limits allow and no faster.
+//!
+//! What may start is decided in `limits::lane` out of a lease; the lease is renewed from the store while there is
+//! anything to do.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::Shared;
+use crate::domain::time::Timestamp;
+use crate::limits::fleet::{FleetState, Limits};
+use crate::limits::lane::{Ended, Lane, Start};
+use crate::telemetry::metrics::JudgeModelLabels;
+
+/// How often a lease is renewed while there are calls: well within the time that it may be used.
+const RENEWAL: Duration = Duration::from_secs(1);
+/// How often it is renewed when calls wait for more.
+const SOONEST_RENEWAL: Duration = Duration::from_millis(100);
+/// How long a closed lane is slept on before it is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// The gate of one judge model in this process.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    lane: Mutex<Lane>,
+    /// A call may be able to start.
+    turn: Notify,
+    /// The lease does not do.
+    renewal: Notify,
+    waiting: AtomicUsize,
+}
+
+/// Name of what the fleet shares about a judge model.
+#[must_use]
+pub fn fleet_name(model: &str) -> String {
+    format!("judge:{model}")
+}
+
+impl Gate {
+    /// Waits for a turn to make a call that takes about so many tokens; false when there was none before `deadline`,
+    /// or the process is to end.
+    pub(super) async fn enter(&self, shared: &Shared, tokens: u64, deadline: Timestamp) -> bool {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let has_turn = tokio::select! {
+            has_turn = self.turn(shared, tokens, deadline) => has_turn,
+            () = shared.stop.cancelled() => false,
+        };
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        has_turn
+    }
+
+    async fn turn(&self, shared: &Shared, tokens: u64, deadline: Timestamp) -> bool {
+        loop {
+            let now = shared.now();
+            let left = Duration::from_secs_f64(deadline.seconds_since(now).max(0.0));
+            if left.is_zero() {
+                return false;
+            }
+            let turn = self.turn.notified();
+            let start = self.lane().start(tokens, now);
+            match start {
+                Start::Now => {
+                    // There may be room for one more.
+                    self.turn.notify_one();
+                    return true;
+                }
+                Start::At(at) => {
+                    let wait = Duration::from_secs_f64(at.seconds_since(now).max(0.0));
+                    self.renewal.notify_one();
+                    tokio::time::sleep(wait.min(LOOK_AGAIN).min(left)).await;
+                }
+                Start::AfterLease => {
+                    self.renewal.notify_one();
+                    let _in_time = tokio::time::timeout(left, turn).await;
+                }
+                Start::AfterAnother => {
+                    let _in_time = tokio::time::timeout(left, turn).await;
+                }
+            }
+        }
+    }
+
+    /// Ends a call that was let through.
+    pub(super) fn leave(&self, thought: u64, ended: Ended) {
+        self.lane().end(thought, ended);
+        self.turn.notify_one();
+    }
+
+    /// How many jobs are worth having in hand: twice what may be under way, so that the next is ready when one ends.
+    pub(super) fn room(&self, limits: &Limits, now: Timestamp) -> usize {
+        let lane = self.lane();
+        if lane.closed_until() > now {
+            return 0;
+        }
+        // Before the first lease, and after a rest, a few jobs find out how many slots there are.
+        let slots = if lane.slots() > 0 { lane.slots() } else { limits.concurrency.min(8) };
+        2 * slots as usize
+    }
+
+    /// Keeps the lease for as long as the process runs or calls are under way.
+    pub(super) async fn keep_leased(&self, shared: &Shared, worker: &str, model: &str, limits: &Limits) {
+        let mut last = Instant::now();
+        let mut holds = false;
+        while !shared.is_stopping() || self.lane().in_flight() > 0 {
+            tokio::select! {
+                () = self.renewal.notified() => {}
+                () = tokio::time::sleep(RENEWAL) => {}
+            }
+            let is_active = self.waiting.load(Ordering::Relaxed) > 0 || self.lane().in_flight() > 0;
+            if is_active || holds {
+                tokio::time::sleep_until(last + SOONEST_RENEWAL).await;
+                self.renew(shared, worker, model, limits, is_active).await;
+                last = Instant::now();
+                holds = is_active;
+            }
+        }
+    }
+
+    async fn renew(&self, shared: &Shared, worker: &str, model: &str, limits: &Limits, is_active: bool) {
+        let now = shared.now();
+        let asking = self.lane().ask(is_active, now);
+        let name = fleet_name(model);
+        let leased = shared.store.change_shared(&name, |fleet: &mut FleetState| {
+            let grant = fleet.lease(worker, &asking, limits, now);
+            (grant, fleet.breaker.as_str())
+        });
+        match leased.await {
+            Ok((grant, breaker)) => {
+                self.lane().take(grant);
+                self.turn.notify_one();
+                let labels = JudgeModelLabels { to: model.to_owned() };
+                shared.metrics.judge_breaker_open.get_or_create(&labels).set(i64::from(breaker != "closed"));
+            }
+            Err(error) => tracing::warn!(model, %error, "judge calls wait until their limits can be read"),
+        }
+    }
+
+    fn lane(&self) -> std::sync::MutexGuard<'_, Lane> {
+        self.lane.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

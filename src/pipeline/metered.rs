@@ -1,0 +1,167 @@
+//! Puts questions to a judge model in the service: each is paid for, waits for its turn, and is in the ledger.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use ring::rand::{SystemRandom, generate};
+use tokio::time::Instant;
+
+use super::Shared;
+use super::bookkeeping::Books;
+use super::gate::Gate;
+use super::judgment::{Asker, JudgmentError};
+use crate::backends::judge::{JudgeClient, JudgeError};
+use crate::backends::store::{JudgeCall, JudgeJob, Settled};
+use crate::domain::judge::{JudgeAnswer, JudgeRequest, TokenUsage};
+use crate::domain::money::NanoUsd;
+use crate::domain::time::Timestamp;
+use crate::limits::budget::Admission;
+use crate::limits::lane::Ended;
+use crate::telemetry::metrics::{CallLabels, TokenLabels};
+
+/// How long a model that limits our calls is left alone when it does not say.
+const UNSAID_PAUSE: Duration = Duration::from_secs(1);
+
+/// Asks for one job.
+pub(super) struct MeteredAsker<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) books: &'a Books,
+    pub(super) gate: &'a Gate,
+    pub(super) client: &'a JudgeClient,
+    /// The judge model, by its name in the settings.
+    pub(super) lane: &'a str,
+    pub(super) job: &'a JudgeJob,
+    /// A question that has no turn by then is not put.
+    pub(super) deadline: Timestamp,
+    /// What was sent so far.
+    pub(super) calls: Mutex<Vec<JudgeCall>>,
+}
+
+impl MeteredAsker<'_> {
+    /// The requests of the job, settled.
+    pub(super) fn into_calls(self) -> Vec<JudgeCall> {
+        self.calls.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn call(&self, request: &JudgeRequest) -> Result<JudgeCall, JudgmentError> {
+        let id = generate::<[u8; 16]>(&SystemRandom::new()).map_err(|_| JudgmentError::Random)?.expose();
+        Ok(JudgeCall {
+            id,
+            reserved_at: self.shared.now(),
+            lane: self.lane.to_owned(),
+            evaluator: self.job.evaluator.clone(),
+            revision: self.job.revision.clone(),
+            service: self.job.service.clone(),
+            trace_id: self.job.trace_id,
+            reserved: self.client.most_it_can_cost(request).unwrap_or_default(),
+            settled: None,
+        })
+    }
+
+    async fn reserve(&self, call: &JudgeCall) -> Result<(), JudgmentError> {
+        match self.books.reserve(call.clone()).await {
+            Some(Admission::Admit) => Ok(()),
+            Some(Admission::Refuse) => Err(JudgmentError::Budget),
+            Some(Admission::Wait) | None => Err(JudgmentError::NoTurn),
+        }
+    }
+
+    /// Sends the request, which has its turn, and tells the gate how it went.
+    async fn send(&self, request: &JudgeRequest, thought: u64) -> Result<JudgeAnswer, JudgeError> {
+        let started = Instant::now();
+        let asked = self.client.complete(request).await;
+        self.shared.metrics.judge_seconds.observe(started.elapsed().as_secs_f64());
+        let paused_for = match &asked {
+            Err(JudgeError::RateLimited { retry_after }) => Some(retry_after.unwrap_or(UNSAID_PAUSE)),
+            _ => None,
+        };
+        let tokens = usage(&asked).map(|usage| usage.input.saturating_add(usage.output));
+        let ended = Ended {
+            answered: asked.as_ref().map_or_else(JudgeError::has_answered, |_| true),
+            tokens,
+            paused_until: paused_for.map(|pause| self.shared.now().plus(pause)),
+        };
+        self.gate.leave(thought, ended);
+        asked
+    }
+
+    /// What a request is charged with: its price where the tokens are known, the most it can cost where it may be on
+    /// the bill, and nothing where it never left or was turned away.
+    fn charge(&self, reserved: NanoUsd, asked: &Result<JudgeAnswer, JudgeError>) -> NanoUsd {
+        match (usage(asked), asked) {
+            (Some(usage), _) => self.client.settings().cost(usage.input, usage.output).unwrap_or_default(),
+            (None, Err(error)) if !error.may_be_billed() => NanoUsd::ZERO,
+            (None, _) => reserved,
+        }
+    }
+
+    fn settled(&self, reserved: NanoUsd, sent_at: Timestamp, asked: &Result<JudgeAnswer, JudgeError>) -> Settled {
+        Settled {
+            charged: self.charge(reserved, asked),
+            outcome: asked.as_ref().map_or_else(JudgeError::as_str, |_| "answered").to_owned(),
+            response_model: asked.as_ref().ok().and_then(|answer| answer.model.clone()),
+            usage: usage(asked).unwrap_or_default(),
+            sent_at,
+            at: self.shared.now(),
+        }
+    }
+
+    fn count(&self, settled: &Settled, asked: &Result<JudgeAnswer, JudgeError>) {
+        let metrics = &self.shared.metrics;
+        let result = match asked {
+            Ok(_) => "ok",
+            Err(error) if error.is_transient() => "retry",
+            Err(_) => "failed",
+        };
+        let to = || self.lane.to_owned();
+        metrics.judge_calls.get_or_create(&CallLabels { to: to(), result: result.to_owned() }).inc();
+        metrics.judge_usd.inc_by(settled.charged.usd());
+        for (direction, tokens) in [("input", settled.usage.input), ("output", settled.usage.output)] {
+            let labels = TokenLabels { to: to(), direction: direction.to_owned() };
+            metrics.judge_tokens.get_or_create(&labels).inc_by(tokens);
+        }
+    }
+
+    fn note(&self, call: JudgeCall, settled: Settled) {
+        let mut calls = self.calls.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        calls.push(JudgeCall { settled: Some(settled), ..call });
+    }
+}
+
+impl Asker for MeteredAsker<'_> {
+    async fn ask(&self, request: &JudgeRequest) -> Result<JudgeAnswer, JudgmentError> {
+        let call = self.call(request)?;
+        self.reserve(&call).await?;
+        let thought = self.client.tokens_it_takes(request);
+        if !self.gate.enter(self.shared, thought, self.deadline).await {
+            let now = self.shared.now();
+            self.note(call, not_sent(now));
+            return Err(JudgmentError::NoTurn);
+        }
+        let sent_at = self.shared.now();
+        let asked = self.send(request, thought).await;
+        let settled = self.settled(call.reserved, sent_at, &asked);
+        self.count(&settled, &asked);
+        self.note(call, settled);
+        Ok(asked?)
+    }
+}
+
+fn usage(asked: &Result<JudgeAnswer, JudgeError>) -> Option<TokenUsage> {
+    match asked {
+        Ok(answer) => answer.usage,
+        Err(JudgeError::Declined { usage }) => *usage,
+        Err(_) => None,
+    }
+}
+
+fn not_sent(now: Timestamp) -> Settled {
+    Settled {
+        charged: NanoUsd::ZERO,
+        outcome: "not_sent".to_owned(),
+        response_model: None,
+        usage: TokenUsage::default(),
+        sent_at: now,
+        at: now,
+    }
+}

@@ -1,0 +1,86 @@
+//! What judging costs, as the API and the command line tell it; and making up for what the budget left out.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use driftline::backends::store::JudgeCall;
+use driftline::domain::money::NanoUsd;
+use driftline::limits::budget::{Admission, BudgetPolicy, Ladder};
+
+use super::fixtures::{START, Service};
+
+/// Reserves two requests of this day, of which each may cost two dollars; a third is refused.
+async fn spend(service: &Service) {
+    let now = START.plus(Duration::from_hours(13));
+    let policy = BudgetPolicy {
+        daily: [(String::new(), NanoUsd(5_000_000_000))].into(),
+        ladder: Ladder { full_rate_until: 0.5, reserve: 0.1, floor_rate: 0.05 },
+    };
+    let calls = [1, 2, 3].map(|number| JudgeCall {
+        id: [number; 16],
+        reserved_at: now,
+        lane: "default".to_owned(),
+        evaluator: "tone".to_owned(),
+        revision: "r7".to_owned(),
+        service: "support-agent".to_owned(),
+        trace_id: service.trace_ids[0],
+        reserved: NanoUsd(2_000_000_000),
+        settled: None,
+    });
+    let reserve = async |calls: &[JudgeCall], now| {
+        service.store.store.reserve_calls(calls, &policy, Duration::from_secs(1), now).await.unwrap().admissions
+    };
+    assert_eq!(reserve(&calls[..2], now).await, [Admission::Admit; 2]);
+    assert_eq!(reserve(&calls[2..], now.plus(Duration::from_secs(2))).await, [Admission::Refuse]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn costs_are_told_by_what_is_asked_for_with_the_budgets_of_today() {
+    let service = Service::with_traffic().await;
+    spend(&service).await;
+    let costs = service.answer("/api/v1/costs").await;
+    assert_eq!((costs["cost_usd"].as_f64(), costs["by"].as_str()), (Some(4.0), Some("evaluator")));
+    assert_eq!((costs["parts"][0]["name"].as_str(), costs["parts"][0]["requests"].as_u64()), (Some("tone"), Some(2)));
+    assert_eq!(costs["parts"][0]["unsettled_usd"], 4.0);
+    assert_eq!((&costs["budgets"][0]["partial"], &costs["budgets"][0]["limit_usd"]), (&true.into(), &5.0.into()));
+    let trace = service.answer(&format!("/api/v1/traces/{}", service.trace_ids[0])).await;
+    let by_release = service.answer("/api/v1/costs?by=release").await;
+    assert_eq!(by_release["parts"][0]["name"], trace["release"]);
+    assert_eq!(service.answer("/api/v1/costs?service=other").await["cost_usd"], 0.0);
+
+    let budget = service.answer("/api/v1/budgets/all").await;
+    assert_eq!((&budget["allowed"], &budget["committed_usd"]), (&true.into(), &4.0.into()));
+    assert_eq!(service.answer("/api/v1/budgets/unlimited").await["allowed"], true);
+    for (path, part) in [("/api/v1/costs?by=mood", "by=\"mood\""), ("/api/v1/costs?model=x", "unknown key \"model\"")] {
+        let (status, body) = service.json(path).await;
+        assert_eq!(status, 400, "{body}");
+        assert!(body["error"].as_str().unwrap().contains(part), "{body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_asks_for_costs_and_plans_backfills() {
+    let service = Service::with_traffic().await;
+    spend(&service).await;
+    let run = async |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_driftline"));
+        let folder = Path::new(service.store.url.strip_prefix("sqlite://").unwrap()).parent().unwrap();
+        command.args(arguments).current_dir(folder).env("DRIFTLINE__STORE__URL", &service.store.url);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let (code, text) = run(&["costs", "--by", "service", "--since", "2020-01-01", "--url", &service.url]).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("support-agent") && text.contains("$4.0000 in all") && text.contains("partial"), "{text}");
+    let (code, text) = run(&["costs", "--since", "2020-01-01"]).await;
+    assert!(code == Some(0) && text.contains("tone"), "{text}");
+
+    let (code, text) = run(&["evaluators", "backfill", "--url", &service.url]).await;
+    assert!(code == Some(0) && text.contains("0 judgements are planned"), "{text}");
+    let (code, text) = run(&["evaluators", "backfill", "--only", "loop", "--url", &service.url]).await;
+    assert!(code == Some(2) && text.contains("there is no judge \"loop\""), "{text}");
+    let (code, text) = run(&["evaluators", "backfill"]).await;
+    assert!(code == Some(4) && text.contains("--url"), "the store is in use: {text}");
+}
