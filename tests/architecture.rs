@@ -67,9 +67,9 @@ const OUTSIDE: &[(&str, &[&str])] = &[
 /// the convention, what emits them, and the evaluators, which say what a sender left out.
 const ATTRIBUTES: &[(&str, &[&str])] = &[
     ("gen_ai.usage.details.", &["normalize/pydantic_ai.rs"]),
-    ("gen_ai.", &["normalize/gen_ai.rs", "simulate", "pipeline/write_back.rs", "evaluate"]),
+    ("gen_ai.", &["normalize/gen_ai.rs", "simulate", "pipeline/judge_spans.rs", "pipeline/write_back.rs", "evaluate"]),
     ("mcp.", &["normalize/gen_ai.rs"]),
-    ("openinference.", &["normalize/open_inference.rs", "pipeline/write_back.rs"]),
+    ("openinference.", &["normalize/open_inference.rs", "pipeline/judge_spans.rs", "pipeline/write_back.rs"]),
     ("llm.", &["normalize/open_inference.rs", "normalize/openllmetry.rs", "normalize/plain.rs"]),
     ("decision.", &["normalize/plain.rs", "simulate"]),
     ("traceloop.", &["normalize/openllmetry.rs"]),
