@@ -120,7 +120,7 @@ impl Window {
         if next == b'\'' || !next.is_ascii() {
             return None;
         }
-        let lower = Self(self.0 | Self::ONES * 0x20).first(length);
+        let lower = Self(self.0 | (Self::ONES * 0x20)).first(length);
         let letters = lower.to_le_bytes();
         let word = &letters[..length];
         let key = if is_negation(word) { NEGATION } else { hash([Self(lower).first(stem(word).len())].into_iter()) };
@@ -129,7 +129,7 @@ impl Window {
 
     /// How many ASCII letters come first.
     fn letters(self) -> usize {
-        let lower = (self.0 | Self::ONES * 0x20) & (Self::ONES * 0x7f);
+        let lower = (self.0 | (Self::ONES * 0x20)) & (Self::ONES * 0x7f);
         // The highest bit of each sum says whether the byte is at least, or beyond, a letter.
         let at_least_a = lower + Self::ONES * u128::from(0x80 - b'a');
         let beyond_z = lower + Self::ONES * u128::from(0x7f - b'z');
