@@ -4,7 +4,6 @@
 //! machine does falls on both.
 #![expect(clippy::print_stdout, clippy::expect_used, reason = "a bench prints, and fails by panicking")]
 
-#[expect(dead_code, unused_imports, reason = "the trace as JSON is for the other benches")]
 #[path = "support/mod.rs"]
 mod support;
 
@@ -72,6 +71,7 @@ fn decode(bytes: &[u8]) -> TracesData {
     TracesData::decode(bytes).expect("the bytes are a trace")
 }
 
+#[expect(clippy::disallowed_methods, reason = "a bench measures real time")]
 fn per_trace<T>(work: impl Fn() -> T) -> Duration {
     let started = Instant::now();
     for _ in 0..TRACES_PER_TURN {
