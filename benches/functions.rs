@@ -4,6 +4,8 @@
 //! runs.
 #![expect(clippy::expect_used, reason = "a bench fails by panicking")]
 
+#[path = "support/json.rs"]
+mod json;
 #[path = "support/mod.rs"]
 mod support;
 
@@ -37,7 +39,7 @@ fn decode_protobuf(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn decode_json(bencher: Bencher<'_, '_>) {
-    let line = support::line(&support::trace(0, START_NANOS));
+    let line = json::line(&support::trace(0, START_NANOS));
     bencher.bench(|| decode_traces(black_box(line.as_bytes()), Encoding::Json));
 }
 

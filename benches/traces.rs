@@ -2,6 +2,8 @@
 //! Unix time at which the last one starts. Without arguments, says what one trace is.
 #![expect(clippy::print_stdout, clippy::expect_used, reason = "a tool of the bench scripts, not of the program")]
 
+#[path = "support/json.rs"]
+mod json;
 #[path = "support/mod.rs"]
 mod support;
 
@@ -28,7 +30,7 @@ fn write(count: u64, file: &str, last_start_seconds: u64) {
     let mut output = BufWriter::new(File::create(file).expect("FILE can be written"));
     for number in 0..count {
         let start = last_start_seconds * 1_000_000_000 - (count - number) * BETWEEN_TRACES_NANOS;
-        writeln!(output, "{}", support::line(&support::trace(number, start))).expect("FILE can be written");
+        writeln!(output, "{}", json::line(&support::trace(number, start))).expect("FILE can be written");
     }
     output.flush().expect("FILE can be written");
 }
@@ -36,7 +38,7 @@ fn write(count: u64, file: &str, last_start_seconds: u64) {
 fn describe() {
     let trace = support::trace(0, 0);
     let spans: usize = trace.iter().flat_map(|group| &group.scope_spans).map(|scope| scope.spans.len()).sum();
-    let json = support::line(&trace).len();
+    let json = json::line(&trace).len();
     let protobuf = TracesData { resource_spans: trace }.encoded_len();
     println!("trace {}: {spans} spans, {protobuf} bytes as protobuf, {json} as JSON", support::trace_id(0));
 }

@@ -1,5 +1,5 @@
-//! Which folder of `src` may import what. The two tables are the architecture; the rest reads the code and holds it
-//! to them. Code under `#[cfg(test)]` is free.
+//! Which folder of `src` may import what, and which may spell whose attributes. The tables are the architecture; the
+//! rest reads the code and holds it to them. Code under `#[cfg(test)]` is free.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
@@ -63,6 +63,25 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("indicatif", &["cli"]),
 ];
 
+/// How names of attributes begin, the longer beginning first, and who may spell them, as paths below `src`: the file of
+/// the convention, what emits them, and the evaluators, which say what a sender left out.
+const ATTRIBUTES: &[(&str, &[&str])] = &[
+    ("gen_ai.usage.details.", &["normalize/pydantic_ai.rs"]),
+    ("gen_ai.", &["normalize/gen_ai.rs", "simulate", "pipeline/judge_spans.rs", "pipeline/write_back.rs", "evaluate"]),
+    ("mcp.", &["normalize/gen_ai.rs"]),
+    ("openinference.", &["normalize/open_inference.rs", "pipeline/judge_spans.rs", "pipeline/write_back.rs"]),
+    ("llm.", &["normalize/open_inference.rs", "normalize/openllmetry.rs", "normalize/plain.rs"]),
+    ("decision.", &["normalize/plain.rs", "simulate"]),
+    ("traceloop.", &["normalize/openllmetry.rs"]),
+    ("ai.", &["normalize/vercel_ai.rs"]),
+    ("langfuse.", &["normalize/langfuse.rs"]),
+    ("langsmith.", &["normalize/langsmith.rs"]),
+    ("mlflow.", &["normalize/mlflow.rs"]),
+    ("pydantic_ai.", &["normalize/pydantic_ai.rs"]),
+    ("logfire.", &["normalize/pydantic_ai.rs"]),
+    ("gcp.vertex.", &["normalize/google_adk.rs"]),
+];
+
 /// Past this a file is not understood in one sitting.
 const MOST_LINES: usize = 600;
 
@@ -70,6 +89,12 @@ const MOST_LINES: usize = 600;
 fn no_folder_imports_what_the_table_does_not_give_it() {
     let found: Vec<String> = sources().iter().flat_map(|(path, text)| violations(path, text)).collect();
     assert!(found.is_empty(), "the tables in tests/architecture.rs forbid:\n{}", found.join("\n"));
+}
+
+#[test]
+fn attributes_are_spelled_where_their_convention_is_and_nowhere_else() {
+    let found: Vec<String> = sources().iter().flat_map(|(path, text)| misplaced_attributes(path, text)).collect();
+    assert!(found.is_empty(), "the table in tests/architecture.rs forbids:\n{}", found.join("\n"));
 }
 
 #[test]
@@ -107,6 +132,19 @@ fn an_offending_import_is_named_with_its_file_line_and_rule() {
     let text = "use crate::domain::ids;\nuse crate::{\n    stats,\n    web::pages as p,\n};\n";
     let expected = ["src/watch/gate.rs:4: crate::web, but watch may import only domain, stats"];
     assert_eq!(violations("watch/gate.rs", text), expected);
+}
+
+#[test]
+fn an_attribute_of_another_convention_is_named_with_its_file_line_and_rule() {
+    let text = "f(\"llm.model\");\nf(\"langsmith.x\", \"the gen_ai. ones\", \"gen_ai.tool.name\");";
+    let expected = [
+        "src/normalize/langsmith.rs:1: \"llm.model\", but only normalize/open_inference.rs, normalize/openllmetry.rs, \
+         normalize/plain.rs may spell llm.",
+        "src/normalize/langsmith.rs:2: \"gen_ai.tool.name\", but only normalize/gen_ai.rs, simulate, \
+         pipeline/judge_spans.rs, pipeline/write_back.rs, evaluate may spell gen_ai.",
+    ];
+    assert_eq!(misplaced_attributes("normalize/langsmith.rs", text), expected);
+    assert_eq!(misplaced_attributes("normalize/pydantic_ai.rs", "f(\"gen_ai.usage.details.x\")"), [""; 0]);
 }
 
 #[test]
@@ -171,6 +209,17 @@ fn violations(path: &str, text: &str) -> Vec<String> {
         .iter()
         .filter_map(|import| problem(import).map(|problem| format!("src/{path}:{}: {problem}", import.line)))
         .collect()
+}
+
+/// The attributes that one file may not spell.
+fn misplaced_attributes(path: &str, text: &str) -> Vec<String> {
+    let problem = |(name, line): (String, usize)| {
+        let (start, places) = ATTRIBUTES.iter().find(|(start, _)| name.starts_with(start))?;
+        let is_here = places.iter().any(|place| is_within(path, place));
+        let rule = || format!("src/{path}:{line}: {name:?}, but only {} may spell {start}", places.join(", "));
+        (!is_here).then(rule)
+    };
+    scan::texts(text).into_iter().filter_map(problem).collect()
 }
 
 fn forbidden_module(folder: &str, import: &Import) -> Option<String> {

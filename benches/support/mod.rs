@@ -1,7 +1,6 @@
 //! The trace that everything is measured on: 12 spans and about 25 KB, with the attributes that two conventions put on
 //! an agent's run. Peers are measured on traces of this shape.
 
-mod json;
 mod text;
 
 use driftline::domain::ids::TraceId;
@@ -11,7 +10,6 @@ use driftline::otlp::{
 };
 use fastrand::Rng;
 
-pub(crate) use json::line;
 use text::{answer, documents, instructions, question, record};
 
 const MILLISECOND: u64 = 1_000_000;

@@ -33,7 +33,7 @@ pub(super) const CONVENTION: Convention = Convention {
         reasoning_tokens: &["gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens"],
         cost_usd: &[COST],
         finish_reasons: &[FINISH_REASONS],
-        tool_name: &["gen_ai.tool.name"],
+        tool_name: &[TOOL_NAME],
         tool_call_id: &["gen_ai.tool.call.id"],
         tool_arguments: &[TOOL_ARGUMENTS],
         tool_result: &[TOOL_RESULT],
@@ -51,13 +51,18 @@ pub(super) const INPUT_TOKENS: &str = "gen_ai.usage.input_tokens";
 pub(super) const OUTPUT_TOKENS: &str = "gen_ai.usage.output_tokens";
 pub(super) const COST: &str = "gen_ai.usage.cost";
 pub(super) const FINISH_REASONS: &str = "gen_ai.response.finish_reasons";
+pub(super) const TOOL_NAME: &str = "gen_ai.tool.name";
 pub(super) const TOOL_ARGUMENTS: &str = "gen_ai.tool.call.arguments";
 pub(super) const TOOL_RESULT: &str = "gen_ai.tool.call.result";
 pub(super) const RETRIEVED_DOCUMENTS: &str = "gen_ai.retrieval.documents";
 
 /// The whole input and output in one text, as it was until 1.36; others still write them.
 pub(super) const PROMPT: &str = "gen_ai.prompt";
+pub(super) const PROMPT_QUERY: &str = "gen_ai.prompt#/query";
 pub(super) const COMPLETION: &str = "gen_ai.completion";
+
+/// Event with what a model answered, as it was until 1.36.
+pub(super) const CHOICE: &str = "gen_ai.choice";
 
 /// What precedes a tool's name in the name of its span.
 pub(super) const TOOL_SPAN_NAMES: [&str; 3] = ["execute_tool ", "tools/call ", "running tool: "];
@@ -79,7 +84,7 @@ pub(super) fn stated_role(attributes: Attributes<'_>) -> Option<Role> {
 /// What a span is likely to do that names no operation.
 fn likely_role(attributes: Attributes<'_>) -> Option<Role> {
     let has = |keys: &[&str]| attributes.text(keys).is_some();
-    if has(&["gen_ai.tool.name"]) || attributes.text(&[MCP_METHOD]).is_some_and(|method| method == "tools/call") {
+    if has(&[TOOL_NAME]) || attributes.text(&[MCP_METHOD]).is_some_and(|method| method == "tools/call") {
         Some(Role::Tool)
     } else if has(&[MCP_METHOD]) {
         Some(Role::Other)
@@ -117,7 +122,7 @@ fn event_kind(event: &Event) -> Option<(&'static str, Side)> {
         "gen_ai.user.message" => Some(("user", Side::Input)),
         "gen_ai.assistant.message" => Some(("assistant", Side::Input)),
         "gen_ai.tool.message" => Some(("tool", Side::Input)),
-        "gen_ai.choice" => Some(("assistant", Side::Output)),
+        CHOICE => Some(("assistant", Side::Output)),
         _ => None,
     }
 }

@@ -2,6 +2,7 @@
 
 use super::attributes::Attributes;
 use super::convention::{Convention, FactNames, NO_NAMES, Role, SAYS_NOTHING};
+use super::gen_ai;
 use super::json::Json;
 use super::message_json;
 use super::messages::{Message, Side};
@@ -37,7 +38,7 @@ const TOOL_ARGUMENTS: &str = "gcp.vertex.agent.tool_call_args";
 
 fn role(attributes: Attributes<'_>) -> Option<Role> {
     // Stands beside the spans of calls made at once, and tells of them again.
-    if attributes.text(&["gen_ai.tool.name"]).is_some_and(|name| name == "(merged tools)") {
+    if attributes.text(&[gen_ai::TOOL_NAME]).is_some_and(|name| name == "(merged tools)") {
         return Some(Role::Other);
     }
     let recorded = |key| attributes.text(&[key]).is_some_and(|text| text != "{}");

@@ -26,10 +26,10 @@ pub(super) const CONVENTION: Convention = Convention {
         output_tokens: &["langsmith.usage_metadata#/output_tokens"],
         reasoning_tokens: &["langsmith.usage_metadata#/output_token_details/reasoning"],
         cost_usd: &["langsmith.usage_metadata#/total_cost"],
-        tool_name: &["gen_ai.tool.name", "langsmith.trace.name"],
+        tool_name: &[gen_ai::TOOL_NAME, "langsmith.trace.name"],
         input_value: &[gen_ai::PROMPT],
         output_value: &[gen_ai::COMPLETION],
-        query: &["gen_ai.prompt#/query", gen_ai::PROMPT],
+        query: &[gen_ai::PROMPT_QUERY, gen_ai::PROMPT],
         ..NO_NAMES
     },
     ..SAYS_NOTHING

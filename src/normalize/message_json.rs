@@ -109,7 +109,9 @@ fn read_one<'a>(json: &Json<'a>, speaker: &'static str) -> Message<'a> {
     let finish_reason = [outer, json].into_iter().find_map(finish_reason);
     // An item without a role or an envelope may be a part that stands alone; then its type is not a role.
     let is_bare = std::ptr::eq(outer, json) && json.get_any(&["role", "tool_calls"]).is_none();
-    if let Some(part) = is_bare.then(|| read_part(json)).flatten() {
+    let part = is_bare.then(|| read_part(json)).flatten();
+    // What a tool says is no part but its result.
+    if let Some(part) = part.filter(|part| speaker != "tool" || !matches!(part, Part::Text(_))) {
         return Message { role: Cow::Borrowed(speaker), parts: vec![part], finish_reason };
     }
     let role = text(&["role", "type"]).or_else(|| class(outer)).unwrap_or(Cow::Borrowed(speaker));

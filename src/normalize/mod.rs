@@ -34,6 +34,7 @@ mod sampling;
 mod span_view;
 mod structure;
 mod tool_calls;
+mod tool_messages;
 mod tool_outcome;
 mod tree;
 mod vercel_ai;

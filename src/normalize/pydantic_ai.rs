@@ -2,6 +2,7 @@
 
 use super::attributes::Attributes;
 use super::convention::{Convention, FactNames, NO_NAMES, Role, SAYS_NOTHING};
+use super::gen_ai;
 use super::json::Json;
 use super::message_json;
 use super::messages::{Message, Side};
@@ -60,6 +61,6 @@ fn messages(attributes: Attributes<'_>, side: Side) -> Vec<Message<'_>> {
 /// A message, or the event of one, whose name may say what its role does not.
 fn message<'a>(item: &Json<'a>) -> Vec<Message<'a>> {
     let event = item.get("event.name").and_then(Json::as_text).map_or("", |name| name.as_ref());
-    let speaker = if event == "gen_ai.choice" { "assistant" } else { "user" };
+    let speaker = if event == gen_ai::CHOICE { "assistant" } else { "user" };
     message_json::read(item, speaker)
 }

@@ -1,7 +1,8 @@
-//! Tool calls: from tool spans, each call once however many spans tell of it; or, where no tool has a span, from what
-//! models asked for and were told.
+//! Tool calls: from tool spans, each call once however many spans tell of it, with what models asked for and were told
+//! where the spans do not say; or, where no tool has a span, from the messages alone.
 
 use std::borrow::Cow;
+use std::cell::LazyCell;
 use std::collections::HashMap;
 
 use crate::domain::ids::SpanId;
@@ -14,6 +15,7 @@ use super::json::Json;
 use super::messages::RequestedCall;
 use super::model_calls::Exchange;
 use super::span_view::SpanView;
+use super::tool_messages::ToolMessages;
 use super::tool_outcome;
 use super::tree::Tree;
 
@@ -22,9 +24,13 @@ const READ_AT_MOST: usize = 64 * 1024;
 
 /// Tool calls by the position of the span they are told by, in order.
 pub(super) fn tool_calls(tree: &Tree<'_>, exchanges: &[Exchange<'_>]) -> Vec<(usize, ToolCall)> {
+    let messages = LazyCell::new(|| ToolMessages::new(exchanges));
     let mut told = from_spans(tree);
+    for call in told.iter_mut().filter(|call| call.lacks_content()) {
+        call.complete(&messages);
+    }
     if told.is_empty() {
-        told = from_messages(exchanges);
+        told = from_messages(exchanges, &messages);
     }
     let mut repeats = Repeats::default();
     let finished = told.into_iter().enumerate();
@@ -68,8 +74,8 @@ impl<'a> Told<'a> {
         }
     }
 
-    fn by_model(exchange: &Exchange<'a>, requested: &RequestedCall<'a>, results: &HashMap<&str, &str>) -> Self {
-        let result = requested.id.as_deref().and_then(|id| results.get(id));
+    fn by_model(exchange: &Exchange<'a>, requested: &RequestedCall<'a>, messages: &ToolMessages<'_, 'a>) -> Self {
+        let result = requested.id.as_deref().and_then(|id| messages.result_after(exchange.position, id));
         Self {
             position: exchange.position,
             span_id: exchange.call.span_id,
@@ -78,11 +84,29 @@ impl<'a> Told<'a> {
             name: requested.name.clone().into_owned(),
             id: requested.id.clone(),
             arguments: requested.arguments.clone(),
-            result: result.map(|result| (*result).to_owned()),
+            result: result.map(str::to_owned),
             result_size: None,
             error_type: None,
             error_text: None,
             failed: false,
+        }
+    }
+
+    fn lacks_content(&self) -> bool {
+        self.arguments.is_none() || self.result.is_none()
+    }
+
+    /// Adds what the model asked and was told, when it asked for this tool under this id. What it was told of a call
+    /// that failed is no result.
+    fn complete(&mut self, messages: &ToolMessages<'_, '_>) {
+        let Some(id) = self.id.as_deref() else { return };
+        let request = messages.request_before(self.position, id).filter(|request| request.name == self.name);
+        let Some(request) = request else { return };
+        if self.arguments.is_none() {
+            self.arguments.clone_from(&request.arguments);
+        }
+        if self.result.is_none() && !self.failed && self.error_type.is_none() {
+            self.result = messages.result_after(self.position, id).map(str::to_owned);
         }
     }
 
@@ -171,10 +195,9 @@ fn tells_same(parent: &SpanView<'_>, call: &Told<'_>) -> bool {
 }
 
 /// Tool calls that models asked for, with the results they were told later.
-fn from_messages<'a>(exchanges: &[Exchange<'a>]) -> Vec<Told<'a>> {
-    let results: HashMap<&str, &str> = exchanges.iter().rev().flat_map(Exchange::tool_results).collect();
+fn from_messages<'a>(exchanges: &[Exchange<'a>], messages: &ToolMessages<'_, 'a>) -> Vec<Told<'a>> {
     let calls = |exchange| Exchange::requested_calls(exchange).map(move |call| (exchange, call));
-    exchanges.iter().flat_map(calls).map(|(exchange, call)| Told::by_model(exchange, call, &results)).collect()
+    exchanges.iter().flat_map(calls).map(|(exchange, call)| Told::by_model(exchange, call, messages)).collect()
 }
 
 /// Calls seen so far, to find the first with the same name and equal arguments.

@@ -22,6 +22,12 @@ pub(crate) fn imports(path: &str, text: &str) -> Vec<Import> {
     found.into_iter().map(|import| Import { path: from_root(import.path, &here), ..import }).collect()
 }
 
+/// The texts between quotes in the code of one file, in order, each with its line; code under `#[cfg(test)]` is left out.
+pub(crate) fn texts(text: &str) -> Vec<(String, usize)> {
+    let unquoted = |token: Token| Some((token.text.strip_prefix('"')?.strip_suffix('"')?.to_owned(), token.line));
+    without_tests(tokens(text)).into_iter().filter_map(unquoted).collect()
+}
+
 /// The modules that a file declares under `#[cfg(test)]`, as paths below `src` without ending.
 pub(crate) fn test_modules(path: &str, text: &str) -> Vec<String> {
     let all = tokens(text);
@@ -129,7 +135,7 @@ fn is_name(text: &str) -> bool {
     text.starts_with(|first: char| first.is_alphabetic() || first == '_')
 }
 
-/// Names, `::` and single signs; comments, texts and numbers are left out.
+/// Names, `::`, texts between quotes and single signs; comments and other literals are left out.
 fn tokens(text: &str) -> Vec<Token> {
     let mut found = Vec::new();
     let (mut rest, mut line) = (text, 1);
@@ -137,7 +143,7 @@ fn tokens(text: &str) -> Vec<Token> {
         let length = skipped(rest).unwrap_or(0);
         let taken = if length > 0 { length } else { token_length(rest, first) };
         let (token, after) = rest.split_at(taken);
-        if length == 0 && !first.is_whitespace() {
+        if (length == 0 && !first.is_whitespace()) || first == '"' {
             found.push(Token { text: token.to_owned(), line });
         }
         line += token.matches('\n').count();
@@ -239,6 +245,13 @@ mod tests {
             let quote = '"'; let escaped = '\''; fn f<'a>(x: &'a str) { crate::seen::here(x) }
         "##;
         assert_eq!(named("x/mod.rs", text), ["crate::seen::here"]);
+    }
+
+    #[test]
+    fn texts_are_found_with_their_lines_and_those_in_comments_and_tests_are_not() {
+        let text = "f(\"a.b\"); // \"c.d\"\ng('\"', \"e \\\" {\"); #[cfg(test)] mod tests { h(\"}\") }\ni(\"j\")";
+        let expected = [("a.b", 1), ("e \\\" {", 2), ("j", 3)];
+        assert_eq!(texts(text), expected.map(|(text, line)| (text.to_owned(), line)));
     }
 
     #[test]

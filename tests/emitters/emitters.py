@@ -12,6 +12,8 @@ class Emitter:
     program: str
     """File below `agents`."""
     environment: dict = field(default_factory=dict)
+    protocol: str = "http/protobuf"
+    """As `OTEL_EXPORTER_OTLP_PROTOCOL` calls it. What goes over gRPC is not recorded."""
     absent: dict = field(default_factory=dict)
     """Facts that it does not send, each with the reason; of the answered conversation, or both where the fact is."""
     absent_when_refused: dict = field(default_factory=dict)
@@ -35,13 +37,17 @@ NO_METADATA = {
     "user": "spans sent over OTLP lack the metadata of the trace",
 }
 
+CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+NO_COUNTS = {"reasoning_tokens": NO_DETAILS, "cached_tokens": NO_DETAILS}
+
 EMITTERS = {
-    "otel-spans": Emitter(
-        "otel.txt",
-        "otel_sdk.py",
-        {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY"},
-        absent={"reasoning_tokens": NO_DETAILS, "cached_tokens": NO_DETAILS},
+    "otel-spans": Emitter("otel.txt", "otel_sdk.py", {CONTENT: "SPAN_ONLY"}, absent=NO_COUNTS),
+    "otel-events": Emitter("otel.txt", "otel_sdk.py", {CONTENT: "EVENT_ONLY"}, absent=NO_COUNTS),
+    # The trace has been evaluated when its messages arrive.
+    "otel-grpc": Emitter(
+        "otel.txt", "otel_sdk.py", {CONTENT: "EVENT_ONLY", "LOGS_LATE_SECONDS": "1"}, "grpc", absent=NO_COUNTS
     ),
+    "otel-legacy": Emitter("otel-legacy.txt", "otel_legacy.py", {CONTENT: "true"}, absent=NO_COUNTS),
     "openinference": Emitter("openinference.txt", "openinference_openai.py"),
     "openai-agents": Emitter(
         "openai-agents.txt",

@@ -20,6 +20,7 @@ def prepare(packages, program):
     if not (folder / "complete").exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
+        print(f"installing {packages}", flush=True)
         install(wanted, folder)
         (folder / "complete").touch()
     return command(folder, program)
@@ -47,4 +48,4 @@ def node(folder, program):
 def run(command, folder):
     ended = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if ended.returncode != 0:
-        sys.exit(f"cannot install packages with {command[0]}:\n{ended.stdout}{ended.stderr}")
+        sys.exit(f"cannot install packages; is their registry reachable?\n{ended.stdout}{ended.stderr}")

@@ -5,7 +5,7 @@
 
 DRIFTLINE is the program. Without names all emitters run. Each installs its packages, in the versions of `packages/`,
 into `target/emitters` once. Every fact of the conversation in `scenario.json` must be in what driftline understood,
-but for those that the emitter does not send: these are listed below with the reason, and the recording of what was
+but for those that the emitter does not send: these are listed in `emitters.py` with the reason, and the recording of what was
 really sent must not hold them either. Ends with 1 and a list of everything that is wrong; what the emitter sent then
 is in `target/emitters/sent`.
 """
@@ -20,13 +20,15 @@ from emitters import EMITTERS
 from environments import INSTALLED, prepare
 from facts import answered, refused, wrong
 from recorder import Recorder
-from service import Service
+from service import Service, wait_for
 
 import model
 
 HERE = pathlib.Path(__file__).parent
 SCENARIO = json.loads((HERE / "scenario.json").read_text())
 PATIENCE_SECONDS = 120
+LATE_SECONDS = 10
+"""How long what comes after the rest of its trace may take to be understood."""
 
 
 def main(program, names):
@@ -52,7 +54,7 @@ def watch(name, service, recorder, model_url):
     recorder.clear()
     ended = subprocess.run(
         prepare(emitter.packages, HERE / "agents" / emitter.program),
-        env=environment(name, emitter, recorder.url, model_url),
+        env=environment(name, emitter, service, recorder, model_url),
         capture_output=True,
         text=True,
         timeout=PATIENCE_SECONDS,
@@ -61,25 +63,33 @@ def watch(name, service, recorder, model_url):
         return [f"the agent ended with {ended.returncode}:\n{ended.stdout}{ended.stderr}"]
     if recorder.refusals:
         return [f"driftline refused {refusal}" for refusal in recorder.refusals]
-    runs = service.runs_of(name, 2)
+
+    def problems():
+        return list(misunderstood(emitter, service.runs_of(name, 2), service, recorder))
+
+    wait_for(lambda: not problems() or None, LATE_SECONDS)
+    return problems()
+
+
+def misunderstood(emitter, runs, service, recorder):
+    """Everything that is wrong with what driftline now makes of the two conversations."""
     if len(runs) != 2:
-        inputs = [run["input"] for run in runs]
-        return [f"2 traces were sent, and {len(runs)} read: {inputs}"]
+        yield f"2 traces were sent, and {len(runs)} read: {[run['input'] for run in runs]}"
+        return
     runs.sort(key=lambda run: len(run["tools"]), reverse=True)
-    found = []
     for run, conversation in zip(runs, [answered, refused]):
         missing, told = emitter.missing(conversation), emitter.told(conversation)
         problems = list(wrong(run, conversation(SCENARIO), missing, told, recorder))
         problems += [f"no row of {evaluator}" for evaluator in sorted(service.evaluators - run["scored"])]
-        found += [f"{conversation.__name__}: {problem}" for problem in problems]
-    return found
+        yield from (f"{conversation.__name__}: {problem}" for problem in problems)
 
 
-def environment(name, emitter, receiver, model_url):
+def environment(name, emitter, service, recorder, model_url):
+    receiver = service.grpc if emitter.protocol == "grpc" else recorder.url
     otlp = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": receiver,
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{receiver}/v1/traces",
-        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": emitter.protocol,
         "OTEL_SERVICE_NAME": name,
         "OTEL_RESOURCE_ATTRIBUTES": "service.version=1.4.2",
         "OTEL_METRICS_EXPORTER": "none",

@@ -1,5 +1,6 @@
 """`driftline serve` on ports and in a folder of its own."""
 
+import contextlib
 import json
 import pathlib
 import socket
@@ -16,6 +17,7 @@ SETTINGS = """
 url = "sqlite://{folder}/driftline.db"
 [receive]
 http = "{receiver}"
+grpc = "{grpc}"
 [web]
 listen = "{web}"
 [complete]
@@ -35,16 +37,17 @@ class Service:
     def __enter__(self):
         self.folder = tempfile.TemporaryDirectory()
         self.evaluators = self.loaded_evaluators()
-        receiver, self.web = free_address(), free_address()
-        self.receiver = f"http://{receiver}"
+        receiver, grpc, self.web = free_addresses(3)
+        self.receiver, self.grpc = f"http://{receiver}", f"http://{grpc}"
         path = pathlib.Path(self.folder.name)
-        settings = SETTINGS.format(folder=path, receiver=receiver, web=self.web)
+        settings = SETTINGS.format(folder=path, receiver=receiver, grpc=grpc, web=self.web)
         (path / "driftline.toml").write_text(settings)
         with (path / "log").open("w") as log:
             self.process = subprocess.Popen([self.program, "serve"], cwd=path, stdout=log, stderr=log)
         if wait_for(lambda: self.ask("/readyz")) is None:
+            said = (path / "log").read_text()
             self.__exit__()
-            raise SystemExit("driftline does not start")
+            raise SystemExit(f"driftline does not start:\n{said}")
         return self
 
     def __exit__(self, *_):
@@ -81,9 +84,9 @@ class Service:
             return None
 
 
-def wait_for(condition):
+def wait_for(condition, seconds=PATIENCE_SECONDS):
     """What the condition gives once that is something; after a while nothing."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = condition()
         if found is not None:
@@ -92,7 +95,10 @@ def wait_for(condition):
     return None
 
 
-def free_address():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{taken.getsockname()[1]}"
+def free_addresses(count):
+    """Loopback addresses that nobody listens on, no two the same."""
+    with contextlib.ExitStack() as taken:
+        sockets = [taken.enter_context(socket.socket()) for _ in range(count)]
+        for free in sockets:
+            free.bind(("127.0.0.1", 0))
+        return [f"127.0.0.1:{free.getsockname()[1]}" for free in sockets]

@@ -68,7 +68,8 @@ impl Input {
             Self::RetrievedData => trace.retrieved_data(),
             Self::Policy | Self::Instructions => Vec::from_iter(trace.system_instructions.as_deref()),
         };
-        let mut seen = std::collections::HashSet::new();
+        // Ordered, because a hash reads every text to its end, and comparing them hardly ever does.
+        let mut seen = std::collections::BTreeSet::new();
         texts.into_iter().filter(|text| !text.trim().is_empty() && seen.insert(*text)).collect()
     }
 }

@@ -2,6 +2,8 @@
 
 use super::builder::{failed, span, trace};
 use crate::domain::trace::{ModelCall, Trace};
+use crate::otlp::Span;
+use crate::otlp::span::Event;
 
 fn only_call(attributes: &[(&str, &str)]) -> ModelCall {
     trace(vec![span(1, 0, attributes)]).model_calls().next().unwrap().clone()
@@ -119,4 +121,28 @@ fn what_failed_lacks_no_answer_and_what_has_no_price_lacks_a_cost() {
     assert!(!lacks(&refused, COST) && !lacks(&refused, TOKENS));
     let offline = failed(span(1, 0, &[("gen_ai.operation.name", "execute_tool"), ("gen_ai.tool.name", "t")]), "no");
     assert!(!lacks(&trace(vec![offline]), "gen_ai.tool.call.result"));
+}
+
+#[test]
+fn opentelemetrys_older_events_say_of_a_call_what_its_span_does_not() {
+    let event = |name: &str, body: &[(&str, &str)]| Event {
+        name: name.to_owned(),
+        attributes: span(1, 0, body).attributes,
+        ..Default::default()
+    };
+    let asked = r#"{"role":"assistant","tool_calls":[
+        {"id":"c1","type":"function","function":{"name":"lookup","arguments":"{\"of\": \"acme\"}"}}]}"#;
+    let asks = vec![
+        event("gen_ai.user.message", &[("content", "what is due?")]),
+        event("gen_ai.choice", &[("index", "0"), ("finish_reason", "tool_calls"), ("message", asked)]),
+    ];
+    let is_told = vec![event("gen_ai.tool.message", &[("content", r#"{"due": 42}"#), ("id", "c1")])];
+    let chat = |id, events| Span { events, ..span(id, 1, &[("gen_ai.operation.name", "chat")]) };
+    let tool =
+        [("gen_ai.operation.name", "execute_tool"), ("gen_ai.tool.name", "lookup"), ("gen_ai.tool.call.id", "c1")];
+    let agent = span(1, 0, &[("gen_ai.operation.name", "invoke_agent")]);
+    let trace = trace(vec![agent, chat(2, asks), span(3, 1, &tool), chat(4, is_told)]);
+    let calls: Vec<_> = trace.tool_calls().map(|call| (call.arguments.as_deref(), call.result.as_deref())).collect();
+    assert_eq!(calls, [(Some(r#"{"of": "acme"}"#), Some(r#"{"due": 42}"#))]);
+    assert_eq!(trace.input.as_deref(), Some("what is due?"));
 }

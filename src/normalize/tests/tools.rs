@@ -184,6 +184,54 @@ fn without_tool_spans_calls_are_recovered_from_what_models_asked_for() {
     assert_eq!(only(&with_a_span).name, "search");
 }
 
+fn asks(id: u32, arguments: &str) -> Span {
+    let call = format!(
+        r#"[{{"role":"assistant","parts":[{{"type":"tool_call","id":"call_0","name":"search","arguments":{arguments}}}]}}]"#
+    );
+    span(id, 1, &[("gen_ai.operation.name", "chat"), ("gen_ai.output.messages", &call)])
+}
+
+fn is_told(mut span: Span, results: &[&str]) -> Span {
+    let part = |result| format!(r#"{{"type":"tool_call_response","id":"call_0","response":"{result}"}}"#);
+    let parts: Vec<String> = results.iter().map(part).collect();
+    let message = format!(r#"[{{"role":"tool","parts":[{}]}}]"#, parts.join(","));
+    span.attributes.extend(super::builder::span(1, 0, &[("gen_ai.input.messages", &message)]).attributes);
+    span
+}
+
+#[test]
+fn what_a_tools_span_leaves_out_is_read_from_what_the_model_asked_and_was_told_around_it() {
+    let named = |id, name| tool(id, name, &[("gen_ai.tool.call.id", "call_0")]);
+    let spans = vec![
+        asks(2, r#"{"q":"first"}"#),
+        named(3, "search"),
+        is_told(asks(4, r#"{"q":"second"}"#), &["one"]),
+        named(5, "search"),
+        is_told(asks(6, "{}"), &["one", "two"]),
+        named(7, "another"),
+    ];
+    let told: Vec<_> = run(spans).tool_calls().map(|call| (call.arguments.clone(), call.result.clone())).collect();
+    let both = |query: &str, result: &str| (Some(format!(r#"{{"q":"{query}"}}"#)), Some(result.to_owned()));
+    assert_eq!(told, [both("first", "one"), both("second", "two"), (None, None)]);
+}
+
+#[test]
+fn what_the_span_says_of_a_call_stands_and_a_call_that_failed_has_no_result() {
+    let said = [("gen_ai.tool.call.id", "call_0"), ("gen_ai.tool.call.arguments", r#"{"q":"span"}"#)];
+    let failing = failed(tool(3, "search", &said), "offline");
+    let call =
+        only(&run(vec![asks(2, r#"{"q":"message"}"#), failing, is_told(asks(4, "{}"), &["Error: offline"])])).clone();
+    assert_eq!((call.arguments.as_deref(), call.result), (Some(r#"{"q":"span"}"#), None));
+    assert_eq!(call.error.as_deref(), Some("offline"));
+}
+
+#[test]
+fn without_tool_spans_an_id_that_is_used_anew_keeps_its_results_apart() {
+    let found = run(vec![asks(2, "{}"), is_told(asks(4, "{}"), &["one"]), is_told(asks(6, "{}"), &["one", "two"])]);
+    let results: Vec<_> = found.tool_calls().map(|call| call.result.as_deref()).collect();
+    assert_eq!(results, [Some("one"), Some("two"), None]);
+}
+
 #[test]
 fn a_tool_without_a_name_is_called_by_its_span() {
     let nameless =

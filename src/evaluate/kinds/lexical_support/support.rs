@@ -64,6 +64,8 @@ struct Term<'a> {
     is_fact: bool,
     in_data: bool,
     is_denied: bool,
+    /// How many of its neighbours are still to be found beside it.
+    apart: usize,
 }
 
 /// The answer, and what of it has been found so far.
@@ -125,6 +127,9 @@ impl<'a> Answer<'a> {
             }
         });
         answer.pairs = answer.apart.len();
+        for key in answer.apart.iter().flat_map(|(left, right)| [left, right]) {
+            answer.terms.entry(*key).and_modify(|term| term.apart += 1);
+        }
         (!answer.terms.is_empty()).then_some(answer)
     }
 
@@ -132,7 +137,8 @@ impl<'a> Answer<'a> {
     fn add(&mut self, token: &Token<'a>, class: Class, previous: Option<u64>) {
         let is_fact = matches!(class, Class::Number | Class::Name);
         let term = self.terms.entry(token.key);
-        term.or_insert(Term { text: token.text, is_fact: false, in_data: false, is_denied: false }).is_fact |= is_fact;
+        term.or_insert(Term { text: token.text, is_fact: false, in_data: false, is_denied: false, apart: 0 })
+            .is_fact |= is_fact;
         match previous {
             Some(previous) => {
                 self.apart.remove(&(previous, previous));
@@ -161,10 +167,18 @@ impl<'a> Answer<'a> {
                 recent.pop_front();
             }
             recent.push_back((position, token.key));
-            for (_, key) in &recent {
-                self.apart.remove(&in_order(*key, token.key));
+            if term.apart > 0 {
+                recent.iter().for_each(|(_, key)| self.bring_together(*key, token.key));
             }
         });
+    }
+
+    fn bring_together(&mut self, left: u64, right: u64) {
+        if self.apart.remove(&in_order(left, right)) {
+            for key in [left, right] {
+                self.terms.entry(key).and_modify(|term| term.apart -= 1);
+            }
+        }
     }
 
     fn deny(&mut self, key: u64, distance: usize) {

@@ -27,8 +27,6 @@ pub(super) struct Token<'t> {
     is_first: bool,
 }
 
-const NEGATIONS: &[&str] = &["not", "no", "never", "without", "none", "neither", "nor", "cannot"];
-
 #[rustfmt::skip]
 const STOPS: &[&str] = &[
     "a", "an", "the", "of", "in", "on", "at", "to", "for", "and", "or", "but", "is", "are", "was", "were", "be", "been",
@@ -68,19 +66,80 @@ pub(super) fn each_token<'t>(text: &'t str, mut see: impl FnMut(Token<'t>)) {
     let mut is_first = true;
     let mut at = 0;
     while let Some(byte) = text.as_bytes().get(at) {
-        let character = if byte.is_ascii() { char::from(*byte) } else { character_at(text, at) };
-        if !character.is_alphanumeric() {
-            is_first |= matches!(character, '.' | '!' | '?' | ':' | '\n' | '*' | '#' | '|' | '"' | '“' | '(');
-            at += character.len_utf8();
-            continue;
-        }
-        let is_number = character.is_ascii_digit();
-        let end = if is_number { number_end(text, at) } else { word_end(text, at) };
-        let token = &text[at..end];
-        let key = if is_number { number_key(token) } else { word_key(token) };
-        see(Token { text: token, key, is_number, is_first });
+        let is_number = byte.is_ascii_digit();
+        let (end, key) = match byte {
+            b'0'..=b'9' => number(text, at),
+            b'a'..=b'z' | b'A'..=b'Z' => Window::at(text, at)
+                .and_then(Window::word)
+                .map_or_else(|| word(text, at), |(length, key)| (at + length, key)),
+            0x80.. if character_at(text, at).is_alphanumeric() => word(text, at),
+            _ => {
+                let character = if byte.is_ascii() { char::from(*byte) } else { character_at(text, at) };
+                is_first |= matches!(character, '.' | '!' | '?' | ':' | '\n' | '*' | '#' | '|' | '"' | '“' | '(');
+                at += character.len_utf8();
+                continue;
+            }
+        };
+        see(Token { text: &text[at..end], key, is_number, is_first });
         is_first = false;
         at = end;
+    }
+}
+
+/// Where the number that begins here ends, and its key.
+fn number(text: &str, start: usize) -> (usize, u64) {
+    let end = number_end(text, start);
+    (end, number_key(&text[start..end]))
+}
+
+/// Where the word that begins here ends, and its key.
+fn word(text: &str, start: usize) -> (usize, u64) {
+    let end = word_end(text, start);
+    (end, word_key(&text[start..end]))
+}
+
+/// The next bytes of a text, the first lowest. Nearly every word that an agent reads is short and plain; it is measured,
+/// lowered and cut here without a look at its single bytes.
+#[derive(Clone, Copy)]
+struct Window(u128);
+
+impl Window {
+    const BYTES: usize = size_of::<u128>();
+    /// A one in each byte.
+    const ONES: u128 = u128::MAX / 0xff;
+
+    fn at(text: &str, start: usize) -> Option<Self> {
+        let bytes = text.as_bytes().get(start..)?.first_chunk()?;
+        Some(Self(u128::from_le_bytes(*bytes)))
+    }
+
+    /// Length and key of the word of ASCII letters that begins here; `None` when it may go on otherwise.
+    fn word(self) -> Option<(usize, u64)> {
+        let length = self.letters();
+        let next = self.0.to_le_bytes().get(length).copied()?;
+        if next == b'\'' || !next.is_ascii() {
+            return None;
+        }
+        let lower = Self(self.0 | (Self::ONES * 0x20)).first(length);
+        let letters = lower.to_le_bytes();
+        let word = &letters[..length];
+        let key = if is_negation(word) { NEGATION } else { hash([Self(lower).first(stem(word).len())].into_iter()) };
+        Some((length, key))
+    }
+
+    /// How many ASCII letters come first.
+    fn letters(self) -> usize {
+        let lower = (self.0 | (Self::ONES * 0x20)) & (Self::ONES * 0x7f);
+        // The highest bit of each sum says whether the byte is at least, or beyond, a letter.
+        let at_least_a = lower + Self::ONES * u128::from(0x80 - b'a');
+        let beyond_z = lower + Self::ONES * u128::from(0x7f - b'z');
+        let others = (!at_least_a | beyond_z | self.0) & (Self::ONES * 0x80);
+        others.trailing_zeros() as usize / 8
+    }
+
+    /// The first bytes, of which there is at least one, and zeros.
+    fn first(self, length: usize) -> u128 {
+        self.0 & (u128::MAX >> (8 * (Self::BYTES - length)))
     }
 }
 
@@ -132,21 +191,19 @@ fn number_key(number: &str) -> u64 {
     let whole = whole.trim_start_matches('0').bytes().filter(u8::is_ascii_digit);
     let fraction = fraction.trim_end_matches('0');
     let point = (!fraction.is_empty()).then_some(b'.');
-    hash(whole.chain(point).chain(fraction.bytes()))
+    hash(whole.chain(point).chain(fraction.bytes()).map(u128::from))
 }
 
 fn word_key(word: &str) -> u64 {
     let mut lower = [0; LONGEST];
-    let length = if word.is_ascii() && word.len() <= LONGEST {
-        for (low, byte) in lower.iter_mut().zip(word.bytes()) {
-            *low = byte.to_ascii_lowercase();
-        }
-        word.len()
-    } else {
-        lowercase_into(&mut lower, word)
-    };
+    let length = lowercase_into(&mut lower, word);
     let lower = &lower[..length];
-    if is_negation(lower) { NEGATION } else { hash(stem(lower).iter().copied()) }
+    if is_negation(lower) { NEGATION } else { hash(stem(lower).chunks(Window::BYTES).map(number_of_bytes)) }
+}
+
+/// The first byte lowest, as in a [`Window`].
+fn number_of_bytes(bytes: &[u8]) -> u128 {
+    bytes.iter().rev().fold(0, |number, byte| number << 8 | u128::from(*byte))
 }
 
 /// Fills the buffer with as much of the word as fits; the number of its bytes.
@@ -161,12 +218,10 @@ fn lowercase_into(lower: &mut [u8], word: &str) -> usize {
 }
 
 fn is_negation(lower: &[u8]) -> bool {
-    match lower {
-        [b'n' | b'w' | b'c', ..] if lower.len() <= 7 => {
-            NEGATIONS.iter().any(|negation| negation.as_bytes() == lower) || lower.ends_with(b"n't")
-        }
-        _ => lower.ends_with(b"n't"),
-    }
+    matches!(
+        lower,
+        b"not" | b"no" | b"never" | b"without" | b"none" | b"neither" | b"nor" | b"cannot" | [.., b'n', b'\'', b't']
+    )
 }
 
 fn lowercase(character: char) -> char {
@@ -179,18 +234,28 @@ fn lowercase(character: char) -> char {
 
 /// English endings that make another form of the same word; crude, and the same for answer and data.
 fn stem(word: &[u8]) -> &[u8] {
-    const ENDINGS: [&[u8]; 8] = [b"'s", b"ing", b"edly", b"ed", b"ies", b"es", b"ly", b"s"];
-    if !matches!(word.last(), Some(b's' | b'g' | b'd' | b'y')) {
-        return word;
+    match word {
+        [stem @ .., b'\'', b's']
+        | [stem @ .., b'i', b'n', b'g']
+        | [stem @ .., b'e', b'd', b'l', b'y']
+        | [stem @ .., b'e', b'd']
+        | [stem @ .., b'i', b'e', b's']
+        | [stem @ .., b'e', b's']
+        | [stem @ .., b'l', b'y']
+        | [stem @ .., b's']
+            if stem.len() >= 3 =>
+        {
+            stem
+        }
+        _ => word,
     }
-    let stems = ENDINGS.iter().filter_map(|ending| word.strip_suffix(*ending));
-    stems.into_iter().find(|stem| stem.len() >= 3).unwrap_or(word)
 }
 
-/// FNV-1a, whose quality is enough for words and whose speed is needed: every word the agent read is hashed. The two
-/// lowest keys are spared for [`NEGATION`].
-fn hash(bytes: impl Iterator<Item = u8>) -> u64 {
-    bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)) | 2
+/// Multiplied and turned, part by part: quality enough for words, at the speed that is needed. The two lowest keys are
+/// spared for [`NEGATION`].
+fn hash(parts: impl Iterator<Item = u128>) -> u64 {
+    let mix = |hash: u64, half: u64| (hash.rotate_left(29) ^ half).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    parts.fold(0, |hash, part| mix(mix(hash, part as u64), (part >> 64) as u64)) | 2
 }
 
 #[cfg(test)]
@@ -249,6 +314,20 @@ mod tests {
         }
         for (one, other) in [("59.8", "598"), ("0.5", "5"), ("refund", "refuse"), ("not", "note")] {
             assert_ne!(key(one), key(other), "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn a_word_has_one_key_wherever_it_stands_and_whatever_follows_it() {
+        let first = |text: &str| tokens(text).first().map(|token| (token.text.len(), token.key));
+        for word in ["A", "not", "Refunds", "Customers", "fifteenletterss", "sixteenlettersss", "seventeenlettersx"] {
+            let alone = first(word);
+            assert_eq!(alone.map(|(length, _)| length), Some(word.len()));
+            for rest in
+                [".", " and the rest of a sentence", "@with.a.domain.of.its.own", "[0]{1} and so forth ", "7 up"]
+            {
+                assert_eq!(first(&format!("{word}{rest}")), alone, "{word}{rest}");
+            }
         }
     }
 
