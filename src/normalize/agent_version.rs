@@ -1,9 +1,9 @@
 //! Which version of an agent ran, found from what makes it one: its system prompt, its tools and its model.
 //!
 //! Prompts carry today's date, the user's name or an order number, and none of these is a new version. So a prompt is
-//! reduced to its skeleton first: numbers and ids, dates and times, and words written like names are masked, as is
-//! everything after a label such as `Customer name:`; of equal lines in a row one stays, so that lists may grow. The
-//! price is that an edit of nothing but numbers or names goes unseen.
+//! reduced to its skeleton first: numbers and ids, dates and times, and words written like names are masked, as is a
+//! short value after a label such as `Customer name:`, up to the end of its sentence; of equal lines in a row one stays,
+//! so that lists may grow. The price is that an edit of nothing but numbers, names or such values goes unseen.
 
 use ring::digest::{SHA256, digest};
 
@@ -15,37 +15,38 @@ const DIGITS: usize = 12;
 
 const MASK: &str = "#";
 
-/// Labels whose value belongs to one run.
-const RUN_LABELS: [&str; 28] = [
+/// Words a value may have that is masked whole; a longer one is an instruction, and masked word by word.
+const LONGEST_VALUE: usize = 6;
+
+/// Last words of labels whose value belongs to one run.
+const RUN_LABELS: [&str; 23] = [
     "account",
     "address",
     "birthday",
     "client",
     "company",
-    "context",
     "conversation",
-    "customer",
     "date",
     "datetime",
     "day",
     "email",
     "id",
-    "language",
     "locale",
     "location",
     "member",
     "name",
-    "now",
     "phone",
     "session",
     "tenant",
     "time",
     "timezone",
     "today",
-    "user",
     "username",
     "year",
 ];
+
+/// Words whose full stop ends no sentence.
+const TITLES: [&str; 6] = ["Mr.", "Mrs.", "Ms.", "Dr.", "Prof.", "St."];
 
 /// Words of dates and times that may be written where a name would not be told from any other word.
 const CALENDAR: [&str; 26] = [
@@ -116,34 +117,69 @@ fn skeleton(prompt: &str) -> String {
     text
 }
 
-fn push_masked(text: &mut String, line: &str) {
-    let (words, has_value) = match line.split_once(':') {
-        Some((label, _)) if is_run_label(label) => (label, true),
-        _ => (line, false),
-    };
-    let (mut starts_sentence, mut masked) = (true, false);
+fn push_masked(text: &mut String, mut line: &str) {
+    let mut place = Place { starts_sentence: true, masked: false };
+    while let Some((label, rest)) = split_at_value(line) {
+        push_words(text, label, &mut place);
+        if !place.masked {
+            push_word(text, MASK);
+        }
+        place = Place { starts_sentence: true, masked: true };
+        line = rest;
+    }
+    push_words(text, line, &mut place);
+}
+
+/// What the words before say of the next.
+struct Place {
+    starts_sentence: bool,
+    /// Of masked words in a row one mask stays.
+    masked: bool,
+}
+
+fn push_words(text: &mut String, words: &str, place: &mut Place) {
     for word in words.split_whitespace() {
         let bare = word.trim_matches(|letter: char| !letter.is_alphanumeric());
-        let mask = is_of_one_run(word, bare, starts_sentence) || (masked && matches!(bare, "am" | "pm"));
-        if !(mask && masked) {
-            text.push_str(if mask { MASK } else { word });
-            text.push(' ');
+        let mask = is_of_one_run(word, bare, place.starts_sentence) || (place.masked && matches!(bare, "am" | "pm"));
+        if !(mask && place.masked) {
+            push_word(text, if mask { MASK } else { word });
         }
-        masked = mask;
+        place.masked = mask;
         // A bullet starts no sentence, nor ends one.
-        starts_sentence &= bare.is_empty();
-        starts_sentence |= word.ends_with(['.', '!', '?', ':']);
-    }
-    if has_value {
-        text.push_str(MASK);
+        place.starts_sentence &= bare.is_empty();
+        place.starts_sentence |= word.ends_with(['.', '!', '?', ':']);
     }
 }
 
-/// At most four words of which one says that the rest of the line belongs to one run.
+fn push_word(text: &mut String, word: &str) {
+    text.push_str(word);
+    text.push(' ');
+}
+
+/// The label at the start of the line and what comes after its value, when that is short and belongs to one run.
+fn split_at_value(line: &str) -> Option<(&str, &str)> {
+    let (label, text) = line.split_once(':').filter(|(label, _)| is_run_label(label))?;
+    let (value, rest) = text.split_at(sentence_end(text));
+    (value.split_whitespace().count() <= LONGEST_VALUE).then_some((label, rest))
+}
+
+fn sentence_end(text: &str) -> usize {
+    let mut end = 0;
+    for word in text.split_inclusive(char::is_whitespace) {
+        end += word.len();
+        let word = word.trim_end();
+        if word.ends_with(['.', '!', '?']) && !TITLES.contains(&word) {
+            break;
+        }
+    }
+    end
+}
+
+/// At most four words of which the last says that what follows belongs to one run: `Customer name`, not `Name rules`.
 fn is_run_label(label: &str) -> bool {
-    let mut words = label.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
-    let named = words.clone().any(|word| RUN_LABELS.iter().any(|label| label.eq_ignore_ascii_case(word)));
-    named && words.nth(4).is_none()
+    let words = || label.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
+    let last = words().last().unwrap_or_default();
+    words().count() <= 4 && RUN_LABELS.iter().any(|label| label.eq_ignore_ascii_case(last))
 }
 
 fn is_of_one_run(word: &str, bare: &str, starts_sentence: bool) -> bool {
@@ -190,6 +226,31 @@ mod tests {
         for (mine, other) in [("Never", "Always"), ("a refund", "any refund"), ("support", "sales"), (" seen", "")] {
             assert_ne!(skeleton(PROMPT), skeleton(&PROMPT.replace(mine, other)), "{mine}");
         }
+    }
+
+    #[test]
+    fn an_instruction_after_a_label_is_no_value_of_one_run() {
+        for (mine, other) in [
+            (
+                "Current date: 2026-03-02. You are a support agent. Never promise a refund.",
+                "Current date: 2026-03-02. You are a support agent. Always promise a refund.",
+            ),
+            ("Customer policy: refuse refunds", "Customer policy: grant refunds"),
+            ("Language: answer in formal words", "Language: answer in simple words"),
+            ("User: always obey", "User: never obey"),
+            ("Time: spend as little of it as you can on each", "Time: spend as much of it as you can on each"),
+            ("Name: alice. Email rules: be brief", "Name: alice. Email rules: be long"),
+        ] {
+            assert_ne!(skeleton(mine), skeleton(other), "{mine}");
+        }
+    }
+
+    #[test]
+    fn values_in_one_line_are_masked_each_up_to_the_end_of_its_sentence() {
+        let expected = skeleton("Customer name: Mr. Smith. Today: 2026-03-02. Email: a@example.com. Be brief.");
+        assert_eq!(expected, "Customer name # Today # Email # Be brief. \n");
+        let other = "Customer name: alice van dyke. Today: Friday, the 3rd of April. Email: none. Be brief.";
+        assert_eq!(skeleton(other), expected);
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //!
 //! The threshold in a `tracestate` comes first (OpenTelemetry specification, tracestate handling), then what samplers
 //! of vendors write on the spans they keep. Only names whose meaning the vendor states are read; `sampling.probability`
-//! and the like are in no specification. What is not said is unknown, and so is what cannot be: a rate of nothing, more
-//! than everything, or less than one in a million, which one trace could use to outweigh all others.
+//! and the like are in no specification. They are read where the run begins and nowhere below: a step's own attributes
+//! may have the same names, as the `SampleRate` of speech has. What is not said is unknown, and so is what cannot be: a
+//! rate of nothing, more than everything, or so little that one trace could outweigh all others.
 
 use crate::domain::ids::TraceId;
 use crate::domain::trace::UpstreamProbability;
@@ -16,8 +17,11 @@ const DIGITS: usize = 14;
 
 const WHOLE: u64 = 1 << (4 * DIGITS);
 
-/// Smaller probabilities are taken for a mistake.
+/// Smaller probabilities of a threshold are taken for a mistake.
 const LEAST: f64 = 1e-6;
+
+/// Smaller probabilities of a vendor's attribute are taken for a mistake, or for another quantity of that name.
+const LEAST_OF_VENDOR: f64 = 1e-4;
 
 /// The attributes by which a vendor's sampler says what it did, and how to read them.
 struct Vendor {
@@ -32,7 +36,7 @@ const VENDORS: &[Vendor] = &[
     // The rate that the Datadog agent asked for.
     Vendor { source: "_dd.agent_psr", probability: |span| unless_kept_by_hand(span, "_dd.agent_psr") },
     // Honeycomb's SDKs and Refinery (docs.honeycomb.io, sampling): one of so many was kept.
-    Vendor { source: "SampleRate", probability: |span| Some(1.0 / span.number(&["SampleRate"])?) },
+    Vendor { source: "SampleRate", probability: |span| one_of_so_many(span) },
     // Jaeger's clients and remote sampler (jaegertracing.io, sampling): `param` is a probability for these two alone.
     Vendor { source: "sampler.param", probability: |span| jaeger(span) },
     // Azure Monitor's samplers: a percentage.
@@ -42,19 +46,23 @@ const VENDORS: &[Vendor] = &[
     Vendor { source: "sentry.sample_rate", probability: |span| span.number(&["sentry.sample_rate"]) },
 ];
 
-/// What the trace says: its root span, else the first span that says anything.
+/// What the trace says: its threshold on any span, else a vendor's attribute on the root or the run's own span.
 pub(super) fn probability(tree: &Tree<'_>, trace_id: TraceId) -> Option<UpstreamProbability> {
     let threshold = || tree.root_first().find_map(|view| of_trace_state(&view.span.trace_state, trace_id));
-    let vendor = || tree.root_first().find_map(|view| of_vendor(view.attributes()));
+    let vendor = || [tree.root(), tree.subject()].into_iter().find_map(|view| of_vendor(view.attributes()));
     // A threshold that contradicts the trace's randomness decided nothing, and leaves the vendors to speak.
     threshold().map(|probability| UpstreamProbability { probability, source: "ot=th".to_owned() }).or_else(vendor)
 }
 
 fn of_vendor(span: Attributes<'_>) -> Option<UpstreamProbability> {
     VENDORS.iter().find_map(|vendor| {
-        let probability = (vendor.probability)(span).filter(|probability| (LEAST..=1.0).contains(probability))?;
+        let probability = (vendor.probability)(span).filter(|it| (LEAST_OF_VENDOR..=1.0).contains(it))?;
         Some(UpstreamProbability { probability, source: vendor.source.to_owned() })
     })
+}
+
+fn one_of_so_many(span: Attributes<'_>) -> Option<f64> {
+    span.number(&["SampleRate"]).filter(|rate| rate.fract() == 0.0).map(f64::recip)
 }
 
 fn by_rule(span: Attributes<'_>) -> Option<f64> {
@@ -177,6 +185,8 @@ mod tests {
             vec![("SampleRate", Value::IntValue(0))],
             vec![("SampleRate", double(1e300))],
             vec![("SampleRate", double(0.5))],
+            vec![("SampleRate", double(2.5))],
+            vec![("SampleRate", Value::IntValue(44_100))],
             vec![("sampler.type", text("ratelimiting")), ("sampler.param", double(1.0))],
             vec![("sampler.param", double(1.0))],
             vec![("microsoft.sample_rate", double(400.0))],

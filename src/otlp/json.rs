@@ -1,15 +1,11 @@
 //! OTLP/JSON to the prost types, typed and in one pass.
 //!
-//! Shadow types stand between because real senders write nulls, numbers as text and empty lists. Unknown keys are
-//! ignored, as the specification demands, and a snake case key is an unknown key.
+//! The reading is our own because real senders write nulls, numbers as text and empty lists. Unknown keys are ignored,
+//! as the specification demands, and a snake case key is an unknown key.
 
-use std::fmt;
+use serde::de::MapAccess;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
-
-use super::json_values::{Bytes, Double, Id, Integer, List, Text};
-use super::weight::weighing;
+use super::json_values::{Bytes, Essential, Object, Scalar, field, id, read_message, skip, value};
 use super::{
     AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList, Resource, ResourceSpans, ScopeSpans, Span,
     Status, any_value, span,
@@ -17,296 +13,197 @@ use super::{
 
 /// Reads one `ExportTraceServiceRequest`; `None` when the text is JSON but has no `resourceSpans`.
 pub(super) fn decode(bytes: &[u8]) -> Result<Option<Vec<ResourceSpans>>, serde_json::Error> {
-    // Derived structs read lists too, by position.
-    if bytes.trim_ascii_start().starts_with(b"[") {
-        return serde_json::from_slice::<IgnoredAny>(bytes).map(|_| None);
-    }
-    let request: RequestShape = weighing(|| serde_json::from_slice(bytes))?;
-    Ok(request.resource_spans.map(|list| convert(Some(list))))
+    Ok(read_message::<Request>(bytes)?.and_then(|request| request.resource_spans))
 }
 
-pub(super) fn convert<T, U: From<T>>(list: Option<List<T>>) -> Vec<U> {
-    list.unwrap_or_default().0.into_iter().map(U::from).collect()
+#[derive(Default)]
+struct Request {
+    resource_spans: Option<Vec<ResourceSpans>>,
 }
 
-pub(super) fn text(text: Option<Text>) -> String {
-    text.map(|text| text.0).unwrap_or_default()
-}
-
-pub(super) fn id(id: Option<Id>) -> Vec<u8> {
-    id.map(|id| id.0).unwrap_or_default()
-}
-
-pub(super) fn integer<T: TryFrom<i128> + Default>(integer: Option<Integer>) -> T {
-    integer.map(Integer::to).unwrap_or_default()
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", expecting = "an object")]
-struct RequestShape {
-    resource_spans: Option<List<ResourceSpansShape>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", expecting = "an object")]
-struct ResourceSpansShape {
-    resource: Option<ResourceShape>,
-    scope_spans: Option<List<ScopeSpansShape>>,
-    schema_url: Option<Text>,
-}
-
-impl From<ResourceSpansShape> for ResourceSpans {
-    fn from(shape: ResourceSpansShape) -> Self {
-        Self {
-            resource: shape.resource.map(Resource::from),
-            scope_spans: convert(shape.scope_spans),
-            schema_url: text(shape.schema_url),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", expecting = "an object")]
-pub(super) struct ResourceShape {
-    attributes: Option<List<KeyValueShape>>,
-    dropped_attributes_count: Option<Integer>,
-}
-
-impl From<ResourceShape> for Resource {
-    fn from(shape: ResourceShape) -> Self {
-        Self {
-            attributes: convert(shape.attributes),
-            dropped_attributes_count: integer(shape.dropped_attributes_count),
-            entity_refs: Vec::new(),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", expecting = "an object")]
-struct ScopeSpansShape {
-    scope: Option<ScopeShape>,
-    spans: Option<List<SpanShape>>,
-    schema_url: Option<Text>,
-}
-
-impl From<ScopeSpansShape> for ScopeSpans {
-    fn from(shape: ScopeSpansShape) -> Self {
-        Self {
-            scope: shape.scope.map(InstrumentationScope::from),
-            spans: convert(shape.spans),
-            schema_url: text(shape.schema_url),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", expecting = "an object")]
-pub(super) struct ScopeShape {
-    name: Option<Text>,
-    version: Option<Text>,
-    attributes: Option<List<KeyValueShape>>,
-    dropped_attributes_count: Option<Integer>,
-}
-
-impl From<ScopeShape> for InstrumentationScope {
-    fn from(shape: ScopeShape) -> Self {
-        Self {
-            name: text(shape.name),
-            version: text(shape.version),
-            attributes: convert(shape.attributes),
-            dropped_attributes_count: integer(shape.dropped_attributes_count),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", expecting = "an object")]
-struct SpanShape {
-    trace_id: Option<Id>,
-    span_id: Option<Id>,
-    trace_state: Option<Text>,
-    parent_span_id: Option<Id>,
-    flags: Option<Integer>,
-    name: Option<Text>,
-    kind: Option<Integer>,
-    start_time_unix_nano: Option<Integer>,
-    end_time_unix_nano: Option<Integer>,
-    attributes: Option<List<KeyValueShape>>,
-    dropped_attributes_count: Option<Integer>,
-    events: Option<List<EventShape>>,
-    dropped_events_count: Option<Integer>,
-    links: Option<List<LinkShape>>,
-    dropped_links_count: Option<Integer>,
-    status: Option<StatusShape>,
-}
-
-impl From<SpanShape> for Span {
-    fn from(shape: SpanShape) -> Self {
-        Self {
-            trace_id: id(shape.trace_id),
-            span_id: id(shape.span_id),
-            trace_state: text(shape.trace_state),
-            parent_span_id: id(shape.parent_span_id),
-            flags: integer(shape.flags),
-            name: text(shape.name),
-            kind: integer(shape.kind),
-            start_time_unix_nano: integer(shape.start_time_unix_nano),
-            end_time_unix_nano: integer(shape.end_time_unix_nano),
-            attributes: convert(shape.attributes),
-            dropped_attributes_count: integer(shape.dropped_attributes_count),
-            events: convert(shape.events),
-            dropped_events_count: integer(shape.dropped_events_count),
-            links: convert(shape.links),
-            dropped_links_count: integer(shape.dropped_links_count),
-            status: shape.status.map(Status::from),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", expecting = "an object")]
-struct EventShape {
-    time_unix_nano: Option<Integer>,
-    name: Option<Text>,
-    attributes: Option<List<KeyValueShape>>,
-    dropped_attributes_count: Option<Integer>,
-}
-
-impl From<EventShape> for span::Event {
-    fn from(shape: EventShape) -> Self {
-        Self {
-            time_unix_nano: integer(shape.time_unix_nano),
-            name: text(shape.name),
-            attributes: convert(shape.attributes),
-            dropped_attributes_count: integer(shape.dropped_attributes_count),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", expecting = "an object")]
-struct LinkShape {
-    trace_id: Option<Id>,
-    span_id: Option<Id>,
-    trace_state: Option<Text>,
-    attributes: Option<List<KeyValueShape>>,
-    dropped_attributes_count: Option<Integer>,
-    flags: Option<Integer>,
-}
-
-impl From<LinkShape> for span::Link {
-    fn from(shape: LinkShape) -> Self {
-        Self {
-            trace_id: id(shape.trace_id),
-            span_id: id(shape.span_id),
-            trace_state: text(shape.trace_state),
-            attributes: convert(shape.attributes),
-            dropped_attributes_count: integer(shape.dropped_attributes_count),
-            flags: integer(shape.flags),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct StatusShape {
-    message: Option<Text>,
-    code: Option<Integer>,
-}
-
-impl From<StatusShape> for Status {
-    fn from(shape: StatusShape) -> Self {
-        Self { message: text(shape.message), code: integer(shape.code) }
-    }
-}
-
-#[derive(Deserialize)]
-pub(super) struct KeyValueShape {
-    key: Option<Text>,
-    value: Option<ValueShape>,
-}
-
-impl From<KeyValueShape> for KeyValue {
-    fn from(shape: KeyValueShape) -> Self {
-        Self { key: text(shape.key), value: shape.value.map(AnyValue::from), key_strindex: 0 }
-    }
-}
-
-#[derive(Deserialize)]
-struct ArrayShape {
-    values: Option<List<ValueShape>>,
-}
-
-#[derive(Deserialize)]
-struct KeyValueListShape {
-    values: Option<List<KeyValueShape>>,
-}
-
-/// One `AnyValue`: an object with one key that says the type.
-pub(super) struct ValueShape(Option<any_value::Value>);
-
-impl From<ValueShape> for AnyValue {
-    fn from(shape: ValueShape) -> Self {
-        Self { value: shape.0 }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "camelCase")]
-enum ValueKey {
-    StringValue,
-    BoolValue,
-    IntValue,
-    DoubleValue,
-    ArrayValue,
-    KvlistValue,
-    BytesValue,
-    #[serde(other)]
-    Unknown,
-}
-
-impl<'de> Deserialize<'de> for ValueShape {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ValueVisitor;
-        impl<'de> Visitor<'de> for ValueVisitor {
-            type Value = ValueShape;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("an attribute value object")
+impl Object for Request {
+    fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error> {
+        match name {
+            "resourceSpans" => {
+                self.resource_spans = members.next_value::<Option<Essential<_>>>()?.map(|list| list.0);
             }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<ValueShape, A::Error> {
-                let mut value = None;
-                while let Some(key) = entries.next_key()? {
-                    value = read_value(&key, &mut entries)?.or(value);
-                }
-                Ok(ValueShape(value))
-            }
+            _ => skip(members)?,
         }
-        deserializer.deserialize_map(ValueVisitor)
+        Ok(())
     }
 }
 
-fn read_value<'de, A: MapAccess<'de>>(key: &ValueKey, entries: &mut A) -> Result<Option<any_value::Value>, A::Error> {
-    use any_value::Value;
-    Ok(match key {
-        ValueKey::StringValue => entries.next_value::<Option<Text>>()?.map(|text| Value::StringValue(text.0)),
-        ValueKey::BoolValue => entries.next_value::<Option<bool>>()?.map(Value::BoolValue),
-        ValueKey::IntValue => integer_value(entries.next_value()?),
-        ValueKey::DoubleValue => entries.next_value::<Double>()?.0.map(Value::DoubleValue),
-        ValueKey::ArrayValue => entries
-            .next_value::<Option<ArrayShape>>()?
-            .map(|array| Value::ArrayValue(ArrayValue { values: convert(array.values) })),
-        ValueKey::KvlistValue => entries
-            .next_value::<Option<KeyValueListShape>>()?
-            .map(|list| Value::KvlistValue(KeyValueList { values: convert(list.values) })),
-        ValueKey::BytesValue => entries.next_value::<Option<Bytes>>()?.map(|bytes| Value::BytesValue(bytes.0)),
-        ValueKey::Unknown => entries.next_value::<IgnoredAny>().map(|_| None)?,
-    })
+impl Object for ResourceSpans {
+    fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error> {
+        match name {
+            "resource" => self.resource = value(members)?,
+            "scopeSpans" => self.scope_spans = field(members)?,
+            "schemaUrl" => self.schema_url = field(members)?,
+            _ => skip(members)?,
+        }
+        Ok(())
+    }
 }
 
-fn integer_value(integer: Integer) -> Option<any_value::Value> {
-    integer.0.and_then(|value| i64::try_from(value).ok()).map(any_value::Value::IntValue)
+impl Object for Resource {
+    fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error> {
+        match name {
+            "attributes" => self.attributes = field(members)?,
+            "droppedAttributesCount" => self.dropped_attributes_count = field(members)?,
+            _ => skip(members)?,
+        }
+        Ok(())
+    }
+}
+
+impl Object for ScopeSpans {
+    fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error> {
+        match name {
+            "scope" => self.scope = value(members)?,
+            "spans" => self.spans = field(members)?,
+            "schemaUrl" => self.schema_url = field(members)?,
+            _ => skip(members)?,
+        }
+        Ok(())
+    }
+}
+
+impl Object for InstrumentationScope {
+    fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error> {
+        match name {
+            "name" => self.name = field(members)?,
+            "version" => self.version = field(members)?,
+            "attributes" => self.attributes = field(members)?,
+            "droppedAttributesCount" => self.dropped_attributes_count = field(members)?,
+            _ => skip(members)?,
+        }
+        Ok(())
+    }
+}
+
+impl Object for Span {
+    fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error> {
+        match name {
+            "traceId" => self.trace_id = id(members)?,
+            "spanId" => self.span_id = id(members)?,
+            "traceState" => self.trace_state = field(members)?,
+            "parentSpanId" => self.parent_span_id = id(members)?,
+            "flags" => self.flags = field(members)?,
+            "name" => self.name = field(members)?,
+            "kind" => self.kind = field(members)?,
+            "startTimeUnixNano" => self.start_time_unix_nano = field(members)?,
+            "endTimeUnixNano" => self.end_time_unix_nano = field(members)?,
+            "attributes" => self.attributes = field(members)?,
+            "droppedAttributesCount" => self.dropped_attributes_count = field(members)?,
+            "events" => self.events = field(members)?,
+            "droppedEventsCount" => self.dropped_events_count = field(members)?,
+            "links" => self.links = field(members)?,
+            "droppedLinksCount" => self.dropped_links_count = field(members)?,
+            "status" => self.status = value(members)?,
+            _ => skip(members)?,
+        }
+        Ok(())
+    }
+}
+
+impl Object for span::Event {
+    fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error> {
+        match name {
+            "timeUnixNano" => self.time_unix_nano = field(members)?,
+            "name" => self.name = field(members)?,
+            "attributes" => self.attributes = field(members)?,
+            "droppedAttributesCount" => self.dropped_attributes_count = field(members)?,
+            _ => skip(members)?,
+        }
+        Ok(())
+    }
+}
+
+impl Object for span::Link {
+    fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error> {
+        match name {
+            "traceId" => self.trace_id = id(members)?,
+            "spanId" => self.span_id = id(members)?,
+            "traceState" => self.trace_state = field(members)?,
+            "attributes" => self.attributes = field(members)?,
+            "droppedAttributesCount" => self.dropped_attributes_count = field(members)?,
+            "flags" => self.flags = field(members)?,
+            _ => skip(members)?,
+        }
+        Ok(())
+    }
+}
+
+impl Object for Status {
+    fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error> {
+        match name {
+            "message" => self.message = field(members)?,
+            "code" => self.code = field(members)?,
+            _ => skip(members)?,
+        }
+        Ok(())
+    }
+}
+
+impl Object for KeyValue {
+    fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error> {
+        match name {
+            "key" => self.key = field(members)?,
+            "value" => self.value = value(members)?,
+            _ => skip(members)?,
+        }
+        Ok(())
+    }
+}
+
+impl Object for ArrayValue {
+    fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error> {
+        match name {
+            "values" => self.values = field(members)?,
+            _ => skip(members)?,
+        }
+        Ok(())
+    }
+}
+
+impl Object for KeyValueList {
+    fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error> {
+        match name {
+            "values" => self.values = field(members)?,
+            _ => skip(members)?,
+        }
+        Ok(())
+    }
+}
+
+/// An object with one key that says the type; some write the bare value.
+impl Object for AnyValue {
+    fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error> {
+        use any_value::Value;
+        let read = match name {
+            "stringValue" => value(members)?.map(Value::StringValue),
+            "boolValue" => value(members)?.map(Value::BoolValue),
+            "intValue" => value(members)?.map(Value::IntValue),
+            "doubleValue" => value(members)?.map(Value::DoubleValue),
+            "arrayValue" => value(members)?.map(Value::ArrayValue),
+            "kvlistValue" => value(members)?.map(Value::KvlistValue),
+            "bytesValue" => value(members)?.map(|Bytes(bytes)| Value::BytesValue(bytes)),
+            _ => skip(members).map(|()| None)?,
+        };
+        self.value = read.or(self.value.take());
+        Ok(())
+    }
+
+    fn from_bare(scalar: Scalar<'_>) -> Option<Self> {
+        use any_value::Value;
+        let value = match scalar {
+            Scalar::Boolean(value) => Value::BoolValue(value),
+            Scalar::Integer(value) => Value::IntValue(i64::try_from(value).ok()?),
+            Scalar::Double(value) => Value::DoubleValue(value),
+            Scalar::Text(text) => Value::StringValue(text.to_owned()),
+        };
+        Some(Self { value: Some(value) })
+    }
 }
 
 #[cfg(test)]
@@ -388,6 +285,58 @@ mod tests {
     fn a_lone_surrogate_does_not_cost_the_request() {
         let Some(any_value::Value::StringValue(text)) = value_of(r#"{"stringValue":"cut \ud83d"}"#) else { panic!() };
         assert!(text.starts_with("cut \u{fffd}"));
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_costs_no_more_than_itself() {
+        use any_value::Value;
+        let text = |text: &str| Some(Value::StringValue(text.to_owned()));
+        for (written, expected) in [
+            (r#"{"stringValue":5}"#, text("5")),
+            (r#"{"stringValue":["a"]}"#, None),
+            (r#"{"boolValue":"true"}"#, Some(Value::BoolValue(true))),
+            (r#"{"boolValue":0}"#, Some(Value::BoolValue(false))),
+            (r#"{"boolValue":7}"#, None),
+            (r#"{"intValue":{"low":5}}"#, None),
+            (r#"{"bytesValue":5}"#, None),
+            (r#"{"arrayValue":["a",{"intValue":1}]}"#, None),
+            (r#"{"kvlistValue":7}"#, None),
+            (r#"{"stringValue":"first","stringValue":"last"}"#, text("last")),
+            ("\"bare\"", text("bare")),
+            ("4.5", Some(Value::DoubleValue(4.5))),
+        ] {
+            assert_eq!(value_of(written), expected, "{written}");
+        }
+        for written in [
+            r#""status":"OK""#,
+            r#""name":["a"],"name":7"#,
+            r#""attributes":{"a":"b"},"name":"7""#,
+            r#""attributes":["a",5,null],"name":"7""#,
+            r#""events":"none","links":{},"traceState":[],"name":"first","name":"7""#,
+        ] {
+            let name = if written.contains("status") { "" } else { "7" };
+            assert_eq!(span_with(written), Span { name: name.to_owned(), ..Span::default() }, "{written}");
+        }
+    }
+
+    #[test]
+    fn an_id_of_the_wrong_type_makes_no_root_and_no_other_span() {
+        let span = span_with(r#""traceId":5,"spanId":true,"parentSpanId":7"#);
+        assert_eq!((span.trace_id, span.span_id, span.parent_span_id), (vec![0], vec![0], vec![0]));
+    }
+
+    #[test]
+    fn resource_spans_of_the_wrong_type_are_refused_rather_than_lost() {
+        assert!(decode(br#"{"resourceSpans":{"scopeSpans":[]}}"#).is_err());
+        assert!(decode(br#"{"resourceSpans":"none"}"#).is_err());
+    }
+
+    #[test]
+    fn what_is_no_unicode_is_replaced_and_the_rest_kept() {
+        let written = br#"{"resourceSpans":[{"schemaUrl":"\ud83d\ude00 \\ud83d \ud83d \ude00 _","x\udc00":1}]}"#;
+        let written = written.map(|byte| if byte == b'_' { 0xff } else { byte });
+        let groups = decode(&written).unwrap().unwrap();
+        assert_eq!(groups[0].schema_url, "\u{1f600} \\ud83d \u{fffd} \u{fffd} \u{fffd}");
     }
 
     #[test]

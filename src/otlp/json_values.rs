@@ -1,169 +1,307 @@
-//! Scalars of OTLP/JSON as real senders write them: numbers as text, ids in either case, nulls, odd text.
+//! Values of OTLP/JSON as real senders write them: numbers as text and text as numbers, ids in either case, nulls.
 //!
-//! A scalar that cannot be read is unset, as null is: one bad value must not cost the request it came in.
+//! A value that cannot be read is unset, as null is, and of a key that comes twice the last counts: one bad value must
+//! not cost the request it came in.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::{base64, weight};
 
-/// Text; invalid UTF-8 and lone surrogates (JavaScript cuts strings inside a pair) become U+FFFD.
-pub(super) struct Text(pub(super) String);
+/// What can be read of some JSON value; `None` when that is null or of another type.
+pub(super) trait FromJson: Sized {
+    /// What a text, number or boolean says.
+    fn from_scalar(_: Scalar<'_>) -> Option<Self> {
+        None
+    }
 
-/// Bytes of a hexadecimal id. Not hexadecimal gives one zero byte, a length no id has.
-pub(super) struct Id(pub(super) Vec<u8>);
+    /// What a list says.
+    fn from_list<'de, A: SeqAccess<'de>>(mut items: A) -> Result<Option<Self>, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
 
-/// Bytes written as base64.
-pub(super) struct Bytes(pub(super) Vec<u8>);
-
-/// A 64-bit integer written as a number or as decimal text; wide enough for both signed and unsigned fields.
-pub(super) struct Integer(pub(super) Option<i128>);
-
-/// A double written as a number, as decimal text, or as `NaN` and `Infinity`.
-pub(super) struct Double(pub(super) Option<f64>);
-
-/// A list whose nulls are left out.
-pub(super) struct List<T>(pub(super) Vec<T>);
-
-impl<T> Default for List<T> {
-    fn default() -> Self {
-        Self(Vec::new())
+    /// What an object says.
+    fn from_object<'de, A: MapAccess<'de>>(mut members: A) -> Result<Option<Self>, A::Error> {
+        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(None)
     }
 }
 
-impl Integer {
-    pub(super) fn to<T: TryFrom<i128> + Default>(self) -> T {
-        self.0.and_then(|value| T::try_from(value).ok()).unwrap_or_default()
+/// What is written as an object.
+pub(super) trait Object: Default {
+    /// Reads the value of one member, with one of [`value`], [`field`], [`id`] and [`skip`].
+    fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error>;
+
+    /// What stands in place of an object.
+    fn from_bare(_: Scalar<'_>) -> Option<Self> {
+        None
     }
 }
 
-macro_rules! read_from_text {
-    ($name:ident, $expected:literal, $text:ident => $value:expr) => {
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                struct TextVisitor;
-                impl Visitor<'_> for TextVisitor {
-                    type Value = $name;
+impl<T: Object> FromJson for T {
+    fn from_scalar(scalar: Scalar<'_>) -> Option<Self> {
+        T::from_bare(scalar)
+    }
 
-                    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                        formatter.write_str($expected)
-                    }
+    fn from_object<'de, A: MapAccess<'de>>(mut members: A) -> Result<Option<Self>, A::Error> {
+        let mut object = T::default();
+        while let Some(Name(name)) = members.next_key()? {
+            object.read(&name, &mut members)?;
+        }
+        Ok(Some(object))
+    }
+}
 
-                    fn visit_bytes<E>(self, $text: &[u8]) -> Result<$name, E> {
-                        Ok($name($value))
-                    }
-                }
-                // As bytes, because as text the parser refuses a lone surrogate.
-                deserializer.deserialize_bytes(TextVisitor)
+/// The value of a member.
+pub(super) fn value<'de, T: FromJson, A: MapAccess<'de>>(members: &mut A) -> Result<Option<T>, A::Error> {
+    Ok(members.next_value::<Lenient<T>>()?.0)
+}
+
+/// The value of a member, or what protobuf has where there is none.
+pub(super) fn field<'de, T: FromJson + Default, A: MapAccess<'de>>(members: &mut A) -> Result<T, A::Error> {
+    Ok(value(members)?.unwrap_or_default())
+}
+
+/// The bytes of a hexadecimal id. Anything else but null gives one zero byte, a length no id has.
+pub(super) fn id<'de, A: MapAccess<'de>>(members: &mut A) -> Result<Vec<u8>, A::Error> {
+    struct Id(Vec<u8>);
+    impl FromJson for Id {
+        fn from_scalar(scalar: Scalar<'_>) -> Option<Self> {
+            let bytes = if let Scalar::Text(text) = scalar { hex::decode(text).ok() } else { None };
+            Some(Self(bytes.unwrap_or_else(|| vec![0])))
+        }
+    }
+    Ok(value::<Id, A>(members)?.map(|id| id.0).unwrap_or_default())
+}
+
+/// Passes over the value of a member.
+pub(super) fn skip<'de, A: MapAccess<'de>>(members: &mut A) -> Result<(), A::Error> {
+    members.next_value::<IgnoredAny>().map(|_| ())
+}
+
+/// A JSON value that is neither list nor object nor null.
+pub(super) enum Scalar<'t> {
+    Boolean(bool),
+    Integer(i128),
+    Double(f64),
+    Text(&'t str),
+}
+
+impl Scalar<'_> {
+    /// An integer written as a number, as decimal text, or as a double that holds it exactly: senders without 64-bit
+    /// integers write `5.0` or `1.7e18`.
+    fn integer(&self) -> Option<i128> {
+        let whole = |value: f64| (value.is_finite() && value.fract() == 0.0).then_some(value as i128);
+        match self {
+            Self::Boolean(_) => None,
+            Self::Integer(value) => Some(*value),
+            Self::Double(value) => whole(*value),
+            Self::Text(text) => text.trim().parse().ok().or_else(|| text.trim().parse().ok().and_then(whole)),
+        }
+    }
+}
+
+macro_rules! integer_from_json {
+    ($($name:ident)*) => {$(
+        impl FromJson for $name {
+            fn from_scalar(scalar: Scalar<'_>) -> Option<Self> {
+                Self::try_from(scalar.integer()?).ok()
             }
         }
-    };
+    )*};
 }
 
-// Checked first, since the lossy reading of good text takes several times as long.
-read_from_text!(Text, "text", text => match std::str::from_utf8(text) {
-    Ok(text) => text.to_owned(),
-    Err(_) => String::from_utf8_lossy(text).into_owned(),
-});
-read_from_text!(Id, "a hexadecimal id", text => hex::decode(text).unwrap_or_else(|_| vec![0]));
-read_from_text!(Bytes, "base64 text", text => base64::decode(text).unwrap_or_default());
+integer_from_json!(i32 u32 i64 u64);
 
-/// Whatever JSON value stands where a number should: the numbers in it, else nothing.
-struct NumberVisitor<T> {
-    from_integer: fn(i128) -> Option<T>,
-    from_double: fn(f64) -> Option<T>,
-    from_text: fn(&str) -> Option<T>,
+impl FromJson for f64 {
+    /// `NaN` and `Infinity` are written as text.
+    fn from_scalar(scalar: Scalar<'_>) -> Option<Self> {
+        match scalar {
+            Scalar::Boolean(_) => None,
+            Scalar::Integer(value) => Some(value as Self),
+            Scalar::Double(value) => Some(value),
+            Scalar::Text(text) => text.trim().parse().ok(),
+        }
+    }
 }
 
-impl<'de, T> Visitor<'de> for NumberVisitor<T> {
+impl FromJson for bool {
+    fn from_scalar(scalar: Scalar<'_>) -> Option<Self> {
+        match scalar {
+            Scalar::Boolean(value) => Some(value),
+            Scalar::Text(text) => text.trim().to_ascii_lowercase().parse().ok(),
+            number => match number.integer()? {
+                0 => Some(false),
+                1 => Some(true),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl FromJson for String {
+    fn from_scalar(scalar: Scalar<'_>) -> Option<Self> {
+        Some(match scalar {
+            Scalar::Boolean(value) => value.to_string(),
+            Scalar::Integer(value) => value.to_string(),
+            Scalar::Double(value) => value.to_string(),
+            Scalar::Text(text) => text.to_owned(),
+        })
+    }
+}
+
+/// Bytes written as base64.
+#[derive(Default)]
+pub(super) struct Bytes(pub(super) Vec<u8>);
+
+impl FromJson for Bytes {
+    fn from_scalar(scalar: Scalar<'_>) -> Option<Self> {
+        if let Scalar::Text(text) = scalar { base64::decode(text.as_bytes()).map(Self) } else { None }
+    }
+}
+
+/// A list without what in it cannot be read.
+impl<T: FromJson> FromJson for Vec<T> {
+    fn from_list<'de, A: SeqAccess<'de>>(mut items: A) -> Result<Option<Self>, A::Error> {
+        let mut list = Self::new();
+        while let Some(Lenient(item)) = items.next_element()? {
+            weight::take::<T>().map_err(A::Error::custom)?;
+            list.extend(item);
+        }
+        Ok(Some(list))
+    }
+}
+
+/// Whatever JSON value stands there, and what can be read of it.
+struct Lenient<T>(Option<T>);
+
+impl<'de, T: FromJson> Deserialize<'de> for Lenient<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(LenientVisitor(PhantomData)).map(Lenient)
+    }
+}
+
+struct LenientVisitor<T>(PhantomData<T>);
+
+impl<'de, T: FromJson> Visitor<'de> for LenientVisitor<T> {
     type Value = Option<T>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a number, or a number as text")
+        formatter.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Option<T>, E> {
+        Ok(T::from_scalar(Scalar::Boolean(value)))
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Option<T>, E> {
-        Ok((self.from_integer)(i128::from(value)))
+        Ok(T::from_scalar(Scalar::Integer(value.into())))
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<Option<T>, E> {
-        Ok((self.from_integer)(i128::from(value)))
+        Ok(T::from_scalar(Scalar::Integer(value.into())))
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Option<T>, E> {
-        Ok((self.from_double)(value))
+        Ok(T::from_scalar(Scalar::Double(value)))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Option<T>, E> {
-        Ok((self.from_text)(text.trim()))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Option<T>, E> {
-        Ok(None)
+        Ok(T::from_scalar(Scalar::Text(text)))
     }
 
     fn visit_unit<E>(self) -> Result<Option<T>, E> {
         Ok(None)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Option<T>, A::Error> {
-        while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(None)
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Option<T>, A::Error> {
+        T::from_list(items)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Option<T>, A::Error> {
-        while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(None)
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Option<T>, A::Error> {
+        T::from_object(members)
     }
 }
 
-impl<'de> Deserialize<'de> for Integer {
+/// The list that makes a message what it is: anything else but null in its place is an error, lest all of the message
+/// be passed over in silence.
+pub(super) struct Essential<T>(pub(super) Vec<T>);
+
+impl<'de, T: FromJson> Deserialize<'de> for Essential<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let visitor = NumberVisitor {
-            from_integer: Some,
-            from_double: whole,
-            from_text: |text| text.parse().ok().or_else(|| text.parse().ok().and_then(whole)),
-        };
-        deserializer.deserialize_any(visitor).map(Integer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Double {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let visitor = NumberVisitor {
-            from_integer: |value| Some(value as f64),
-            from_double: Some,
-            from_text: |text| text.parse().ok(),
-        };
-        deserializer.deserialize_any(visitor).map(Double)
-    }
-}
-
-/// The integer that a double holds exactly; senders without 64-bit integers write `5.0` or `1.7e18`.
-fn whole(value: f64) -> Option<i128> {
-    (value.is_finite() && value.fract() == 0.0).then_some(value as i128)
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ListVisitor<T>(std::marker::PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
-            type Value = List<T>;
+        struct ListVisitor<T>(PhantomData<T>);
+        impl<'de, T: FromJson> Visitor<'de> for ListVisitor<T> {
+            type Value = Essential<T>;
 
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("a list")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<List<T>, A::Error> {
-                let mut list = Vec::new();
-                while let Some(item) = items.next_element::<Option<T>>()? {
-                    weight::take::<T>().map_err(serde::de::Error::custom)?;
-                    list.extend(item);
-                }
-                Ok(List(list))
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Essential<T>, A::Error> {
+                Ok(Essential(Vec::from_list(items)?.unwrap_or_default()))
             }
         }
-        deserializer.deserialize_seq(ListVisitor(std::marker::PhantomData))
+        deserializer.deserialize_seq(ListVisitor(PhantomData))
     }
+}
+
+/// The name of a member, borrowed where it has no escapes.
+struct Name<'de>(Cow<'de, str>);
+
+impl<'de> Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NameVisitor;
+        impl<'de> Visitor<'de> for NameVisitor {
+            type Value = Name<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("the name of a member")
+            }
+
+            fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Name<'de>, E> {
+                Ok(Name(Cow::Borrowed(name)))
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Name<'de>, E> {
+                Ok(Name(Cow::Owned(name.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(NameVisitor)
+    }
+}
+
+/// Reads a whole message; `None` when the text is JSON but no object.
+pub(super) fn read_message<T: Object>(bytes: &[u8]) -> Result<Option<T>, serde_json::Error> {
+    let read = |bytes: &[u8]| weight::weighing(|| serde_json::from_slice::<Lenient<T>>(bytes)).map(|message| message.0);
+    read(bytes).or_else(|error| mended(bytes).map_or(Err(error), |mended| read(&mended)))
+}
+
+/// The text without what is no Unicode, invalid UTF-8 and lone surrogates (JavaScript cuts strings inside a pair), which
+/// become U+FFFD; `None` when there is none of that.
+fn mended(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut text = String::from_utf8_lossy(bytes).into_owned().into_bytes();
+    let mut start = 0;
+    while let Some(position) = text.get(start..).and_then(|rest| rest.iter().position(|byte| *byte == b'\\')) {
+        let escape = start + position;
+        start = escape
+            + match (code_unit(&text, escape), code_unit(&text, escape + 6)) {
+                (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
+                (Some(0xd800..=0xdfff), _) => {
+                    text[escape + 2..escape + 6].copy_from_slice(b"fffd");
+                    6
+                }
+                _ => 2,
+            };
+    }
+    (text != bytes).then_some(text)
+}
+
+/// The UTF-16 code unit that is escaped there.
+fn code_unit(text: &[u8], start: usize) -> Option<u16> {
+    let digits = text.get(start..)?.strip_prefix(b"\\u")?.get(..4)?;
+    u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }

@@ -19,6 +19,9 @@ use super::{
 /// Scope of spans that only carry events for the span with the same id.
 const CARRIER_SCOPE: &str = "driftline.log_events";
 
+/// The event of a score (GenAI semantic conventions, evaluation result event).
+const EVALUATION: &str = "gen_ai.evaluation.result";
+
 /// Where loggers that do not know of `eventName` put the name of an event.
 const EVENT_NAME: &str = "event.name";
 
@@ -30,8 +33,10 @@ const BODY: &str = "body";
 pub struct SplitLogs {
     /// One piece a trace, in order of first appearance. It holds no span of its own: its span count is 0.
     pub traces: Vec<TracePiece>,
-    /// Records that are no events of a span, and our own evaluations: nothing is kept of them.
+    /// Records that are no events of a span, and evaluations: nothing is kept of them.
     pub ignored: usize,
+    /// Those among them that are the evaluations of others, whose senders may take them for kept.
+    pub evaluations: usize,
     /// One entry a record whose trace or span id is none, though there is one.
     pub rejected: Vec<Rejection>,
 }
@@ -50,8 +55,9 @@ pub fn decode_logs(bytes: &[u8], encoding: Encoding) -> Result<Vec<ResourceLogs>
     }
 }
 
-/// Takes log records apart by trace. Kept are events that name their span; other records are none of our business. One
-/// with an id of a wrong length is rejected alone.
+/// Takes log records apart by trace. Kept are events that name their span; other records are none of our business, nor
+/// are scores that others gave, which would make the trace be evaluated anew each time. One with an id of a wrong length
+/// is rejected alone.
 #[must_use]
 pub fn split_logs(resource_logs: Vec<ResourceLogs>) -> SplitLogs {
     let mut split = SplitLogs::default();
@@ -63,7 +69,9 @@ pub fn split_logs(resource_logs: Vec<ResourceLogs>) -> SplitLogs {
                 split.rejected.push(error.into());
                 continue;
             }
-            let Some((trace_id, carrier)) = Some(record).filter(|_| !own).and_then(carrier) else {
+            let is_evaluation = event_name(&record).as_deref() == Some(EVALUATION);
+            split.evaluations += usize::from(is_evaluation && !own);
+            let Some((trace_id, carrier)) = Some(record).filter(|_| !own && !is_evaluation).and_then(carrier) else {
                 split.ignored += 1;
                 continue;
             };
@@ -239,6 +247,14 @@ mod tests {
             Some(InstrumentationScope { name: super::super::OWN_SCOPE.to_owned(), ..Default::default() });
         let split = split_logs(own);
         assert_eq!((split.ignored, split.traces.len()), (1, 0));
+    }
+
+    #[test]
+    fn evaluations_of_others_are_ignored_and_counted_by_themselves() {
+        let score = user(5, "x").replace("gen_ai.user.message", "gen_ai.evaluation.result");
+        let split = split_logs(logs(&[score, user(6, "y"), r#"{"body":{"stringValue":"plain"}}"#.to_owned()]));
+        assert_eq!((split.ignored, split.evaluations, split.traces.len()), (2, 1, 1));
+        assert_eq!(split.traces[0].resource_spans[0].scope_spans[0].spans.len(), 1);
     }
 
     #[test]

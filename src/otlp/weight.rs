@@ -122,8 +122,8 @@ pub(super) fn weighing<T>(read: impl FnOnce() -> T) -> T {
     read()
 }
 
-/// Takes the memory of one more item of a list, which for a while is there twice: as JSON has it, and as protobuf has
-/// it. So whatever is read as JSON can be read again from the store.
+/// Takes the memory of one more item of a list, and as much again for the parts that it may have once each. So whatever
+/// is read as JSON can be read again from the store.
 pub(super) fn take<T>() -> Result<(), TooManyParts> {
     let left = LEFT.get().checked_sub(2 * size_of::<T>()).ok_or(TooManyParts)?;
     LEFT.set(left);

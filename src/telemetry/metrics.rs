@@ -87,7 +87,7 @@ pub struct Metrics {
     pub received: Family<Transport, Counter>,
     /// Spans and messages that were refused because they cannot be read.
     pub rejected: Family<Transport, Counter>,
-    /// Log records that belong to no span, or hold our own scores: they are accepted and not kept.
+    /// Log records that belong to no span, or are evaluations: they are accepted and not kept.
     pub ignored_log_records: Counter,
     /// Requests answered "come back later".
     pub turned_away: Counter,
@@ -176,7 +176,7 @@ impl Metrics {
         registry.register("received_pieces", "Pieces of traces that were stored", self.received.clone());
         registry.register("rejected", "Spans, log records and messages that cannot be read", self.rejected.clone());
         let ignored = self.ignored_log_records.clone();
-        registry.register("ignored_log_records", "Log records that belong to no span", ignored);
+        registry.register("ignored_log_records", "Log records that belong to no span, or are evaluations", ignored);
         registry.register("turned_away", "Requests answered 429 or UNAVAILABLE", self.turned_away.clone());
         registry.register("too_late_pieces", "Pieces whose trace's body was gone", self.too_late.clone());
         registry.register("evaluated_traces", "Traces evaluated by rules", self.evaluated.clone());

@@ -179,3 +179,12 @@ fn the_sampling_threshold_of_the_root_gives_the_probability() {
     let root = Span { trace_state: "ot=rv:ffffffffffffff;th:c".to_owned(), ..span(1, 0, &[AGENT]) };
     assert_eq!(trace(vec![root]).upstream_probability.unwrap().probability, 0.25);
 }
+
+#[test]
+fn an_attribute_of_a_step_that_a_sampler_would_write_says_nothing_of_the_run() {
+    let rate = ("SampleRate", "8000");
+    let speech = span(2, 1, &[("gen_ai.operation.name", "execute_tool"), rate]);
+    assert_eq!(trace(vec![span(1, 0, &[AGENT]), speech]).upstream_probability, None);
+    let proxied = trace(vec![span(1, 0, &[]), span(2, 1, &[AGENT, ("SampleRate", "20")])]);
+    assert_eq!(proxied.upstream_probability.unwrap().probability, 0.05, "the root may be another service's");
+}

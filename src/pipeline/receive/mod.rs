@@ -65,7 +65,7 @@ struct Accepted {
 struct Decoded {
     pieces: Vec<TracePiece>,
     rejected: Vec<Rejection>,
-    /// Log records that belong to no span.
+    /// Log records that belong to no span, or are evaluations.
     ignored: usize,
     /// What is strange about the request though nothing was rejected.
     warning: Option<String>,
@@ -185,8 +185,9 @@ fn decode(message: &Message, limit: usize) -> Result<Decoded, Refusal> {
         }
         Signal::Logs => {
             let groups = decode_logs(&body, message.encoding).map_err(unreadable)?;
-            let warning = groups.is_empty().then(|| without("resourceLogs", &body, message.encoding)).flatten();
+            let unread = groups.is_empty().then(|| without("resourceLogs", &body, message.encoding)).flatten();
             let split = split_logs(groups);
+            let warning = unread.or_else(|| of_others(split.evaluations));
             Decoded { pieces: split.traces, rejected: split.rejected, ignored: split.ignored, warning, ..decoded }
         }
     })
@@ -198,6 +199,13 @@ fn without(member: &str, body: &[u8], encoding: Encoding) -> Option<String> {
     let has = |text: &str| body.windows(text.len()).any(|window| window == text.as_bytes());
     let is_lost = encoding == Encoding::Json && has("\"") && !has(member);
     is_lost.then(|| format!("nothing was read: the request has no member {member:?}"))
+}
+
+/// Says so when scores were sent here, which come to nothing.
+fn of_others(evaluations: usize) -> Option<String> {
+    let warning =
+        || format!("{evaluations} gen_ai.evaluation.result events were ignored: scores of others are not read");
+    (evaluations > 0).then(warning)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "an adapter for map_err")]

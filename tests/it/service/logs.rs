@@ -188,6 +188,19 @@ async fn our_own_evaluation_events_are_accepted_and_never_kept() {
     assert_eq!(running.store.counts().await.unwrap().chunks, 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn evaluations_of_others_are_not_kept_and_their_sender_is_told() {
+    let running = Running::start(|_| {}).await;
+    let records = vec![event(&call(0), "gen_ai.evaluation.result", Vec::new())];
+    let response = running.post_logs(PROTOBUF, logs("other", records).encode_to_vec()).await;
+    let answer = ExportTraceServiceResponse::decode(response.bytes().await.unwrap()).unwrap();
+    let partial = answer.partial_success.unwrap();
+    assert_eq!(partial.rejected_spans, 0, "a sender must not send them again");
+    assert!(partial.error_message.starts_with("1 gen_ai.evaluation.result events were ignored"), "{partial:?}");
+    assert_eq!(running.metrics.ignored_log_records.get(), 1);
+    assert_eq!(running.store.counts().await.unwrap().chunks, 0);
+}
+
 /// A collector that sends to us what we sent to it: spans and events go round once, and nothing comes of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn scores_that_come_back_round_change_nothing() {
