@@ -139,9 +139,9 @@ fn revisions_of_shipped_evaluators_change_only_on_purpose() {
         ("provenance", "6fd9b0d7cb45"),
         ("recursion", "fe5806d74a0f"),
         ("secrets", "d44ae7347188"),
-        ("swallowed_error", "4e58aeefc9a0"),
+        ("swallowed_error", "35018d02e8e3"),
         ("tool_outcome", "e3dbc864b446"),
-        ("unsupported_after_empty", "a9874dae0167"),
+        ("unsupported_after_empty", "7ea2fc3a3ba3"),
     ];
     assert_eq!(revisions, expected.map(|(name, revision)| (name.to_owned(), revision.to_owned())).into());
 }
