@@ -17,8 +17,9 @@
 //! the values are spread over two orders of magnitude (a test holds it to that). A value ten times the usual one is
 //! found where the usual values lie close together, and not where they are spread wide anyway.
 //!
-//! Numbers that only name something are no quantities: arguments whose name ends in `id`, `code`, `number` or `phone`
-//! are not learned. Texts that hold numbers are not numbers.
+//! Numbers that only name something, or say when, are no quantities: arguments whose last word is `id`, `code`,
+//! `number`, `year`, `at` or the like are neither learned nor judged (`order_id`, `orderId`, `order_ids[]`, and not
+//! `amount_paid`). Texts that hold numbers are not numbers.
 
 use std::collections::BTreeMap;
 
@@ -40,8 +41,9 @@ const MOST_LEARNED: usize = 10_000;
 /// Numbers of one call that are looked at, and bytes of the path to one: a call is written by whoever talks to the agent.
 const MOST_NUMBERS: usize = 10_000;
 const LONGEST_PATH: usize = 512;
-/// Endings of names of numbers that are no quantities.
-const NAMES_ONLY: [&str; 4] = ["id", "code", "number", "phone"];
+/// Last words of names of numbers that are no quantities.
+const NAMES_ONLY: [&str; 10] =
+    ["id", "code", "number", "phone", "zip", "zipcode", "postcode", "year", "timestamp", "at"];
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -137,7 +139,7 @@ fn add_numbers(value: &Value, path: &str, numbers: &mut Vec<(String, f64)>) {
         return;
     }
     match value {
-        Value::Number(number) if !NAMES_ONLY.iter().any(|ending| path.to_ascii_lowercase().ends_with(ending)) => {
+        Value::Number(number) if !only_names(path) => {
             numbers.extend(number.as_f64().map(|number| (path.to_owned(), number)));
         }
         Value::Array(items) => items.iter().for_each(|item| add_numbers(item, &format!("{path}[]"), numbers)),
@@ -149,6 +151,24 @@ fn add_numbers(value: &Value, path: &str, numbers: &mut Vec<(String, f64)>) {
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
+}
+
+/// Whether the number at a path names something. In a list the plural counts as the singular (`zip_codes[]`); elsewhere
+/// a plural is a quantity (`years`).
+fn only_names(path: &str) -> bool {
+    let name = path.rsplit('.').next().unwrap_or(path);
+    let own = name.trim_end_matches("[]");
+    let word = last_word(own);
+    let singular = if own.len() < name.len() { word.strip_suffix('s').unwrap_or(&word) } else { &word };
+    NAMES_ONLY.contains(&singular)
+}
+
+/// The last word of a name in snake case or camel case, in lower case.
+fn last_word(name: &str) -> String {
+    let word = name.rsplit(|character: char| !character.is_alphanumeric()).next().unwrap_or(name);
+    let follows_lower = |at: usize| word[..at].ends_with(char::is_lowercase);
+    let start = word.char_indices().rfind(|(at, character)| character.is_uppercase() && follows_lower(*at));
+    word[start.map_or(0, |(at, _)| at)..].to_lowercase()
 }
 
 pub(super) fn build(source: &Source<'_>) -> Result<Built, Vec<Mistake>> {
@@ -272,6 +292,18 @@ mod tests {
             matches!(finding, Finding::Scored { span: Some(span), .. } if trace.tool_calls().any(|call| call.span_id == span))
         );
         assert!(failure(&rule.check(&order(json!(-12)))).is_some());
+    }
+
+    #[test]
+    fn numbers_that_name_something_are_told_from_quantities_by_their_last_word() {
+        for path in
+            ["id", "orderId", "userID", "order_ids[]", "zip_codes[]", "lines[].sku-number", "year", "created_at"]
+        {
+            assert!(only_names(path), "{path}");
+        }
+        for path in ["amount_paid", "bid", "format", "lines[].quantity", "loan_years", "coordinates[]", ""] {
+            assert!(!only_names(path), "{path}");
+        }
     }
 
     #[test]

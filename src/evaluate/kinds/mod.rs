@@ -80,7 +80,7 @@ pub const KINDS: &[Kind] = &[
         name: "argument_outlier",
         doc: argument_outlier::DOC,
         failure: Soft,
-        version: 1,
+        version: 2,
         build: argument_outlier::build,
     },
     Kind { name: "http", doc: http::DOC, failure: Soft, version: 1, build: http::build },
