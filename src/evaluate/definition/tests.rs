@@ -125,7 +125,7 @@ fn revisions_of_shipped_evaluators_change_only_on_purpose() {
     let expected = [
         ("argument_outlier", "06e776ee1f2f"),
         ("broken_context", "372239a2f833"),
-        ("dead_end", "8cc3c689a290"),
+        ("dead_end", "1488fa5a1fc1"),
         ("empty_result", "5b0b62efc78f"),
         ("finish_reason", "1715c4307c38"),
         ("groundedness", "30f889e60f80"),

@@ -60,7 +60,7 @@ pub const KINDS: &[Kind] = &[
         version: 2,
         build: swallowed_error::build,
     },
-    Kind { name: "dead_end", doc: dead_end::DOC, failure: Hard, version: 1, build: dead_end::build },
+    Kind { name: "dead_end", doc: dead_end::DOC, failure: Hard, version: 2, build: dead_end::build },
     Kind { name: "broken_context", doc: broken_context::DOC, failure: Hard, version: 1, build: broken_context::build },
     Kind { name: "finish_reason", doc: finish_reason::DOC, failure: Hard, version: 1, build: finish_reason::build },
     Kind { name: "limits", doc: limits::DOC, failure: Soft, version: 1, build: limits::build },
