@@ -136,7 +136,7 @@ fn revisions_of_shipped_evaluators_change_only_on_purpose() {
         ("model_outcome", "b34c996b635b"),
         ("personal_data", "9108dbc2ffea"),
         ("policy_compliance", "d5f7195e4c73"),
-        ("provenance", "6fd9b0d7cb45"),
+        ("provenance", "522afa0fcb2e"),
         ("recursion", "fe5806d74a0f"),
         ("secrets", "d44ae7347188"),
         ("swallowed_error", "35018d02e8e3"),

@@ -74,7 +74,7 @@ pub const KINDS: &[Kind] = &[
         version: 1,
         build: lexical_support::build,
     },
-    Kind { name: "provenance", doc: provenance::DOC, failure: Soft, version: 1, build: provenance::build },
+    Kind { name: "provenance", doc: provenance::DOC, failure: Soft, version: 2, build: provenance::build },
     Kind { name: "expression", doc: expression::DOC, failure: Soft, version: 1, build: expression::build },
     Kind {
         name: "argument_outlier",
