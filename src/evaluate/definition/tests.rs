@@ -132,7 +132,7 @@ fn revisions_of_shipped_evaluators_change_only_on_purpose() {
         ("instruction_following", "b67e386c3992"),
         ("lexical_support", "fd9221cef45e"),
         ("limits", "216ef59210e8"),
-        ("loop", "1bb830b7c68e"),
+        ("loop", "e637c63982ce"),
         ("model_outcome", "b34c996b635b"),
         ("personal_data", "9108dbc2ffea"),
         ("policy_compliance", "d5f7195e4c73"),

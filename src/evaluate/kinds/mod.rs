@@ -41,7 +41,7 @@ mod unsupported_after_empty;
 
 /// Every kind, in the order of the table in `evaluators/README.md`.
 pub const KINDS: &[Kind] = &[
-    Kind { name: "loop", doc: loops::DOC, failure: Looping, version: 1, build: loops::build },
+    Kind { name: "loop", doc: loops::DOC, failure: Looping, version: 2, build: loops::build },
     Kind { name: "recursion", doc: recursion::DOC, failure: Looping, version: 1, build: recursion::build },
     Kind { name: "empty_result", doc: empty_result::DOC, failure: Soft, version: 1, build: empty_result::build },
     Kind {
