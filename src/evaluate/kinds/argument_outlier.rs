@@ -68,24 +68,24 @@ pub type Learned = BTreeMap<String, BTreeMap<String, Usual>>;
 pub struct Usual {
     /// Number of values.
     pub values: usize,
-    /// Their 1 % quantile.
+    /// Their 1 % quantile, weighted by how many runs each stands for.
     pub low: f64,
     /// Their 99 % quantile.
     pub high: f64,
 }
 
-/// Learns what is usual, run by run.
+/// Learns what is usual, run by run: of each argument the values with the weights of their runs.
 #[derive(Debug, Default)]
-pub struct Learner(BTreeMap<(String, String), Vec<f64>>);
+pub struct Learner(BTreeMap<(String, String), Vec<(f64, f64)>>);
 
 impl Learner {
-    /// Takes in the tool calls of one run.
-    pub fn add(&mut self, trace: &Trace) {
+    /// Takes in the tool calls of one run, which stands for `weight` runs.
+    pub fn add(&mut self, trace: &Trace, weight: f64) {
         for call in trace.tool_calls() {
             for (argument, value) in numbers(call) {
                 let key = (call.name.clone(), argument);
                 if self.0.len() < MOST_LEARNED || self.0.contains_key(&key) {
-                    self.0.entry(key).or_default().push(value);
+                    self.0.entry(key).or_default().push((value, weight));
                 }
             }
         }
@@ -106,15 +106,16 @@ impl Learner {
 #[must_use]
 pub fn learn<'a>(traces: impl IntoIterator<Item = &'a Trace>) -> Learned {
     let mut learner = Learner::default();
-    traces.into_iter().for_each(|trace| learner.add(trace));
+    traces.into_iter().for_each(|trace| learner.add(trace, 1.0));
     learner.learned()
 }
 
 impl Usual {
-    fn of(mut values: Vec<f64>) -> Self {
-        values.sort_unstable_by(f64::total_cmp);
-        let at = |share: f64| values.get(((values.len() - 1) as f64 * share).round() as usize).copied().unwrap_or(0.0);
-        Self { values: values.len(), low: at(0.01), high: at(0.99) }
+    /// What values with weights usually are.
+    fn of(mut values: Vec<(f64, f64)>) -> Self {
+        values.sort_unstable_by(|(left, _), (right, _)| left.total_cmp(right));
+        let total: f64 = values.iter().map(|(_, weight)| weight).sum();
+        Self { values: values.len(), low: quantile(&values, 0.01 * total), high: quantile(&values, 0.99 * total) }
     }
 
     fn is_far_outside(&self, value: f64, times: f64) -> bool {
@@ -123,6 +124,16 @@ impl Usual {
         let place = |value: f64| (value / scale).asinh();
         place(value) > place(self.high) + times.ln() || place(value) < place(self.low) - times.ln()
     }
+}
+
+/// The first of the sorted values up to which the weights add to `weight`.
+fn quantile(values: &[(f64, f64)], weight: f64) -> f64 {
+    let mut sum = 0.0;
+    let reaches = |(_, own): &&(f64, f64)| {
+        sum += own;
+        sum >= weight
+    };
+    values.iter().find(reaches).or(values.last()).map_or(0.0, |(value, _)| *value)
 }
 
 /// The quantities among the arguments of a call, each with the path to it.
@@ -304,6 +315,14 @@ mod tests {
         for path in ["amount_paid", "bid", "format", "lines[].quantity", "loan_years", "coordinates[]", ""] {
             assert!(!only_names(path), "{path}");
         }
+    }
+
+    #[test]
+    fn failing_runs_that_sampling_kept_all_of_are_no_more_usual_than_they_were() {
+        let mut learner = Learner::default();
+        (0..20).for_each(|number| learner.add(&order(json!(number % 10 + 1)), 20.0));
+        (0..3).for_each(|_| learner.add(&order(json!(500)), 1.0));
+        assert_eq!(learner.learned()["order"]["lines[].quantity"], Usual { values: 23, low: 1.0, high: 10.0 });
     }
 
     #[test]
