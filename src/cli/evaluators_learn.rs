@@ -41,9 +41,9 @@ pub(super) async fn run(arguments: &Arguments, evaluators: &Evaluators, context:
     })?;
     let mut learner = Learner::default();
     let mut runs = 0;
-    let problems = each_run(&arguments.from, &settings, |trace| {
+    let problems = each_run(&arguments.from, &settings, |trace, weight| {
         runs += 1;
-        learner.add(trace);
+        learner.add(trace, weight);
     });
     problems.await?.report();
     let learned = learner.learned();

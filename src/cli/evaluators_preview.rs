@@ -13,7 +13,7 @@ use super::table::{Table, number};
 use crate::app::settings::Settings;
 use crate::domain::time::Timestamp;
 use crate::domain::trace::Trace;
-use crate::evaluate::preview::{Preview, Questions};
+use crate::evaluate::preview::{Count, Preview, Questions};
 use crate::evaluate::run::{Evaluators, evaluate};
 
 /// Below this the traces say nothing about how many come in a day.
@@ -35,7 +35,7 @@ pub(super) struct Arguments {
 /// How many traces there are, over how long.
 #[derive(Default)]
 struct Volume {
-    traces: u64,
+    traces: Count,
     ended: Option<(Timestamp, Timestamp)>,
     clock_is_real: bool,
 }
@@ -71,10 +71,10 @@ pub(super) async fn run(
         ));
     }
     let mut volume = Volume::default();
-    let problems = each_run(&arguments.from, &settings, |trace| {
-        volume.add(trace);
+    let problems = each_run(&arguments.from, &settings, |trace, weight| {
+        volume.add(trace, weight);
         let probability = evaluate(trace, evaluators, &settings.sampling).decision.probability;
-        previews.iter_mut().for_each(|(definition, preview)| preview.add(definition, trace, probability));
+        previews.iter_mut().for_each(|(definition, preview)| preview.add(definition, trace, probability, weight));
     });
     problems.await?.report();
     let previews: Vec<Preview> = previews.into_iter().map(|(_, preview)| preview).collect();
@@ -89,11 +89,11 @@ pub(super) async fn run(
 }
 
 impl Volume {
-    fn add(&mut self, trace: &Trace) {
+    fn add(&mut self, trace: &Trace, weight: f64) {
+        self.clock_is_real = trace.clock_is_real && (self.clock_is_real || self.ended.is_none());
         let (first, last) = self.ended.unwrap_or((trace.ended_at, trace.ended_at));
         self.ended = Some((first.min(trace.ended_at), last.max(trace.ended_at)));
-        self.clock_is_real = trace.clock_is_real && (self.clock_is_real || self.traces == 0);
-        self.traces += 1;
+        self.traces += weight;
     }
 
     /// The time between the first and the last end; `None` when it is too short or its clock invented.
@@ -114,7 +114,7 @@ fn cost(preview: &Preview, volume: &Volume, settings: &Settings) -> Option<Cost>
     Some(Cost {
         evaluator: preview.evaluator.clone(),
         model: model.clone(),
-        share: calls / (volume.traces.max(1) as f64),
+        share: calls / volume.traces.0.max(1.0),
         tokens_per_call: if *calls > 0.0 { input_tokens / calls } else { 0.0 },
         calls_per_day: days.map(|days| calls / days),
         usd_per_day: days.and_then(|days| Some(price? / days)),
@@ -125,7 +125,9 @@ fn show(previews: &[Preview], costs: &[Cost], volume: &Volume, output: &mut Outp
     let headings = ["evaluator", "kind", "traces", "scored", "failing", "not applicable", "not evaluable"];
     let mut table = Table::new(&headings);
     for preview in previews {
-        let unscored = |outcome: &str| preview.unscored.get(outcome).map_or(0, |reasons| reasons.values().sum::<u64>());
+        let unscored = |outcome: &str| {
+            Count(preview.unscored.get(outcome).map_or(0.0, |reasons| reasons.values().map(|count| count.0).sum()))
+        };
         table.row([
             preview.evaluator.clone(),
             preview.kind.to_owned(),

@@ -141,7 +141,7 @@ struct Outlier {
 /// Lets it learn from other, healthy simulated runs.
 fn learned_outlier(arguments: &Arguments) -> Result<Option<Outlier>, Failure> {
     let mut learner = Learner::default();
-    runs("healthy", arguments.traces, arguments.seed.wrapping_add(1))?.for_each(|run| learner.add(&run.trace));
+    runs("healthy", arguments.traces, arguments.seed.wrapping_add(1))?.for_each(|run| learner.add(&run.trace, 1.0));
     let learned =
         serde_json::to_string(&learner.learned()).map_err(|error| Failure::could_not("write JSON", &error))?;
     let parse = |folder: &EvaluatorFolder| EvaluatorDefinition::parse(folder, &JudgeModels::new()).ok();

@@ -41,7 +41,7 @@ pub struct ServiceOverview {
     pub failing: Estimate,
     /// Share of them that ended in an error.
     pub errors: Option<Figures>,
-    /// The share that passes each evaluator.
+    /// The share that passes each evaluator; of a service of the user's own the mean score.
     pub scores: Vec<(String, Figures)>,
     /// Wall time in seconds.
     pub latency: Option<Figures>,
@@ -79,7 +79,8 @@ fn services(counts: Vec<ServiceCount>, records: &[TraceRecord]) -> Vec<ServiceOv
         let figures = |of: &SeriesSummary| Figures::of(of, Some(traces));
         let measured = |name| series.clone().find(|(key, _)| key.series == name).map(|(_, of)| figures(of));
         let is_score = |(key, of): &(&SeriesKey, &SeriesSummary)| {
-            of.kind() == SeriesKind::Boolean && SERIES.iter().all(|measured| measured.name != key.series)
+            matches!(of.kind(), SeriesKind::Boolean | SeriesKind::Ordinal)
+                && SERIES.iter().all(|measured| measured.name != key.series)
         };
         let scores = series.clone().filter(is_score).map(|(key, of)| (key.series.clone(), figures(of))).collect();
         ServiceOverview {

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
-use super::columns::{count, limit, parse_json};
+use super::columns::{count, limit, parse_json, parse_word};
 use super::retry::retried;
 use super::selection::Selection;
 use super::statement::{Statement, for_keys};
 use super::traces::{FAILURE_CLASS, StoredEvaluation, StoredTrace, TRACE_COLUMNS, read_evaluation, read_trace};
 use super::{Store, StoreError};
-use crate::domain::evaluation::FailureClass;
+use crate::domain::evaluation::{AnnotatorKind, FailureClass};
 use crate::domain::ids::TraceId;
 use crate::domain::measurement::{Measurement, SeriesKind, TraceRecord, Value};
 use crate::domain::time::Timestamp;
@@ -288,7 +288,7 @@ async fn add_attributes(connection: &mut AnyConnection, traces: &mut [StoredTrac
 /// Adds what judges and services scored to the records they belong to: what came later than the trace's own rows.
 async fn add_judgements(connection: &mut AnyConnection, records: &mut [TraceRecord]) -> Result<(), sqlx::Error> {
     let trace_ids: Vec<TraceId> = records.iter().map(|record| record.trace_id).collect();
-    let select = "SELECT trace_id, evaluator, value, probability FROM evaluation WHERE trace_id IN";
+    let select = "SELECT trace_id, evaluator, annotator_kind, value, probability FROM evaluation WHERE trace_id IN";
     let scored = " AND outcome = 'scored' AND (annotator_kind = 'llm' OR evaluated_at > (SELECT recorded_at FROM trace \
                   WHERE trace.trace_id = evaluation.trace_id)) ORDER BY evaluated_at, revision";
     let mut judgements: HashMap<TraceId, BTreeMap<String, Measurement>> = HashMap::new();
@@ -302,11 +302,12 @@ async fn add_judgements(connection: &mut AnyConnection, records: &mut [TraceReco
     Ok(())
 }
 
+/// A judge says yes or no; what comes late from code is a service's, whose scores may be anything from 0 to 1.
 fn judgement(row: &AnyRow) -> Result<Measurement, sqlx::Error> {
-    Ok(Measurement {
-        series: row.try_get("evaluator")?,
-        kind: SeriesKind::Boolean,
-        value: Value::Boolean(row.try_get::<f64, _>("value")? >= 0.5),
-        probability: row.try_get("probability")?,
-    })
+    let value: f64 = row.try_get("value")?;
+    let (kind, value) = match parse_word(row.try_get("annotator_kind")?)? {
+        AnnotatorKind::Code => (SeriesKind::Ordinal, Value::Number(value)),
+        AnnotatorKind::Llm | AnnotatorKind::Human => (SeriesKind::Boolean, Value::Boolean(value >= 0.5)),
+    };
+    Ok(Measurement { series: row.try_get("evaluator")?, kind, value, probability: row.try_get("probability")? })
 }

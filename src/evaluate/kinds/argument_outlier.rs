@@ -17,8 +17,9 @@
 //! the values are spread over two orders of magnitude (a test holds it to that). A value ten times the usual one is
 //! found where the usual values lie close together, and not where they are spread wide anyway.
 //!
-//! Numbers that only name something are no quantities: arguments whose name ends in `id`, `code`, `number` or `phone`
-//! are not learned. Texts that hold numbers are not numbers.
+//! Numbers that only name something, or say when, are no quantities: arguments whose last word is `id`, `code`,
+//! `number`, `year`, `at` or the like are neither learned nor judged (`order_id`, `orderId`, `order_ids[]`, and not
+//! `amount_paid`). Texts that hold numbers are not numbers.
 
 use std::collections::BTreeMap;
 
@@ -40,8 +41,9 @@ const MOST_LEARNED: usize = 10_000;
 /// Numbers of one call that are looked at, and bytes of the path to one: a call is written by whoever talks to the agent.
 const MOST_NUMBERS: usize = 10_000;
 const LONGEST_PATH: usize = 512;
-/// Endings of names of numbers that are no quantities.
-const NAMES_ONLY: [&str; 4] = ["id", "code", "number", "phone"];
+/// Last words of names of numbers that are no quantities.
+const NAMES_ONLY: [&str; 10] =
+    ["id", "code", "number", "phone", "zip", "zipcode", "postcode", "year", "timestamp", "at"];
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -66,24 +68,24 @@ pub type Learned = BTreeMap<String, BTreeMap<String, Usual>>;
 pub struct Usual {
     /// Number of values.
     pub values: usize,
-    /// Their 1 % quantile.
+    /// Their 1 % quantile, weighted by how many runs each stands for.
     pub low: f64,
     /// Their 99 % quantile.
     pub high: f64,
 }
 
-/// Learns what is usual, run by run.
+/// Learns what is usual, run by run: of each argument the values with the weights of their runs.
 #[derive(Debug, Default)]
-pub struct Learner(BTreeMap<(String, String), Vec<f64>>);
+pub struct Learner(BTreeMap<(String, String), Vec<(f64, f64)>>);
 
 impl Learner {
-    /// Takes in the tool calls of one run.
-    pub fn add(&mut self, trace: &Trace) {
+    /// Takes in the tool calls of one run, which stands for `weight` runs.
+    pub fn add(&mut self, trace: &Trace, weight: f64) {
         for call in trace.tool_calls() {
             for (argument, value) in numbers(call) {
                 let key = (call.name.clone(), argument);
                 if self.0.len() < MOST_LEARNED || self.0.contains_key(&key) {
-                    self.0.entry(key).or_default().push(value);
+                    self.0.entry(key).or_default().push((value, weight));
                 }
             }
         }
@@ -104,15 +106,16 @@ impl Learner {
 #[must_use]
 pub fn learn<'a>(traces: impl IntoIterator<Item = &'a Trace>) -> Learned {
     let mut learner = Learner::default();
-    traces.into_iter().for_each(|trace| learner.add(trace));
+    traces.into_iter().for_each(|trace| learner.add(trace, 1.0));
     learner.learned()
 }
 
 impl Usual {
-    fn of(mut values: Vec<f64>) -> Self {
-        values.sort_unstable_by(f64::total_cmp);
-        let at = |share: f64| values.get(((values.len() - 1) as f64 * share).round() as usize).copied().unwrap_or(0.0);
-        Self { values: values.len(), low: at(0.01), high: at(0.99) }
+    /// What values with weights usually are.
+    fn of(mut values: Vec<(f64, f64)>) -> Self {
+        values.sort_unstable_by(|(left, _), (right, _)| left.total_cmp(right));
+        let total: f64 = values.iter().map(|(_, weight)| weight).sum();
+        Self { values: values.len(), low: quantile(&values, 0.01 * total), high: quantile(&values, 0.99 * total) }
     }
 
     fn is_far_outside(&self, value: f64, times: f64) -> bool {
@@ -121,6 +124,16 @@ impl Usual {
         let place = |value: f64| (value / scale).asinh();
         place(value) > place(self.high) + times.ln() || place(value) < place(self.low) - times.ln()
     }
+}
+
+/// The first of the sorted values up to which the weights add to `weight`.
+fn quantile(values: &[(f64, f64)], weight: f64) -> f64 {
+    let mut sum = 0.0;
+    let reaches = |(_, own): &&(f64, f64)| {
+        sum += own;
+        sum >= weight
+    };
+    values.iter().find(reaches).or(values.last()).map_or(0.0, |(value, _)| *value)
 }
 
 /// The quantities among the arguments of a call, each with the path to it.
@@ -137,7 +150,7 @@ fn add_numbers(value: &Value, path: &str, numbers: &mut Vec<(String, f64)>) {
         return;
     }
     match value {
-        Value::Number(number) if !NAMES_ONLY.iter().any(|ending| path.to_ascii_lowercase().ends_with(ending)) => {
+        Value::Number(number) if !only_names(path) => {
             numbers.extend(number.as_f64().map(|number| (path.to_owned(), number)));
         }
         Value::Array(items) => items.iter().for_each(|item| add_numbers(item, &format!("{path}[]"), numbers)),
@@ -149,6 +162,24 @@ fn add_numbers(value: &Value, path: &str, numbers: &mut Vec<(String, f64)>) {
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
+}
+
+/// Whether the number at a path names something. In a list the plural counts as the singular (`zip_codes[]`); elsewhere
+/// a plural is a quantity (`years`).
+fn only_names(path: &str) -> bool {
+    let name = path.rsplit('.').next().unwrap_or(path);
+    let own = name.trim_end_matches("[]");
+    let word = last_word(own);
+    let singular = if own.len() < name.len() { word.strip_suffix('s').unwrap_or(&word) } else { &word };
+    NAMES_ONLY.contains(&singular)
+}
+
+/// The last word of a name in snake case or camel case, in lower case.
+fn last_word(name: &str) -> String {
+    let word = name.rsplit(|character: char| !character.is_alphanumeric()).next().unwrap_or(name);
+    let follows_lower = |at: usize| word[..at].ends_with(char::is_lowercase);
+    let start = word.char_indices().rfind(|(at, character)| character.is_uppercase() && follows_lower(*at));
+    word[start.map_or(0, |(at, _)| at)..].to_lowercase()
 }
 
 pub(super) fn build(source: &Source<'_>) -> Result<Built, Vec<Mistake>> {
@@ -272,6 +303,26 @@ mod tests {
             matches!(finding, Finding::Scored { span: Some(span), .. } if trace.tool_calls().any(|call| call.span_id == span))
         );
         assert!(failure(&rule.check(&order(json!(-12)))).is_some());
+    }
+
+    #[test]
+    fn numbers_that_name_something_are_told_from_quantities_by_their_last_word() {
+        for path in
+            ["id", "orderId", "userID", "order_ids[]", "zip_codes[]", "lines[].sku-number", "year", "created_at"]
+        {
+            assert!(only_names(path), "{path}");
+        }
+        for path in ["amount_paid", "bid", "format", "lines[].quantity", "loan_years", "coordinates[]", ""] {
+            assert!(!only_names(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn failing_runs_that_sampling_kept_all_of_are_no_more_usual_than_they_were() {
+        let mut learner = Learner::default();
+        (0..20).for_each(|number| learner.add(&order(json!(number % 10 + 1)), 20.0));
+        (0..3).for_each(|_| learner.add(&order(json!(500)), 1.0));
+        assert_eq!(learner.learned()["order"]["lines[].quantity"], Usual { values: 23, low: 1.0, high: 10.0 });
     }
 
     #[test]

@@ -13,11 +13,13 @@
 //! **What does not, and why.** Many agents end on purpose with a call: of a tool that carries the final answer
 //! (`final_result`), or that hands over to a person (`transfer_to_human_agents`). `final_tools` names them, and common
 //! ones are its default. A run that ends in an error is no dead end but a failure that says so. Runs without a model
-//! call (a tool server's own traces) have no one who could answer. Retrievals at the end are passed over: agents
-//! store what they learned after they have answered.
+//! call (a tool server's own traces) have no one who could answer. Agents store what they learned after they have
+//! answered: retrievals at the end are passed over, and so are tools after a model call that wrote to the user and
+//! stopped for another reason than to ask for them.
 //!
 //! **Known misses.** The last *started* step decides, so a run of parallel branches may end in one branch and hang in
-//! another; and where a sub-agent answers last, its answer is taken for the run's. Where a client runs the tools itself
+//! another; and where a sub-agent answers last, its answer is taken for the run's. A provider that says `stop` for a
+//! request for tools hides the dead end of a model that wrote a text beside it. Where a client runs the tools itself
 //! (the run ends with the request and another trace brings the result), every such run looks like a dead end: name
 //! those tools in `final_tools`. Without recorded content, whether the last call wrote anything is `not_evaluable`, and
 //! without spans of tools, so is whether the tools that it asked for were run.
@@ -67,7 +69,7 @@ impl Rule for DeadEndRule {
             return Finding::NotApplicable("no model calls".to_owned());
         }
         match trace.steps.iter().rfind(|step| !matches!(step, Step::Retrieval(_))) {
-            Some(Step::Tool(call)) => self.ends_on_tool(call),
+            Some(Step::Tool(call)) => self.ends_on_tool(trace, call),
             Some(Step::Model(call)) => ends_on_model(trace, call),
             Some(Step::Retrieval(_)) | None => Finding::NotApplicable("no model calls".to_owned()),
         }
@@ -75,10 +77,13 @@ impl Rule for DeadEndRule {
 }
 
 impl DeadEndRule {
-    fn ends_on_tool(&self, call: &ToolCall) -> Finding {
+    fn ends_on_tool(&self, trace: &Trace, call: &ToolCall) -> Finding {
         let name = clip(&call.name);
         if self.0.final_tools.iter().any(|tool| is_tool_named(&call.name, tool)) {
             return Finding::pass(format!("{name} ends the run"));
+        }
+        if trace.model_calls().last().is_some_and(has_finished) {
+            return Finding::pass(format!("the run answered before its call of {name}"));
         }
         Finding::fail(format!("the run ends on a call of {name}, and no model read its result"), Some(call.span_id))
     }
@@ -109,11 +114,19 @@ fn asks_for_tools(call: &ModelCall) -> bool {
     call.finish_reasons.iter().any(|reason| reason == "tool_call")
 }
 
+/// Whether a call wrote to the user and says that it stopped for another reason than to ask for tools.
+fn has_finished(call: &ModelCall) -> bool {
+    is_text(call.output_text.as_deref()) && !call.finish_reasons.is_empty() && !asks_for_tools(call)
+}
+
+fn is_text(text: Option<&str>) -> bool {
+    text.is_some_and(|text| !text.trim().is_empty())
+}
+
 /// Whether the last call wrote something, or the run records an answer that no earlier call wrote.
 fn answers(trace: &Trace, last: &ModelCall) -> bool {
-    let is_text = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.trim().is_empty());
     let is_earlier = || trace.model_calls().any(|call| call.output_text == trace.output);
-    is_text(&last.output_text) || (is_text(&trace.output) && !is_earlier())
+    is_text(last.output_text.as_deref()) || (is_text(trace.output.as_deref()) && !is_earlier())
 }
 
 fn records_texts(trace: &Trace) -> bool {

@@ -11,6 +11,8 @@
 //! followed, since they would carry the run to a host that no one named, and of an answer at most 64 KiB are read. The
 //! secret that the service may want comes from an environment variable and never stands in a file.
 //!
+//! Its series holds the scores as they are, so that a fall from .95 to .55 is seen as well as one below a half.
+//!
 //! Detectors wait for judges before they watch an hour, and not for services: an answer that comes after its hour was
 //! watched is in every report and score, and not in what was watched.
 //!

@@ -1,7 +1,8 @@
 //! Loops: is the agent going round in circles?
 //!
 //! A call *repeats* an earlier one when it names the same tool with the same arguments and its answer says nothing
-//! new. A loop is one pattern of up to `longest_cycle` calls repeated `same_arguments` times with no other call in
+//! new. Arguments that are fresh in every call by design (`request_id`, `idempotency_key`, `timestamp`) are not
+//! compared; but as a timestamp may be what is asked about, any other answer to it is new. A loop is one pattern of up to `longest_cycle` calls repeated `same_arguments` times with no other call in
 //! between: `A A A`, or `A B A B A B`.
 //!
 //! What is not a loop:
@@ -17,17 +18,24 @@
 //!   (`progress: 40`, `40%`): every refund of a refund loop carries a fresh id, time and balance, and the refund loop is
 //!   what this rule exists for. Waiting that is answered three times with the same words is busy waiting, and is
 //!   found; a tool that is meant to be waited on so is listed in `polling_tools`.
+//!   So is a list of other ids: `[100, 200]`, then `[101, 201]` are the pages behind a cursor that the tool keeps. A
+//!   list of one is no page, for it may hold the refund's fresh id.
 //! - **A retry that works**: `timeout`, `timeout`, `success` is two repetitions and an answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{Built, Finding, Rule, Source, clip};
 use crate::domain::trace::{Step, ToolCall, Trace};
 use crate::evaluate::mistake::Mistake;
 
 pub(super) const DOC: &str = "one tool called again and again with the same arguments, or a cycle of such calls";
+
+/// Arguments that are fresh in every call, in lower case and without separators.
+const FRESH: [&str; 3] = ["requestid", "idempotencykey", TIMESTAMP];
+const TIMESTAMP: &str = "timestamp";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -87,6 +95,7 @@ struct Position<'a> {
 
 fn calls_in_order(trace: &Trace) -> Vec<Position<'_>> {
     let mut positions = Vec::new();
+    let mut without_fresh = BTreeMap::new();
     let mut turn = 0;
     let mut last_user_text = None;
     for step in &trace.steps {
@@ -99,13 +108,29 @@ fn calls_in_order(trace: &Trace) -> Vec<Position<'_>> {
                 }
             }
             Step::Tool(call) => {
-                let identity = call.repeat_of.unwrap_or(positions.len());
+                let identity = match compared(call) {
+                    Some(arguments) => *without_fresh.entry((&call.name, arguments)).or_insert(positions.len()),
+                    None => call.repeat_of.unwrap_or(positions.len()),
+                };
                 positions.push(Position { call, identity, turn });
             }
             Step::Retrieval(_) => {}
         }
     }
     positions
+}
+
+/// The arguments of a call that names fresh ones, without them; `None` for any other call.
+fn compared(call: &ToolCall) -> Option<String> {
+    let text = call.arguments.as_deref().filter(|text| FRESH.iter().any(|name| plain(text).contains(name)))?;
+    let mut arguments: Value = serde_json::from_str(text).ok()?;
+    arguments.as_object_mut()?.retain(|name, _| !FRESH.contains(&plain(name).as_str()));
+    arguments.sort_all_objects();
+    Some(arguments.to_string())
+}
+
+fn plain(name: &str) -> String {
+    name.replace(['_', '-'], "").to_lowercase()
 }
 
 /// Calls `start..start + length` repeat with this period.
@@ -168,8 +193,45 @@ fn says_something_new(earlier: &ToolCall, later: &ToolCall) -> bool {
         return true;
     }
     match (&earlier.result, &later.result) {
-        (Some(earlier), Some(later)) => earlier != later && !words(earlier).eq(words(later)),
+        (Some(was), Some(is)) => was != is && (names_time(later) || !words(was).eq(words(is)) || lists_others(was, is)),
         _ => false,
+    }
+}
+
+fn names_time(call: &ToolCall) -> bool {
+    call.arguments.as_deref().is_some_and(|arguments| plain(arguments).contains(TIMESTAMP))
+}
+
+/// Whether both answers list ids, and the later none of the earlier.
+fn lists_others(earlier: &str, later: &str) -> bool {
+    let (earlier, later) = (listed_ids(earlier), listed_ids(later));
+    let is_list = earlier.len() > 1 || later.len() > 1;
+    is_list && !earlier.is_empty() && !later.is_empty() && earlier.is_disjoint(&later)
+}
+
+fn listed_ids(answer: &str) -> HashSet<String> {
+    let mut ids = HashSet::new();
+    if let Ok(answer) = serde_json::from_str(answer) {
+        add_listed_ids(&answer, false, &mut ids);
+    }
+    ids
+}
+
+/// Adds whole numbers, texts with a digit, and the `id` of objects, where they are items of a list. A text may be JSON
+/// itself.
+fn add_listed_ids(value: &Value, is_item: bool, ids: &mut HashSet<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| add_listed_ids(item, true, ids)),
+        Value::Object(entries) => match entries.get("id").filter(|_| is_item) {
+            Some(id) => add_listed_ids(id, true, ids),
+            None => entries.values().for_each(|entry| add_listed_ids(entry, false, ids)),
+        },
+        Value::String(text) => match serde_json::from_str(text) {
+            Ok(inner @ (Value::Array(_) | Value::Object(_))) => add_listed_ids(&inner, false, ids),
+            _ => ids.extend((is_item && text.contains(char::is_numeric)).then(|| text.clone())),
+        },
+        Value::Number(number) if is_item && !number.is_f64() => ids.extend([number.to_string()]),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

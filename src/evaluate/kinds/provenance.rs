@@ -62,9 +62,9 @@ struct Citations<'a> {
 
 impl Rule for ProvenanceRule {
     fn check(&self, trace: &Trace) -> Finding {
-        let Some(answer) = &trace.output else { return Finding::NotEvaluable("gen_ai.output.messages".to_owned()) };
-        let cited = self.citations(answer);
         let mut problems = self.missing_attributes(trace);
+        let Some(answer) = &trace.output else { return without_answer(&problems) };
+        let cited = self.citations(answer);
         let documents: usize = trace.retrievals().map(|retrieval| retrieval.documents.len()).sum();
         let is_recorded = trace.retrievals().all(|retrieval| retrieval.documents_recorded);
         if documents > 0 && is_recorded {
@@ -125,6 +125,14 @@ impl ProvenanceRule {
             unseen.retain(|(link, _)| !shown.contains(link));
         }
         unseen.into_iter().map(|(_, link)| link).collect()
+    }
+}
+
+/// What is found in a run whose answer is not recorded.
+fn without_answer(problems: &[String]) -> Finding {
+    match problems {
+        [] => Finding::NotEvaluable("gen_ai.output.messages".to_owned()),
+        problems => Finding::fail(listed(problems), None),
     }
 }
 
@@ -218,6 +226,12 @@ mod tests {
         assert_eq!(failure(&rule("provenance", table, &[]).check(&trace)), Some("rationale is missing"));
         trace.attributes.insert("rationale".to_owned(), "it matches the order".to_owned());
         assert!(passes(&rule("provenance", table, &[]).check(&trace)));
+    }
+
+    #[test]
+    fn fields_that_are_asked_for_are_missed_without_an_answer_too() {
+        let table = "required_attributes = [\"decision\"]";
+        assert_eq!(failure(&found("provenance", table, json!({}))), Some("decision is missing"));
     }
 
     #[test]

@@ -125,7 +125,7 @@ fn service(of: &ServiceOverview) -> Markup {
                 @if let Some(latency) = &of.latency { (time(latency)) }
             }
             div.scroll { table {
-                thead { tr { th { "Passes" } th { "Share of traces" } th.number { "Scored" } } }
+                thead { tr { th { "Passes" } th { "Share of traces, or mean score" } th.number { "Scored" } } }
                 tbody { @for (name, figures) in &of.scores { (score(name, figures)) } }
             } }
         }

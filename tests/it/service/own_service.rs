@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use driftline::app::settings::Settings;
 use driftline::backends::store::{Selection, StoredEvaluation};
 use driftline::domain::evaluation::{AnnotatorKind, FailureClass, Outcome};
+use driftline::domain::measurement::{SeriesKind, Value as Measured};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -62,7 +63,8 @@ async fn a_service_is_sent_the_run_and_its_score_is_recorded_measured_and_flags_
     let stored = running.store.trace(trace.truth.trace_id).await.unwrap().unwrap();
     assert_eq!((stored.failing, stored.failure_class), (true, Some(FailureClass::Soft)));
     let records = running.store.records(&Selection::default()).await.unwrap();
-    assert!(records[0].measurement("orders").is_some(), "its score enters statistics");
+    let measured = records[0].measurement("orders").map(|orders| (orders.kind, orders.value.clone()));
+    assert_eq!(measured, Some((SeriesKind::Ordinal, Measured::Number(0.2))), "its score enters statistics as it is");
     let measured = records[0].measurements.iter().filter(|measurement| measurement.series == "loop").count();
     assert_eq!(measured, 1, "a rule's score is not counted twice");
 }
