@@ -35,6 +35,7 @@ mod span_view;
 mod structure;
 mod tool_calls;
 mod tool_outcome;
+mod tool_result;
 mod tree;
 mod vercel_ai;
 
