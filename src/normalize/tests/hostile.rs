@@ -30,8 +30,8 @@ fn a_tree_of_ten_thousand_levels_is_walked_without_recursion() {
     let level = |id: u32| span(id, id - 1, if id.is_multiple_of(2) { &tools } else { CHAT });
     let found = trace((1..=10_000).map(level).collect());
     assert_eq!(found.span_count, 10_000);
-    assert_eq!(found.model_calls().count(), 1, "only the innermost is a leaf");
-    assert_eq!(found.input_tokens(), Some(5));
+    assert_eq!(found.model_calls().count(), 5_000, "each tool asks a model of its own");
+    assert_eq!(found.input_tokens(), Some(25_000));
 }
 
 #[test]
