@@ -85,10 +85,10 @@ pub(super) fn stated_role(attributes: Attributes<'_>) -> Option<Role> {
 
 /// Whether a span carries a model and tokens or messages that it gave.
 fn answered(attributes: Attributes<'_>) -> bool {
-    let has = |key: &&str| attributes.value(key).is_some();
+    let has = |key: &&'static str| attributes.value(key).is_some();
     let names = CONVENTION.names;
     let said = [OUTPUT_MESSAGES, COMPLETION];
-    names.model.iter().any(|key| has(key)) && names.output_tokens.iter().chain(&said).any(|key| has(key))
+    names.model.iter().any(has) && names.output_tokens.iter().chain(&said).any(has)
 }
 
 /// What a span is likely to do that names no operation.
