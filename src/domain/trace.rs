@@ -35,9 +35,9 @@ pub struct Trace {
     pub user_id: Option<String>,
     /// Further names worth searching and segmenting by: tier, organisation, feature, business ids.
     pub attributes: BTreeMap<String, String>,
-    /// Earliest span start.
+    /// Start of the root, else the earliest span start that is believed.
     pub started_at: Timestamp,
-    /// Latest span end.
+    /// Latest span end that is believed: within a day of the root.
     pub ended_at: Timestamp,
     /// False when the emitter says that its timestamps are invented; then nothing is said about latency.
     pub clock_is_real: bool,

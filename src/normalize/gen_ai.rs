@@ -69,7 +69,12 @@ pub(super) const TOOL_SPAN_NAMES: [&str; 3] = ["execute_tool ", "tools/call ", "
 
 const MCP_METHOD: &str = "mcp.method.name";
 
-/// The role that the operation names, when the span names one.
+/// What is in the name of an operation that calls no model to answer, whatever else its span carries.
+const NO_ANSWER: [&str; 9] =
+    ["embed", "rerank", "memory", "create_agent", "fetch_response", "evaluat", "guardrail", "moderat", "count_tokens"];
+
+/// The role that the operation names, when the span names one. Senders may name their own: such is a model call when
+/// the span carries a model and what it answered.
 pub(super) fn stated_role(attributes: Attributes<'_>) -> Option<Role> {
     let operation = attributes.text(&["gen_ai.operation.name"])?;
     Some(match operation.as_ref() {
@@ -77,8 +82,18 @@ pub(super) fn stated_role(attributes: Attributes<'_>) -> Option<Role> {
         "invoke_agent" | "invoke_workflow" | "plan" | "agent_step" | "execute_task" => Role::Agent,
         "execute_tool" => Role::Tool,
         "retrieval" | "vector_db_retrieve" | "search_memory" => Role::Retrieval,
+        operation if NO_ANSWER.iter().any(|part| operation.contains(part)) => Role::Other,
+        _ if answered(attributes) => Role::Model,
         _ => Role::Other,
     })
+}
+
+/// Whether a span carries a model and tokens or messages that it gave.
+fn answered(attributes: Attributes<'_>) -> bool {
+    let has = |key: &&'static str| attributes.value(key).is_some();
+    let names = CONVENTION.names;
+    let said = [OUTPUT_MESSAGES, COMPLETION];
+    names.model.iter().any(has) && names.output_tokens.iter().chain(&said).any(has)
 }
 
 /// What a span is likely to do that names no operation.

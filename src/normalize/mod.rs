@@ -36,6 +36,7 @@ mod structure;
 mod tool_calls;
 mod tool_messages;
 mod tool_outcome;
+mod tool_result;
 mod tree;
 mod vercel_ai;
 

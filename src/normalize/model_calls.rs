@@ -113,15 +113,32 @@ fn finish_reasons(spans: &CallSpans<'_, '_>, output: &[Message<'_>]) -> Vec<Stri
     }
 }
 
-/// One word for what providers call differently, so that a change of provider does not look like a change of
-/// behaviour; a reason we do not know keeps its name.
+/// One word for what providers call differently, so that a change of provider does not look like a change of behaviour.
+const COMMON_WORDS: [(&str, &[&str]); 4] = [
+    ("stop", &["end_turn", "stop_sequence", "complete", "completed", "eos"]),
+    ("length", &["max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded", "incomplete"]),
+    ("tool_call", &["tool_calls", "tool_use", "function_call"]),
+    (
+        "content_filter",
+        &[
+            "safety",
+            "refusal",
+            "blocked",
+            "blocklist",
+            "content_filtered",
+            "guardrail_intervened",
+            "prohibited_content",
+            "recitation",
+            "spii",
+        ],
+    ),
+];
+
+/// The common word for a reason, whose name may be that of an enum's member; a reason we do not know keeps its name.
 fn common_word(reason: &str) -> String {
     let reason = reason.to_ascii_lowercase().replace('-', "_");
-    match reason.as_str() {
-        "end_turn" | "stop_sequence" | "complete" | "eos" => "stop".to_owned(),
-        "max_tokens" | "max_output_tokens" | "model_length" => "length".to_owned(),
-        "tool_calls" | "tool_use" | "function_call" => "tool_call".to_owned(),
-        "safety" | "refusal" | "blocked" | "content_filtered" => "content_filter".to_owned(),
-        _ => reason,
-    }
+    let member = reason.rsplit('.').next().unwrap_or(&reason);
+    let member = member.strip_prefix("finish_reason_").unwrap_or(member);
+    let common = COMMON_WORDS.iter().find(|(_, names)| names.contains(&member));
+    common.map_or(member, |(word, _)| word).to_owned()
 }

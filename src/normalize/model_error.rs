@@ -12,8 +12,22 @@ use super::span_view::SpanView;
 /// Characters of an error text that are looked at: a provider may quote the prompt in it.
 const LOOKED_AT: usize = 1000;
 
-/// Words that tell a class, tried in this order.
+/// Words that tell a class, tried in this order: one provider throttles with `Too many tokens, please wait`.
 const PHRASES: [(ModelErrorClass, &[&str]); 4] = [
+    (
+        ModelErrorClass::RateLimit,
+        &[
+            "rate limit",
+            "rate_limit",
+            "ratelimit",
+            "too many requests",
+            "throttl",
+            "quota",
+            "resource_exhausted",
+            "resourceexhausted",
+            "overloaded",
+        ],
+    ),
     (
         ModelErrorClass::ContextLength,
         &[
@@ -45,20 +59,6 @@ const PHRASES: [(ModelErrorClass, &[&str]); 4] = [
             "guardrail_intervened",
             "blocked by safety",
             "prohibited_content",
-        ],
-    ),
-    (
-        ModelErrorClass::RateLimit,
-        &[
-            "rate limit",
-            "rate_limit",
-            "ratelimit",
-            "too many requests",
-            "throttl",
-            "quota",
-            "resource_exhausted",
-            "resourceexhausted",
-            "overloaded",
         ],
     ),
     (
@@ -114,6 +114,8 @@ mod tests {
             ("openai.RateLimitError", RateLimit),
             ("An error occurred (ThrottlingException) when calling InvokeModel", RateLimit),
             ("overloaded_error", RateLimit),
+            ("ThrottlingException: Too many tokens, please wait before trying again.", RateLimit),
+            ("ValidationException: Too many tokens in the prompt", ContextLength),
             ("429", RateLimit),
             ("anthropic.APITimeoutError: Request timed out.", Timeout),
             ("504", Timeout),

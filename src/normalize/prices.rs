@@ -36,7 +36,7 @@ pub struct Price {
     pub reasoning_usd_per_mtok: Option<f64>,
 }
 
-/// Prompt tokens that a cache makes cheaper or dearer, both among the prompt tokens of the call.
+/// Prompt tokens that a cache makes cheaper or dearer, both among the prompt tokens of the call unless they are more.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct CacheTokens {
     pub(super) read: Option<u64>,
@@ -61,11 +61,12 @@ impl Price {
 
     /// What tokens cost, in US dollars.
     fn cost_usd(&self, input: u64, cache: CacheTokens, output: u64, reasoning: u64) -> f64 {
-        let read = cache.read.unwrap_or(0).min(input);
-        let written = cache.written.unwrap_or(0).min(input - read);
+        let (read, written) = (cache.read.unwrap_or(0), cache.written.unwrap_or(0));
+        // More tokens of the cache than prompt tokens in all prove that the sender counts them apart.
+        let fresh = input.checked_sub(read.saturating_add(written)).unwrap_or(input);
         let reasoning = reasoning.min(output);
         let priced = [
-            (input - read - written, None, self.input_usd_per_mtok),
+            (fresh, None, self.input_usd_per_mtok),
             (read, self.cached_input_usd_per_mtok, self.input_usd_per_mtok),
             (written, self.cache_write_usd_per_mtok, self.input_usd_per_mtok),
             (output - reasoning, None, self.output_usd_per_mtok),
@@ -223,7 +224,7 @@ mod tests {
             (PRICE, cache(None, None), 4.0 + 2.0),
             (PRICE, cache(Some(500_000), None), 2.0 + 0.5 + 2.0),
             (PRICE, cache(Some(500_000), Some(100_000)), 1.6 + 0.5 + 0.5 + 2.0),
-            (PRICE, cache(Some(9_000_000), Some(9_000_000)), 1.0 + 2.0),
+            (PRICE, cache(Some(9_000_000), Some(3_000_000)), 4.0 + 9.0 + 15.0 + 2.0),
             (Price { cached_input_usd_per_mtok: None, ..PRICE }, cache(Some(500_000), None), 4.0 + 2.0),
             (Price { reasoning_usd_per_mtok: Some(30.0), ..PRICE }, cache(None, None), 4.0 + 0.5 + 4.5),
         ];

@@ -1,6 +1,7 @@
 //! The run as a whole: its steps in order, who it belongs to, what was asked and answered.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::domain::time::Timestamp;
 use crate::domain::trace::{Decision, Retrieval, Step, ToolCall, Trace};
@@ -74,12 +75,30 @@ pub fn normalize_priced(raw: &RawTrace, mapping: &AttributeMapping, prices: &Pri
     Some(trace)
 }
 
-/// Earliest start and latest end; spans whose sender set no time are passed over where any has one.
+/// Longest run that is believed, from the start of its root.
+const LONGEST_RUN: Duration = Duration::from_hours(30 * 24);
+/// How far the clock of another process may be off, or work go on behind the root.
+const FARTHEST_OFF: Duration = Duration::from_hours(24);
+
+/// From the root's start, or the earliest where it has not arrived, to the latest end that is believed. The root is
+/// believed for thirty days, any other span within a day of the root or, where that has no time, of the middle one of
+/// all starts. Spans whose sender set no time are passed over where any has one.
 fn extent(tree: &Tree<'_>) -> (Timestamp, Timestamp) {
-    let times = tree.views.iter().flat_map(|view| [view.started_at, view.ended_at]).filter(|time| time.0 > 0);
-    let (earliest, latest) = times
-        .fold((Timestamp(i64::MAX), Timestamp(0)), |(earliest, latest), time| (earliest.min(time), latest.max(time)));
-    (earliest.min(latest), latest)
+    let root = Some(tree.root()).filter(|root| root.span.parent_span_id.is_empty() && root.started_at.0 > 0);
+    let middle = middle_start(tree);
+    let (start, end) = root.map_or((middle, middle), |root| (root.started_at, root.ended_at));
+    let end = if end > start.plus(LONGEST_RUN) { start } else { end };
+    let believed = start.minus(FARTHEST_OFF)..=end.plus(FARTHEST_OFF);
+    let times = || tree.views.iter().flat_map(|view| [view.started_at, view.ended_at]);
+    let near = || times().filter(|time| time.0 > 0 && believed.contains(time));
+    let started_at = if root.is_some() { start } else { near().min().unwrap_or(start) };
+    (started_at, near().max().unwrap_or(end).max(started_at))
+}
+
+/// The middle one of all starts that are set; the epoch when none is.
+fn middle_start(tree: &Tree<'_>) -> Timestamp {
+    let starts: Vec<Timestamp> = tree.views.iter().map(|view| view.started_at).filter(|start| start.0 > 0).collect();
+    starts.get(starts.len() / 2).copied().unwrap_or_default()
 }
 
 /// A fact of the run: from the root span, else the first span that knows it.

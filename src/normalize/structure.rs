@@ -23,7 +23,8 @@ pub(super) fn structure(tree: &Tree<'_>) -> Structure {
     structure.contained_errors = contained_errors(tree);
     structure.detached_agents = agents.iter().filter_map(|agent| detached(tree, *agent)).take(MOST_KEPT).collect();
     if agents.len() > 1 {
-        agents.iter().for_each(|agent| nest(tree, *agent, &mut structure));
+        let names = agent_names(tree);
+        agents.iter().for_each(|agent| nest(tree, &names, *agent, &mut structure));
     }
     structure
 }
@@ -37,19 +38,22 @@ fn agent_name(view: &SpanView<'_>) -> String {
     view.text(|names| names.agent).map_or_else(|| view.span.name.clone(), Into::into)
 }
 
-fn nest(tree: &Tree<'_>, position: usize, structure: &mut Structure) {
-    let agent = agent_name(&tree.views[position]);
+/// For each span the name of its agent, read once; `None` for a span of no agent.
+fn agent_names(tree: &Tree<'_>) -> Vec<Option<String>> {
+    tree.views.iter().map(|view| (view.role == Role::Agent).then(|| agent_name(view))).collect()
+}
+
+fn nest(tree: &Tree<'_>, names: &[Option<String>], position: usize, structure: &mut Structure) {
+    let agent = &names[position];
     let (mut nesting, mut depth) = (1, 1);
     for above in tree.above(position).take(MOST_ABOVE).take_while(|above| *above != position) {
-        let view = &tree.views[above];
-        if view.role == Role::Agent {
-            nesting += 1;
-            depth += usize::from(agent_name(view) == agent);
-        }
+        nesting += usize::from(names[above].is_some());
+        depth += usize::from(names[above] == *agent);
     }
     structure.nesting = structure.nesting.max(nesting);
     if depth > structure.recursion.as_ref().map_or(1, |deepest| deepest.depth) {
-        structure.recursion = Some(Recursion { agent, depth, span_id: tree.views[position].id });
+        let span_id = tree.views[position].id;
+        structure.recursion = agent.clone().map(|agent| Recursion { agent, depth, span_id });
     }
 }
 

@@ -16,8 +16,8 @@ use super::messages::RequestedCall;
 use super::model_calls::Exchange;
 use super::span_view::SpanView;
 use super::tool_messages::ToolMessages;
-use super::tool_outcome;
 use super::tree::Tree;
+use super::{tool_outcome, tool_result};
 
 /// Results longer than this are not read as JSON: they hold data, and their error would stand in the span.
 const READ_AT_MOST: usize = 64 * 1024;
@@ -128,8 +128,8 @@ impl<'a> Told<'a> {
             0..=READ_AT_MOST => Json::from_text(text),
             _ => Json::Text(Cow::Borrowed(text)),
         });
-        let reported = read.as_ref().and_then(tool_outcome::error_in_result);
-        let result_empty = read.as_ref().map(tool_outcome::is_empty).or(self.result_size.map(|bytes| bytes == 0));
+        let reported = read.as_ref().and_then(tool_result::error_in_result);
+        let result_empty = read.as_ref().map(tool_result::is_empty).or(self.result_size.map(|bytes| bytes == 0));
         let repeat_of = self.arguments.as_deref().and_then(|arguments| repeats.seen(&self.name, arguments, index));
         let says: Vec<&str> =
             [&self.error_type, &self.error_text, &reported].into_iter().flatten().map(String::as_str).collect();

@@ -62,13 +62,16 @@ impl<'a> Tree<'a> {
         root.or_else(agent).or_else(|| self.views.iter().find(runs)).unwrap_or_else(|| self.root())
     }
 
-    /// For each span, whether a model call lies below it. A model call with another below it only wraps that one.
+    /// For each span, whether a model call lies below it. A model call with another below it only wraps that one, unless
+    /// a tool or an agent stands between: then the other is a call that the tool or agent made for itself.
     pub(super) fn wraps_model(&self) -> Vec<bool> {
         let mut wraps = vec![false; self.views.len()];
         for start in self.positions_of(Role::Model) {
             let mut above = self.parents[start];
-            // Where a mark stands already, everything above it is marked too; in a cycle no span wraps itself.
-            while let Some(position) = above.filter(|position| !wraps[*position] && *position != start) {
+            let calls_itself = |position: usize| matches!(self.views[position].role, Role::Tool | Role::Agent);
+            // Where a mark stands already, all that is meant above it is marked too; in a cycle no span wraps itself.
+            let is_met = |position: &usize| *position == start || calls_itself(*position);
+            while let Some(position) = above.filter(|position| !wraps[*position] && !is_met(position)) {
                 wraps[position] = true;
                 above = self.parents[position];
             }

@@ -181,14 +181,15 @@ impl Scoring {
     ) -> Result<Option<(Trace, EvaluatedTrace)>, String> {
         let raw = due.body.unpack(due.trace_id).map_err(|error| error.to_string())?;
         let left_out = raw.pieces_left_out;
-        let Some(trace) = normalize_priced(&raw, &self.attributes, &self.prices) else {
+        let Some(mut trace) = normalize_priced(&raw, &self.attributes, &self.prices) else {
             return if left_out == 0 { Ok(None) } else { Err("each of its pieces is too large to be read".to_owned()) };
         };
         if left_out > 0 {
             tracing::warn!(trace_id = %due.trace_id, pieces = left_out, "trace is too large: its middle is left out");
         }
+        end_by(&mut trace, now);
         let mut evaluated = evaluate(&trace, &self.evaluators, policy);
-        // What has arrived has ended: a clock that runs ahead must not put a run into an hour that is yet to come.
+        // Where all clocks run ahead, they must not put the run into an hour that is yet to come.
         evaluated.record.ended_at = trace.ended_at.min(now);
         Ok(Some((trace, evaluated)))
     }
@@ -273,6 +274,13 @@ impl Scoring {
     }
 }
 
+/// What has arrived has ended: a clock that runs ahead on one of its spans must not make a run longer than it was.
+fn end_by(trace: &mut Trace, now: Timestamp) {
+    if trace.started_at < now {
+        trace.ended_at = trace.ended_at.min(now);
+    }
+}
+
 fn nothing_known(trace_id: TraceId, now: Timestamp) -> Trace {
     Trace {
         trace_id,
@@ -313,6 +321,21 @@ fn placeholder_span(trace_id: TraceId) -> SpanId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_clock_that_runs_ahead_makes_no_run_longer_and_clocks_that_all_do_make_none_shorter() {
+        let seconds = |started_at, ended_at| {
+            let trace_id = TraceId::from_bytes(&[1; 16]).unwrap();
+            let now = Timestamp(100_000_000_000);
+            let mut trace = Trace { started_at, ended_at, clock_is_real: true, ..nothing_known(trace_id, now) };
+            end_by(&mut trace, now);
+            trace.latency_seconds()
+        };
+        let at = |second: i64| Timestamp(second * 1_000_000_000);
+        assert_eq!(seconds(at(90), at(95)), Some(5.0));
+        assert_eq!(seconds(at(90), at(3_700)), Some(10.0));
+        assert_eq!(seconds(at(300), at(305)), Some(5.0));
+    }
 
     #[test]
     fn a_trace_that_cannot_be_read_has_a_span_to_hang_its_rows_on() {

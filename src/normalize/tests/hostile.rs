@@ -30,8 +30,8 @@ fn a_tree_of_ten_thousand_levels_is_walked_without_recursion() {
     let level = |id: u32| span(id, id - 1, if id.is_multiple_of(2) { &tools } else { CHAT });
     let found = trace((1..=10_000).map(level).collect());
     assert_eq!(found.span_count, 10_000);
-    assert_eq!(found.model_calls().count(), 1, "only the innermost is a leaf");
-    assert_eq!(found.input_tokens(), Some(5));
+    assert_eq!(found.model_calls().count(), 5_000, "each tool asks a model of its own");
+    assert_eq!(found.input_tokens(), Some(25_000));
 }
 
 #[test]
@@ -47,9 +47,23 @@ fn clocks_that_run_backwards_or_were_never_set_are_harmless() {
     let unset = Span { start_time_unix_nano: 0, end_time_unix_nano: 0, ..span(2, 1, CHAT) };
     let far = Span { end_time_unix_nano: u64::MAX, ..span(3, 1, CHAT) };
     let found = trace(vec![backwards, unset, far]);
-    assert_eq!(found.started_at, Timestamp(3_000_000_000));
+    assert_eq!(found.started_at, Timestamp(9_000_000_000), "where its root starts");
     assert!(found.model_calls().all(|call| call.ended_at >= call.started_at));
     assert!(found.latency_seconds().unwrap() >= 0.0);
+}
+
+#[test]
+fn a_clock_that_is_far_off_does_not_make_the_run_long() {
+    let seconds = |spans: Vec<Span>| trace(spans).latency_seconds().unwrap();
+    let lasts =
+        |id, parent, seconds: u64| Span { end_time_unix_nano: seconds * 1_000_000_000, ..span(id, parent, CHAT) };
+    let never = |id, parent| Span { end_time_unix_nano: u64::MAX, ..span(id, parent, CHAT) };
+    let year_ahead = |id| Span { start_time_unix_nano: 31_536_000_000_000_000, ..lasts(id, 1, 31_536_009) };
+    assert_eq!(seconds(vec![lasts(1, 0, 5), never(2, 1), year_ahead(3)]), 4.0);
+    assert_eq!(seconds(vec![lasts(1, 0, 5), lasts(2, 1, 9)]), 8.0, "work may go on behind the root");
+    assert_eq!(seconds(vec![never(1, 0), lasts(2, 1, 9)]), 8.0, "nor is the root believed");
+    assert_eq!(seconds(vec![lasts(2, 1, 5), lasts(3, 1, 9), year_ahead(4)]), 7.0, "without a root");
+    assert_eq!(seconds(vec![lasts(1, 0, 200_000), lasts(2, 1, 200_001)]), 200_000.0, "a run of days");
 }
 
 #[test]

@@ -30,6 +30,53 @@ fn tokens_are_summed_over_leaves_and_absent_is_not_zero() {
 }
 
 #[test]
+fn a_model_call_around_a_tool_or_agent_keeps_its_own_tokens() {
+    let tokens = |count| ("gen_ai.usage.input_tokens", count);
+    for between in [AGENT, ("gen_ai.operation.name", "execute_tool")] {
+        let chat = |id, parent, count| span(id, parent, &[CHAT, tokens(count)]);
+        let found = trace(vec![chat(1, 0, "1000"), span(2, 1, &[between]), chat(3, 2, "100")]);
+        assert_eq!((found.input_tokens(), found.model_calls().count()), (Some(1100), 2), "{between:?}");
+    }
+}
+
+#[test]
+fn a_model_call_of_an_operation_we_do_not_know_is_told_by_its_model_and_what_it_said() {
+    let model = ("gen_ai.request.model", "m");
+    let tokens = ("gen_ai.usage.output_tokens", "3");
+    let answer = ("gen_ai.output.messages", "[]");
+    let calls = |operation, more: &[(&str, &str)]| {
+        let named = [("gen_ai.operation.name", operation)];
+        trace(vec![span(1, 0, &[&named, more].concat())]).model_calls().count()
+    };
+    assert_eq!(calls("responses", &[model, tokens]), 1);
+    assert_eq!(calls("invoke_model", &[model, answer]), 1);
+    assert_eq!(calls("invoke_model", &[model]), 0);
+    assert_eq!(calls("invoke_model", &[tokens]), 0);
+    for other in ["embeddings", "rerank", "create_agent", "update_memory", "evaluation", "fetch_response"] {
+        assert_eq!(calls(other, &[model, tokens, answer]), 0, "{other}");
+    }
+}
+
+#[test]
+fn a_reason_to_stop_is_one_word_whatever_the_provider_calls_it() {
+    let common = [
+        ("FinishReason.MAX_TOKENS", "length"),
+        ("FINISH_REASON_STOP", "stop"),
+        ("model_context_window_exceeded", "length"),
+        ("incomplete", "length"),
+        ("guardrail_intervened", "content_filter"),
+        ("PROHIBITED_CONTENT", "content_filter"),
+        ("recitation", "content_filter"),
+        ("tool-calls", "tool_call"),
+        ("paused", "paused"),
+    ];
+    for (reason, word) in common {
+        let found = trace(vec![span(1, 0, &[CHAT, ("gen_ai.response.finish_reasons", reason)])]);
+        assert_eq!(found.model_calls().next().unwrap().finish_reasons, [word], "{reason}");
+    }
+}
+
+#[test]
 fn legacy_and_newest_names_mean_the_same() {
     let names = [
         (("gen_ai.request.model", "m"), "gen_ai.usage.prompt_tokens", "gen_ai.usage.completion_tokens"),

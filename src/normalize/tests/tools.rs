@@ -87,6 +87,14 @@ fn a_result_that_reports_an_error_counts_although_the_span_is_fine() {
         (r#"{"error": "no such user"}"#, "no such user"),
         (r#"{"error": {"code": 5, "message": "no such user"}}"#, "no such user"),
         (r#"{"isError": true, "content": []}"#, r#"{"isError":true,"content":[]}"#),
+        (r#"{"content":[{"type":"text","text":"Error: gone"}]}"#, "Error: gone"),
+        (r#"{"status":"error","message":"down"}"#, r#"{"status":"error","message":"down"}"#),
+        (r#"{"success":false,"id":7}"#, r#"{"success":false,"id":7}"#),
+        (r#"{"data":null,"errors":[{"message":"no such field"}]}"#, "no such field"),
+        (r#"{"statusCode":500,"body":""}"#, r#"{"statusCode":500,"body":""}"#),
+        ("HTTPError: 503 from upstream", "HTTPError: 503 from upstream"),
+        ("Exception: connection refused", "Exception: connection refused"),
+        ("Error executing tool search: no", "Error executing tool search: no"),
     ];
     for (result, error) in errors {
         let call = with_result(result);
@@ -102,6 +110,12 @@ fn a_result_that_merely_speaks_of_errors_is_a_success() {
         r#"{"error": null, "items": [1]}"#,
         r#"{"error":false}"#,
         "Error-free",
+        "Error codes of the X200 printer are listed below",
+        r#"{"error":"none","total":4312}"#,
+        r#"{"error":{"code":0,"message":""},"total":4312}"#,
+        r#"{"errors":[],"data":{"a":1}}"#,
+        r#"{"job":7,"status":"failed"}"#,
+        r#"{"status":200,"ok":true}"#,
     ] {
         assert_eq!(with_result(result).status, ToolStatus::Success, "{result}");
     }
@@ -121,6 +135,15 @@ fn a_result_without_data_is_empty_and_one_with_any_is_not() {
         r#"{"results":[],"total":0,"next":null}"#,
         r#"{"results":[],"query":"red shoes"}"#,
         r#"{"flights":[]}"#,
+        r#"{"content":[{"type":"text","text":"[]"}]}"#,
+        r#"[{"type":"text","text":""}]"#,
+        r#"{"results":[],"filters":{"color":"red"}}"#,
+        r#"{"items":[],"pagination":{"page":1}}"#,
+        r#"{"success":true,"orders":[],"total":0}"#,
+        r#"{"count":0}"#,
+        "No results found.",
+        "0 records returned",
+        "No matching items for 'x200'",
     ];
     for result in empty {
         assert_eq!(with_result(result).result_empty, Some(true), "{result}");
@@ -134,6 +157,13 @@ fn a_result_without_data_is_empty_and_one_with_any_is_not() {
         r#"{"user":"bob","orders":[]}"#,
         r#"{"results":[],"suggestions":["a"]}"#,
         r#"{"success":false}"#,
+        r#"{"total":0}"#,
+        r#"{"count":0,"user":"bob"}"#,
+        r#"{"orders":[],"address":{"city":"Rome"},"total":0}"#,
+        r#"{"content":[{"type":"text","text":"[1]"}]}"#,
+        r#"{"content":[{"type":"image","data":"x"}]}"#,
+        "No results were better than these: 1, 2",
+        "No item is returned without its receipt",
     ];
     for result in full {
         assert_eq!(with_result(result).result_empty, Some(false), "{result}");
