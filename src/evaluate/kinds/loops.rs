@@ -2,8 +2,8 @@
 //!
 //! A call *repeats* an earlier one when it names the same tool with the same arguments and its answer says nothing
 //! new. Arguments that are fresh in every call by design (`request_id`, `idempotency_key`, `timestamp`) are not
-//! compared; but as a timestamp may be what is asked about, any other answer to it is new. A loop is one pattern of up to `longest_cycle` calls repeated `same_arguments` times with no other call in
-//! between: `A A A`, or `A B A B A B`.
+//! compared; but as a timestamp may be what is asked about, any other answer to it is new. A loop is one pattern of up
+//! to `longest_cycle` calls repeated `same_arguments` times with no other call in between: `A A A`, or `A B A B A B`.
 //!
 //! What is not a loop:
 //! - **The same tool with other arguments**: reading ten orders one after another is work.
