@@ -178,7 +178,7 @@ fn sentence_end(text: &str) -> usize {
 /// At most four words of which the last says that what follows belongs to one run: `Customer name`, not `Name rules`.
 fn is_run_label(label: &str) -> bool {
     let words = || label.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
-    let last = words().last().unwrap_or_default();
+    let last = words().next_back().unwrap_or_default();
     words().count() <= 4 && RUN_LABELS.iter().any(|label| label.eq_ignore_ascii_case(last))
 }
 
