@@ -5,7 +5,7 @@
 
 use serde::de::MapAccess;
 
-use super::json_values::{Bytes, Essential, Object, Scalar, field, id, read_message, skip, value};
+use super::json_values::{Bytes, Object, Scalar, essential, field, id, read_message, skip, value};
 use super::{
     AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList, Resource, ResourceSpans, ScopeSpans, Span,
     Status, any_value, span,
@@ -24,9 +24,7 @@ struct Request {
 impl Object for Request {
     fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error> {
         match name {
-            "resourceSpans" => {
-                self.resource_spans = members.next_value::<Option<Essential<_>>>()?.map(|list| list.0);
-            }
+            "resourceSpans" => self.resource_spans = essential(members)?,
             _ => skip(members)?,
         }
         Ok(())
@@ -37,7 +35,7 @@ impl Object for ResourceSpans {
     fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error> {
         match name {
             "resource" => self.resource = value(members)?,
-            "scopeSpans" => self.scope_spans = field(members)?,
+            "scopeSpans" => self.scope_spans = essential(members)?.unwrap_or_default(),
             "schemaUrl" => self.schema_url = field(members)?,
             _ => skip(members)?,
         }
@@ -60,7 +58,7 @@ impl Object for ScopeSpans {
     fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error> {
         match name {
             "scope" => self.scope = value(members)?,
-            "spans" => self.spans = field(members)?,
+            "spans" => self.spans = essential(members)?.unwrap_or_default(),
             "schemaUrl" => self.schema_url = field(members)?,
             _ => skip(members)?,
         }
@@ -103,6 +101,11 @@ impl Object for Span {
             _ => skip(members)?,
         }
         Ok(())
+    }
+
+    /// A span without ids, which is rejected and thus counted.
+    fn from_bare(_: Scalar<'_>) -> Option<Self> {
+        Some(Self::default())
     }
 }
 
@@ -326,9 +329,14 @@ mod tests {
     }
 
     #[test]
-    fn resource_spans_of_the_wrong_type_are_refused_rather_than_lost() {
-        assert!(decode(br#"{"resourceSpans":{"scopeSpans":[]}}"#).is_err());
-        assert!(decode(br#"{"resourceSpans":"none"}"#).is_err());
+    fn where_spans_should_be_anything_else_is_refused_or_rejected_rather_than_lost() {
+        for written in
+            ["{}", r#""none""#, r#"[{"scopeSpans":{"spans":[]}}]"#, r#"[{"scopeSpans":[{"spans":{"name":"a"}}]}]"#]
+        {
+            assert!(decode(format!(r#"{{"resourceSpans":{written}}}"#).as_bytes()).is_err(), "{written}");
+        }
+        let groups = decode(br#"{"resourceSpans":[{"scopeSpans":[{"spans":["none",null]}]}]}"#).unwrap().unwrap();
+        assert_eq!(super::super::split_by_trace(groups).rejected.len(), 1);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde::de::MapAccess;
 
-use super::json_values::{Essential, Object, field, id, read_message, skip, value};
+use super::json_values::{Object, essential, field, id, read_message, skip, value};
 use super::{LogRecord, ResourceLogs, ScopeLogs};
 
 /// Reads one `ExportLogsServiceRequest`; without `resourceLogs` it is empty.
@@ -18,10 +18,7 @@ struct Request {
 impl Object for Request {
     fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error> {
         match name {
-            "resourceLogs" => {
-                let list = members.next_value::<Option<Essential<_>>>()?;
-                self.resource_logs = list.map(|list| list.0).unwrap_or_default();
-            }
+            "resourceLogs" => self.resource_logs = essential(members)?.unwrap_or_default(),
             _ => skip(members)?,
         }
         Ok(())
@@ -32,7 +29,7 @@ impl Object for ResourceLogs {
     fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error> {
         match name {
             "resource" => self.resource = value(members)?,
-            "scopeLogs" => self.scope_logs = field(members)?,
+            "scopeLogs" => self.scope_logs = essential(members)?.unwrap_or_default(),
             "schemaUrl" => self.schema_url = field(members)?,
             _ => skip(members)?,
         }
@@ -44,7 +41,7 @@ impl Object for ScopeLogs {
     fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error> {
         match name {
             "scope" => self.scope = value(members)?,
-            "logRecords" => self.log_records = field(members)?,
+            "logRecords" => self.log_records = essential(members)?.unwrap_or_default(),
             "schemaUrl" => self.schema_url = field(members)?,
             _ => skip(members)?,
         }

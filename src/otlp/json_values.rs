@@ -33,7 +33,7 @@ pub(super) trait FromJson: Sized {
 
 /// What is written as an object.
 pub(super) trait Object: Default {
-    /// Reads the value of one member, with one of [`value`], [`field`], [`id`] and [`skip`].
+    /// Reads the value of one member, with one of [`value`], [`field`], [`essential`], [`id`] and [`skip`].
     fn read<'de, A: MapAccess<'de>>(&mut self, name: &str, members: &mut A) -> Result<(), A::Error>;
 
     /// What stands in place of an object.
@@ -64,6 +64,12 @@ pub(super) fn value<'de, T: FromJson, A: MapAccess<'de>>(members: &mut A) -> Res
 /// The value of a member, or what protobuf has where there is none.
 pub(super) fn field<'de, T: FromJson + Default, A: MapAccess<'de>>(members: &mut A) -> Result<T, A::Error> {
     Ok(value(members)?.unwrap_or_default())
+}
+
+/// The list of a member that holds spans or log records, or leads to them: no list in its place is an error, lest they be
+/// lost in silence.
+pub(super) fn essential<'de, T: FromJson, A: MapAccess<'de>>(members: &mut A) -> Result<Option<Vec<T>>, A::Error> {
+    Ok(members.next_value::<Option<Essential<T>>>()?.map(|list| list.0))
 }
 
 /// The bytes of a hexadecimal id. Anything else but null gives one zero byte, a length no id has.
@@ -227,9 +233,7 @@ impl<'de, T: FromJson> Visitor<'de> for LenientVisitor<T> {
     }
 }
 
-/// The list that makes a message what it is: anything else but null in its place is an error, lest all of the message
-/// be passed over in silence.
-pub(super) struct Essential<T>(pub(super) Vec<T>);
+struct Essential<T>(Vec<T>);
 
 impl<'de, T: FromJson> Deserialize<'de> for Essential<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

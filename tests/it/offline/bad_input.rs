@@ -53,7 +53,7 @@ fn arguments_and_settings_that_cannot_be_right_end_with_2() {
 fn what_is_not_there_ends_with_4_and_says_what_to_do() {
     let folder = Folder::new();
     folder.write("empty.jsonl", "").write("blank.jsonl", "\n\n").write("text.jsonl", "this is no trace\n");
-    folder.write("list.jsonl", "[]\n").write("lists.jsonl", "{\"resourceSpans\": [[]]}\n");
+    folder.write("list.jsonl", "[]\n").write("object.jsonl", "{\"resourceSpans\": {}}\n");
     folder.write("good.jsonl", trace(1, "hello")).write("labels.jsonl", "{\"id\": 1}\n");
     std::fs::create_dir(folder.path("folder")).unwrap();
     let labels = ["drift", "--baseline", "good.jsonl", "--current", "good.jsonl", "--labels-file"];
@@ -65,7 +65,7 @@ fn what_is_not_there_ends_with_4_and_says_what_to_do() {
         (vec!["evaluate", "blank.jsonl"], "no trace to read; expected OTLP/JSON"),
         (vec!["evaluate", "text.jsonl"], "text.jsonl line 1: not JSON"),
         (vec!["evaluate", "list.jsonl"], "list.jsonl line 1: JSON without \"resourceSpans\""),
-        (vec!["evaluate", "lists.jsonl"], "expected an object at line 1"),
+        (vec!["evaluate", "object.jsonl"], "expected a list at line 1"),
         (vec!["inspect", "missing.jsonl"], "there is no file missing.jsonl"),
         (vec!["drift", "--baseline", "missing.jsonl", "--current", "good.jsonl"], "there is no file missing.jsonl"),
         (vec!["drift", "--baseline", "service=a", "--current", "good.jsonl"], "start driftline serve"),

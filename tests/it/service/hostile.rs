@@ -82,8 +82,8 @@ async fn deep_nesting_is_refused_or_read_but_never_fatal() {
     let depth = 100_000;
     let deep = format!(r#"{{"resourceSpans":{}1{}}}"#, "[".repeat(depth), "]".repeat(depth));
     let unknown = format!(r#"{{"resourceSpans":[],"other":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
-    for (body, status) in [(deep, 400), (unknown, 200)] {
-        assert_eq!(post(&running.url, &[("content-type", JSON)], body.into_bytes()).await.status(), status);
+    for body in [deep, unknown] {
+        assert_eq!(post(&running.url, &[("content-type", JSON)], body.into_bytes()).await.status(), 200);
     }
 
     let mut value = AnyValue::default();

@@ -214,6 +214,23 @@ async fn a_request_that_is_none_of_ours_is_told_what_would_be() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_value_of_the_wrong_type_costs_neither_its_span_nor_the_request() {
+    let running = Running::start(|_| {}).await;
+    let id = hex::encode(span(1, 0).trace_id);
+    let body = format!(
+        r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{"traceId":5,"spanId":"b7ad6b7169203331"}},
+        {{"traceId":"{id}","spanId":"b7ad6b7169203331","status":"OK","name":7,"name":8,
+        "attributes":[{{"key":"a","value":{{"stringValue":5}}}},{{"key":"b","value":"bare"}}],"events":{{"a":1}},
+        "startTimeUnixNano":"1770000000000000000","endTimeUnixNano":"1770000001000000000"}}]}}]}}]}}"#
+    );
+    let response = post_to(&format!("{}/v1/traces", running.url), &[("content-type", JSON)], body.into()).await;
+    assert_eq!(response.status(), 200);
+    let answer: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+    assert_eq!(answer["partialSuccess"]["rejectedSpans"], "1", "{answer}");
+    running.scored(trace_id(1), 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_of_which_nothing_is_known_is_accepted_with_a_warning() {
     let running = Running::start(|_| {}).await;
     let cases = [
