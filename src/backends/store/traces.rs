@@ -46,7 +46,7 @@ pub struct StoredTrace {
     pub ended_at: Timestamp,
     /// Whether a rule or a judge flags the trace.
     pub failing: bool,
-    /// How the run failed, kept among its searchable names as [`FAILURE_CLASS`].
+    /// How the run failed, kept among its searchable names as `failure_class`.
     pub failure_class: Option<FailureClass>,
     /// Whether the run as a whole ended in an error.
     pub error: bool,
