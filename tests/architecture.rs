@@ -67,7 +67,17 @@ const OUTSIDE: &[(&str, &[&str])] = &[
 /// the convention, what emits them, and the evaluators, which say what a sender left out.
 const ATTRIBUTES: &[(&str, &[&str])] = &[
     ("gen_ai.usage.details.", &["normalize/pydantic_ai.rs"]),
-    ("gen_ai.", &["normalize/gen_ai.rs", "simulate", "pipeline/judge_spans.rs", "pipeline/write_back.rs", "evaluate"]),
+    (
+        "gen_ai.",
+        &[
+            "normalize/gen_ai.rs",
+            "otlp/logs.rs",
+            "simulate",
+            "pipeline/judge_spans.rs",
+            "pipeline/write_back.rs",
+            "evaluate",
+        ],
+    ),
     ("mcp.", &["normalize/gen_ai.rs"]),
     ("openinference.", &["normalize/open_inference.rs", "pipeline/judge_spans.rs", "pipeline/write_back.rs"]),
     ("llm.", &["normalize/open_inference.rs", "normalize/openllmetry.rs", "normalize/plain.rs"]),
@@ -140,8 +150,8 @@ fn an_attribute_of_another_convention_is_named_with_its_file_line_and_rule() {
     let expected = [
         "src/normalize/langsmith.rs:1: \"llm.model\", but only normalize/open_inference.rs, normalize/openllmetry.rs, \
          normalize/plain.rs may spell llm.",
-        "src/normalize/langsmith.rs:2: \"gen_ai.tool.name\", but only normalize/gen_ai.rs, simulate, \
-         pipeline/judge_spans.rs, pipeline/write_back.rs, evaluate may spell gen_ai.",
+        "src/normalize/langsmith.rs:2: \"gen_ai.tool.name\", but only normalize/gen_ai.rs, otlp/logs.rs, \
+         simulate, pipeline/judge_spans.rs, pipeline/write_back.rs, evaluate may spell gen_ai.",
     ];
     assert_eq!(misplaced_attributes("normalize/langsmith.rs", text), expected);
     assert_eq!(misplaced_attributes("normalize/pydantic_ai.rs", "f(\"gen_ai.usage.details.x\")"), [""; 0]);
