@@ -196,6 +196,7 @@ fn weighted_shares_and_their_intervals_are_right_where_plain_ones_are_off_by_ten
     }
 }
 
+/// `cargo test --release --lib watch::sampling_tests -- --ignored --nocapture`
 #[test]
 #[ignore = "takes minutes without optimization"]
 #[expect(clippy::print_stdout, reason = "it is run for its figures")]

@@ -96,6 +96,7 @@ async fn beside(in_flight: u32) {
     );
 }
 
+/// `cargo test --release --test it -- speed_beside_a_bare_loop --ignored --nocapture`
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a measurement"]
 async fn speed_beside_a_bare_loop() {
