@@ -45,7 +45,7 @@ const ALL_ABOVE: &str = "everything above";
 /// What reaches the world outside the process, or is one folder's tool: who may name it, as paths below `src`.
 const OUTSIDE: &[(&str, &[&str])] = &[
     ("sqlx", &["backends/store"]),
-    ("lapin", &["backends/rabbitmq.rs"]),
+    ("lapin", &["backends/rabbitmq.rs", "backends/rabbitmq"]),
     ("reqwest", &["backends", "cli"]),
     ("axum", &["simulate/judge", "pipeline", "web", "app"]),
     ("tokio", &["simulate/judge", "backends", "pipeline", "queries", "web", "app", "cli"]),

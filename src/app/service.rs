@@ -42,8 +42,6 @@ use crate::web::{self, ReadinessCheck, WebState};
 /// How long requests and steps under way may take to finish when the process is to end.
 const FAREWELL: Duration = Duration::from_secs(15);
 const MIB: usize = 1024 * 1024;
-/// `[queue] url` of a service that consumes no broker.
-const EMBEDDED: &str = "embedded";
 
 /// What a process does; a fleet divides the roles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -247,7 +245,7 @@ impl Service {
         let max_waiting_bytes = settings.receive.max_waiting_mib.saturating_mul(MIB);
         let (intake, writing) = Intake::new(shared.clone(), policy, max_waiting_bytes);
         self.parts.spawn(writing);
-        if settings.queue.url != EMBEDDED {
+        if !settings.queue.is_embedded() {
             let source = QueueSource {
                 url: settings.queue.url.clone(),
                 name: settings.queue.name.clone(),
@@ -269,7 +267,7 @@ impl Service {
     fn web(&mut self, settings: &Settings, shared: &Shared, evaluators: &Arc<Evaluators>, web: Option<Listening>) {
         let Some(web) = web else { return };
         let mut checks: Vec<Arc<dyn ReadinessCheck>> = Vec::new();
-        if self.receives_on.is_some() && settings.queue.url != EMBEDDED {
+        if self.receives_on.is_some() && !settings.queue.is_embedded() {
             checks.push(Arc::new(QueueCheck { is_connected: Arc::clone(&self.queue_is_connected) }));
         }
         let receiver = self.receives_on.map_or_else(|| settings.receive.http.clone(), |address| address.to_string());

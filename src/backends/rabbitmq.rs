@@ -3,8 +3,11 @@
 //! It knows nothing of what is in a message. A lost connection is taken up again by the client library; what was not
 //! acknowledged by then is delivered again, and its old acknowledgement is quietly void.
 
+mod dead_letters;
+
 use std::time::Duration;
 
+pub use dead_letters::{DeadLetter, DeadLetters};
 use futures_util::future::join_all;
 use futures_util::{FutureExt, StreamExt};
 use lapin::options::{
@@ -62,10 +65,10 @@ pub enum RabbitMqError {
         /// What the broker said, if it said anything.
         source: Option<lapin::Error>,
     },
-    /// A message could not be put into the dead-letter queue; it stays where it was.
+    /// A message could not be put into another queue; it stays where it was.
     #[error("cannot put a message into queue {queue:?}")]
-    DeadLetter {
-        /// The dead-letter queue.
+    Publish {
+        /// The other queue.
         queue: String,
         /// What the broker said; nothing when it refused the message or has no such queue.
         source: Option<lapin::Error>,
@@ -99,9 +102,7 @@ impl RabbitMqConsumer {
     /// # Errors
     /// The broker cannot be reached, or refuses the queue.
     pub async fn connect(url: &str, queue: &str, prefetch: u16) -> Result<Self, RabbitMqError> {
-        let name =
-            |name: String| ShortString::try_new(name).map_err(|_| RabbitMqError::QueueName { queue: queue.to_owned() });
-        let (live_queue, dead_queue) = (name(queue.to_owned())?, name(format!("{queue}.dead"))?);
+        let (live_queue, dead_queue) = queue_names(queue)?;
         declare(url, &live_queue, &dead_queue).await?;
 
         let connection = open(url, properties().enable_auto_recover()).await?;
@@ -169,7 +170,7 @@ impl RabbitMqConsumer {
     /// # Errors
     /// The dead-letter queue did not take it; it can be tried again, or it comes again with the next connection.
     pub async fn dead_letter(&self, delivery: &Delivery, reason: &str) -> Result<(), RabbitMqError> {
-        let failed = |source| RabbitMqError::DeadLetter { queue: self.dead_queue.to_string(), source };
+        let failed = |source| RabbitMqError::Publish { queue: self.dead_queue.to_string(), source };
         let mut published = self.publish_dead_letter(delivery, reason).await;
         if let Err(error) = published {
             // After a lost connection this channel may be taken up again later than the one with the messages.
@@ -202,6 +203,13 @@ impl RabbitMqConsumer {
     }
 }
 
+/// The names of a queue and of its dead-letter queue.
+fn queue_names(queue: &str) -> Result<(ShortString, ShortString), RabbitMqError> {
+    let name =
+        |name: String| ShortString::try_new(name).map_err(|_| RabbitMqError::QueueName { queue: queue.to_owned() });
+    Ok((name(queue.to_owned())?, name(format!("{queue}.dead"))?))
+}
+
 fn properties() -> ConnectionProperties {
     ConnectionProperties::default().with_connection_name("driftline".into())
 }
@@ -214,12 +222,20 @@ async fn open(url: &str, properties: ConnectionProperties) -> Result<Connection,
 /// Declares both queues over a connection of its own: one that recovers would repeat a refused declaration.
 async fn declare(url: &str, queue: &ShortString, dead_queue: &ShortString) -> Result<(), RabbitMqError> {
     let connection = open(url, properties()).await?;
-    declare_queue(&connection, dead_queue, quorum()).await?;
+    declare_dead_queue(&connection, dead_queue).await?;
     let mut arguments = quorum();
     arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(DELIVERY_LIMIT));
     arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString("".into()));
     arguments.insert("x-dead-letter-routing-key".into(), AMQPValue::LongString(dead_queue.as_str().into()));
     declare_queue(&connection, queue, arguments).await
+}
+
+/// A dead letter may be looked at any number of times: without a limit of its own a queue of a broker from 4.0 on would
+/// drop it after the twentieth.
+async fn declare_dead_queue(connection: &Connection, queue: &ShortString) -> Result<(), RabbitMqError> {
+    let mut arguments = quorum();
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(i32::MAX));
+    declare_queue(connection, queue, arguments).await
 }
 
 fn quorum() -> FieldTable {
@@ -248,7 +264,11 @@ fn dead_letter_properties(original: &BasicProperties, reason: &str) -> BasicProp
     let reason = &reason[..reason.floor_char_boundary(LONGEST_REASON)];
     let mut headers = FieldTable::default();
     headers.insert(REASON_HEADER.into(), AMQPValue::LongString(LongString::from(reason)));
-    let mut properties = BasicProperties::default().with_delivery_mode(PERSISTENT).with_headers(headers);
+    encoding_of(original, BasicProperties::default().with_delivery_mode(PERSISTENT).with_headers(headers))
+}
+
+/// Properties that say of a body what the original's say.
+fn encoding_of(original: &BasicProperties, mut properties: BasicProperties) -> BasicProperties {
     if let Some(content_type) = original.content_type() {
         properties = properties.with_content_type(content_type.clone());
     }

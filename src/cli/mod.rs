@@ -8,6 +8,7 @@ mod asking;
 mod backfill;
 mod baseline;
 mod costs;
+mod dead_letters;
 mod demo;
 mod drift;
 mod drift_html;
@@ -102,6 +103,8 @@ enum Command {
     Alerts(alerts::Arguments),
     /// Add up what judging costs, and show how much of its budgets is left.
     Costs(costs::Arguments),
+    /// Look at messages of the queue that could not be read, and put them back.
+    DeadLetters(dead_letters::Arguments),
     /// Send recorded traces to a receiver.
     Replay(replay::Arguments),
 }
@@ -138,6 +141,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Explain(arguments) => explain::run(arguments, context).await,
         Command::Alerts(arguments) => alerts::run(arguments, context).await,
         Command::Costs(arguments) => costs::run(arguments, context).await,
+        Command::DeadLetters(arguments) => dead_letters::run(arguments, context).await,
         Command::Replay(arguments) => replay::run(arguments, context).await,
     }
 }

@@ -1,8 +1,9 @@
 //! The consumer on a real broker.
 
+use std::process::Command;
 use std::time::Duration;
 
-use driftline::backends::rabbitmq::{Delivery, RabbitMqConsumer, RabbitMqError};
+use driftline::backends::rabbitmq::{DeadLetter, DeadLetters, Delivery, RabbitMqConsumer, RabbitMqError};
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{FieldTable, ShortString};
 use tokio::net::{TcpListener, TcpStream};
@@ -113,6 +114,92 @@ async fn a_dead_letter_carries_its_reason_and_leaves_its_queue() {
     assert!(reason.starts_with(&told) && told.len() > 1_000, "{told}");
 }
 
+/// A queue with dead letters of these bodies, each with itself as the reason.
+async fn queue_with_dead_letters(bodies: &[&str]) -> String {
+    let queue = fresh_name("queue");
+    let mut consumer = consumer(&queue, 100).await;
+    let messages: Vec<&[u8]> = bodies.iter().map(|body| body.as_bytes()).collect();
+    Other::connect().await.publish(&queue, &messages).await;
+    for delivery in receive(&mut consumer, bodies.len()).await {
+        consumer.dead_letter(&delivery, &String::from_utf8_lossy(&delivery.body)).await.unwrap();
+    }
+    consumer.close().await.unwrap();
+    queue
+}
+
+async fn dead_letters(queue: &str) -> DeadLetters {
+    DeadLetters::open(&rabbitmq().amqp_url, queue).await.unwrap()
+}
+
+async fn reasons(queue: &str, limit: usize) -> (Vec<String>, u32) {
+    let letters = dead_letters(queue).await;
+    let (found, behind) = letters.list(limit).await.unwrap();
+    letters.close().await.unwrap();
+    (found.into_iter().map(|letter| letter.reason.unwrap()).collect(), behind)
+}
+
+#[tokio::test]
+async fn dead_letters_may_be_looked_at_any_number_of_times_and_stay_in_their_order() {
+    let queue = queue_with_dead_letters(&["one", "two", "three"]).await;
+    for _ in 0..25 {
+        assert_eq!(reasons(&queue, 2).await, (vec!["one".to_owned(), "two".to_owned()], 1));
+    }
+    assert_eq!(reasons(&queue, 10).await.0, ["one", "two", "three"]);
+}
+
+#[tokio::test]
+async fn chosen_dead_letters_go_back_into_their_queue_and_the_others_stay() {
+    let queue = queue_with_dead_letters(&["old 1", "new", "old 2", "old 3"]).await;
+    let letters = dead_letters(&queue).await;
+    let is_old = |letter: &DeadLetter| letter.reason.as_ref().is_some_and(|reason| reason.contains("old"));
+    assert_eq!(letters.replay(2, is_old).await.unwrap(), 2);
+    letters.close().await.unwrap();
+    let mut consumer = consumer(&queue, 100).await;
+    assert_eq!(bodies(&receive(&mut consumer, 2).await), [b"old 1", b"old 2"]);
+    assert_eq!(reasons(&queue, 10).await.0, ["new", "old 3"]);
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_its_queue_does_not_take_stays_one() {
+    let queue = queue_with_dead_letters(&["one"]).await;
+    let options = QueueDeleteOptions::default();
+    Other::connect().await.channel.queue_delete(ShortString::from(queue.as_str()), options).await.unwrap();
+    let letters = dead_letters(&queue).await;
+    let error = letters.replay(10, |_| true).await.unwrap_err();
+    assert!(matches!(error, RabbitMqError::Publish { .. }), "{error:?}");
+    drop(letters);
+    assert_eq!(reasons(&queue, 10).await.0, ["one"]);
+}
+
+/// What `driftline dead-letters` says, with this queue in its settings.
+fn dead_letters_command(queue: &str, arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_driftline"))
+        .arg("dead-letters")
+        .args(arguments)
+        .env("DRIFTLINE__QUEUE__URL", &rabbitmq().amqp_url)
+        .env("DRIFTLINE__QUEUE__NAME", queue)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_lists_dead_letters_without_letting_them_touch_the_terminal_and_puts_them_back() {
+    let queue = queue_with_dead_letters(&["\x1b[2Jred", "broken"]).await;
+    let listed = dead_letters_command(&queue, &["list"]);
+    assert!(listed.contains("broken") && listed.contains("\\x1b[2Jred"), "{listed}");
+    assert!(!listed.contains('\x1b'), "{listed:?}");
+    let limited = dead_letters_command(&queue, &["list", "--limit", "1"]);
+    assert!(limited.contains("1 more behind"), "{limited}");
+    assert_eq!(
+        dead_letters_command(&queue, &["replay", "--reason", "broken"]),
+        format!("1 message went back into {queue}\n")
+    );
+    assert_eq!(dead_letters_command(&queue, &["replay"]), format!("1 message went back into {queue}\n"));
+    assert_eq!(dead_letters_command(&queue, &["list"]), format!("no dead letters: {queue}.dead is empty\n"));
+}
+
 #[tokio::test]
 async fn dead_letters_are_still_taken_after_the_connection_was_cut() {
     let queue = fresh_name("queue");
@@ -136,7 +223,7 @@ async fn a_message_stays_where_it_is_when_there_is_no_dead_letter_queue() {
     let dead_queue = ShortString::from(format!("{queue}.dead"));
     other.channel.queue_delete(dead_queue, QueueDeleteOptions::default()).await.unwrap();
     let error = consumer.dead_letter(&deliveries[0], "bad").await.unwrap_err();
-    assert!(matches!(error, RabbitMqError::DeadLetter { .. }), "{error:?}");
+    assert!(matches!(error, RabbitMqError::Publish { .. }), "{error:?}");
     consumer.close().await.unwrap();
     assert_eq!(other.take(&queue).await.unwrap().0, b"bad");
 }

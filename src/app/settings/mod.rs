@@ -105,6 +105,14 @@ section!(AlertSettings { budget_per_30_days: f64, webhook: String });
 section!(LinkSettings { trace: String, logs: String });
 section!(WriteBackSettings { kind: WriteBackKind, endpoint: String });
 
+impl QueueSettings {
+    /// Whether the queue is the store's own and there is no broker.
+    #[must_use]
+    pub fn is_embedded(&self) -> bool {
+        self.url == "embedded"
+    }
+}
+
 /// What speaks at the other end of a write-back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]

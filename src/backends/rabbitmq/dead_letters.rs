@@ -1,0 +1,140 @@
+//! The dead-letter queue looked at and emptied: what is in it, why, and back to where it came from.
+//!
+//! Messages are taken one by one and not acknowledged while they are looked at, so each is seen once, and those that
+//! are only looked at are given back, in their order, when the connection ends.
+
+use lapin::message::BasicGetMessage;
+use lapin::options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
+
+use super::{
+    PERSISTENT, REASON_HEADER, REPLY_SUCCESS, RabbitMqError, declare_dead_queue, encoding_of, open, properties,
+    queue_names,
+};
+
+/// A message of the dead-letter queue, without its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Size of the body in bytes, as it was published.
+    pub bytes: usize,
+    /// Why it is here, as far as a header says.
+    pub reason: Option<String>,
+    /// How the body begins, whatever it is.
+    pub start: Vec<u8>,
+}
+
+/// How much of a body is shown.
+const START: usize = 64;
+
+/// A connection to the dead-letter queue of one queue.
+pub struct DeadLetters {
+    queue: ShortString,
+    dead_queue: ShortString,
+    connection: Connection,
+    channel: Channel,
+}
+
+impl DeadLetters {
+    /// Connects to the dead-letter queue `<queue>.dead`, which is declared if it does not exist.
+    ///
+    /// # Errors
+    /// The broker cannot be reached, or refuses the queue.
+    pub async fn open(url: &str, queue: &str) -> Result<Self, RabbitMqError> {
+        let (queue, dead_queue) = queue_names(queue)?;
+        let connection = open(url, properties()).await?;
+        declare_dead_queue(&connection, &dead_queue).await?;
+        let failed = |source| RabbitMqError::Queue { queue: dead_queue.to_string(), source };
+        let channel = connection.create_channel().await.map_err(failed)?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(failed)?;
+        Ok(Self { queue, dead_queue, connection, channel })
+    }
+
+    /// The oldest dead letters, at most `limit`, and how many wait behind them.
+    ///
+    /// # Errors
+    /// The broker failed.
+    pub async fn list(&self, limit: usize) -> Result<(Vec<DeadLetter>, u32), RabbitMqError> {
+        let (mut letters, mut behind) = (Vec::new(), 0);
+        while letters.len() < limit {
+            let Some(message) = self.take().await? else { break };
+            behind = message.message_count;
+            letters.push(describe(&message));
+        }
+        Ok((letters, behind))
+    }
+
+    /// Publishes the oldest dead letters that `chosen` wants, at most `limit`, to the queue they came from: first a
+    /// letter is there for sure, then it is gone here. How many went back. A process that dies between the two leaves
+    /// one message in both queues, which costs nothing: a span that comes twice is one span.
+    ///
+    /// # Errors
+    /// The broker failed, or the queue did not take a message; that one and those behind it are still dead letters.
+    pub async fn replay(&self, limit: usize, chosen: impl Fn(&DeadLetter) -> bool) -> Result<usize, RabbitMqError> {
+        let mut replayed = 0;
+        // What is put back may come straight back as a dead letter: only what was here at the beginning is looked at.
+        let mut left = None;
+        while replayed < limit && left != Some(0) {
+            let Some(message) = self.take().await? else { break };
+            left = Some(left.map_or(message.message_count, |left: u32| left - 1));
+            if chosen(&describe(&message)) {
+                self.put_back(&message).await?;
+                replayed += 1;
+            }
+        }
+        Ok(replayed)
+    }
+
+    async fn take(&self) -> Result<Option<BasicGetMessage>, RabbitMqError> {
+        let taken = self.channel.basic_get(self.dead_queue.clone(), BasicGetOptions::default()).await;
+        taken.map_err(|source| RabbitMqError::Queue { queue: self.dead_queue.to_string(), source })
+    }
+
+    async fn put_back(&self, message: &BasicGetMessage) -> Result<(), RabbitMqError> {
+        let failed = |source| RabbitMqError::Publish { queue: self.queue.to_string(), source };
+        let published = async {
+            let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+            let properties =
+                encoding_of(&message.properties, BasicProperties::default().with_delivery_mode(PERSISTENT));
+            let (exchange, queue) = (ShortString::default(), self.queue.clone());
+            self.channel.basic_publish(exchange, queue, options, &message.data, properties).await?.await
+        };
+        match published.await.map_err(|error| failed(Some(error)))? {
+            Confirmation::Ack(None) => {
+                let acknowledged = message.ack(BasicAckOptions::default()).await;
+                acknowledged.map(|_| ()).map_err(|error| failed(Some(error)))
+            }
+            Confirmation::Ack(Some(_)) | Confirmation::Nack(_) | Confirmation::NotRequested => Err(failed(None)),
+        }
+    }
+
+    /// Ends the connection; what was only looked at goes back to its place.
+    ///
+    /// # Errors
+    /// The broker did not take leave; the connection is gone all the same.
+    pub async fn close(self) -> Result<(), RabbitMqError> {
+        self.connection.close(REPLY_SUCCESS, ShortString::default()).await.map_err(RabbitMqError::Connect)
+    }
+}
+
+fn describe(message: &BasicGetMessage) -> DeadLetter {
+    let headers = message.properties.headers().as_ref();
+    let start = message.data.get(..START).unwrap_or(&message.data).to_vec();
+    DeadLetter { bytes: message.data.len(), reason: headers.and_then(reason), start }
+}
+
+/// The reason that we wrote, else the one of the broker.
+fn reason(headers: &FieldTable) -> Option<String> {
+    let text = |value: &AMQPValue| match value {
+        AMQPValue::LongString(text) => Some(text.to_string()),
+        AMQPValue::ShortString(text) => Some(text.to_string()),
+        _ => None,
+    };
+    headers.inner().get(REASON_HEADER).and_then(text).or_else(|| {
+        let reason = headers.inner().get("x-first-death-reason").and_then(text)?;
+        Some(match reason.as_str() {
+            "delivery_limit" => "delivered again and again without being acknowledged (delivery_limit)".to_owned(),
+            _ => reason,
+        })
+    })
+}
