@@ -22,6 +22,7 @@ mod failure;
 mod gate;
 mod gate_text;
 mod inspect;
+mod judges;
 mod judging;
 mod labels;
 mod output;

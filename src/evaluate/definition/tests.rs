@@ -177,7 +177,7 @@ fn a_revision_changes_with_everything_that_changes_a_score() {
         revision_of(&judge(JUDGE, &[]), &models("judge-1", 0)),
         revision_of(&judge(JUDGE, &[]), &models("judge-2", 0)),
         revision_of(&judge(JUDGE, &[]), &models("judge-1", 1)),
-        revision_of(&judge(&format!("{JUDGE}max_prompt_bytes = 9000\n"), &[]), &models("judge-1", 0)),
+        revision_of(&judge(&format!("{JUDGE}max_prompt_tokens = 9000\n"), &[]), &models("judge-1", 0)),
         revision_of(&other_prompt, &models("judge-1", 0)),
         revision_of(&judge(&with_policy, &[("policy.md", "Be kind.")]), &models("judge-1", 0)),
         revision_of(&judge(&with_policy, &[("policy.md", "Be strict.")]), &models("judge-1", 0)),
