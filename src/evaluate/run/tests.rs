@@ -98,7 +98,8 @@ fn sampling_decides_between_a_task_and_a_sampled_out_row() {
 
     let planned = evaluate(&healthy(), &evaluators, &rate(1.0));
     let names: Vec<&str> = planned.judge.iter().map(|task| task.evaluator.as_str()).collect();
-    assert_eq!(names, ["groundedness", "instruction_following", "policy_compliance"]);
+    let expected = ["groundedness", "instruction_following", "policy_compliance", "safety", "task_completion"];
+    assert_eq!(names, expected, "nothing has failed, so unsupported_after_failure does not apply");
     assert_eq!(planned.judge[0].probability, 1.0);
     assert!(evaluators.judge(&planned.judge[0].evaluator, &planned.judge[0].revision).is_some());
 }
