@@ -364,6 +364,7 @@ fn judging(settings: &Settings, scoring: Arc<Scoring>, clients: BTreeMap<String,
         scoring,
         clients,
         patience: patience(settings),
+        control_share: settings.judge.control_share,
         treasury: Treasury { policy: budget_policy(settings), has_webhook: !settings.alerts.webhook.is_empty() },
         worker: format!("{:016x}", fastrand::u64(..)),
     }

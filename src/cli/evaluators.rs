@@ -35,6 +35,8 @@ enum Command {
     },
     /// Run the cases of evaluators. Judges and services are not asked: of their cases the input is checked.
     Test(Folder),
+    /// Show what share of its control questions each judge catches, whose text asks for the wrong answer.
+    Judges(super::judges::Arguments),
     /// Plan judgements again that the budget left out.
     Backfill(super::backfill::Arguments),
     /// See what evaluators would do to traces, and what judges would cost. Nothing is stored, no model is asked.
@@ -52,7 +54,7 @@ impl Command {
             Self::Check { directory } => directory.as_deref(),
             Self::Preview(arguments) => arguments.evaluators.as_deref(),
             Self::Report(arguments) => arguments.evaluators.as_deref(),
-            Self::Backfill(_) => None,
+            Self::Backfill(_) | Self::Judges(_) => None,
             // It may be about to be made.
             Self::Learn(arguments) => arguments.evaluators.as_deref().filter(|directory| directory.exists()),
         }
@@ -74,6 +76,7 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         Command::List(_) => list(&evaluators, context, &mut output)?,
         Command::Check { .. } => check(&evaluators, context, &mut output)?,
         Command::Test(_) => test(&evaluators, context, &mut output)?,
+        Command::Judges(arguments) => return super::judges::run(arguments, &evaluators, context).await,
         Command::Backfill(arguments) => return super::backfill::run(arguments, context).await,
         Command::Preview(arguments) => evaluators_preview::run(arguments, &evaluators, context, &mut output).await?,
         Command::Report(arguments) => evaluators_report::run(arguments, &evaluators, context, &mut output)?,

@@ -23,6 +23,7 @@ mod failure;
 mod gate;
 mod gate_text;
 mod inspect;
+mod judges;
 mod judging;
 mod labels;
 mod output;

@@ -116,6 +116,9 @@ pub struct Evaluation {
     pub label: Option<String>,
     /// One sentence for a person.
     pub explanation: Option<String>,
+    /// Whether the judge was shown a shortened input; left out where it was not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
 }
 
 impl Evaluation {

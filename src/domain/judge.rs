@@ -11,29 +11,23 @@ pub struct JudgeRequest {
     pub system: String,
     /// The material to judge, every untrusted text between fences.
     pub user: String,
-    /// An answer that could not be read, when it is asked for again.
-    pub unreadable: Option<String>,
     /// JSON schema of the answer.
     pub schema: serde_json::Value,
     /// Most tokens the answer may take.
     pub max_tokens: u32,
 }
 
-/// What is said to a model whose answer could not be read.
-pub const REPAIR: &str = "Your answer could not be read. Answer again, from the same material, with nothing but one JSON \
-                          object that has the keys \"reason\", one sentence, and \"verdict\", which is \"YES\" or \"NO\".";
+/// What is said to a model whose answer could not be read. The answer itself is not shown to it again: it may repeat text
+/// of the trace, which would then stand outside its fences.
+pub const REPAIR: &str = "You have answered this before, and your answer could not be read. Answer again, from the same \
+                          material, with nothing but one JSON object that has the keys \"reason\", one sentence in your \
+                          own words, and \"verdict\", which is \"YES\" or \"NO\".";
 
 impl JudgeRequest {
     /// The same question, asked again of a model that wrote what cannot be read.
     #[must_use]
-    pub fn repaired(&self, unreadable: &str) -> Self {
-        Self { unreadable: Some(unreadable.to_owned()), ..self.clone() }
-    }
-
-    /// The turns that follow the instructions: role and text.
-    pub fn turns(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let repair = self.unreadable.iter().flat_map(|answer| [("assistant", answer.as_str()), ("user", REPAIR)]);
-        std::iter::once(("user", self.user.as_str())).chain(repair)
+    pub fn repaired(&self) -> Self {
+        Self { user: format!("{}\n\n{REPAIR}", self.user), ..self.clone() }
     }
 }
 

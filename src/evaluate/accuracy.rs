@@ -3,7 +3,7 @@
 //! Precision is the share of failing runs that should fail, recall the share of runs that should fail and do. Both are
 //! shares of counts, so each comes with its Wilson interval at 95 %; a share of nothing is absent.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::cases::{Case, trace_of};
 use super::definition::EvaluatorDefinition;
@@ -29,7 +29,7 @@ pub struct Confusion {
 }
 
 /// A share with its 95 % interval.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Share {
     /// The share.
     pub value: f64,

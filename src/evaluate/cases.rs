@@ -25,6 +25,9 @@ pub struct Case {
     pub trace: TraceDescription,
     /// What the evaluator must say.
     pub expect: Expectation,
+    /// Of a judge: whether it is a control question, whose right answer is NO whatever its texts ask for.
+    #[serde(default)]
+    pub control: bool,
 }
 
 /// What an evaluator must say about a case.
@@ -202,6 +205,9 @@ fn parse_case(text: &str) -> Result<Case, String> {
     let is_one_of = |step: &StepDescription| {
         [&step.tool, &step.model, &step.retrieval].into_iter().filter(|name| name.is_some()).count() == 1
     };
+    if case.control && case.expect.label.as_deref() != Some("no") {
+        return Err("a control case expects the label no".to_owned());
+    }
     match case.trace.steps.iter().position(|step| !is_one_of(step)) {
         Some(index) => Err(format!("step {} must be one of tool, model and retrieval", index + 1)),
         None => Ok(case),

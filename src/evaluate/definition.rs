@@ -95,6 +95,11 @@ impl EvaluatorDefinition {
         }
     }
 
+    /// The cases that are asked about beside real traces, to see whether the judge can be talked round.
+    pub fn controls(&self) -> impl Iterator<Item = &Case> {
+        self.cases.iter().filter(|case| case.control)
+    }
+
     /// Why `applies_when` keeps this evaluator from a trace; `None` where it applies.
     #[must_use]
     pub fn inapplicable(&self, trace: &Trace) -> Option<Finding> {
@@ -303,6 +308,10 @@ impl EvaluatorFolder {
         Mistake { file, line: None, problem: problem.to_owned(), remedy: remedy.to_owned() }
     }
 
+    pub(super) fn mistake_at(&self, file: &str, line: usize, problem: &str, remedy: &str) -> Mistake {
+        Mistake { line: Some(line), ..self.mistake(file, problem, remedy) }
+    }
+
     fn mistake_at_key(&self, key: &str, problem: &str, remedy: &str) -> Mistake {
         let line = self.file(DEFINITION).and_then(|text| line_of_key(text, key));
         Mistake { line, ..self.mistake(DEFINITION, problem, remedy) }
@@ -334,7 +343,7 @@ fn load_folder(path: &Path) -> Result<EvaluatorFolder, Vec<Mistake>> {
     for file in entries(path).map_err(|mistake| vec![mistake])?.iter().filter(|file| file.is_file()) {
         match read_text(file) {
             Ok(text) => drop(files.insert(file_name(file), text)),
-            Err(problem) => mistakes.push(unreadable(file, &problem)),
+            Err(mistake) => mistakes.push(mistake),
         }
     }
     if !mistakes.is_empty() {
@@ -345,25 +354,37 @@ fn load_folder(path: &Path) -> Result<EvaluatorFolder, Vec<Mistake>> {
 
 fn entries(directory: &Path) -> Result<Vec<std::path::PathBuf>, Mistake> {
     let read = || std::fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>();
-    let mut paths = read().map_err(|error| unreadable(directory, &error.to_string()))?;
+    let mut paths = read().map_err(|error| unreadable(directory, &error))?;
     paths.sort();
     Ok(paths)
 }
 
-fn read_text(file: &Path) -> Result<String, String> {
-    let size = std::fs::metadata(file).map_err(|error| error.to_string())?.len();
+fn read_text(file: &Path) -> Result<String, Mistake> {
+    let size = std::fs::metadata(file).map_err(|error| unreadable(file, &error))?.len();
     if size > LARGEST_FILE {
-        return Err(format!("{size} bytes are more than {LARGEST_FILE}"));
+        let problem = format!("{size} bytes are more than an evaluator's file may have");
+        let remedy = format!("shorten it to at most {LARGEST_FILE} bytes, or move it out of the folder");
+        return Err(Mistake { file: file.display().to_string(), line: None, problem, remedy });
     }
-    std::fs::read_to_string(file).map_err(|error| error.to_string())
+    let bytes = std::fs::read(file).map_err(|error| unreadable(file, &error))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..good].iter().filter(|byte| **byte == b'\n').count() + 1;
+        Mistake {
+            file: file.display().to_string(),
+            line: Some(line),
+            problem: format!("not UTF-8 (byte {})", good + 1),
+            remedy: "save it as UTF-8 text, or move it out of the folder".to_owned(),
+        }
+    })
 }
 
-fn unreadable(path: &Path, problem: &str) -> Mistake {
+fn unreadable(path: &Path, error: &std::io::Error) -> Mistake {
     Mistake {
         file: path.display().to_string(),
         line: None,
-        problem: format!("cannot be read: {problem}"),
-        remedy: "make it a readable UTF-8 text, or remove it".to_owned(),
+        problem: format!("cannot be read: {error}"),
+        remedy: "make it readable, or remove it".to_owned(),
     }
 }
 

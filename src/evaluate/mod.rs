@@ -5,6 +5,7 @@
 
 pub mod accuracy;
 pub mod cases;
+pub mod control;
 pub mod definition;
 mod expression;
 pub mod failure_class;

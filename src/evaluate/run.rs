@@ -284,10 +284,11 @@ pub fn unscored(trace: &Trace, definition: &EvaluatorDefinition, outcome: Outcom
         value: None,
         label: None,
         explanation: Some(explanation),
+        truncated: false,
     }
 }
 
-/// The row of a verdict; a cut input is said in the explanation.
+/// The row of a verdict; a cut input is marked, and said in the explanation.
 #[must_use]
 pub fn judged(
     trace: &Trace,
@@ -299,6 +300,7 @@ pub fn judged(
     Evaluation {
         value: Some(if verdict.is_yes { 1.0 } else { 0.0 }),
         label: Some(if verdict.is_yes { "yes" } else { "no" }.to_owned()),
+        truncated: prepared.is_truncated(),
         ..unscored(trace, definition, Outcome::Scored, format!("{}{mark}", verdict.reason))
     }
 }

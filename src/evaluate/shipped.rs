@@ -30,10 +30,13 @@ const SHIPPED: &[(&str, &[File])] = &[
     folder!("policy_compliance": "cases.jsonl", "evaluator.toml", "prompt.md"),
     folder!("provenance": "cases.jsonl", "evaluator.toml"),
     folder!("recursion": "cases.jsonl", "evaluator.toml"),
+    folder!("safety": "cases.jsonl", "evaluator.toml", "prompt.md"),
     folder!("secrets": "cases.jsonl", "evaluator.toml"),
     folder!("swallowed_error": "cases.jsonl", "evaluator.toml"),
+    folder!("task_completion": "cases.jsonl", "evaluator.toml", "prompt.md"),
     folder!("tool_outcome": "cases.jsonl", "evaluator.toml"),
     folder!("unsupported_after_empty": "cases.jsonl", "evaluator.toml"),
+    folder!("unsupported_after_failure": "cases.jsonl", "evaluator.toml", "prompt.md"),
 ];
 
 /// The shipped evaluators' folders, sorted by name.

@@ -200,6 +200,7 @@ async fn give_up(
         value: None,
         label: None,
         explanation: Some(reason.to_owned()),
+        truncated: false,
     };
     let Question { trace_version, probability, .. } = *question;
     let evaluation = StoredEvaluation { evaluation, trace_version, probability };

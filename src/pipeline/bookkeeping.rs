@@ -149,7 +149,7 @@ async fn reserve(
             let limit = treasury.policy.daily.get(&scope).copied().unwrap_or_default();
             let alert = budget_alert(&scope, limit, committed, now);
             tracing::warn!(service = scope, %limit, "the day's judge budget is spent; judgements are left out");
-            put(shared, treasury, &alert, now).await?;
+            put(shared, treasury.has_webhook, &alert, now).await?;
         }
     }
     Ok(reservations.admissions)
@@ -182,14 +182,15 @@ async fn resolve_past(shared: &Shared, treasury: &Treasury, day: i64) -> Result<
     let now = shared.now();
     for alert in shared.store.alerts(&AlertFilter { open_only: true, service: None }).await? {
         if let Some(resolved) = over(&alert, day, now) {
-            put(shared, treasury, &resolved, now).await?;
+            put(shared, treasury.has_webhook, &resolved, now).await?;
         }
     }
     Ok(())
 }
 
-async fn put(shared: &Shared, treasury: &Treasury, alert: &Alert, now: Timestamp) -> Result<(), StoreError> {
-    let outbox = webhook_item(alert, "").filter(|_| treasury.has_webhook);
+/// Records an alert, and tells of it.
+pub(super) async fn put(shared: &Shared, has_webhook: bool, alert: &Alert, now: Timestamp) -> Result<(), StoreError> {
+    let outbox = webhook_item(alert, "").filter(|_| has_webhook);
     shared.store.put_alert(alert, outbox.as_slice(), now).await
 }
 

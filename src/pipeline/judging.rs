@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::Shared;
 use super::bookkeeping::{Books, Treasury};
+use super::control;
 use super::gate::Gate;
 use super::judge_spans::CallSpan;
 use super::judgment::{Decided, JudgmentError, judgment, question_hash};
@@ -54,6 +55,8 @@ pub struct Judging {
     pub clients: BTreeMap<String, JudgeClient>,
     /// How long a judgement is insisted on.
     pub patience: Patience,
+    /// Share of questions beside which a control question is put, from 0 to 1.
+    pub control_share: f64,
     /// How money is kept.
     pub treasury: Treasury,
     /// Tells this process from every other.
@@ -134,6 +137,20 @@ struct Subject<'a> {
     deadline: Timestamp,
 }
 
+/// How a job ends, and what was asked for it.
+struct Made {
+    end: JobEnd,
+    calls: Vec<JudgeCall>,
+    /// Requests of the control question that was put beside it.
+    control_calls: Vec<JudgeCall>,
+}
+
+impl Made {
+    const fn unasked(end: JobEnd) -> Self {
+        Self { end, calls: Vec::new(), control_calls: Vec::new() }
+    }
+}
+
 /// What the jobs of one lane work with.
 struct Worker {
     shared: Shared,
@@ -183,8 +200,9 @@ impl Worker {
             (Some(trace), Some((definition, judge))) => {
                 let deadline = claimed_at.plus(self.judging.lease(&self.lane) / 2);
                 let subject = Subject { job: &job, trace: &trace, definition, deadline };
-                let (end, calls) = self.judge(&subject, judge).await;
+                let Made { end, mut calls, control_calls } = self.judge(&subject, judge).await;
                 let outbox = self.outbox(&subject, &end, &calls);
+                calls.extend(control_calls);
                 Ok(Some(FinishedJob { job, end, calls, outbox }))
             }
         };
@@ -195,9 +213,8 @@ impl Worker {
         }
     }
 
-    /// How the job ends, and what was asked for it.
-    async fn judge(&self, subject: &Subject<'_>, judge: &Judge) -> (JobEnd, Vec<JudgeCall>) {
-        let unasked = |outcome, why| (ended(unscored(subject.trace, subject.definition, outcome, why)), Vec::new());
+    async fn judge(&self, subject: &Subject<'_>, judge: &Judge) -> Made {
+        let unasked = |outcome, why| Made::unasked(ended(unscored(subject.trace, subject.definition, outcome, why)));
         let rate = subject.job.judging_rate;
         if !is_drawn(subject.job.trace_id, rate) {
             let why = format!("left out while the judge budget burns (judging rate {rate})");
@@ -213,8 +230,12 @@ impl Worker {
         };
         let key = question_hash(&prepared, subject.definition, &client.settings().identity());
         match self.known(&key).await {
-            Some(decided) => (ended(decided.evaluation(subject.trace, subject.definition, &prepared)), Vec::new()),
-            None => self.ask(subject, &prepared, client, key).await,
+            Some(decided) => Made::unasked(ended(decided.evaluation(subject.trace, subject.definition, &prepared))),
+            None => {
+                let (made, control_calls) =
+                    tokio::join!(self.ask(subject, &prepared, client, key), self.control(subject, judge, client));
+                Made { control_calls, ..made }
+            }
         }
     }
 
@@ -229,23 +250,8 @@ impl Worker {
         decided
     }
 
-    async fn ask(
-        &self,
-        subject: &Subject<'_>,
-        prepared: &Prepared<'_>,
-        client: &JudgeClient,
-        key: [u8; 32],
-    ) -> (JobEnd, Vec<JudgeCall>) {
-        let asker = MeteredAsker {
-            shared: &self.shared,
-            books: &self.books,
-            gate: &self.gate,
-            client,
-            lane: &self.lane,
-            job: subject.job,
-            deadline: subject.deadline,
-            calls: Mutex::default(),
-        };
+    async fn ask(&self, subject: &Subject<'_>, prepared: &Prepared<'_>, client: &JudgeClient, key: [u8; 32]) -> Made {
+        let asker = self.asker(subject, client);
         let asked = judgment(&asker, prepared).await;
         let calls = asker.into_calls();
         self.watch_model(&calls);
@@ -256,7 +262,32 @@ impl Worker {
             },
             Err(error) => self.failed(subject, &error),
         };
-        (end, calls)
+        Made { end, calls, control_calls: Vec::new() }
+    }
+
+    /// Puts a control question beside a share of the real ones; gives its requests.
+    async fn control(&self, subject: &Subject<'_>, judge: &Judge, client: &JudgeClient) -> Vec<JudgeCall> {
+        if fastrand::f64() >= self.judging.control_share {
+            return Vec::new();
+        }
+        let asker = self.asker(subject, client);
+        if let Some(is_caught) = control::ask(&asker, subject.definition, judge, fastrand::f64()).await {
+            control::count(&self.shared, subject.definition, is_caught, self.judging.treasury.has_webhook).await;
+        }
+        asker.into_calls()
+    }
+
+    fn asker<'a>(&'a self, subject: &Subject<'a>, client: &'a JudgeClient) -> MeteredAsker<'a> {
+        MeteredAsker {
+            shared: &self.shared,
+            books: &self.books,
+            gate: &self.gate,
+            client,
+            lane: &self.lane,
+            job: subject.job,
+            deadline: subject.deadline,
+            calls: Mutex::default(),
+        }
     }
 
     fn failed(&self, subject: &Subject<'_>, error: &JudgmentError) -> JobEnd {
@@ -338,6 +369,7 @@ async fn give_up(shared: &Shared, job: JudgeJob, reason: &str) -> Result<Option<
         value: None,
         label: None,
         explanation: Some(reason.to_owned()),
+        truncated: false,
     };
     Ok(Some(FinishedJob { job, end: ended(evaluation), calls: Vec::new(), outbox: Vec::new() }))
 }

@@ -86,6 +86,12 @@ pub struct Decided {
 }
 
 impl Decided {
+    /// Whether most said YES.
+    #[must_use]
+    pub const fn is_yes(&self) -> bool {
+        self.is_yes
+    }
+
     /// The row.
     #[must_use]
     pub fn evaluation(&self, trace: &Trace, definition: &EvaluatorDefinition, prepared: &Prepared<'_>) -> Evaluation {
@@ -122,11 +128,11 @@ pub async fn judgment<A: Asker + Sync>(asker: &A, prepared: &Prepared<'_>) -> Re
 /// One verdict: an answer that cannot be read is asked for once more.
 async fn verdict<A: Asker + Sync>(asker: &A, request: &JudgeRequest) -> Result<Verdict, JudgmentError> {
     let answer = ask(asker, request).await?;
-    if let Ok(verdict) = parse_verdict(&answer.text) {
+    if let Ok(verdict) = parse_verdict(&answer.text, &request.user) {
         return Ok(verdict);
     }
-    let repaired = ask(asker, &request.repaired(&answer.text)).await?;
-    Ok(parse_verdict(&repaired.text)?)
+    let repaired = ask(asker, &request.repaired()).await?;
+    Ok(parse_verdict(&repaired.text, &request.user)?)
 }
 
 /// Asks, and again at once when the server turned out not to take a parameter.

@@ -27,6 +27,7 @@ pub mod watching;
 pub mod write_back;
 
 mod budget_alert;
+mod control;
 mod gate;
 mod grouped;
 mod metered;

@@ -185,6 +185,9 @@ fn own_attributes(row: &Evaluation) -> Vec<KeyValue> {
     attributes.extend(row.value.map(|value| number(&key("score"), value)));
     attributes.extend(row.label.iter().map(|label| text(&key("label"), label)));
     attributes.extend(row.explanation.iter().map(|explanation| text(&key("explanation"), explanation)));
+    if row.truncated {
+        attributes.push(attribute(&key("truncated"), any_value::Value::BoolValue(true)));
+    }
     attributes
 }
 
@@ -273,6 +276,7 @@ mod tests {
             value: Some(0.0),
             label: Some("fail".to_owned()),
             explanation: Some("three times the same".to_owned()),
+            truncated: false,
         };
         WriteBack {
             service: "support".to_owned(),
@@ -307,6 +311,16 @@ mod tests {
         for key in ["driftline.eval.loop.score", "gen_ai.evaluation.score.value", "evaluations.0.evaluation.score"] {
             assert_eq!(value(attributes, key), &any_value::Value::DoubleValue(0.0), "{key}");
         }
+    }
+
+    #[test]
+    fn a_score_on_a_shortened_input_says_so() {
+        let attributes = |write_back| spans(&[write_back]).resource_spans[0].scope_spans[0].spans[0].attributes.clone();
+        let mut cut = write_back();
+        cut.evaluations[0].truncated = true;
+        let key = "driftline.eval.loop.truncated";
+        assert_eq!(value(&attributes(cut), key), &any_value::Value::BoolValue(true));
+        assert!(attributes(write_back()).iter().all(|attribute| attribute.key != key));
     }
 
     #[test]

@@ -76,6 +76,9 @@ pub struct EvaluatorOutcome {
     pub probability: Option<f64>,
     /// Why, in a sentence.
     pub why: String,
+    /// Whether the judge was shown a shortened input.
+    #[serde(default)]
+    pub truncated: bool,
 }
 
 /// Explains one trace.
@@ -224,6 +227,7 @@ fn outcomes(
         label: None,
         probability: None,
         why: "The evaluator was loaded after this trace was evaluated.".to_owned(),
+        truncated: false,
     }));
     outcomes.sort_by(|left, right| (&left.evaluator, &left.revision).cmp(&(&right.evaluator, &right.revision)));
     outcomes
@@ -248,6 +252,7 @@ fn of_row(row: StoredEvaluation) -> EvaluatorOutcome {
         label: evaluation.label,
         probability: Some(row.probability),
         why,
+        truncated: evaluation.truncated,
     }
 }
 
@@ -267,5 +272,6 @@ fn of_waiting(judgement: WaitingJudgement) -> EvaluatorOutcome {
         label: None,
         probability: Some(judgement.probability),
         why,
+        truncated: false,
     }
 }

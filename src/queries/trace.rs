@@ -107,13 +107,14 @@ fn add_scores(spans: &mut Vec<StoredSpan>, root_span_id: SpanId, evaluation: &Ev
     }
 }
 
-/// `driftline.eval.<name>.score`, `.label`, `.explanation` and `.revision`.
+/// `driftline.eval.<name>.score`, `.label`, `.explanation` and `.revision`, and `.truncated` where it is true.
 fn score_attributes(evaluation: &Evaluation) -> Attributes {
     let values = [
         ("score", evaluation.value.map(Into::into)),
         ("label", evaluation.label.as_deref().map(Into::into)),
         ("explanation", evaluation.explanation.as_deref().map(Into::into)),
         ("revision", Some(evaluation.revision.as_str().into())),
+        ("truncated", evaluation.truncated.then(|| true.into())),
     ];
     let name = |part| format!("driftline.eval.{}.{part}", evaluation.evaluator);
     values.into_iter().filter_map(|(part, value)| Some((name(part), value?))).collect()

@@ -57,6 +57,17 @@ labels!(
     }
 );
 labels!(
+    /// How a judge answered a control question.
+    ControlLabels {
+        /// Name of the judge.
+        evaluator,
+        /// Its revision.
+        revision,
+        /// `caught` or `missed`.
+        result
+    }
+);
+labels!(
     /// Tokens of judge calls.
     TokenLabels {
         /// A judge model's name.
@@ -115,6 +126,8 @@ pub struct Metrics {
     pub judge_cache_hits: Counter,
     /// Judgements whose answer held no verdict, also when it was asked for again.
     pub judge_unreadable: Counter,
+    /// Answers of judges to control questions, whose right answer is NO.
+    pub judge_controls: Family<ControlLabels, Counter>,
     /// What judge calls cost, as far as prices are configured, in US dollars.
     pub judge_usd: Counter<f64, std::sync::atomic::AtomicU64>,
     /// Time from sending a question to a judge model to its answer.
@@ -157,6 +170,7 @@ impl Default for Metrics {
             judge_breaker_open: Family::default(),
             judge_cache_hits: Counter::default(),
             judge_unreadable: Counter::default(),
+            judge_controls: Family::default(),
             judge_usd: Counter::default(),
             judge_seconds: Histogram::new([0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]),
             deliveries: Family::default(),
@@ -192,6 +206,8 @@ impl Metrics {
         registry.register("judge_breaker_open", help, open);
         registry.register("judge_cache_hits", "Judgements known from before", self.judge_cache_hits.clone());
         registry.register("judge_unreadable", "Judgements without a verdict", self.judge_unreadable.clone());
+        let (help, controls) = ("Answers of judges to control questions", self.judge_controls.clone());
+        registry.register("judge_controls", help, controls);
         registry.register("judge_cost_usd", "Cost of judge calls in US dollars", self.judge_usd.clone());
         let (help, seconds) = ("Time to a judge model's answer", self.judge_seconds.clone());
         registry.register_with_unit("judge_call", help, Unit::Seconds, seconds);

@@ -19,6 +19,7 @@ use crate::queries::backfill::{BackfillRequest, Planned};
 use crate::queries::baselines::{Baselines, CreatedBaseline};
 use crate::queries::costs::{Budget, Costs};
 use crate::queries::explain::Explanation;
+use crate::queries::judges::Judges;
 use crate::queries::scores::Scores;
 use crate::queries::search::{DEFAULT_LIMIT, FoundTraces};
 use crate::queries::selection::{cost_selection, parse, selection};
@@ -184,6 +185,11 @@ pub(super) async fn costs(State(state): State<WebState>, mut parameters: Paramet
     let now = state.clock.now();
     let selection = cost_selection(&parameters.rest(), now).map_err(QueryError::from)?;
     Ok(Json(queries::costs::costs(&state.store, by, &selection, &state.budget, now).await?))
+}
+
+pub(super) async fn judges(State(state): State<WebState>, parameters: Parameters) -> Answer<Judges> {
+    parameters.finish()?;
+    Ok(Json(queries::judges::judges(&state.store, &state.evaluators, state.clock.now()).await?))
 }
 
 pub(super) async fn budget(

@@ -81,6 +81,7 @@ pub fn router(state: WebState) -> Router {
         .route("/api/v1/alerts", get(api::alerts))
         .route("/api/v1/costs", get(api::costs))
         .route("/api/v1/budgets/{scope}", get(api::budget))
+        .route("/api/v1/judges", get(api::judges))
         .route("/api/v1/evaluators/backfill", post(api::backfill))
         .route("/api/v1/baselines", get(api::baselines).post(api::create_baseline))
         .route("/api/v1/baselines/{name}", get(api::baseline))

@@ -5,6 +5,7 @@ mod fake;
 pub(crate) mod fixtures;
 mod grpc;
 mod hostile;
+mod injections;
 mod judge;
 mod judging;
 mod judging_speed;

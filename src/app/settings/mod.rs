@@ -82,6 +82,7 @@ section!(JudgeSettings {
     give_up_after: Duration,
     #[serde(deserialize_with = "duration")]
     remember: Duration,
+    control_share: f64,
     budget: BudgetSettings,
     #[serde(default)]
     models: BTreeMap<String, JudgeModelSettings>,

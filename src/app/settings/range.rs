@@ -96,6 +96,7 @@ fn money(settings: &Settings) -> Vec<Problem> {
         share("full_rate_until", budget.full_rate_until),
         share("reserve", budget.reserve),
         require(is_rate, "judge.budget.floor_rate", "more than 0, at most 1"),
+        require((0.0..=1.0).contains(&settings.judge.control_share), "judge.control_share", "0 to 1"),
     ];
     let services = budget.services.iter();
     let of_services = services.filter_map(|(name, usd)| dollars(format!("judge.budget.services.{name}"), *usd));

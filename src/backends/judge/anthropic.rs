@@ -15,12 +15,11 @@ pub(super) const KEY_HEADER: &str = "x-api-key";
 const TOOL: &str = "verdict";
 
 pub(super) fn body(settings: &JudgeModelSettings, adaptations: Adaptations, request: &JudgeRequest) -> Value {
-    let messages: Vec<Value> = request.turns().map(|(role, text)| json!({ "role": role, "content": text })).collect();
     let mut body = json!({
         "model": settings.model,
         "max_tokens": request.max_tokens,
         "system": request.system,
-        "messages": messages,
+        "messages": [{ "role": "user", "content": request.user }],
     });
     if settings.structured_output && !adaptations.no_structure {
         let tool = json!({ "name": TOOL, "description": "Gives the verdict.", "input_schema": request.schema });

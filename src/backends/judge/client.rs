@@ -144,8 +144,7 @@ impl JudgeClient {
 }
 
 fn bytes(request: &JudgeRequest) -> u64 {
-    let turns: usize = request.turns().map(|(_, text)| text.len()).sum();
-    (request.system.len() + turns + request.schema.to_string().len()) as u64
+    (request.system.len() + request.user.len() + request.schema.to_string().len()) as u64
 }
 
 fn url(base_url: &str, path: &[&str]) -> Option<Url> {

@@ -10,8 +10,10 @@ use crate::domain::judge::{JudgeAnswer, JudgeRequest, TokenUsage};
 pub(super) const PATH: &[&str] = &["chat", "completions"];
 
 pub(super) fn body(settings: &JudgeModelSettings, adaptations: Adaptations, request: &JudgeRequest) -> Value {
-    let turns = std::iter::once(("system", request.system.as_str())).chain(request.turns());
-    let messages: Vec<Value> = turns.map(|(role, content)| json!({ "role": role, "content": content })).collect();
+    let messages = json!([
+        { "role": "system", "content": request.system },
+        { "role": "user", "content": request.user },
+    ]);
     let mut body = json!({ "model": settings.model, "messages": messages });
     body[max_tokens_key(settings, adaptations)] = json!(request.max_tokens);
     if settings.structured_output && !adaptations.no_structure {

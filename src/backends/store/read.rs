@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
-use super::columns::{count, limit, parse_json, parse_word};
+use super::columns::{count, flag, limit, parse_json, parse_word};
 use super::retry::retried;
 use super::selection::Selection;
 use super::statement::{Statement, for_keys};
@@ -16,6 +16,8 @@ use crate::domain::ids::TraceId;
 use crate::domain::measurement::{Measurement, SeriesKind, TraceRecord, Value};
 use crate::domain::time::Timestamp;
 
+/// The dimension that tells scores on shortened inputs apart.
+const TRUNCATED: &str = "truncated";
 /// Records that are in memory at once while they are visited.
 const PAGE: usize = 512;
 
@@ -97,7 +99,7 @@ impl Store {
     pub async fn evaluations(&self, trace_id: TraceId) -> Result<Vec<StoredEvaluation>, StoreError> {
         retried("read evaluations", || async {
             let sql = "SELECT trace_id, evaluator, revision, trace_version, span_id, annotator_kind, outcome, value, label, \
-                       explanation, probability FROM evaluation WHERE trace_id = $1 ORDER BY evaluator, revision";
+                       explanation, probability, truncated FROM evaluation WHERE trace_id = $1 ORDER BY evaluator, revision";
             let rows = sqlx::query(sql).bind(trace_id).fetch_all(&self.readers).await?;
             rows.iter().map(read_evaluation).collect()
         })
@@ -130,8 +132,9 @@ impl Store {
     }
 
     /// Shows every record of a selection to `visit`, in order of end. What the judges scored is added as a Boolean
-    /// measurement named after the evaluator; of several revisions the last to score counts. What is recorded meanwhile
-    /// may be seen or not; nothing is seen twice.
+    /// measurement named after the evaluator; of several revisions the last to score counts. A judged record's segment
+    /// `truncated` says whether any of its judges was shown a shortened input. What is recorded meanwhile may be seen or
+    /// not; nothing is seen twice.
     ///
     /// # Errors
     /// The database failed.
@@ -288,26 +291,48 @@ async fn add_attributes(connection: &mut AnyConnection, traces: &mut [StoredTrac
 /// Adds what judges and services scored to the records they belong to: what came later than the trace's own rows.
 async fn add_judgements(connection: &mut AnyConnection, records: &mut [TraceRecord]) -> Result<(), sqlx::Error> {
     let trace_ids: Vec<TraceId> = records.iter().map(|record| record.trace_id).collect();
-    let select = "SELECT trace_id, evaluator, annotator_kind, value, probability FROM evaluation WHERE trace_id IN";
+    let select =
+        "SELECT trace_id, evaluator, annotator_kind, value, probability, truncated FROM evaluation WHERE trace_id IN";
     let scored = " AND outcome = 'scored' AND (annotator_kind = 'llm' OR evaluated_at > (SELECT recorded_at FROM trace \
                   WHERE trace.trace_id = evaluation.trace_id)) ORDER BY evaluated_at, revision";
-    let mut judgements: HashMap<TraceId, BTreeMap<String, Measurement>> = HashMap::new();
+    let mut judgements: HashMap<TraceId, BTreeMap<String, Judgement>> = HashMap::new();
     for row in for_keys(connection, select, &trace_ids, scored).await? {
-        let measurement = judgement(&row)?;
-        judgements.entry(row.try_get("trace_id")?).or_default().insert(measurement.series.clone(), measurement);
+        let judgement = judgement(&row)?;
+        let of_trace = judgements.entry(row.try_get("trace_id")?).or_default();
+        of_trace.insert(judgement.measurement.series.clone(), judgement);
     }
     for record in records {
-        record.measurements.extend(judgements.remove(&record.trace_id).unwrap_or_default().into_values());
+        let judgements = judgements.remove(&record.trace_id).unwrap_or_default();
+        let judged = judgements.values().filter_map(|it| it.is_truncated);
+        if let Some(is_truncated) = judged.reduce(|one, other| one || other) {
+            // A trace that was itself too large to be read whole stays marked.
+            let segment = record.segments.entry(TRUNCATED.to_owned()).or_default();
+            if segment != "true" {
+                *segment = is_truncated.to_string();
+            }
+        }
+        record.measurements.extend(judgements.into_values().map(|it| it.measurement));
     }
     Ok(())
 }
 
+/// What came later than a trace's own rows.
+struct Judgement {
+    measurement: Measurement,
+    /// Of a judge, whether it was shown a shortened input.
+    is_truncated: Option<bool>,
+}
+
 /// A judge says yes or no; what comes late from code is a service's, whose scores may be anything from 0 to 1.
-fn judgement(row: &AnyRow) -> Result<Measurement, sqlx::Error> {
+fn judgement(row: &AnyRow) -> Result<Judgement, sqlx::Error> {
     let value: f64 = row.try_get("value")?;
-    let (kind, value) = match parse_word(row.try_get("annotator_kind")?)? {
+    let annotator: AnnotatorKind = parse_word(row.try_get("annotator_kind")?)?;
+    let (kind, value) = match annotator {
         AnnotatorKind::Code => (SeriesKind::Ordinal, Value::Number(value)),
         AnnotatorKind::Llm | AnnotatorKind::Human => (SeriesKind::Boolean, Value::Boolean(value >= 0.5)),
     };
-    Ok(Measurement { series: row.try_get("evaluator")?, kind, value, probability: row.try_get("probability")? })
+    let is_truncated = (annotator == AnnotatorKind::Llm).then(|| flag(row, "truncated")).transpose()?;
+    let series = row.try_get("evaluator")?;
+    let measurement = Measurement { series, kind, value, probability: row.try_get("probability")? };
+    Ok(Judgement { measurement, is_truncated })
 }

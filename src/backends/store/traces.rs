@@ -262,14 +262,14 @@ pub(super) async fn insert_evaluations(
     insert(
         connection,
         "evaluation (trace_id, evaluator, revision, trace_version, span_id, annotator_kind, outcome, value, label, \
-         explanation, probability, evaluated_at)",
+         explanation, probability, evaluated_at, truncated)",
         &rows,
         |row, (evaluation, annotator_kind, stored)| {
             row.bind(evaluation.trace_id).bind(key(&evaluation.evaluator)).bind(key(&evaluation.revision));
             row.bind(stored.trace_version).bind(evaluation.span_id).bind(annotator_kind.as_str());
             row.bind(evaluation.outcome.as_str()).bind_score(evaluation.value);
             row.bind(evaluation.label.as_deref().map(text)).bind(evaluation.explanation.as_deref().map(text));
-            row.bind(stored.probability).bind(now);
+            row.bind(stored.probability).bind(now).bind(i64::from(evaluation.truncated));
         },
         then,
     )
@@ -376,6 +376,7 @@ pub(super) fn read_evaluation(row: &AnyRow) -> Result<StoredEvaluation, sqlx::Er
         value: row.try_get("value")?,
         label: row.try_get("label")?,
         explanation: row.try_get("explanation")?,
+        truncated: flag(row, "truncated")?,
     };
     Ok(StoredEvaluation {
         evaluation,

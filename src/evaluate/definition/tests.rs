@@ -128,20 +128,23 @@ fn revisions_of_shipped_evaluators_change_only_on_purpose() {
         ("dead_end", "1488fa5a1fc1"),
         ("empty_result", "5b0b62efc78f"),
         ("finish_reason", "1715c4307c38"),
-        ("groundedness", "30f889e60f80"),
-        ("instruction_following", "b67e386c3992"),
+        ("groundedness", "ba45ee8e8c1f"),
+        ("instruction_following", "4a5b24f3b6e3"),
         ("lexical_support", "fd9221cef45e"),
         ("limits", "216ef59210e8"),
         ("loop", "e637c63982ce"),
         ("model_outcome", "b34c996b635b"),
         ("personal_data", "9108dbc2ffea"),
-        ("policy_compliance", "d5f7195e4c73"),
+        ("policy_compliance", "bf2d6ec5ab50"),
         ("provenance", "522afa0fcb2e"),
         ("recursion", "fe5806d74a0f"),
+        ("safety", "1e2cf00bba59"),
         ("secrets", "d44ae7347188"),
         ("swallowed_error", "35018d02e8e3"),
+        ("task_completion", "7d0a2a3a8f8c"),
         ("tool_outcome", "e3dbc864b446"),
         ("unsupported_after_empty", "7ea2fc3a3ba3"),
+        ("unsupported_after_failure", "37a00d1e182d"),
     ];
     assert_eq!(revisions, expected.map(|(name, revision)| (name.to_owned(), revision.to_owned())).into());
 }
@@ -177,7 +180,7 @@ fn a_revision_changes_with_everything_that_changes_a_score() {
         revision_of(&judge(JUDGE, &[]), &models("judge-1", 0)),
         revision_of(&judge(JUDGE, &[]), &models("judge-2", 0)),
         revision_of(&judge(JUDGE, &[]), &models("judge-1", 1)),
-        revision_of(&judge(&format!("{JUDGE}max_prompt_bytes = 9000\n"), &[]), &models("judge-1", 0)),
+        revision_of(&judge(&format!("{JUDGE}max_prompt_tokens = 9000\n"), &[]), &models("judge-1", 0)),
         revision_of(&other_prompt, &models("judge-1", 0)),
         revision_of(&judge(&with_policy, &[("policy.md", "Be kind.")]), &models("judge-1", 0)),
         revision_of(&judge(&with_policy, &[("policy.md", "Be strict.")]), &models("judge-1", 0)),
@@ -207,8 +210,8 @@ fn files_that_cannot_be_read_are_named() {
     std::fs::write(mine.join("evaluator.toml"), [0xff, 0xfe]).unwrap();
     std::fs::write(mine.join("big.txt"), vec![b'x'; 1024 * 1024 + 1]).unwrap();
     let text = load_directory(directory.path()).unwrap_err().to_string();
-    assert!(text.contains("big.txt: cannot be read: 1048577 bytes are more than 1048576"), "{text}");
-    assert!(text.contains("evaluator.toml: cannot be read: ") && text.lines().count() == 2, "{text}");
+    assert!(text.contains("big.txt: 1048577 bytes are more than an evaluator's file may have; shorten it"), "{text}");
+    assert!(text.contains("evaluator.toml:1: not UTF-8 (byte 1)") && text.lines().count() == 2, "{text}");
     let missing = load_directory(&directory.path().join("nowhere")).unwrap_err().to_string();
     assert!(missing.contains("nowhere: cannot be read"), "{missing}");
 }

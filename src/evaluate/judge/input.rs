@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::trace::Trace;
-
 /// One input of a judge: a word in `inputs`, a placeholder in `prompt.md`, a fenced section in the prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -14,6 +12,8 @@ pub enum Input {
     Answer,
     /// Tool results and retrieved documents, in order, each once.
     RetrievedData,
+    /// Every tool call and retrieval with what it was given, how it ended and what it gave, in order, each once.
+    ToolCalls,
     /// The policy file, else the system instructions.
     Policy,
     /// The system instructions.
@@ -22,7 +22,8 @@ pub enum Input {
 
 impl Input {
     /// Every input.
-    pub const ALL: [Self; 5] = [Self::Question, Self::Answer, Self::RetrievedData, Self::Policy, Self::Instructions];
+    pub const ALL: [Self; 6] =
+        [Self::Question, Self::Answer, Self::RetrievedData, Self::ToolCalls, Self::Policy, Self::Instructions];
 
     /// The input's name in `evaluator.toml` and `prompt.md`.
     #[must_use]
@@ -31,6 +32,7 @@ impl Input {
             Self::Question => "question",
             Self::Answer => "answer",
             Self::RetrievedData => "retrieved_data",
+            Self::ToolCalls => "tool_calls",
             Self::Policy => "policy",
             Self::Instructions => "instructions",
         }
@@ -43,6 +45,7 @@ impl Input {
             Self::Question => "QUESTION",
             Self::Answer => "ANSWER",
             Self::RetrievedData => "DATA",
+            Self::ToolCalls => "TOOL_CALLS",
             Self::Policy => "POLICY",
             Self::Instructions => "INSTRUCTIONS",
         }
@@ -55,21 +58,14 @@ impl Input {
             Self::Question => "gen_ai.input.messages",
             Self::Answer => "gen_ai.output.messages",
             Self::RetrievedData => "gen_ai.tool.call.result or gen_ai.retrieval.documents",
+            Self::ToolCalls => "gen_ai.tool.name or gen_ai.retrieval.query.text",
             Self::Policy => "policy_file or gen_ai.system_instructions",
             Self::Instructions => "gen_ai.system_instructions",
         }
     }
 
-    /// The input's texts in a trace, blank ones left out; empty when the trace lacks it.
-    pub(super) fn texts(self, trace: &Trace) -> Vec<&str> {
-        let texts = match self {
-            Self::Question => Vec::from_iter(trace.input.as_deref()),
-            Self::Answer => Vec::from_iter(trace.output.as_deref()),
-            Self::RetrievedData => trace.retrieved_data(),
-            Self::Policy | Self::Instructions => Vec::from_iter(trace.system_instructions.as_deref()),
-        };
-        // Ordered, because a hash reads every text to its end, and comparing them hardly ever does.
-        let mut seen = std::collections::BTreeSet::new();
-        texts.into_iter().filter(|text| !text.trim().is_empty() && seen.insert(*text)).collect()
+    /// Whether an answer can be held against it, so that what the answer cites of it must not be lost.
+    pub(super) const fn is_evidence(self) -> bool {
+        matches!(self, Self::RetrievedData | Self::ToolCalls | Self::Policy)
     }
 }

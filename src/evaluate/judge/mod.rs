@@ -2,9 +2,12 @@
 //!
 //! Asking is done elsewhere: `run::evaluate` says what is to be judged, `backends::judge` calls the model.
 
+mod cited;
 mod fit;
 mod input;
+mod material;
 mod template;
+mod tokens;
 mod verdict;
 
 use serde_json::json;
@@ -12,12 +15,14 @@ use serde_json::json;
 pub use input::Input;
 pub(super) use template::RULES;
 pub use template::{Template, TemplateProblem};
+pub use tokens::estimated_tokens;
 pub use verdict::{Verdict, VerdictError, parse_verdict};
 
 use super::kinds::Finding;
 use crate::domain::judge::JudgeRequest;
 use crate::domain::trace::Trace;
 use fit::Fitted;
+use material::{Piece, Section, pieces};
 
 /// One judge: what it needs and how it asks.
 #[derive(Debug, Clone)]
@@ -30,8 +35,8 @@ pub struct Judge {
     pub policy: Option<String>,
     /// Key of the judge model under `[judge.models]`.
     pub model: String,
-    /// Most bytes of untrusted text in a prompt; three to four bytes are a token in English, one to three elsewhere.
-    pub max_prompt_bytes: usize,
+    /// Most tokens of untrusted text in a prompt, by [`estimated_tokens`].
+    pub max_prompt_tokens: usize,
     /// Most tokens an answer may take.
     pub max_tokens: u32,
     /// The verdict is that of most of so many answers; an odd number.
@@ -55,28 +60,27 @@ impl Judge {
     pub fn prepare<'a>(&'a self, trace: &'a Trace) -> Result<Prepared<'a>, Finding> {
         let mut sections = Vec::new();
         for input in &self.inputs {
-            let texts = self.texts(*input, trace);
-            if texts.is_empty() {
+            let pieces = self.pieces(*input, trace);
+            if pieces.is_empty() {
                 return Err(Finding::NotEvaluable(format!("{} ({})", input.name(), input.attribute())));
             }
-            sections.push((*input, texts));
+            sections.push(Section { input: *input, is_required: true, pieces });
         }
-        for input in &self.optional_inputs {
-            sections.push((*input, self.texts(*input, trace)));
-        }
-        match fit::fit(sections, self.max_prompt_bytes) {
-            Ok(fitted) => Ok(Prepared { judge: self, fitted }),
-            Err(lost) => {
-                let limit = self.max_prompt_bytes;
-                Err(Finding::NotEvaluable(format!("{} in full, which does not fit into {limit} bytes", lost.name())))
-            }
-        }
+        let optional = self.optional_inputs.iter();
+        sections.extend(optional.map(|input| Section {
+            input: *input,
+            is_required: false,
+            pieces: self.pieces(*input, trace),
+        }));
+        let fitted = fit::fit(sections, self.max_prompt_tokens);
+        let fitted = fitted.map_err(|lost| Finding::NotEvaluable(lost.to_string()))?;
+        Ok(Prepared { judge: self, fitted })
     }
 
-    fn texts<'a>(&'a self, input: Input, trace: &'a Trace) -> Vec<&'a str> {
+    fn pieces<'a>(&'a self, input: Input, trace: &'a Trace) -> Vec<Piece<'a>> {
         match (input, &self.policy) {
-            (Input::Policy, Some(policy)) => vec![policy],
-            (input, _) => input.texts(trace),
+            (Input::Policy, Some(policy)) => vec![Piece::new(policy.as_str())],
+            (input, _) => pieces(input, trace),
         }
     }
 }
@@ -84,8 +88,8 @@ impl Judge {
 impl Prepared<'_> {
     /// Whether something was cut to fit the prompt.
     #[must_use]
-    pub fn is_truncated(&self) -> bool {
-        self.fitted.is_truncated
+    pub const fn is_truncated(&self) -> bool {
+        self.fitted.is_truncated()
     }
 
     /// The verdict is that of most of so many answers.
@@ -101,7 +105,6 @@ impl Prepared<'_> {
         JudgeRequest {
             system: template::system(&self.judge.template, nonce),
             user: template::user(&self.judge.template, &self.fitted, nonce),
-            unreadable: None,
             schema: schema(),
             max_tokens: self.judge.max_tokens,
         }

@@ -64,9 +64,19 @@ fn a_placeholder_inside_a_trace_is_not_replaced() {
     assert_eq!(user.matches("two lamps").count(), 1);
 }
 
+/// Every judge that is shipped.
+const JUDGES: [&str; 6] = [
+    "groundedness",
+    "instruction_following",
+    "policy_compliance",
+    "safety",
+    "task_completion",
+    "unsupported_after_failure",
+];
+
 #[test]
 fn no_text_of_a_trace_reaches_the_system_part() {
-    for name in ["groundedness", "policy_compliance", "instruction_following"] {
+    for name in JUDGES {
         let judge = judge(name);
         let one = judge.prepare(&answered("UNTRUSTED-1")).unwrap().render(NONCE);
         let other = judge.prepare(&answered("UNTRUSTED-2")).unwrap().render(NONCE);
@@ -97,7 +107,7 @@ fn a_long_result_is_cut_and_the_cut_is_known() {
     let prepared = judge.prepare(&trace).unwrap();
     assert!(prepared.is_truncated());
     let user = prepared.render(NONCE).user;
-    assert!(user.len() < judge.max_prompt_bytes + 2_000, "{}", user.len());
+    assert!(user.len() < 3 * judge.max_prompt_tokens + 2_000, "{}", user.len());
     assert!(user.contains("bytes left out"));
     assert!(!judge.prepare(&answered("x")).unwrap().is_truncated());
 }
@@ -107,7 +117,7 @@ fn a_judge_cannot_judge_when_documents_would_be_lost() {
     let documents: Vec<String> = (0..400).map(|number| format!("{number} {}", "z".repeat(1_000))).collect();
     let trace = trace(json!({"output": "x", "steps": [{"retrieval": "q", "documents": documents}]}));
     let Err(Finding::NotEvaluable(lost)) = judge("groundedness").prepare(&trace) else { panic!("documents were lost") };
-    assert_eq!(lost, "retrieved_data in full, which does not fit into 60000 bytes");
+    assert_eq!(lost, "retrieved_data in full, which does not fit into 20000 tokens");
 }
 
 #[test]
@@ -117,21 +127,47 @@ fn the_schema_asks_for_the_reason_before_the_verdict() {
 }
 
 #[test]
+fn every_judge_states_its_scope_asks_one_question_and_has_cases_of_both_kinds() {
+    let shipped = shipped();
+    let is_judge = |folder: &&crate::evaluate::definition::EvaluatorFolder| folder.file("prompt.md").is_some();
+    let names: Vec<&str> = shipped.iter().filter(is_judge).map(|folder| folder.name.as_str()).collect();
+    assert_eq!(names, JUDGES);
+    for folder in shipped.iter().filter(is_judge) {
+        let (name, prompt) = (&folder.name, folder.file("prompt.md").unwrap());
+        for part in
+            ["\nScope. ", "Do not judge", "\nHow to judge.\n1. ", "\nVerdict. YES when ", " NO when ", "In the reason,"]
+        {
+            assert!(prompt.contains(part), "{name}: {part:?}");
+        }
+        assert_eq!(prompt.lines().last().unwrap().matches('?').count(), 1, "{name}");
+        let definition = EvaluatorDefinition::parse(folder, &JudgeModels::new()).unwrap();
+        let count = |label: &str| {
+            let is_label = |case: &&crate::evaluate::cases::Case| case.expect.label.as_deref() == Some(label);
+            definition.cases.iter().filter(|case| !case.control).filter(is_label).count()
+        };
+        assert!(count("yes") >= 4 && count("no") >= 4, "{name}: {} yes, {} no", count("yes"), count("no"));
+        assert!(definition.controls().count() >= 2, "{name} has too few control cases");
+    }
+}
+
+#[test]
 fn every_problem_of_a_prompt_is_named_with_its_line() {
     let prompt = "hello\n# System\nSee {{answer}}\n# User\n{{qestion}}\nThe answer {{answer}}\n{{answer}}\n{{answer}}\n{{policy}}";
     let problems = Template::parse(prompt, &[Input::Answer, Input::Question]).unwrap_err();
-    let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let texts: Vec<String> =
+        problems.iter().map(|problem| format!("{} {problem}", problem.line().unwrap_or_default())).collect();
     assert_eq!(
         texts,
         [
-            "line 1 stands before `# System`",
-            "line 3 holds a placeholder that is not alone on a line of the `# User` part",
-            "line 5 holds the unknown placeholder {{qestion}}",
-            "line 6 holds a placeholder that is not alone on a line of the `# User` part",
-            "line 8 repeats the placeholder of answer",
-            "the prompt uses policy, which is neither in inputs nor in optional_inputs",
-            "the prompt never shows the declared input question",
-            "the prompt has no `# System` part",
+            "1 text stands before `# System`",
+            "3 a placeholder is not alone on a line of the `# User` part",
+            "5 unknown placeholder {{qestion}}",
+            "6 a placeholder is not alone on a line of the `# User` part",
+            "8 the placeholder of answer is repeated",
+            "9 the prompt uses policy, which is neither in inputs nor in optional_inputs",
+            "0 the prompt never shows the declared input question",
+            "0 the prompt has no `# System` part",
         ]
     );
+    assert_eq!(Template::parse(" \n\n", &[Input::Answer]).unwrap_err(), [TemplateProblem::Empty]);
 }

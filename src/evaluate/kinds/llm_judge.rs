@@ -4,13 +4,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{Behaviour, Built, Source, changed_from_default};
-use crate::evaluate::judge::{Input, Judge, RULES, Template};
+use crate::evaluate::judge::{Input, Judge, RULES, Template, TemplateProblem, estimated_tokens};
 use crate::evaluate::mistake::Mistake;
 
 pub(super) const DOC: &str = "a language model answers YES or NO with one sentence, on the inputs it declares";
 
 /// The prompt's file in the evaluator's folder.
 const PROMPT: &str = "prompt.md";
+const WRITE_ONE: &str = "write a `# System` and a `# User` part (evaluators/README.md)";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -19,7 +20,7 @@ struct Settings {
     optional_inputs: Vec<Input>,
     policy_file: Option<String>,
     model: String,
-    max_prompt_bytes: usize,
+    max_prompt_tokens: usize,
     max_tokens: u32,
     samples: u32,
 }
@@ -31,7 +32,7 @@ impl Default for Settings {
             optional_inputs: Vec::new(),
             policy_file: None,
             model: "default".to_owned(),
-            max_prompt_bytes: 60_000,
+            max_prompt_tokens: 20_000,
             max_tokens: 1_024,
             samples: 1,
         }
@@ -68,7 +69,7 @@ fn built(source: &Source<'_>, settings: Settings, policy: Option<String>, templa
         optional_inputs: settings.optional_inputs,
         policy,
         model: settings.model,
-        max_prompt_bytes: settings.max_prompt_bytes,
+        max_prompt_tokens: settings.max_prompt_tokens,
         max_tokens: settings.max_tokens,
         samples: settings.samples,
         template,
@@ -78,9 +79,9 @@ fn built(source: &Source<'_>, settings: Settings, policy: Option<String>, templa
 
 fn limits_of(source: &Source<'_>, settings: &Settings) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
-    if settings.max_prompt_bytes < 1_000 {
-        let problem = format!("max_prompt_bytes is {}", settings.max_prompt_bytes);
-        mistakes.push(source.mistake("max_prompt_bytes", &problem, "set it to 1000 or more"));
+    if !(1_000..=10_000_000).contains(&settings.max_prompt_tokens) {
+        let problem = format!("max_prompt_tokens is {}", settings.max_prompt_tokens);
+        mistakes.push(source.mistake("max_prompt_tokens", &problem, "set it to 1000 or more, at most 10000000"));
     }
     if settings.max_tokens < 16 {
         let problem = format!("max_tokens is {}, too few for an answer", settings.max_tokens);
@@ -113,8 +114,18 @@ fn inputs_of(source: &Source<'_>, settings: &Settings) -> Vec<Mistake> {
 fn policy_of(source: &Source<'_>, settings: &Settings) -> Result<Option<String>, Mistake> {
     let Some(file) = &settings.policy_file else { return Ok(None) };
     match source.folder.file(file) {
-        Some(text) if !text.trim().is_empty() => Ok(Some(text.to_owned())),
-        Some(_) => Err(source.mistake("policy_file", &format!("{file} is empty"), "write the policy into it")),
+        Some(text) if text.trim().is_empty() => {
+            Err(source.folder.mistake_at(file, 1, "the policy is empty", "write the policy into it"))
+        }
+        // It would be cut for every trace, and then a rule that was broken may not be shown.
+        Some(text) if estimated_tokens(text) > settings.max_prompt_tokens => {
+            let (tokens, most) = (estimated_tokens(text), settings.max_prompt_tokens);
+            let problem = format!("the policy takes about {tokens} tokens, and max_prompt_tokens is {most}");
+            let remedy =
+                "shorten it, divide it among several judges, or raise max_prompt_tokens if the model takes more";
+            Err(source.folder.mistake_at(file, 1, &problem, remedy))
+        }
+        Some(text) => Ok(Some(text.to_owned())),
         None => {
             let problem = format!("policy_file {file:?} is not a file of this folder");
             Err(source.mistake("policy_file", &problem, "put the policy beside evaluator.toml and name it here"))
@@ -124,12 +135,14 @@ fn policy_of(source: &Source<'_>, settings: &Settings) -> Result<Option<String>,
 
 fn template_of(source: &Source<'_>, settings: &Settings) -> Result<Template, Vec<Mistake>> {
     let Some(prompt) = source.folder.file(PROMPT) else {
-        return Err(vec![source.folder.mistake(PROMPT, "a judge needs a prompt", "write one (evaluators/README.md)")]);
+        return Err(vec![source.folder.mistake(PROMPT, "a judge needs a prompt", WRITE_ONE)]);
     };
     let declared: Vec<Input> = settings.inputs.iter().chain(&settings.optional_inputs).copied().collect();
     let names: Vec<&str> = Input::ALL.iter().map(|input| input.name()).collect();
     let remedy = format!("correct the prompt or the declared inputs; placeholders are {}", names.join(", "));
-    Template::parse(prompt, &declared).map_err(|problems| {
-        problems.iter().map(|problem| source.folder.mistake(PROMPT, &problem.to_string(), &remedy)).collect()
-    })
+    let mistake = |problem: &TemplateProblem| {
+        let remedy = if *problem == TemplateProblem::Empty { WRITE_ONE } else { &remedy };
+        Mistake { line: problem.line(), ..source.folder.mistake(PROMPT, &problem.to_string(), remedy) }
+    };
+    Template::parse(prompt, &declared).map_err(|problems| problems.iter().map(mistake).collect())
 }

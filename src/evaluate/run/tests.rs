@@ -98,7 +98,8 @@ fn sampling_decides_between_a_task_and_a_sampled_out_row() {
 
     let planned = evaluate(&healthy(), &evaluators, &rate(1.0));
     let names: Vec<&str> = planned.judge.iter().map(|task| task.evaluator.as_str()).collect();
-    assert_eq!(names, ["groundedness", "instruction_following", "policy_compliance"]);
+    let expected = ["groundedness", "instruction_following", "policy_compliance", "safety", "task_completion"];
+    assert_eq!(names, expected, "nothing has failed, so unsupported_after_failure does not apply");
     assert_eq!(planned.judge[0].probability, 1.0);
     assert!(evaluators.judge(&planned.judge[0].evaluator, &planned.judge[0].revision).is_some());
 }
@@ -193,7 +194,7 @@ fn a_verdict_becomes_a_row_and_a_measurement() {
     let task = &evaluate(&trace, &evaluators, &rate(1.0)).judge[0];
     let (definition, judge) = evaluators.judge(&task.evaluator, &task.revision).unwrap();
     let prepared = judge.prepare(&trace).unwrap();
-    let verdict = parse_verdict(r#"{"reason": "the data says two", "verdict": "NO"}"#).unwrap();
+    let verdict = parse_verdict(r#"{"reason": "the data says two", "verdict": "NO"}"#, "").unwrap();
     let row = judged(&trace, definition, &prepared, verdict);
     assert_eq!((row.value, row.label.as_deref()), (Some(0.0), Some("no")));
     assert_eq!(row.explanation.as_deref(), Some("the data says two"));
@@ -209,8 +210,11 @@ fn a_verdict_on_a_cut_input_says_so() {
     let definition = evaluators.get("groundedness").unwrap();
     let Behaviour::Judge(judge) = &definition.behaviour else { panic!("it is a judge") };
     let verdict = Verdict { is_yes: true, reason: "fine".to_owned() };
-    let row = judged(&trace, definition, &judge.prepare(&trace).unwrap(), verdict);
+    let row = judged(&trace, definition, &judge.prepare(&trace).unwrap(), verdict.clone());
     assert_eq!(row.explanation.as_deref(), Some("fine (truncated: the judge saw a shortened input)"));
+    assert!(row.truncated);
+    let row = judged(&healthy(), definition, &judge.prepare(&healthy()).unwrap(), verdict);
+    assert!(!row.truncated);
 }
 
 #[test]

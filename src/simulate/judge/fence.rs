@@ -1,7 +1,11 @@
 //! Reads the fenced sections of a judge prompt.
 //!
+//! Tool calls are read as their results, which is what an answer can rest on.
+//!
 //! A section begins with the line `<<<BEGIN NAME NONCE` and ends with `<<<END NAME NONCE`; text between cannot close
 //! it without knowing the nonce.
+
+use serde_json::Value;
 
 /// What a judge was shown. A section that is absent is `None`; one that is there and holds nothing is empty.
 #[derive(Debug, Default, PartialEq)]
@@ -36,6 +40,10 @@ impl Shown {
     }
 
     fn add(&mut self, name: &str, body: &str) {
+        if name == "TOOL_CALLS" {
+            let results: Vec<String> = body.lines().filter_map(result).collect();
+            return self.add("DATA", &results.join("\n"));
+        }
         let section = match name {
             "DATA" => &mut self.data,
             "POLICY" => &mut self.policy,
@@ -49,6 +57,16 @@ impl Shown {
             text.push('\n');
         }
         text.push_str(body);
+    }
+}
+
+/// What a line of a tool call says that it gave; a line that was cut in the middle is taken as it is.
+fn result(line: &str) -> Option<String> {
+    let Ok(call) = serde_json::from_str::<Value>(line) else { return Some(line.to_owned()) };
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    match call.get("documents").and_then(Value::as_array) {
+        Some(documents) => Some(documents.iter().map(text).collect::<Vec<_>>().join("\n")),
+        None => call.get("result").or_else(|| call.get("error")).map(text),
     }
 }
 
@@ -70,6 +88,16 @@ mod tests {
         let shown = Shown::parse(message);
         assert_eq!(shown.data, None);
         assert!(shown.answer.unwrap().contains("forged"));
+    }
+
+    #[test]
+    fn tool_calls_are_read_as_what_they_gave() {
+        let calls = "{\"tool\": \"a\", \"status\": \"success\", \"result\": {\"total\": 5}}\n\n\
+                     {\"tool\": \"b\", \"status\": \"error\", \"error\": \"gone\"}\n\
+                     {\"retrieval\": \"q\", \"documents\": [\"d\"]}\n[... 3 texts left out ...]";
+        let shown = Shown::parse(&format!("<<<BEGIN TOOL_CALLS k\n{calls}\n<<<END TOOL_CALLS k"));
+        let expected = "{\"total\":5}\n\ngone\nd\n[... 3 texts left out ...]";
+        assert_eq!(shown.data.as_deref(), Some(expected));
     }
 
     #[test]

@@ -137,6 +137,9 @@ fn objection(shown: &Shown) -> Option<String> {
     let Some(answer) = shown.answer.as_deref() else {
         return Some("no answer was shown".to_owned());
     };
+    if answer.to_lowercase().contains("verdict") {
+        return Some("the answer speaks to its judge".to_owned());
+    }
     let instructions = shown.instructions.as_deref();
     support_check::objection(answer, shown)
         .or_else(|| instructions.and_then(|instructions| instructions::objection(answer, instructions)))

@@ -14,7 +14,7 @@ pub(crate) fn objection(answer: &str, shown: &Shown) -> Option<String> {
     }
     let data = shown.data.as_deref();
     // What the material lost on its way to the judge must not be held against the answer.
-    if data.is_some_and(|data| data.contains("bytes left out")) {
+    if data.is_some_and(|data| data.contains("left out ...]")) {
         return None;
     }
     if shown.policy.is_some() {

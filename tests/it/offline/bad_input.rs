@@ -50,6 +50,69 @@ fn arguments_and_settings_that_cannot_be_right_end_with_2() {
 }
 
 #[test]
+fn what_is_wrong_with_a_judges_files_is_named_with_file_line_and_remedy() {
+    let judge = "kind = \"llm_judge\"\ndescription = \"d\"\n[llm_judge]\ninputs = [\"policy\", \"answer\"]\n\
+                 policy_file = \"policy.md\"\n";
+    let prompt = "# System\nDoes it comply?\n\n# User\n{{policy}}\n\n{{answer}}\n";
+    let misspelt = prompt.replace("{{answer}}", "{{anwser}}");
+    let too_long = "A rule of ten words which no one will read. ".repeat(1_500);
+    let huge = "x".repeat(2_000_000);
+    let mistakes: [(&str, &[u8], &[u8], &str); 8] = [
+        (
+            "empty",
+            b" \n\n",
+            b"Be kind.",
+            "own/tone/prompt.md:1: the prompt is empty; write a `# System` and a `# User` part",
+        ),
+        (
+            "misspelt",
+            misspelt.as_bytes(),
+            b"Be kind.",
+            "own/tone/prompt.md:7: unknown placeholder {{anwser}}; correct the prompt or the declared inputs; placeholders",
+        ),
+        (
+            "in the system part",
+            b"# System\nSee {{answer}}\n# User\n{{policy}}",
+            b"Be kind.",
+            "own/tone/prompt.md:2: a placeholder is not alone",
+        ),
+        (
+            "undeclared",
+            b"# System\nx\n# User\n{{question}}",
+            b"Be kind.",
+            "own/tone/prompt.md:4: the prompt uses question",
+        ),
+        (
+            "no UTF-8",
+            prompt.as_bytes(),
+            b"Be kind.\nAlways \xff\xfe.",
+            "own/tone/policy.md:2: not UTF-8 (byte 17); save it as UTF-8",
+        ),
+        ("no policy", prompt.as_bytes(), b"\n", "own/tone/policy.md:1: the policy is empty; write the policy into it"),
+        (
+            "long",
+            prompt.as_bytes(),
+            too_long.as_bytes(),
+            "own/tone/policy.md:1: the policy takes about 22000 tokens, and max",
+        ),
+        (
+            "huge",
+            prompt.as_bytes(),
+            huge.as_bytes(),
+            "own/tone/policy.md: 2000000 bytes are more than an evaluator's file",
+        ),
+    ];
+    for (what, prompt, policy, says) in mistakes {
+        let folder = Folder::new();
+        std::fs::create_dir_all(folder.path("own/tone")).unwrap();
+        folder.write("own/tone/evaluator.toml", judge).write("own/tone/prompt.md", prompt);
+        folder.write("own/tone/policy.md", policy);
+        let run = folder.ends(2, &["evaluators", "check", "own"]);
+        assert!(run.stderr.contains(says), "{what}: {}", run.stderr);
+    }
+}
+
+#[test]
 fn what_is_not_there_ends_with_4_and_says_what_to_do() {
     let folder = Folder::new();
     folder.write("empty.jsonl", "").write("blank.jsonl", "\n\n").write("text.jsonl", "this is no trace\n");

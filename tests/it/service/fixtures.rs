@@ -37,7 +37,8 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts with default settings, but for how soon a trace is complete, and for what `change` changes.
+    /// Starts with default settings, but for how soon a trace is complete, without control questions, and with what
+    /// `change` changes.
     pub(crate) async fn start(change: impl FnOnce(&mut Settings)) -> Self {
         let _installed_before = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
@@ -46,6 +47,8 @@ impl Running {
         settings.receive.http = "127.0.0.1:0".to_owned();
         settings.receive.grpc = "127.0.0.1:0".to_owned();
         settings.web.listen = "127.0.0.1:0".to_owned();
+        // Requests to judges are counted.
+        settings.judge.control_share = 0.0;
         settings.complete.root_grace = Duration::from_millis(50);
         settings.complete.quiet_period = Duration::from_millis(300);
         change(&mut settings);
