@@ -1,7 +1,9 @@
 //! From measured traces to baselines, drift reports, gates, detectors and alerts: pure.
 
 pub mod alerts;
+pub mod audit;
 pub mod baseline;
+pub mod calibration;
 pub mod detect;
 pub mod drift;
 pub mod gate;
@@ -17,6 +19,8 @@ mod unpaired;
 
 pub(crate) use unpaired::estimate;
 
+#[cfg(test)]
+mod calibration_tests;
 #[cfg(test)]
 mod detect_tests;
 #[cfg(test)]
