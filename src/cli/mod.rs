@@ -7,6 +7,9 @@ mod alerts;
 mod asking;
 mod backfill;
 mod baseline;
+mod calibrate;
+mod calibrate_html;
+mod calibrate_text;
 mod costs;
 mod demo;
 mod drift;
@@ -23,12 +26,14 @@ mod gate;
 mod gate_text;
 mod inspect;
 mod judging;
+mod label_files;
 mod labels;
 mod output;
 mod output_file;
 mod problems;
 mod progress;
 mod replay;
+mod review;
 mod runs;
 mod serve;
 mod service;
@@ -102,6 +107,10 @@ enum Command {
     Alerts(alerts::Arguments),
     /// Add up what judging costs, and show how much of its budgets is left.
     Costs(costs::Arguments),
+    /// Label traces that were drawn at random or flagged: the next one, a label, labels out and in, anchors.
+    Review(review::Arguments),
+    /// Hold judges against people: error rates, agreement, corrected estimates, and whether judge or agent moved.
+    Calibrate(calibrate::Arguments),
     /// Send recorded traces to a receiver.
     Replay(replay::Arguments),
 }
@@ -138,6 +147,8 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Explain(arguments) => explain::run(arguments, context).await,
         Command::Alerts(arguments) => alerts::run(arguments, context).await,
         Command::Costs(arguments) => costs::run(arguments, context).await,
+        Command::Review(arguments) => review::run(arguments, context).await,
+        Command::Calibrate(arguments) => calibrate::run(arguments, context).await,
         Command::Replay(arguments) => replay::run(arguments, context).await,
     }
 }

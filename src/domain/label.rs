@@ -109,3 +109,43 @@ pub struct Draw {
     /// Whether it was.
     pub is_drawn: bool,
 }
+
+/// What a judge said of one trace.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judgement {
+    /// The trace.
+    pub trace_id: TraceId,
+    /// The judge.
+    pub evaluator: String,
+    /// Its revision.
+    pub revision: String,
+    /// Its verdict.
+    pub passed: bool,
+    /// Why.
+    pub reason: Option<String>,
+    /// When it was given.
+    pub judged_at: Timestamp,
+    /// How many traces it stands for: one over the probability with which it was judged.
+    pub weight: f64,
+    /// Its place in the audit sample; `None` where none was drawn.
+    pub draw: Option<Draw>,
+}
+
+/// A labelled trace that judges are asked about again and again, as one of them answered in one round.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnchorScore {
+    /// The trace.
+    pub trace_id: TraceId,
+    /// The judge.
+    pub evaluator: String,
+    /// Its revision.
+    pub revision: String,
+    /// When the round began.
+    pub round_at: Timestamp,
+    /// Its verdict.
+    pub passed: bool,
+    /// Why.
+    pub reason: Option<String>,
+    /// What people say.
+    pub label: Answer,
+}

@@ -164,7 +164,8 @@ pub fn cohen_kappa(table: &[&[f64]], weights: CategoryWeights) -> Option<Kappa> 
     let cells = || (0..size).flat_map(|row| (0..size).map(move |column| (row, column)));
     let observed: f64 = cells().map(|(row, column)| weight(row, column) * table[row][column] / total).sum();
     let by_chance: f64 = cells().map(|(row, column)| weight(row, column) * rows[row] * columns[column]).sum();
-    if !(1.0 - by_chance > 1e-12) {
+    // Also where nothing was counted, and all of this is NaN.
+    if by_chance.is_nan() || 1.0 - by_chance <= 1e-12 {
         return None;
     }
     let value = (observed - by_chance) / (1.0 - by_chance);

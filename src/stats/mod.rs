@@ -5,6 +5,7 @@
 //! statsmodels and hand-checked recursions (`tests/fixtures/vectors.json`) hold each to its textbook.
 
 pub mod agreement;
+pub mod by_verdict;
 pub mod contingency;
 pub mod distribution;
 pub mod e_process;

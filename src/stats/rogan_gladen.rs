@@ -48,7 +48,7 @@ pub fn rogan_gladen(share: f64, size: f64, labelled: &Confusion, confidence: f64
         fails,
     };
     let youden = plain.youden();
-    if !(youden >= LEAST_YOUDEN) {
+    if youden.is_nan() || youden < LEAST_YOUDEN {
         return Err(Uninformative { youden });
     }
     let z = normal_quantile(f64::midpoint(1.0, confidence));

@@ -5,7 +5,9 @@
 //! more. Labels of flagged traces, which someone chose to look at, never count.
 //!
 //! **The corrected estimate.** From the audit sample: fewer than [`LEAST_OF_CLASS`] labels of either class, and the
-//! labels alone are read (Wilson); unequal probabilities, the augmented inverse-probability mean; fewer than
+//! labels alone are read (Wilson); one probability for each verdict, the mean by verdict; probabilities that differ
+//! further, the augmented inverse-probability mean, or the labels alone where fewer than [`LEAST_OF_CLASS`] of them
+//! contradict the judge; one probability for all and fewer than
 //! [`ENOUGH_TO_TUNE`] labels, PPI with λ = 1; else PPI++ with cross-fitting. From imported labels: Rogan-Gladen, refused
 //! where the judge carries no information. Below [`LEAST_RESPONSE`] of the drawn items labelled, who answers may depend
 //! on what there is to see: nothing is corrected.
@@ -15,9 +17,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::TraceId;
-use crate::domain::label::{Answer, Draw, Label, Origin};
+use crate::domain::label::{Answer, Draw, Judgement, Label, Origin};
 use crate::domain::report::Estimate;
 use crate::stats::agreement::Confusion;
+use crate::stats::by_verdict::{SizedShare, share_by_verdict};
 use crate::stats::interval::{Interval, wilson};
 use crate::stats::moments::Moments;
 use crate::stats::prediction_powered::{
@@ -35,25 +38,6 @@ pub const ENOUGH_TO_TUNE: usize = 100;
 /// Share of the drawn items that must be labelled.
 pub const LEAST_RESPONSE: f64 = 0.8;
 const CONFIDENCE: f64 = 0.95;
-
-/// What a judge said of one trace.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Judgement {
-    /// The trace.
-    pub trace_id: TraceId,
-    /// The judge.
-    pub evaluator: String,
-    /// Its revision.
-    pub revision: String,
-    /// Its verdict.
-    pub passed: bool,
-    /// Why.
-    pub reason: Option<String>,
-    /// How many traces it stands for: one over the probability with which it was judged.
-    pub weight: f64,
-    /// Its place in the audit sample; `None` where none was drawn.
-    pub draw: Option<Draw>,
-}
 
 /// A judge's revision against people.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -159,6 +143,8 @@ pub enum Method {
     Ppi,
     /// Prediction-powered with a cross-fitted λ.
     PpiCrossFitted,
+    /// Post-stratified by the judge's verdict.
+    ByVerdict,
     /// Augmented inverse-probability mean.
     AugmentedInverseProbability,
     /// By error rates that were learned on other items.
@@ -173,6 +159,7 @@ impl Method {
             Self::LabelsAlone => "labels_alone",
             Self::Ppi => "ppi",
             Self::PpiCrossFitted => "ppi_cross_fitted",
+            Self::ByVerdict => "by_verdict",
             Self::AugmentedInverseProbability => "augmented_inverse_probability",
             Self::RoganGladen => "rogan_gladen",
         }
@@ -345,8 +332,8 @@ fn standing(used: &[Item<'_>]) -> Result<String, String> {
         return Ok(format!("{passes} labels on its passes and {fails} on its fails"));
     }
     Err(format!(
-        "{passes} of {ENOUGH_OF_VERDICT} labels on its passes and {fails} of {ENOUGH_OF_VERDICT} on its fails; with \
-         fewer, error rates and kappa are too uncertain to rely on"
+        "{passes} labels on its passes and {fails} on its fails; {ENOUGH_OF_VERDICT} of each are needed, because with \
+         fewer its error rates and kappa are known to no better than a quarter either way"
     ))
 }
 
@@ -425,11 +412,8 @@ fn from_audit(items: &[Item<'_>], used: &[Item<'_>], response_rate: Option<f64>)
         return Ok(labels_alone(used));
     }
     let population = population(items);
-    let probabilities: BTreeSet<u64> =
-        population.iter().filter_map(|item| Some(item.probability()?.to_bits())).collect();
-    if probabilities.len() > 1 {
-        let mean = augmented_mean(&drawn(&population, response));
-        return Ok(powered(Method::AugmentedInverseProbability, &mean));
+    if let Some(corrected) = by_probabilities(&population, used, response) {
+        return Ok(corrected);
     }
     let (labelled, judged) = (labelled(used), judged(&population));
     Ok(if used.len() < ENOUGH_TO_TUNE {
@@ -437,6 +421,35 @@ fn from_audit(items: &[Item<'_>], used: &[Item<'_>], response_rate: Option<f64>)
     } else {
         powered(Method::PpiCrossFitted, &cross_fitted_mean(&labelled, &judged))
     })
+}
+
+/// The estimate where items had different probabilities; `None` where all had the same.
+fn by_probabilities(population: &[Item<'_>], used: &[Item<'_>], response: f64) -> Option<Correction> {
+    let different = |passed: Option<bool>| {
+        let of = population.iter().filter(|item| passed.is_none_or(|passed| item.judgement.passed == passed));
+        of.filter_map(|item| Some(item.probability()?.to_bits())).collect::<BTreeSet<u64>>().len()
+    };
+    if different(None) <= 1 {
+        return None;
+    }
+    if different(Some(true)) <= 1 && different(Some(false)) <= 1 {
+        return Some(by_verdict(population, used).unwrap_or_else(|| labels_alone(used)));
+    }
+    let disagreements = used.iter().filter(|item| item.disagreement().is_some()).count();
+    if disagreements < LEAST_OF_CLASS {
+        return Some(labels_alone(used));
+    }
+    Some(powered(Method::AugmentedInverseProbability, &augmented_mean(&drawn(population, response))))
+}
+
+fn by_verdict(population: &[Item<'_>], used: &[Item<'_>]) -> Option<Correction> {
+    let sized = |(share, size): (f64, f64)| SizedShare { share, size };
+    let labels = |passed: bool| {
+        let of = used.iter().filter(|item| item.judgement.passed == passed);
+        sized(share_of(of.filter_map(|item| Some((f64::from(item.person_passes()?), item.judgement.weight)))))
+    };
+    let (estimate, interval) = share_by_verdict(sized(raw_size(population)), labels(true), labels(false), CONFIDENCE)?;
+    Some(correction(Method::ByVerdict, estimate, interval))
 }
 
 /// The items that could have been drawn: those that had a draw; where labels bring their probabilities themselves, all.

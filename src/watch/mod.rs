@@ -8,6 +8,7 @@ pub mod detect;
 pub mod drift;
 pub mod gate;
 pub mod gate_policy;
+pub mod judge_drift;
 pub mod key;
 pub mod paired;
 pub mod summary;
