@@ -224,7 +224,7 @@ mod tests {
         for day in 0..30 {
             let (judge, agent) = if day < 15 { (0.0, 0.0) } else { (judge, agent) };
             for (number, turning) in (1_u128..).zip(&turning) {
-                let passes = number % 4 != 0;
+                let passes = !number.is_multiple_of(4);
                 // One verdict in fifty turns for no reason.
                 let passed = (passes && *turning >= judge) != (rng.f64() < 0.02);
                 scores.push(score(number, day * DAY, passed, passes));

@@ -21,6 +21,8 @@ mod unpaired;
 pub(crate) use unpaired::estimate;
 
 #[cfg(test)]
+mod calibration_real_tests;
+#[cfg(test)]
 mod calibration_tests;
 #[cfg(test)]
 mod detect_tests;

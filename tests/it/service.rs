@@ -11,6 +11,7 @@ mod judging_speed;
 mod logs;
 mod own_service;
 mod receive;
+mod review;
 mod sampling;
 mod stop;
 mod watch;
