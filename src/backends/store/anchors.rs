@@ -31,9 +31,9 @@ pub struct Anchor {
 pub struct DueAnchor {
     /// The anchor.
     pub anchor: Anchor,
-    /// Version of its trace.
+    /// Version of its trace, 0 where that is gone.
     pub trace_version: i64,
-    /// Service of its trace.
+    /// Service of its trace, empty where that is gone.
     pub service: String,
 }
 
@@ -113,8 +113,8 @@ impl Store {
             statement.sql(") ORDER BY due_at LIMIT ").bind(limit(most)).sql(self.dialect.claim());
             statement.sql(
                 ") RETURNING trace_id, evaluator, label, \
-                 (SELECT version FROM trace WHERE trace.trace_id = anchor.trace_id) AS version, \
-                 (SELECT service FROM trace WHERE trace.trace_id = anchor.trace_id) AS service",
+                 coalesce((SELECT version FROM trace WHERE trace.trace_id = anchor.trace_id), 0) AS version, \
+                 coalesce((SELECT service FROM trace WHERE trace.trace_id = anchor.trace_id), '') AS service",
             );
             statement.fetch(&self.writers).await?.iter().map(read_due).collect()
         })

@@ -60,6 +60,17 @@ async fn a_trace_is_offered_labelled_and_calibrates_over_the_api() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_drift_report_over_an_uncalibrated_judge_says_so() {
+    let service = judged().await;
+    let report = service.answer("/api/v1/drift?baseline=where:service=shop&current=where:service=shop").await;
+    let notes = report["notes"].as_array().unwrap();
+    let is_about = |note: &&Value| note.as_str().unwrap().starts_with("grounded is an uncalibrated judge");
+    assert_eq!(notes.iter().filter(is_about).count(), 1, "{notes:?}");
+    let other = service.answer("/api/v1/drift?baseline=where:service=none&current=where:service=none").await;
+    assert!(!other["notes"].to_string().contains("uncalibrated"), "{other}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn labels_about_nothing_and_judges_that_are_none_are_refused() {
     let service = judged().await;
     let (status, body) = give(&service, json!({ "trace_id": trace_id(9), "label": "fail" })).await;
