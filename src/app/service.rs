@@ -34,9 +34,11 @@ use crate::pipeline::judging::{Judging, judge};
 use crate::pipeline::notify::WEBHOOK;
 use crate::pipeline::receive::{Receiver, grpc_router, http_router};
 use crate::pipeline::retention::{BodyRetention, purge};
+use crate::pipeline::reviewing::draw_audit;
 use crate::pipeline::scoring::{Scoring, score};
 use crate::pipeline::watching::{Watching, watch};
 use crate::telemetry::metrics::Metrics;
+use crate::watch::audit::AuditPolicy;
 use crate::web::{self, ReadinessCheck, WebState};
 
 /// How long requests and steps under way may take to finish when the process is to end.
@@ -340,6 +342,7 @@ impl Service {
         if roles.contains(&Role::Watch) {
             self.parts.spawn(watch(shared.clone(), watching(settings)));
             self.parts.spawn(purge(shared.clone(), settings.judge.remember));
+            self.parts.spawn(draw_audit(shared.clone(), audit_policy(settings)));
         }
     }
 }
@@ -366,6 +369,7 @@ fn judging(settings: &Settings, scoring: Arc<Scoring>, clients: BTreeMap<String,
         patience: patience(settings),
         control_share: settings.judge.control_share,
         treasury: Treasury { policy: budget_policy(settings), has_webhook: !settings.alerts.webhook.is_empty() },
+        anchor_interval: settings.review.anchor_interval,
         worker: format!("{:016x}", fastrand::u64(..)),
     }
 }
@@ -390,6 +394,12 @@ pub fn budget_policy(settings: &Settings) -> BudgetPolicy {
             floor_rate: budget.floor_rate,
         },
     }
+}
+
+/// How the audit sample is drawn.
+const fn audit_policy(settings: &Settings) -> AuditPolicy {
+    let review = &settings.review;
+    AuditPolicy { rate: review.audit_rate, failing_rate: review.audit_failing_rate, seed: review.audit_seed }
 }
 
 /// The watching stage as the settings want it.

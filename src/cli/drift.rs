@@ -114,8 +114,12 @@ async fn read_and_compare(arguments: &Arguments, context: &Context) -> Result<Dr
         [&baseline.files()?[..], &current.files()?, &arguments.labels_file, context.config.as_slice()].concat();
     refuse_inputs(&arguments.html, &inputs)?;
     let mut sources = Sources::new(context.settings()?, &arguments.labels_file, pair_by, &[&baseline, &current])?;
+    let is_stored = [&baseline, &current].iter().any(|source| matches!(source, Source::Stored(_)));
     let (baseline, current) = (sources.load(&baseline).await?, sources.load(&current).await?);
     let mut report = compare(arguments, &sources, baseline, current, now)?;
+    if is_stored {
+        sources.note_uncalibrated(&mut report).await?;
+    }
     let sides = [("baseline", report.traces.baseline), ("current", report.traces.current)];
     let empty = sides.iter().filter(|(_, traces)| *traces == 0);
     report.notes.extend(empty.map(|(side, _)| format!("no trace is selected on the {side} side")));

@@ -7,7 +7,7 @@ use super::table::p_value;
 use crate::domain::report::{DriftReport, DriftVerdict, Estimate, SeriesReport};
 use crate::domain::text::printable;
 
-const STYLE: &str = "body{font:14px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#222}\
+pub(super) const STYLE: &str = "body{font:14px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#222}\
     table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.25rem .6rem;border-bottom:1px solid #ddd;\
     vertical-align:top}td.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}\
     .drift{color:#b00020;font-weight:600}.notable{color:#8a5a00}.quiet{color:#666}code{font-size:12px}";

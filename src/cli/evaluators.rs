@@ -8,14 +8,17 @@ use serde_json::json;
 use super::Context;
 use super::failure::{Exit, Failure};
 use super::output::Output;
+use super::service::answer;
 use super::table::Table;
 use super::{evaluators_learn, evaluators_preview, evaluators_report};
 use crate::app;
+use crate::backends::store::Store;
 use crate::domain::evaluation::Outcome;
 use crate::evaluate::cases::check_case;
 use crate::evaluate::definition::EvaluatorDefinition;
 use crate::evaluate::kinds::Behaviour;
 use crate::evaluate::run::Evaluators;
+use crate::queries::calibration::{Standings, standings};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -73,7 +76,7 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     let evaluators = loaded.map_err(|error| Failure::Usage(error.to_string()))?;
     let mut output = Output::new();
     let exit = match &arguments.command {
-        Command::List(_) => list(&evaluators, context, &mut output)?,
+        Command::List(_) => list(&evaluators, &known_standings(context).await?, context, &mut output)?,
         Command::Check { .. } => check(&evaluators, context, &mut output)?,
         Command::Test(_) => test(&evaluators, context, &mut output)?,
         Command::Judges(arguments) => return super::judges::run(arguments, &evaluators, context).await,
@@ -86,18 +89,41 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     Ok(exit)
 }
 
-fn list(evaluators: &Evaluators, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+/// Which judges the labels of the configured store calibrate; none, where there is no store to be read.
+async fn known_standings(context: &Context) -> Result<Standings, Failure> {
+    match Store::open(&context.settings()?.store.url, true).await {
+        Ok(store) => answer(standings(&store).await),
+        Err(_) => Ok(Standings::default()),
+    }
+}
+
+/// Whether a judge is calibrated; `None` for what is no judge.
+fn calibrated(definition: &EvaluatorDefinition, standings: &Standings) -> Option<bool> {
+    match definition.behaviour {
+        Behaviour::Judge(_) => Some(standings.is_calibrated(&definition.name, &definition.revision)),
+        Behaviour::Rule(_) | Behaviour::Service(_) => None,
+    }
+}
+
+fn list(
+    evaluators: &Evaluators,
+    standings: &Standings,
+    context: &Context,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
     let definitions = evaluators.definitions();
     if context.json {
-        output.json(&definitions.iter().map(described).collect::<Vec<_>>())?;
+        let described = definitions.iter().map(|it| described(it, calibrated(it, standings)));
+        output.json(&described.collect::<Vec<_>>())?;
         return Ok(Exit::Done);
     }
-    let mut table = Table::new(&["name", "kind", "revision", "cases", "a pass means"]);
+    let mut table = Table::new(&["name", "kind", "revision", "judge", "cases", "a pass means"]);
     for definition in definitions {
         table.row(vec![
             definition.name.clone(),
             definition.kind.name.to_owned(),
             definition.revision.clone(),
+            calibrated(definition, standings).map_or("", standing_word).to_owned(),
             definition.cases.len().to_string(),
             definition.description.clone(),
         ]);
@@ -106,7 +132,11 @@ fn list(evaluators: &Evaluators, context: &Context, output: &mut Output) -> Resu
     Ok(Exit::Done)
 }
 
-fn described(definition: &EvaluatorDefinition) -> serde_json::Value {
+const fn standing_word(calibrated: bool) -> &'static str {
+    if calibrated { "calibrated" } else { "uncalibrated" }
+}
+
+fn described(definition: &EvaluatorDefinition, calibrated: Option<bool>) -> serde_json::Value {
     json!({
         "name": definition.name,
         "kind": definition.kind.name,
@@ -116,6 +146,7 @@ fn described(definition: &EvaluatorDefinition) -> serde_json::Value {
         "severity": definition.severity,
         "flag": definition.flag,
         "cases": definition.cases.len(),
+        "calibrated": calibrated,
         "description": definition.description,
     })
 }

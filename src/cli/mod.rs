@@ -7,6 +7,9 @@ mod alerts;
 mod asking;
 mod backfill;
 mod baseline;
+mod calibrate;
+mod calibrate_html;
+mod calibrate_text;
 mod costs;
 mod dead_letters;
 mod demo;
@@ -25,12 +28,14 @@ mod gate_text;
 mod inspect;
 mod judges;
 mod judging;
+mod label_files;
 mod labels;
 mod output;
 mod output_file;
 mod problems;
 mod progress;
 mod replay;
+mod review;
 mod runs;
 mod serve;
 mod service;
@@ -106,6 +111,10 @@ enum Command {
     Costs(costs::Arguments),
     /// Look at messages of the queue that could not be read, and put them back.
     DeadLetters(dead_letters::Arguments),
+    /// Label traces that were drawn at random or flagged: the next one, a label, labels out and in, anchors.
+    Review(review::Arguments),
+    /// Hold judges against people: error rates, agreement, corrected estimates, and whether judge or agent moved.
+    Calibrate(calibrate::Arguments),
     /// Send recorded traces to a receiver.
     Replay(replay::Arguments),
 }
@@ -143,6 +152,8 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Alerts(arguments) => alerts::run(arguments, context).await,
         Command::Costs(arguments) => costs::run(arguments, context).await,
         Command::DeadLetters(arguments) => dead_letters::run(arguments, context).await,
+        Command::Review(arguments) => review::run(arguments, context).await,
+        Command::Calibrate(arguments) => calibrate::run(arguments, context).await,
         Command::Replay(arguments) => replay::run(arguments, context).await,
     }
 }

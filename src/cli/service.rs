@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 pub(super) struct Place {
     /// Ask a running service, for example http://localhost:8080, with the token in DRIFTLINE_TOKEN if it is set;
     /// without it the configured store is read.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
 }
 

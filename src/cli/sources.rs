@@ -13,10 +13,12 @@ use crate::app::settings::Settings;
 use crate::backends::clock::{Clock, SystemClock};
 use crate::backends::store::{Store, StoreError};
 use crate::domain::measurement::TraceRecord;
+use crate::domain::report::DriftReport;
 use crate::domain::time::Timestamp;
 use crate::evaluate::run::{Evaluators, evaluate};
 use crate::queries::QueryError;
 use crate::queries::baselines::baseline;
+use crate::queries::compare::note_uncalibrated;
 use crate::queries::selection::{Condition, selection};
 use crate::queries::source::StoredSource;
 use crate::watch::baseline::Baseline;
@@ -157,6 +159,15 @@ impl Sources {
         }
         self.labels.join(&mut records, &self.apart);
         Ok(Side::Records(records))
+    }
+
+    /// Adds a note on each judge of the store among the series whose errors are not known.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(super) async fn note_uncalibrated(&self, report: &mut DriftReport) -> Result<(), Failure> {
+        let store = open(&self.settings, true).await?;
+        answer(note_uncalibrated(&store, report).await)
     }
 
     fn read_files(&mut self, pattern: &str) -> Result<Vec<TraceRecord>, Failure> {

@@ -4,6 +4,7 @@ pub mod alert;
 pub mod evaluation;
 pub mod ids;
 pub mod judge;
+pub mod label;
 pub mod measurement;
 pub mod money;
 pub mod report;

@@ -5,6 +5,8 @@
 //! Jobs stream: whenever one ends, the next is claimed. More are in hand than may be asked at once, so that the next
 //! question is rendered and paid for when a turn comes free.
 
+mod anchors;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -59,6 +61,8 @@ pub struct Judging {
     pub control_share: f64,
     /// How money is kept.
     pub treasury: Treasury,
+    /// How often judges are asked about their anchors.
+    pub anchor_interval: Duration,
     /// Tells this process from every other.
     pub worker: String,
 }
@@ -111,7 +115,7 @@ async fn work(shared: Shared, judging: Arc<Judging>, books: Arc<Books>, name: St
         }
         while jobs.join_next().await.is_some() {}
     };
-    tokio::join!(working, gate.keep_leased(&shared, &judging.worker, &name, &limits));
+    tokio::join!(working, anchors::rescore(&worker), gate.keep_leased(&shared, &judging.worker, &name, &limits));
 }
 
 /// Waits until a job has ended, but not long: others may be due by then.

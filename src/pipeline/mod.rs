@@ -22,6 +22,7 @@ pub mod judgment;
 pub mod notify;
 pub mod receive;
 pub mod retention;
+pub mod reviewing;
 pub mod scoring;
 pub mod watching;
 pub mod write_back;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::calibration::{standings, uncalibrated_note};
 use super::source::{Side, side};
 use super::{QueryError, Store, compute};
 use crate::domain::measurement::TraceRecord;
@@ -30,7 +31,26 @@ pub async fn drift(
     let (baseline, current) = sides(store, sources, names, now).await?;
     check_dimension(options.by.as_deref(), dimensions([&baseline.summary, &current.summary]))?;
     let options = options.clone();
-    compute(move || compare(&baseline.summary, &current.summary, &options)).await
+    let mut report = compute(move || compare(&baseline.summary, &current.summary, &options)).await?;
+    note_uncalibrated(store, &mut report).await?;
+    Ok(report)
+}
+
+/// Adds a note on each judge among the series whose errors are not known.
+///
+/// # Errors
+/// The store failed.
+pub async fn note_uncalibrated(store: &Store, report: &mut DriftReport) -> Result<(), QueryError> {
+    let compared: BTreeSet<&str> = report.series.iter().map(|row| row.series.as_str()).collect();
+    let mut judges = store.judges().await?;
+    judges.retain(|judge| compared.contains(judge.as_str()));
+    if judges.is_empty() {
+        return Ok(());
+    }
+    let standings = standings(store).await?;
+    let unknown = judges.iter().filter(|judge| !standings.is_any_calibrated(judge));
+    report.notes.extend(unknown.map(|judge| uncalibrated_note(judge)));
+    Ok(())
 }
 
 /// Refuses to compare by what no trace has; where there is no trace at all, that is what the report says.

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::QueryError;
+use super::calibration::{standings, uncalibrated_note};
 use super::trace::Body;
 use crate::backends::store::{PendingTrace, Selection, Store, StoredEvaluation, StoredTrace, WaitingJudgement};
-use crate::domain::evaluation::{FailureClass, Outcome};
+use crate::domain::evaluation::{AnnotatorKind, FailureClass, Outcome};
 use crate::domain::ids::TraceId;
 use crate::domain::time::Timestamp;
 use crate::domain::trace::UpstreamProbability;
@@ -99,11 +100,28 @@ pub async fn explain(
             let rows = store.evaluations(trace_id).await?;
             let waiting = store.waiting_judgements(trace_id).await?;
             let is_kept = store.has_body(trace_id).await?;
+            let uncalibrated = uncalibrated(store, &rows).await?;
             let outcomes = outcomes(rows, waiting, evaluators);
-            let explanation = evaluated(&stored, pending.as_ref(), is_kept, outcomes, now);
+            let mut explanation = evaluated(&stored, pending.as_ref(), is_kept, outcomes, now);
+            explanation.notes.extend(uncalibrated);
             Ok(Explanation { neighbours: neighbours(store, &stored).await?, ..explanation })
         }
     }
+}
+
+/// A note on each judge among the rows whose errors are not known.
+async fn uncalibrated(store: &Store, rows: &[StoredEvaluation]) -> Result<Vec<String>, QueryError> {
+    let is_judges = |row: &&StoredEvaluation| {
+        row.evaluation.annotator_kind == AnnotatorKind::Llm && row.evaluation.outcome == Outcome::Scored
+    };
+    let judged: Vec<&StoredEvaluation> = rows.iter().filter(is_judges).collect();
+    if judged.is_empty() {
+        return Ok(Vec::new());
+    }
+    let standings = standings(store).await?;
+    let rows = judged.into_iter().map(|row| &row.evaluation);
+    let unknown = rows.filter(|row| !standings.is_calibrated(&row.evaluator, &row.revision));
+    Ok(unknown.map(|row| uncalibrated_note(&row.evaluator)).collect())
 }
 
 /// Other traces of the same conversation that overlap with a trace in time.

@@ -3,12 +3,14 @@
 pub mod alerts;
 pub mod backfill;
 pub mod baselines;
+pub mod calibration;
 pub mod compare;
 pub mod costs;
 pub mod explain;
 pub mod inspection;
 pub mod judges;
 pub mod overview;
+pub mod review;
 pub mod scores;
 pub mod search;
 pub mod selection;
@@ -111,6 +113,14 @@ pub enum QueryError {
         /// The name that was asked for.
         name: String,
     },
+    /// A label that cannot be kept.
+    #[error("the label of trace {trace_id} cannot be kept: {problem}")]
+    Label {
+        /// The trace.
+        trace_id: TraceId,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A number that is out of its range.
     #[error("{name} is {value}, expected {expected}")]
     OutOfRange {
@@ -160,6 +170,7 @@ impl QueryError {
                 | Self::BaselineName { .. }
                 | Self::UnknownDimension { .. }
                 | Self::UnknownJudge { .. }
+                | Self::Label { .. }
                 | Self::OutOfRange { .. }
                 | Self::Selection(_)
                 | Self::Policy(_)
@@ -181,6 +192,7 @@ impl QueryError {
             Self::UnknownDimension { .. } => "compare by a dimension that the traces have",
             Self::Interrupted(_) => "ask again, about less at once",
             Self::UnknownJudge { .. } => "list the evaluators; judges are those of kind llm_judge",
+            Self::Label { .. } => "ask for the next trace to label, or see what judged this one with explain",
             Self::OutOfRange { .. } => "give a number in that range",
             Self::Selection(_) => "write key=value with a known key",
             Self::Policy(_) => "correct the policy",

@@ -4,6 +4,8 @@
 //! same for a thousand traces and for ten million. One file answers one question; reference values from scipy,
 //! statsmodels and hand-checked recursions (`tests/fixtures/vectors.json`) hold each to its textbook.
 
+pub mod agreement;
+pub mod by_verdict;
 pub mod contingency;
 pub mod distribution;
 pub mod e_process;
@@ -15,12 +17,16 @@ pub mod moments;
 pub mod multiplicity;
 pub mod non_inferiority;
 pub mod paired;
+pub mod prediction_powered;
 pub mod proportion;
+pub mod rogan_gladen;
 pub mod sequence;
 pub mod session;
 pub mod survey;
 pub mod wasserstein;
 pub mod welch;
 
+#[cfg(test)]
+mod review_vectors;
 #[cfg(test)]
 mod vectors;

@@ -15,6 +15,7 @@ use super::multiplicity::{benjamini_hochberg, e_benjamini_hochberg, holm};
 use super::non_inferiority::{Shown, needed_size, shown};
 use super::paired::{bonett_price, mcnemar_exact};
 use super::proportion::{cohen_h, fisher_exact, score_test};
+use super::review_vectors::review;
 use super::sequence::compare_sessions;
 use super::session::SessionCounts;
 use super::survey::{Stratum, post_stratified_share};
@@ -62,7 +63,9 @@ const NOT_USED: &[(&str, &str)] = &[
     ("e.wecdf", "quantiles and shares are read off fixed bins"),
     ("e.wks", "Wasserstein-1 is the shape test"),
     ("e.phi", "over-dispersion is measured from clustered moments, not from equal windows"),
-    ("f.", "agreement and correction belong to review"),
+    ("f.agreement Krippendorff", "an item is settled by its last label; more raters are no part of a judge's error"),
+    ("f.agreement Fleiss", "the same"),
+    ("f.rg Rogan-Gladen degenerate", "reproduced by a test of its own in review_vectors"),
     ("g.ni", "read off the Newcombe interval"),
     ("g.power power", "the gate states the size that is still needed"),
     ("g.power sample size", "the two-sided form; the gate is one-sided"),
@@ -77,7 +80,7 @@ const NOT_USED: &[(&str, &str)] = &[
 
 /// What our code says for a vector; `None` when no method here matches.
 fn compute(key: &str, inputs: &Value) -> Option<Vec<(&'static str, f64)>> {
-    let methods = [compare_distributions, compare_shares, compare_counts, estimate, detect];
+    let methods = [compare_distributions, compare_shares, compare_counts, estimate, detect, review];
     methods.into_iter().find_map(|method| method(key, inputs))
 }
 
@@ -272,11 +275,11 @@ fn detect(key: &str, inputs: &Value) -> Option<Vec<(&'static str, f64)>> {
     })
 }
 
-fn number(value: &Value) -> f64 {
+pub(super) fn number(value: &Value) -> f64 {
     value.as_f64().or_else(|| value.as_bool().map(f64::from)).unwrap_or(f64::NAN)
 }
 
-fn numbers(value: &Value) -> Vec<f64> {
+pub(super) fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().map(|values| values.iter().map(number).collect()).unwrap_or_default()
 }
 
@@ -289,7 +292,7 @@ fn weights(inputs: &Value, name: &str, count: usize) -> Vec<f64> {
     if weights.is_empty() { vec![1.0; count] } else { weights }
 }
 
-fn ends(interval: Interval) -> Vec<(&'static str, f64)> {
+pub(super) fn ends(interval: Interval) -> Vec<(&'static str, f64)> {
     vec![("low", interval.low), ("high", interval.high)]
 }
 

@@ -1,11 +1,14 @@
 //! From measured traces to baselines, drift reports, gates, detectors and alerts: pure.
 
 pub mod alerts;
+pub mod audit;
 pub mod baseline;
+pub mod calibration;
 pub mod detect;
 pub mod drift;
 pub mod gate;
 pub mod gate_policy;
+pub mod judge_drift;
 pub mod key;
 pub mod paired;
 pub mod summary;
@@ -17,6 +20,10 @@ mod unpaired;
 
 pub(crate) use unpaired::estimate;
 
+#[cfg(test)]
+mod calibration_real_tests;
+#[cfg(test)]
+mod calibration_tests;
 #[cfg(test)]
 mod detect_tests;
 #[cfg(test)]

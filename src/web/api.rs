@@ -17,12 +17,14 @@ use crate::normalize::Inspection;
 use crate::queries::alerts::Alerts;
 use crate::queries::backfill::{BackfillRequest, Planned};
 use crate::queries::baselines::{Baselines, CreatedBaseline};
+use crate::queries::calibration::CalibrationReport;
 use crate::queries::costs::{Budget, Costs};
 use crate::queries::explain::Explanation;
 use crate::queries::judges::Judges;
+use crate::queries::review::{AnchorRequest, Anchors, GivenLabels, KeptLabels, Labels, Next, NextRequest};
 use crate::queries::scores::Scores;
 use crate::queries::search::{DEFAULT_LIMIT, FoundTraces};
-use crate::queries::selection::{cost_selection, parse, selection};
+use crate::queries::selection::{cost_selection, instant, parse, selection};
 use crate::queries::series::{SeriesDetail, WatchedSeries};
 use crate::queries::trace::TraceView;
 use crate::queries::{self, QueryError};
@@ -211,6 +213,53 @@ pub(super) async fn backfill(
     let now = state.clock.now();
     let selection = parse(&asked.selection, &state.names, now).map_err(QueryError::from)?;
     Ok(Json(queries::backfill::backfill(&state.store, &state.evaluators, &asked, &selection, now).await?))
+}
+
+pub(super) async fn next_review(State(state): State<WebState>, mut parameters: Parameters) -> Answer<Next> {
+    let asked = NextRequest {
+        judge: parameters.take("judge"),
+        flagged: parameters.parse("flagged", "true or false")?.unwrap_or(false),
+        show_verdict: parameters.parse("show_verdict", "true or false")?.unwrap_or(false),
+    };
+    parameters.finish()?;
+    Ok(Json(queries::review::next(&state.store, &asked, &state.names, &state.prices).await?))
+}
+
+pub(super) async fn labels(State(state): State<WebState>, mut parameters: Parameters) -> Answer<Labels> {
+    let judge = parameters.take("judge");
+    parameters.finish()?;
+    Ok(Json(queries::review::labels(&state.store, judge.as_deref()).await?))
+}
+
+pub(super) async fn add_labels(
+    State(state): State<WebState>,
+    parameters: Parameters,
+    given: Result<Json<Object>, JsonRejection>,
+) -> Answer<KeptLabels> {
+    parameters.finish()?;
+    let given: GivenLabels = read(given)?;
+    Ok(Json(queries::review::add_labels(&state.store, given, state.clock.now()).await?))
+}
+
+pub(super) async fn add_anchors(
+    State(state): State<WebState>,
+    parameters: Parameters,
+    asked: Result<Json<Object>, JsonRejection>,
+) -> Answer<Anchors> {
+    parameters.finish()?;
+    let asked: AnchorRequest = read(asked)?;
+    Ok(Json(queries::review::add_anchors(&state.store, &asked, state.clock.now()).await?))
+}
+
+pub(super) async fn calibration(
+    State(state): State<WebState>,
+    mut parameters: Parameters,
+) -> Answer<CalibrationReport> {
+    let (judge, since) = (parameters.take("judge"), parameters.take("since"));
+    parameters.finish()?;
+    let since = since.unwrap_or_else(|| queries::calibration::DEFAULT_SINCE.to_owned());
+    let since = instant("since", &since, state.clock.now()).map_err(QueryError::from)?;
+    Ok(Json(queries::calibration::calibration(&state.store, judge.as_deref(), since).await?))
 }
 
 pub(super) async fn baselines(State(state): State<WebState>, parameters: Parameters) -> Answer<Baselines> {

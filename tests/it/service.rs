@@ -12,6 +12,7 @@ mod judging_speed;
 mod logs;
 mod own_service;
 mod receive;
+mod review;
 mod sampling;
 mod stop;
 mod watch;

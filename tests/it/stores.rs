@@ -1,9 +1,11 @@
 //! The contract of the store, held by SQLite and by PostgreSQL: every test runs against both.
 
+mod anchors;
 mod bodies;
 mod chunks;
 mod cost;
 pub(crate) mod fixtures;
+mod labels;
 mod ledger;
 mod lifecycle;
 mod outbox;

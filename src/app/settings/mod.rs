@@ -36,6 +36,7 @@ pub struct Settings {
     pub sampling: SamplingPolicy,
     pub retention: RetentionSettings,
     pub judge: JudgeSettings,
+    pub review: ReviewSettings,
     pub watch: WatchSettings,
     pub alerts: AlertSettings,
     pub links: LinkSettings,
@@ -94,6 +95,13 @@ section!(BudgetSettings {
     floor_rate: f64,
     #[serde(default)]
     services: BTreeMap<String, f64>,
+});
+section!(ReviewSettings {
+    audit_rate: f64,
+    audit_failing_rate: f64,
+    audit_seed: u64,
+    #[serde(deserialize_with = "duration")]
+    anchor_interval: Duration,
 });
 section!(WatchSettings {
     #[serde(deserialize_with = "duration")]

@@ -10,6 +10,9 @@ const LONGEST: Duration = Duration::from_hours(24 * 3650);
 /// The store is asked at every one.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
+/// A round of anchors costs money.
+const SHORTEST_ROUND: Duration = Duration::from_mins(1);
+
 /// A value out of its range: `key: remedy`.
 #[derive(Debug)]
 pub(super) struct Problem {
@@ -83,7 +86,12 @@ fn rates(settings: &Settings) -> Vec<Problem> {
     let services = settings.sampling.services.iter();
     let of_services =
         services.filter_map(|(name, of)| check(format!("sampling.services.{name}.healthy_rate"), of.healthy_rate?));
-    check("sampling.healthy_rate".to_owned(), settings.sampling.healthy_rate).into_iter().chain(of_services).collect()
+    let always = [
+        check("sampling.healthy_rate".to_owned(), settings.sampling.healthy_rate),
+        check("review.audit_rate".to_owned(), settings.review.audit_rate),
+        check("review.audit_failing_rate".to_owned(), settings.review.audit_failing_rate),
+    ];
+    always.into_iter().flatten().chain(of_services).collect()
 }
 
 fn money(settings: &Settings) -> Vec<Problem> {
@@ -114,6 +122,7 @@ fn durations(settings: &Settings) -> Vec<Problem> {
         ("retention.traces".to_owned(), settings.retention.traces),
         ("judge.give_up_after".to_owned(), settings.judge.give_up_after),
         ("judge.remember".to_owned(), settings.judge.remember),
+        ("review.anchor_interval".to_owned(), settings.review.anchor_interval),
         ("watch.interval".to_owned(), watch.interval),
         ("watch.lateness".to_owned(), watch.lateness),
     ];
@@ -127,7 +136,9 @@ fn durations(settings: &Settings) -> Vec<Problem> {
     );
     let too_long = durations.into_iter().filter_map(|(path, of)| require(of <= LONGEST, path, "at most \"3650d\""));
     let interval = require(watch.interval >= SHORTEST_INTERVAL, "watch.interval", "at least \"100ms\"");
-    interval.into_iter().chain(too_long).collect()
+    let anchors =
+        require(settings.review.anchor_interval >= SHORTEST_ROUND, "review.anchor_interval", "at least \"1m\"");
+    interval.into_iter().chain(anchors).chain(too_long).collect()
 }
 
 fn model_key(name: &str, key: &str) -> String {

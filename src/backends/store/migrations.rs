@@ -35,6 +35,11 @@ const CHANGES: &[Change] = &[
         sqlite: include_str!("../../../migrations/sqlite/0005_judge_controls.sql"),
         postgres: include_str!("../../../migrations/postgres/0005_judge_controls.sql"),
     },
+    Change {
+        description: "labels",
+        sqlite: include_str!("../../../migrations/sqlite/0006_labels.sql"),
+        postgres: include_str!("../../../migrations/postgres/0006_labels.sql"),
+    },
 ];
 
 const NEWEST: i64 = CHANGES.len() as i64;

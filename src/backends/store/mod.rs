@@ -7,6 +7,7 @@
 //! Rows are locked in one order everywhere, so that transactions queue up instead of deadlocking: chunk, pending, trace,
 //! then what hangs on a trace, then hours and the outbox.
 
+mod anchors;
 mod answers;
 mod baselines;
 mod bodies;
@@ -18,6 +19,7 @@ mod costs;
 mod dialect;
 mod error;
 mod judge_jobs;
+mod labels;
 mod ledger;
 mod migrations;
 mod outbox;
@@ -36,6 +38,7 @@ use std::sync::Arc;
 
 use sqlx::{Any, AnyPool, Transaction};
 
+pub use anchors::{Anchor, DueAnchor, FinishedAnchor};
 pub use answers::ServiceAnswer;
 pub use baselines::StoredBaseline;
 pub use bodies::{LARGEST_TRACE_BYTES, MOST_PIECES, TraceBody};
@@ -44,6 +47,7 @@ pub use controls::JudgeControls;
 pub use costs::{CostDimension, CostRow, CostSelection};
 pub use error::StoreError;
 pub use judge_jobs::{Backfill, FinishedJob, JobEnd, JudgeJob, Lane};
+pub use labels::{NewLabel, ReviewItem, Stream, Undrawn};
 pub use ledger::{BudgetDay, JudgeCall, Reservations, Settled};
 pub use outbox::{NewOutboxItem, OutboxItem};
 pub use read::{Counts, QueueDepths, ServiceCount, WeightSums};

@@ -1,0 +1,309 @@
+//! What people say of judged traces, and which of these they are asked about.
+
+use std::collections::BTreeSet;
+
+use ring::digest::{SHA256, digest};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+use super::columns::{flag, key, limit, parse_word, text};
+use super::retry::retried;
+use super::statement::{Statement, insert};
+use super::{Store, StoreError};
+use crate::domain::ids::TraceId;
+use crate::domain::label::{Draw, Judgement, Label};
+use crate::domain::time::Timestamp;
+
+/// A label on its way into the log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewLabel {
+    /// The label.
+    pub label: Label,
+    /// When it was given, where the giver says so; a label that says the same and is given again is then known.
+    pub said_at: Option<Timestamp>,
+}
+
+/// A judgement for which no draw was made yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undrawn {
+    /// The trace.
+    pub trace_id: TraceId,
+    /// The judge.
+    pub evaluator: String,
+    /// Its revision.
+    pub revision: String,
+    /// Its verdict.
+    pub passed: bool,
+}
+
+/// Why a person is asked about a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// It was drawn at random.
+    Audit,
+    /// The judge fails it.
+    Flagged,
+}
+
+/// A judged trace that waits for a label.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReviewItem {
+    /// The trace.
+    pub trace_id: TraceId,
+    /// The judge.
+    pub evaluator: String,
+    /// Its revision.
+    pub revision: String,
+    /// Its verdict.
+    pub passed: bool,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+impl NewLabel {
+    /// What is the same for the same label given twice.
+    fn id(&self) -> Vec<u8> {
+        let Label { trace_id, evaluator, revision, label, reviewer, note, origin, .. } = &self.label;
+        let said_at = self.said_at.map(|at| at.0);
+        let said =
+            format!("{trace_id} {evaluator:?} {revision:?} {label:?} {reviewer:?} {note:?} {origin:?} {said_at:?}");
+        digest(&SHA256, said.as_bytes()).as_ref()[..16].to_vec()
+    }
+}
+
+impl Store {
+    /// Adds labels to the log, and tells how many of them were new.
+    ///
+    /// # Errors
+    /// The database failed; then none is added.
+    pub async fn insert_labels(&self, labels: &[NewLabel]) -> Result<u64, StoreError> {
+        retried("keep labels", || async {
+            let mut transaction = self.begin().await?;
+            let inserted = insert(
+                &mut transaction,
+                "label (id, trace_id, evaluator, revision, label, reviewer, note, labelled_at, origin, probability)",
+                labels,
+                |row, new| {
+                    let label = &new.label;
+                    row.bind(new.id()).bind(label.trace_id).bind(key(&label.evaluator));
+                    row.bind(label.revision.as_deref().map(key)).bind(label.label.as_str());
+                    row.bind(text(&label.reviewer)).bind(label.note.as_deref().map(text)).bind(label.labelled_at);
+                    row.bind(label.origin.as_str()).bind_score(label.probability);
+                },
+                "ON CONFLICT (id) DO NOTHING RETURNING id",
+            );
+            let count = inserted.await?.len() as u64;
+            transaction.commit().await?;
+            Ok(count)
+        })
+        .await
+    }
+
+    /// The log in the order of its times, of one judge or of all. Labels of the audit sample have its probabilities.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn labels(&self, evaluator: Option<&str>) -> Result<Vec<Label>, StoreError> {
+        retried("read labels", || async {
+            let mut statement = Statement::new(
+                "SELECT label.trace_id, label.evaluator, label.revision, label, reviewer, note, labelled_at, origin, \
+                 coalesce(label.probability, CASE WHEN is_drawn = 1 THEN review_draw.probability END, -1.0) \
+                 AS probability FROM label LEFT JOIN review_draw ON review_draw.trace_id = label.trace_id \
+                 AND review_draw.evaluator = label.evaluator AND review_draw.revision = label.revision",
+            );
+            if let Some(evaluator) = evaluator {
+                statement.sql(" WHERE label.evaluator = ").bind(key(evaluator));
+            }
+            statement.sql(" ORDER BY labelled_at, label.trace_id, label.evaluator");
+            statement.fetch(&self.readers).await?.iter().map(read_label).collect()
+        })
+        .await
+    }
+
+    /// Judgements that were recorded at or after `since` and have had no draw, oldest first.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn undrawn(&self, since: Timestamp, most: usize) -> Result<Vec<Undrawn>, StoreError> {
+        retried("look for judgements to draw from", || async {
+            let mut statement = Statement::new(
+                "SELECT evaluation.trace_id, evaluation.evaluator, evaluation.revision, evaluation.value FROM evaluation \
+                 LEFT JOIN review_draw ON review_draw.trace_id = evaluation.trace_id \
+                 AND review_draw.evaluator = evaluation.evaluator AND review_draw.revision = evaluation.revision \
+                 WHERE annotator_kind = 'llm' AND outcome = 'scored' AND review_draw.trace_id IS NULL \
+                 AND evaluated_at >= ",
+            );
+            statement.bind(since).sql(" ORDER BY evaluated_at LIMIT ").bind(limit(most));
+            let read = |row: &AnyRow| {
+                Ok(Undrawn {
+                    trace_id: row.try_get("trace_id")?,
+                    evaluator: row.try_get("evaluator")?,
+                    revision: row.try_get("revision")?,
+                    passed: row.try_get::<f64, _>("value")? >= 0.5,
+                })
+            };
+            statement.fetch(&self.readers).await?.iter().map(read).collect()
+        })
+        .await
+    }
+
+    /// Keeps draws; the first draw of a judgement stands.
+    ///
+    /// # Errors
+    /// The database failed; then none is kept.
+    pub async fn insert_draws(&self, draws: &[(Undrawn, Draw)], now: Timestamp) -> Result<(), StoreError> {
+        retried("keep draws", || async {
+            let mut transaction = self.begin().await?;
+            insert(
+                &mut transaction,
+                "review_draw (trace_id, evaluator, revision, probability, is_drawn, drawn_at)",
+                draws,
+                |row, (of, draw)| {
+                    row.bind(of.trace_id).bind(key(&of.evaluator)).bind(key(&of.revision));
+                    row.bind(draw.probability).bind(i64::from(draw.is_drawn)).bind(now);
+                },
+                "ON CONFLICT (trace_id, evaluator, revision) DO NOTHING",
+            )
+            .await?;
+            transaction.commit().await
+        })
+        .await
+    }
+
+    /// What waits for a label in a stream, of one judge or of all: the audit sample oldest first, flagged traces newest
+    /// first.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn review_items(
+        &self,
+        stream: Stream,
+        evaluator: Option<&str>,
+        most: usize,
+    ) -> Result<Vec<ReviewItem>, StoreError> {
+        retried("look for traces to review", || async {
+            let mut statement = Statement::new(
+                "SELECT evaluation.trace_id, evaluation.evaluator, evaluation.revision, value, explanation \
+                 FROM evaluation LEFT JOIN review_draw ON review_draw.trace_id = evaluation.trace_id \
+                 AND review_draw.evaluator = evaluation.evaluator AND review_draw.revision = evaluation.revision \
+                 WHERE annotator_kind = 'llm' AND outcome = 'scored' AND NOT EXISTS (SELECT 1 FROM label \
+                 WHERE label.trace_id = evaluation.trace_id AND label.evaluator = evaluation.evaluator)",
+            );
+            if let Some(evaluator) = evaluator {
+                statement.sql(" AND evaluation.evaluator = ").bind(key(evaluator));
+            }
+            statement.sql(match stream {
+                Stream::Audit => " AND is_drawn = 1 ORDER BY drawn_at, evaluation.trace_id",
+                Stream::Flagged => {
+                    " AND coalesce(is_drawn, 0) = 0 AND value < 0.5 ORDER BY evaluated_at DESC, evaluation.trace_id"
+                }
+            });
+            statement.sql(" LIMIT ").bind(limit(most));
+            statement.fetch(&self.readers).await?.iter().map(read_item).collect()
+        })
+        .await
+    }
+
+    /// What judges said of traces since an instant, of one judge or of all, with its place in the audit sample; on
+    /// request, of labelled traces alone. Reasons come with these only.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn judgements(
+        &self,
+        evaluator: Option<&str>,
+        since: Timestamp,
+        labelled_only: bool,
+    ) -> Result<Vec<Judgement>, StoreError> {
+        retried("read judgements", || async {
+            let mut statement = Statement::new(
+                "SELECT evaluation.trace_id, evaluation.evaluator, evaluation.revision, value, evaluated_at, \
+                 1.0 / (evaluation.probability * coalesce(upstream_probability, 1.0)) AS weight, \
+                 coalesce(review_draw.probability, -1.0) AS draw_probability, coalesce(is_drawn, 0) AS is_drawn, \
+                 CASE WHEN EXISTS (SELECT 1 FROM label WHERE label.trace_id = evaluation.trace_id \
+                 AND label.evaluator = evaluation.evaluator) THEN explanation END AS reason \
+                 FROM evaluation JOIN trace ON trace.trace_id = evaluation.trace_id \
+                 LEFT JOIN review_draw ON review_draw.trace_id = evaluation.trace_id \
+                 AND review_draw.evaluator = evaluation.evaluator AND review_draw.revision = evaluation.revision \
+                 WHERE annotator_kind = 'llm' AND outcome = 'scored' AND evaluation.probability > 0 AND evaluated_at >= ",
+            );
+            statement.bind(since);
+            if labelled_only {
+                statement.sql(
+                    " AND (evaluation.trace_id, evaluation.evaluator) IN (SELECT label.trace_id, label.evaluator FROM label)",
+                );
+            }
+            if let Some(evaluator) = evaluator {
+                statement.sql(" AND evaluation.evaluator = ").bind(key(evaluator));
+            }
+            statement.fetch(&self.readers).await?.iter().map(read_judgement).collect()
+        })
+        .await
+    }
+
+    /// The names of all judges that have scored a trace.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn judges(&self) -> Result<BTreeSet<String>, StoreError> {
+        retried("list judges", || async {
+            let sql = "SELECT DISTINCT evaluator FROM evaluation WHERE annotator_kind = 'llm' AND outcome = 'scored'";
+            let rows = sqlx::query(sql).fetch_all(&self.readers).await?;
+            rows.iter().map(|row| row.try_get("evaluator")).collect()
+        })
+        .await
+    }
+
+    /// The judges and revisions whose judgements of a trace can be labelled.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn judged_by(&self, trace_id: TraceId) -> Result<BTreeSet<(String, String)>, StoreError> {
+        retried("read who judged a trace", || async {
+            let sql = "SELECT evaluator, revision FROM evaluation WHERE trace_id = $1 AND annotator_kind = 'llm' \
+                       AND outcome = 'scored'";
+            let rows = sqlx::query(sql).bind(trace_id).fetch_all(&self.readers).await?;
+            rows.iter().map(|row| Ok((row.try_get("evaluator")?, row.try_get("revision")?))).collect()
+        })
+        .await
+    }
+}
+
+fn read_label(row: &AnyRow) -> Result<Label, sqlx::Error> {
+    Ok(Label {
+        trace_id: row.try_get("trace_id")?,
+        evaluator: row.try_get("evaluator")?,
+        revision: row.try_get("revision")?,
+        label: parse_word(row.try_get("label")?)?,
+        reviewer: row.try_get("reviewer")?,
+        note: row.try_get("note")?,
+        labelled_at: row.try_get("labelled_at")?,
+        origin: parse_word(row.try_get("origin")?)?,
+        probability: Some(row.try_get("probability")?).filter(|probability| *probability >= 0.0),
+    })
+}
+
+fn read_item(row: &AnyRow) -> Result<ReviewItem, sqlx::Error> {
+    Ok(ReviewItem {
+        trace_id: row.try_get("trace_id")?,
+        evaluator: row.try_get("evaluator")?,
+        revision: row.try_get("revision")?,
+        passed: row.try_get::<f64, _>("value")? >= 0.5,
+        reason: row.try_get("explanation")?,
+    })
+}
+
+fn read_judgement(row: &AnyRow) -> Result<Judgement, sqlx::Error> {
+    let probability: f64 = row.try_get("draw_probability")?;
+    let is_drawn = flag(row, "is_drawn")?;
+    Ok(Judgement {
+        trace_id: row.try_get("trace_id")?,
+        evaluator: row.try_get("evaluator")?,
+        revision: row.try_get("revision")?,
+        passed: row.try_get::<f64, _>("value")? >= 0.5,
+        reason: row.try_get("reason")?,
+        judged_at: row.try_get("evaluated_at")?,
+        weight: row.try_get("weight")?,
+        draw: (probability >= 0.0).then_some(Draw { probability, is_drawn }),
+    })
+}

@@ -1,0 +1,235 @@
+//! `driftline review`: traces that wait for a label, labels in and out, and anchors.
+
+use std::path::PathBuf;
+
+use super::Context;
+use super::failure::{Exit, Failure, chain};
+use super::label_files;
+use super::output::{Output, counted, json_line};
+use super::output_file::OutputFile;
+use super::problems::Problems;
+use super::service::{Asked, Place, answer};
+use crate::backends::clock::{Clock as _, SystemClock};
+use crate::backends::store::Store;
+use crate::domain::ids::TraceId;
+use crate::domain::label::Answer;
+use crate::queries::review::{
+    AnchorRequest, Anchors, GivenLabel, GivenLabels, KeptLabels, Labels, Next, NextRequest, ReviewTask, add_anchors,
+    add_labels, labels, next,
+};
+
+/// Labels in one request to a service, whose bodies are limited.
+const BATCH: usize = 1_000;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Show the next trace to label: of the random audit sample first, then of what judges flag.
+    Next {
+        /// Of this judge only.
+        #[arg(long, value_name = "NAME")]
+        judge: Option<String>,
+        /// Flagged traces only. Their labels help to improve a judge, and never calibrate it.
+        #[arg(long)]
+        flagged: bool,
+        /// Show what the judge said; labels are worth more when you do not know it.
+        #[arg(long)]
+        show_verdict: bool,
+    },
+    /// Say whether a trace passes or fails what a judge is asked about, or that you skip it.
+    Label {
+        /// The trace.
+        trace_id: TraceId,
+        /// pass, fail or skip.
+        label: Answer,
+        /// The judge; needed where several have judged the trace.
+        #[arg(long, value_name = "NAME")]
+        judge: Option<String>,
+        /// Why.
+        #[arg(long, value_name = "TEXT")]
+        note: Option<String>,
+        /// Who says so; without it the user of this machine.
+        #[arg(long, value_name = "NAME")]
+        reviewer: Option<String>,
+    },
+    /// Write the label log as JSON lines.
+    Export {
+        /// Of this judge only.
+        #[arg(long, value_name = "NAME")]
+        judge: Option<String>,
+        /// Write here instead of to standard output; .gz and .zst are compressed.
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Read labels from JSON lines: trace_id, evaluator, label (pass, fail, skip); and, if you like, reviewer, note,
+    /// and the probability with which the trace was drawn to be labelled.
+    Import {
+        /// Files of labels.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Make labelled traces anchors: the judge is asked about them again and again, so that a judge that changes is told
+    /// apart from an agent that does. Without traces, all that are labelled.
+    Anchor {
+        /// The traces.
+        #[arg(value_name = "TRACE_ID")]
+        traces: Vec<TraceId>,
+        /// The judge.
+        #[arg(long, value_name = "NAME")]
+        judge: String,
+    },
+}
+
+pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
+    let Arguments { command, place } = arguments;
+    let mut output = Output::new();
+    match command {
+        Command::Next { judge, flagged, show_verdict } => {
+            let found = ask_next(&NextRequest { judge, flagged, show_verdict }, &place, context).await?;
+            if context.json { output.json(&found)? } else { show(&found, &mut output)? }
+        }
+        Command::Label { trace_id, label, judge, note, reviewer } => {
+            let reviewer = reviewer.or_else(|| std::env::var("USER").ok());
+            let given = given(trace_id, label, judge, note, reviewer);
+            let kept = keep(GivenLabels { labels: vec![given], import: false }, &place, context).await?;
+            told(kept, context, &mut output)?;
+        }
+        Command::Export { judge, output: path } => {
+            let log = export(judge.as_deref(), &place, context).await?;
+            write(&log, path, &mut output)?;
+        }
+        Command::Import { files } => return import(&files, &place, context, output).await,
+        Command::Anchor { traces, judge } => {
+            let anchors = anchor(&AnchorRequest { judge, traces }, &place, context).await?;
+            let text = format!("{} are asked about by each round", counted(anchors.anchors, "anchor"));
+            if context.json { output.json(&anchors)? } else { output.line(&text)? }
+        }
+    }
+    output.finish()?;
+    Ok(Exit::Done)
+}
+
+fn given(
+    trace_id: TraceId,
+    label: Answer,
+    evaluator: Option<String>,
+    note: Option<String>,
+    reviewer: Option<String>,
+) -> GivenLabel {
+    GivenLabel {
+        trace_id,
+        evaluator,
+        revision: None,
+        label,
+        reviewer,
+        note,
+        labelled_at: None,
+        origin: None,
+        probability: None,
+    }
+}
+
+async fn ask_next(asked: &NextRequest, place: &Place, context: &Context) -> Result<Next, Failure> {
+    match place.open(context).await? {
+        Asked::Store(store) => {
+            let settings = context.settings()?;
+            answer(next(&store, asked, &settings.attributes, &settings.prices).await)
+        }
+        Asked::Service(service) => {
+            let mut parameters = vec![
+                ("flagged".to_owned(), asked.flagged.to_string()),
+                ("show_verdict".to_owned(), asked.show_verdict.to_string()),
+            ];
+            parameters.extend(asked.judge.iter().map(|judge| ("judge".to_owned(), judge.clone())));
+            service.get(&["api", "v1", "review", "next"], &parameters).await
+        }
+    }
+}
+
+async fn export(judge: Option<&str>, place: &Place, context: &Context) -> Result<Labels, Failure> {
+    match place.open(context).await? {
+        Asked::Store(store) => answer(labels(&store, judge).await),
+        Asked::Service(service) => {
+            let parameters: Vec<_> = judge.iter().map(|judge| ("judge".to_owned(), (*judge).to_owned())).collect();
+            service.get(&["api", "v1", "labels"], &parameters).await
+        }
+    }
+}
+
+async fn keep(given: GivenLabels, place: &Place, context: &Context) -> Result<KeptLabels, Failure> {
+    match place.service()? {
+        Some(service) => service.post(&["api", "v1", "labels"], &given).await,
+        None => answer(add_labels(&writable(context).await?, given, SystemClock.now()).await),
+    }
+}
+
+async fn anchor(asked: &AnchorRequest, place: &Place, context: &Context) -> Result<Anchors, Failure> {
+    match place.service()? {
+        Some(service) => service.post(&["api", "v1", "review", "anchors"], asked).await,
+        None => answer(add_anchors(&writable(context).await?, asked, SystemClock.now()).await),
+    }
+}
+
+/// The configured store, to be written to.
+async fn writable(context: &Context) -> Result<Store, Failure> {
+    let remedy = "while driftline serve runs on it, ask the service with --url";
+    let unopened = |error| Failure::CouldNot(format!("{}; {remedy}", chain(&error)));
+    Store::open(&context.settings()?.store.url, false).await.map_err(unopened)
+}
+
+async fn import(files: &[PathBuf], place: &Place, context: &Context, mut output: Output) -> Result<Exit, Failure> {
+    let mut problems = Problems::default();
+    let labels = label_files::labels(files, &mut problems)?;
+    let mut kept = KeptLabels { given: 0, new: 0 };
+    for batch in labels.chunks(BATCH) {
+        let of_batch = keep(GivenLabels { labels: batch.to_vec(), import: true }, place, context).await?;
+        kept = KeptLabels { given: kept.given + of_batch.given, new: kept.new + of_batch.new };
+    }
+    told(kept, context, &mut output)?;
+    output.finish()?;
+    problems.report();
+    if problems.is_empty() {
+        return Ok(Exit::Done);
+    }
+    Err(Failure::CouldNot(format!("{} with the labels; everything else is imported", problems.counted())))
+}
+
+fn told(kept: KeptLabels, context: &Context, output: &mut Output) -> Result<(), Failure> {
+    if context.json {
+        return output.json(&kept);
+    }
+    output.line(&format!("{}, {} of them new", counted(kept.given, "label"), kept.new))
+}
+
+fn write(log: &Labels, path: Option<PathBuf>, output: &mut Output) -> Result<(), Failure> {
+    let Some(path) = path else { return log.labels.iter().try_for_each(|label| output.json(label)) };
+    let mut file = OutputFile::create(&path)?;
+    for label in &log.labels {
+        file.line(json_line(label)?.as_bytes())?;
+    }
+    file.finish()
+}
+
+fn show(found: &Next, output: &mut Output) -> Result<(), Failure> {
+    let Some(task) = &found.task else { return output.line("nothing waits for a label") };
+    let ReviewTask { stream, trace_id, evaluator, revision, .. } = task;
+    output.line(&format!("{trace_id}  {evaluator} ({revision}), {stream} stream"))?;
+    let gone = || "(its spans are gone; find it in your tracing backend)".to_owned();
+    for (name, text) in [("question", &task.input), ("answer", &task.output)] {
+        output.line(&format!("\n{name}:"))?;
+        let text = text.clone().unwrap_or_else(gone);
+        text.lines().try_for_each(|line| output.line(line))?;
+    }
+    if let Some(verdict) = task.verdict {
+        let reason = task.reason.as_deref().unwrap_or_default();
+        output.line(&format!("\njudge: {}: {reason}", verdict.as_str()))?;
+    }
+    output.line(&format!("\ndriftline review label {trace_id} pass|fail|skip --judge {evaluator}"))
+}
