@@ -27,9 +27,11 @@ pub mod watching;
 pub mod write_back;
 
 mod budget_alert;
+mod crash_point;
 mod gate;
 mod grouped;
 mod metered;
+mod resolved_model;
 mod retry;
 mod sampling;
 mod stage;

@@ -7,6 +7,7 @@ pub mod compare;
 pub mod costs;
 pub mod explain;
 pub mod inspection;
+pub mod judges;
 pub mod overview;
 pub mod scores;
 pub mod search;
