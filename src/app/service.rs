@@ -33,7 +33,7 @@ use crate::pipeline::intake::Intake;
 use crate::pipeline::judging::{Judging, judge};
 use crate::pipeline::notify::WEBHOOK;
 use crate::pipeline::receive::{Receiver, grpc_router, http_router};
-use crate::pipeline::retention::{BodyRetention, purge};
+use crate::pipeline::retention::{BodyRetention, JudgingRetention, purge};
 use crate::pipeline::reviewing::draw_audit;
 use crate::pipeline::scoring::{Scoring, score};
 use crate::pipeline::watching::{Watching, watch};
@@ -341,7 +341,9 @@ impl Service {
         }
         if roles.contains(&Role::Watch) {
             self.parts.spawn(watch(shared.clone(), watching(settings)));
-            self.parts.spawn(purge(shared.clone(), settings.judge.remember));
+            let judging =
+                JudgingRetention { verdicts: settings.judge.remember, ledger: settings.retention.judge_requests };
+            self.parts.spawn(purge(shared.clone(), judging));
             self.parts.spawn(draw_audit(shared.clone(), audit_policy(settings)));
         }
     }

@@ -7,15 +7,16 @@ use super::service::{Asked, Place, answer};
 use super::table::Table;
 use crate::app::service::budget_policy;
 use crate::backends::clock::{Clock as _, SystemClock};
-use crate::queries::costs::{Budget, By, Costs, Part, costs};
+use crate::backends::store::CostDimension;
+use crate::queries::costs::{Budget, Costs, Part, costs};
 use crate::queries::selection::{Condition, cost_selection};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// What to tell costs apart by: evaluator, service, judge_model, response_model, outcome, and of the judged traces
-    /// release, model, environment.
+    /// What to tell costs apart by: evaluator, service, judge_model, response_model, outcome, day, and of the judged
+    /// traces release, model, environment, feature, tier, prompt_version.
     #[arg(long, default_value = "evaluator", value_name = "DIMENSION")]
-    by: By,
+    by: CostDimension,
     /// Only judgements of this service's traces.
     #[arg(long, value_name = "NAME")]
     service: Option<String>,
@@ -55,9 +56,8 @@ impl Arguments {
                 answer(costs(&store, self.by, &selection, &policy, now).await)
             }
             Asked::Service(service) => {
-                let by = By::ALL.into_iter().find(|(_, by)| *by == self.by).map(|(name, _)| name).unwrap_or_default();
                 let mut parameters = self.conditions();
-                parameters.push(("by".to_owned(), by.to_owned()));
+                parameters.push(("by".to_owned(), self.by.as_str().to_owned()));
                 service.get(&["api", "v1", "costs"], &parameters).await
             }
         }

@@ -119,5 +119,5 @@ fn measurement(column: &str, value: &Json) -> Option<Measurement> {
         Json::Bool(value) => Value::Boolean(*value),
         value => Value::Number(value.as_f64()?),
     };
-    Some(Measurement { series: column.to_owned(), kind, value, probability: 1.0 })
+    Some(Measurement { series: column.to_owned(), kind, value, probability: 1.0, revision: None })
 }

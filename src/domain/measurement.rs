@@ -49,6 +49,10 @@ pub struct Measurement {
     /// Probability with which this value was observed, given that the trace was received; 1 for what every trace
     /// gets, the judging rate for what a judge scored.
     pub probability: f64,
+    /// Revision of the evaluator that scored; `None` for what is measured, and for records of an earlier release. Scores
+    /// of different revisions are different series.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
 }
 
 /// Everything statistics need to know of one trace: it is what baselines, drift reports, gates and detectors read.

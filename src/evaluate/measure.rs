@@ -186,7 +186,7 @@ pub const SERIES: &[Series] = &[
 pub fn measure(trace: &Trace) -> Vec<Measurement> {
     let measurement = |series: &Series| {
         let value = (series.value)(trace)?;
-        Some(Measurement { series: series.name.to_owned(), kind: series.kind, value, probability: 1.0 })
+        Some(Measurement { series: series.name.to_owned(), kind: series.kind, value, probability: 1.0, revision: None })
     };
     SERIES.iter().filter_map(measurement).collect()
 }

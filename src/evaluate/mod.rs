@@ -14,7 +14,7 @@ pub mod kinds;
 pub mod measure;
 pub mod mistake;
 pub mod preview;
-mod revision;
+pub mod revision;
 pub mod run;
 pub mod sampling;
 pub mod service;

@@ -14,6 +14,7 @@ use super::sampling::{SamplingDecision, SamplingPolicy, decide};
 use super::service::{Service, ServiceScore};
 use super::shipped::shipped;
 use crate::domain::evaluation::{Evaluation, Outcome};
+use crate::domain::judge::JudgeModelIdentity;
 use crate::domain::measurement::{Measurement, SeriesKind, TraceRecord, Value};
 use crate::domain::trace::Trace;
 
@@ -81,6 +82,12 @@ impl Evaluators {
     pub fn get(&self, name: &str) -> Option<&EvaluatorDefinition> {
         let index = self.definitions.binary_search_by(|definition| definition.name.as_str().cmp(name)).ok()?;
         self.definitions.get(index)
+    }
+
+    /// What of a configured judge model changes its verdicts.
+    #[must_use]
+    pub fn model(&self, key: &str) -> Option<&JudgeModelIdentity> {
+        self.models.get(key)
     }
 
     /// The judge of a name, unless its revision is another by now.
@@ -314,6 +321,7 @@ pub fn score_measurement(evaluation: &Evaluation, probability: f64) -> Option<Me
         kind: SeriesKind::Boolean,
         value: Value::Boolean(value >= 0.5),
         probability,
+        revision: Some(evaluation.revision.clone()),
     })
 }
 

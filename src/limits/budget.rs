@@ -13,7 +13,8 @@ use crate::domain::ids::TraceId;
 use crate::domain::money::NanoUsd;
 use crate::domain::time::Timestamp;
 
-const NANOS_PER_DAY: i64 = 24 * Timestamp::NANOS_PER_HOUR;
+/// Nanoseconds in a day.
+pub const NANOS_PER_DAY: i64 = 24 * Timestamp::NANOS_PER_HOUR;
 /// The scope of all services together.
 pub const ALL_SERVICES: &str = "";
 

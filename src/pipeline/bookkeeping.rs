@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Shared;
 use super::budget_alert::{budget_alert, over};
+use super::crash_point::crash_point;
 use super::grouped::{Entries, Grouped, grouped};
 use super::notify::webhook_item;
 use crate::backends::store::{AlertFilter, FinishedJob, JudgeCall, StoreError};
@@ -126,7 +127,10 @@ impl Bookkeeping {
         };
         let ending = async {
             while let Some((jobs, waiting)) = ends.next().await {
-                waiting.answer(finish(shared, &jobs).await);
+                crash_point("judge.record");
+                let recorded = finish(shared, &jobs).await;
+                crash_point("judge.recorded");
+                waiting.answer(recorded);
             }
         };
         tokio::join!(reserving, ending);

@@ -21,6 +21,7 @@ use super::gate::Gate;
 use super::judge_spans::CallSpan;
 use super::judgment::{Decided, JudgmentError, judgment, question_hash};
 use super::metered::MeteredAsker;
+use super::resolved_model::ResolvedModel;
 use super::scoring::{Scoring, count};
 use super::write_back::WriteBack;
 use crate::backends::judge::JudgeClient;
@@ -100,8 +101,8 @@ async fn work(shared: Shared, judging: Arc<Judging>, books: Arc<Books>, name: St
         judging: Arc::clone(&judging),
         books,
         gate: Arc::clone(&gate),
+        resolved_model: ResolvedModel::load(&shared, &name, &client.settings().model).await,
         lane: name.clone(),
-        resolved_model: Mutex::default(),
     });
     let mut jobs = JoinSet::new();
     let working = async {
@@ -162,8 +163,7 @@ struct Worker {
     books: Arc<Books>,
     gate: Arc<Gate>,
     lane: String,
-    /// The model that the provider last said it was.
-    resolved_model: Mutex<Option<String>>,
+    resolved_model: ResolvedModel,
 }
 
 impl Worker {
@@ -243,13 +243,14 @@ impl Worker {
         }
     }
 
-    /// The verdict on the same question, if there is one.
+    /// The verdict of the same model on the same question, if there is one.
     async fn known(&self, key: &[u8; 32]) -> Option<Decided> {
         let cached = self.shared.store.cached_verdict(key).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "known verdicts cannot be looked up; the judge is asked");
             None
         });
-        let decided = cached.and_then(|verdict| serde_json::from_str(&verdict).ok());
+        let decided = cached.and_then(|verdict| serde_json::from_str::<Decided>(&verdict).ok());
+        let decided = decided.filter(|decided| self.resolved_model.is_current(decided.model()));
         self.shared.metrics.judge_cache_hits.inc_by(u64::from(decided.is_some()));
         decided
     }
@@ -258,12 +259,14 @@ impl Worker {
         let asker = self.asker(subject, client);
         let asked = judgment(&asker, prepared).await;
         let calls = asker.into_calls();
-        self.watch_model(&calls);
         let end = match asked {
-            Ok(decided) => JobEnd::Recorded {
-                evaluation: decided.evaluation(subject.trace, subject.definition, prepared),
-                cached: serde_json::to_string(&decided).ok().map(|verdict| (key, verdict)),
-            },
+            Ok(decided) => {
+                self.resolved_model.note(&self.shared, decided.model()).await;
+                JobEnd::Recorded {
+                    evaluation: decided.evaluation(subject.trace, subject.definition, prepared),
+                    cached: serde_json::to_string(&decided).ok().map(|verdict| (key, verdict)),
+                }
+            }
             Err(error) => self.failed(subject, &error),
         };
         Made { end, calls, control_calls: Vec::new() }
@@ -331,18 +334,6 @@ impl Worker {
         let spans = calls.iter().filter_map(|call| CallSpan::new(call, model, trace.root_span_id)).collect();
         let write_back = WriteBack::new(trace, job.trace_version, self.shared.now(), rows, spans);
         write_back.map_or_else(Vec::new, |write_back| write_back.items(&self.judging.scoring.destinations))
-    }
-
-    /// Says when the provider answers with another model than before.
-    fn watch_model(&self, calls: &[JudgeCall]) {
-        let answered = calls.iter().rev().find_map(|call| call.settled.as_ref()?.response_model.clone());
-        let Some(answered) = answered else { return };
-        let mut known = self.resolved_model.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if known.as_ref().is_some_and(|known| *known != answered) {
-            let (before, lane) = (known.as_deref().unwrap_or_default(), &self.lane);
-            tracing::warn!(lane, before, answered, "the judge's provider answers with another model than before");
-        }
-        *known = Some(answered);
     }
 }
 

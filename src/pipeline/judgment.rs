@@ -2,6 +2,7 @@
 //!
 //! How a question is put is the asker's: offline it is simply sent, in the service it is paid for and let through first.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -17,6 +18,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::trace::Trace;
 use crate::evaluate::definition::EvaluatorDefinition;
 use crate::evaluate::judge::{Prepared, Verdict, VerdictError, parse_verdict};
+use crate::evaluate::revision::resolved;
 use crate::evaluate::run::{judged, unscored};
 use crate::limits::retry::{Failed, Patience, next_attempt};
 
@@ -72,6 +74,9 @@ impl JudgmentError {
 
 /// Puts one question.
 pub trait Asker {
+    /// The model that is asked for.
+    fn model(&self) -> &str;
+
     /// Puts it once.
     fn ask(&self, request: &JudgeRequest) -> impl Future<Output = Result<JudgeAnswer, JudgmentError>> + Send;
 }
@@ -83,6 +88,9 @@ pub struct Decided {
     reason: String,
     votes: u32,
     samples: u32,
+    /// The models that answered, where they are not the one that was asked for.
+    #[serde(default)]
+    model: Option<String>,
 }
 
 impl Decided {
@@ -92,7 +100,13 @@ impl Decided {
         self.is_yes
     }
 
-    /// The row.
+    /// The models that answered, joined by `+`; `None` for the one that was asked for.
+    #[must_use]
+    pub fn model(&self) -> Option<&str> {
+        self.model.as_deref()
+    }
+
+    /// The row, of the revision that the model which answered makes.
     #[must_use]
     pub fn evaluation(&self, trace: &Trace, definition: &EvaluatorDefinition, prepared: &Prepared<'_>) -> Evaluation {
         let votes = match self.votes == self.samples {
@@ -100,7 +114,8 @@ impl Decided {
             false => format!(" ({} of {} samples)", self.votes, self.samples),
         };
         let verdict = Verdict { is_yes: self.is_yes, reason: format!("{}{votes}", self.reason) };
-        judged(trace, definition, prepared, verdict)
+        let revision = resolved(&definition.revision, self.model());
+        Evaluation { revision, ..judged(trace, definition, prepared, verdict) }
     }
 }
 
@@ -110,29 +125,35 @@ impl Decided {
 /// The first sample without a verdict.
 pub async fn judgment<A: Asker + Sync>(asker: &A, prepared: &Prepared<'_>) -> Result<Decided, JudgmentError> {
     let most = prepared.samples() / 2 + 1;
-    let (mut yes, mut no) = (Vec::new(), Vec::new());
+    let (mut yes, mut no, mut models) = (Vec::new(), Vec::new(), BTreeSet::new());
     loop {
         let nonce = generate::<[u8; 8]>(&SystemRandom::new()).map_err(|_| JudgmentError::Random)?.expose();
-        let Verdict { is_yes, reason } = verdict(asker, &prepared.render(&hex::encode(nonce))).await?;
+        let (Verdict { is_yes, reason }, model) = verdict(asker, &prepared.render(&hex::encode(nonce))).await?;
+        models.insert(model.unwrap_or_else(|| asker.model().to_owned()));
         let side = if is_yes { &mut yes } else { &mut no };
         side.push(reason);
         if side.len() >= most as usize {
             let votes = most;
             let reason = side.swap_remove(0);
             let samples = votes + u32::try_from(if is_yes { no.len() } else { yes.len() }).unwrap_or(u32::MAX);
-            return Ok(Decided { is_yes, reason, votes, samples });
+            let models = models.into_iter().collect::<Vec<_>>().join("+");
+            let model = Some(models).filter(|models| models != asker.model());
+            return Ok(Decided { is_yes, reason, votes, samples, model });
         }
     }
 }
 
-/// One verdict: an answer that cannot be read is asked for once more.
-async fn verdict<A: Asker + Sync>(asker: &A, request: &JudgeRequest) -> Result<Verdict, JudgmentError> {
+/// One verdict, and the model that gave it: an answer that cannot be read is asked for once more.
+async fn verdict<A: Asker + Sync>(
+    asker: &A,
+    request: &JudgeRequest,
+) -> Result<(Verdict, Option<String>), JudgmentError> {
     let answer = ask(asker, request).await?;
     if let Ok(verdict) = parse_verdict(&answer.text, &request.user) {
-        return Ok(verdict);
+        return Ok((verdict, answer.model));
     }
     let repaired = ask(asker, &request.repaired()).await?;
-    Ok(parse_verdict(&repaired.text, &request.user)?)
+    Ok((parse_verdict(&repaired.text, &request.user)?, repaired.model))
 }
 
 /// Asks, and again at once when the server turned out not to take a parameter.
@@ -188,6 +209,10 @@ impl DirectAsker {
 }
 
 impl Asker for DirectAsker {
+    fn model(&self) -> &str {
+        &self.client.settings().model
+    }
+
     async fn ask(&self, request: &JudgeRequest) -> Result<JudgeAnswer, JudgmentError> {
         // The semaphore is never closed, so a refused turn cannot happen; without one the call goes ahead.
         let _turn = self.turns.acquire().await.ok();

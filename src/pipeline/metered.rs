@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::bookkeeping::Books;
+use super::crash_point::crash_point;
 use super::gate::Gate;
 use super::judgment::{Asker, JudgmentError};
 use crate::backends::judge::{JudgeClient, JudgeError};
@@ -129,8 +130,13 @@ impl MeteredAsker<'_> {
 }
 
 impl Asker for MeteredAsker<'_> {
+    fn model(&self) -> &str {
+        &self.client.settings().model
+    }
+
     async fn ask(&self, request: &JudgeRequest) -> Result<JudgeAnswer, JudgmentError> {
         let call = self.call(request)?;
+        crash_point("judge.reserve");
         self.reserve(&call).await?;
         let thought = self.client.tokens_it_takes(request);
         if !self.gate.enter(self.shared, thought, self.deadline).await {
@@ -139,7 +145,9 @@ impl Asker for MeteredAsker<'_> {
             return Err(JudgmentError::NoTurn);
         }
         let sent_at = self.shared.now();
+        crash_point("judge.send");
         let asked = self.send(request, thought).await;
+        crash_point("judge.answer");
         let settled = self.settled(call.reserved, sent_at, &asked);
         self.count(&settled, &asked);
         self.note(call, settled);

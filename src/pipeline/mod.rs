@@ -29,9 +29,11 @@ pub mod write_back;
 
 mod budget_alert;
 mod control;
+mod crash_point;
 mod gate;
 mod grouped;
 mod metered;
+mod resolved_model;
 mod retry;
 mod sampling;
 mod stage;

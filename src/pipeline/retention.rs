@@ -1,4 +1,5 @@
-//! Forgets bodies, and verdicts to known questions, whose time is over; scores and records stay.
+//! Forgets bodies, verdicts to known questions and single requests to judges whose time is over; scores, records and
+//! what each day of judging has cost stay.
 
 use std::time::Duration;
 
@@ -17,17 +18,27 @@ pub struct BodyRetention {
     pub late_window: Duration,
 }
 
-/// Purges expired bodies, and verdicts older than `remember`, until the process is to end.
-pub async fn purge(shared: Shared, remember: Duration) {
+/// How long it is remembered what judges said and cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JudgingRetention {
+    /// Verdicts to known questions.
+    pub verdicts: Duration,
+    /// Single requests in the ledger; of older ones the sums of each day stay.
+    pub ledger: Duration,
+}
+
+/// Purges what has expired until the process is to end.
+pub async fn purge(shared: Shared, judging: JudgingRetention) {
     while !shared.is_stopping() {
-        let step = step(&shared, remember).await;
+        let step = step(&shared, judging).await;
         shared.rest("purge", INTERVAL, step).await;
     }
 }
 
 /// One batch of each; whether there may be more.
-async fn step(shared: &Shared, remember: Duration) -> Result<bool, StoreError> {
+async fn step(shared: &Shared, judging: JudgingRetention) -> Result<bool, StoreError> {
     let now = shared.now();
-    let has_more_verdicts = shared.store.purge_verdicts(now.minus(remember)).await?;
-    Ok(shared.store.purge(now).await?.traces > 0 || has_more_verdicts)
+    let has_more_verdicts = shared.store.purge_verdicts(now.minus(judging.verdicts)).await?;
+    let has_more_requests = shared.store.sum_up_ledger(now.minus(judging.ledger)).await?;
+    Ok(shared.store.purge(now).await?.traces > 0 || has_more_verdicts || has_more_requests)
 }

@@ -159,7 +159,8 @@ impl Watching {
         let watched = baseline.series.iter().filter(|(key, _)| key.service == service && key.segment == ALL);
         let mut signals = Vec::new();
         for (key, before) in watched {
-            let Some(now) = window.series.get(key) else { continue };
+            // A revision of its own is a series of its own: it has no baseline until one is made.
+            let Some(now) = window.series.get(key).filter(|now| now.is_of_one_revision(before)) else { continue };
             let stream = detectors.streams.entry(key.clone()).or_default();
             let at = hour.plus(HOUR);
             let found = stream.observe(hour, now, before, &budget);

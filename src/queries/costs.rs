@@ -1,7 +1,5 @@
 //! What judging costs, and how much of its budgets is left.
 
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 
 use super::QueryError;
@@ -13,71 +11,11 @@ use crate::limits::budget::{ALL_SERVICES, BudgetPolicy, day_of};
 /// How scopes are called where all services are meant.
 const ALL: &str = "all";
 
-/// What costs are told apart by.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum By {
-    /// The judge.
-    #[default]
-    Evaluator,
-    /// Service of the judged traces.
-    Service,
-    /// The judge model, by its name in the settings.
-    JudgeModel,
-    /// The model that answered.
-    ResponseModel,
-    /// How requests ended.
-    Outcome,
-    /// Release of the judged traces.
-    Release,
-    /// Model of the judged traces.
-    Model,
-    /// Environment of the judged traces.
-    Environment,
-}
-
-impl By {
-    /// Every dimension with its name.
-    pub const ALL: [(&'static str, Self); 8] = [
-        ("evaluator", Self::Evaluator),
-        ("service", Self::Service),
-        ("judge_model", Self::JudgeModel),
-        ("response_model", Self::ResponseModel),
-        ("outcome", Self::Outcome),
-        ("release", Self::Release),
-        ("model", Self::Model),
-        ("environment", Self::Environment),
-    ];
-
-    const fn dimension(self) -> CostDimension {
-        match self {
-            Self::Evaluator => CostDimension::Evaluator,
-            Self::Service => CostDimension::Service,
-            Self::JudgeModel => CostDimension::JudgeModel,
-            Self::ResponseModel => CostDimension::ResponseModel,
-            Self::Outcome => CostDimension::Outcome,
-            Self::Release => CostDimension::Release,
-            Self::Model => CostDimension::Model,
-            Self::Environment => CostDimension::Environment,
-        }
-    }
-}
-
-impl FromStr for By {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        let names = || Self::ALL.map(|(name, _)| name).join(", ");
-        let found = Self::ALL.into_iter().find(|(known, _)| *known == name);
-        found.map(|(_, by)| by).ok_or_else(|| format!("{name:?} is none of {}", names()))
-    }
-}
-
 /// What judging has cost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Costs {
     /// What the parts are told apart by.
-    pub by: By,
+    pub by: CostDimension,
     /// Requests sent at or after this instant count.
     pub since: Option<Timestamp>,
     /// Requests sent before this instant count.
@@ -130,12 +68,12 @@ pub struct Budget {
 /// The store failed.
 pub async fn costs(
     store: &Store,
-    by: By,
+    by: CostDimension,
     selection: &CostSelection,
     policy: &BudgetPolicy,
     now: Timestamp,
 ) -> Result<Costs, QueryError> {
-    let rows = store.costs(by.dimension(), selection).await?;
+    let rows = store.costs(by, selection).await?;
     let days = store.budget_day(day_of(now)).await?;
     let total: NanoUsd = rows.iter().map(|row| row.charged).sum();
     Ok(Costs {

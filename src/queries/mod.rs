@@ -8,6 +8,7 @@ pub mod compare;
 pub mod costs;
 pub mod explain;
 pub mod inspection;
+pub mod judge_revisions;
 pub mod judges;
 pub mod overview;
 pub mod review;

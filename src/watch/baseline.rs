@@ -137,6 +137,7 @@ fn summarize(
                     upstream_unknown: record.upstream_probability.is_none(),
                     kind: measurement.kind,
                     value: &measurement.value,
+                    revision: measurement.revision.as_deref(),
                 });
             }
         }

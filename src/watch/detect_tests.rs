@@ -71,6 +71,7 @@ fn summary(
             upstream_unknown: false,
             kind,
             value,
+            revision: None,
         })
         .collect();
     SeriesSummary::of(&observations).unwrap()

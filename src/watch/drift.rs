@@ -60,6 +60,10 @@ pub(crate) fn report(
     let mut comparisons = Vec::new();
     for matched in matches(baseline, current, options.by.as_deref()) {
         let comparison = match (baseline.series.get(&matched.baseline), current.series.get(&matched.current)) {
+            (Some(before), Some(after)) if !before.is_of_one_revision(after) => {
+                Comparison::new(&matched.label, after.kind(), unpaired::estimate(before), unpaired::estimate(after))
+                    .note(&other_revision(before, after))
+            }
             (Some(before), Some(after)) => compare(&matched, before, after, &mut rng),
             (Some(before), None) => {
                 Comparison::new(&matched.label, before.kind(), unpaired::estimate(before), NO_ESTIMATE)
@@ -88,6 +92,17 @@ pub(crate) fn report(
         mix: mix(baseline, current),
         notes: notes(baseline, current, options),
     }
+}
+
+/// Why summaries of two revisions of an evaluator are not compared.
+pub(crate) fn other_revision(before: &SeriesSummary, after: &SeriesSummary) -> String {
+    let name = |side: &SeriesSummary| side.revision.clone().unwrap_or_default();
+    format!(
+        "revision {} of the evaluator scored the baseline, and {} the other side, which are different series; \
+         driftline evaluators bridge says how far they compare",
+        name(before),
+        name(after)
+    )
 }
 
 /// Adjusts over all judged rows, concludes each, and puts drift first and then small p-values.

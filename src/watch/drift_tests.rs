@@ -302,3 +302,34 @@ fn every_estimate_and_the_report_say_how_much_of_the_sampling_is_not_known() {
         !known.notes.iter().any(|note| note.contains("do not say")) && known.series[0].current.upstream_unknown == 0
     );
 }
+
+/// Records of which the first so many were scored by one revision, and the rest by another.
+fn scored_by(first: &str, many: usize, rest: &str, values: std::ops::Range<usize>, is_good: bool) -> Vec<TraceRecord> {
+    let scored = |index: usize| {
+        let mut one = record(index, &index.to_string());
+        let revision = if index - values.start < many { first } else { rest };
+        let verdict = measurement("grounded", SeriesKind::Boolean, Value::Boolean(is_good || revision == rest));
+        one.measurements = vec![crate::domain::measurement::Measurement { revision: Some(revision.into()), ..verdict }];
+        one
+    };
+    values.clone().map(scored).collect()
+}
+
+#[test]
+fn scores_of_another_revision_are_neither_mixed_in_nor_compared() {
+    let before = scored_by("r1", 200, "", 0..200, true);
+    let mixed = baseline(&scored_by("r1", 100, "r2", 200..400, false));
+    let summary = mixed.overall("grounded").unwrap();
+    assert_eq!((summary.traces, summary.rejected, summary.revision.as_deref()), (100, 100, Some("r2")));
+    assert_eq!(summary.moments().unwrap().mean, 1.0, "what r1 failed is not in it");
+    let worse = scored_by("r2", 200, "", 400..600, false);
+    for report in [
+        drift(&baseline(&before), &baseline(&worse), &DriftOptions::default()),
+        paired(&before, &worse, task, &DriftOptions::default()),
+    ] {
+        assert_eq!(report.verdict, DriftVerdict::InsufficientEvidence);
+        assert!(row(&report, "grounded").note.as_ref().unwrap().contains("bridge"));
+    }
+    let same = scored_by("r1", 200, "", 400..600, false);
+    assert_eq!(unpaired(&before, &same).verdict, DriftVerdict::Drift);
+}

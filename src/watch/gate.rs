@@ -16,10 +16,11 @@
 //! it as traces arrive until it passes voids α.
 
 use super::baseline::Baseline;
+use super::drift::other_revision;
 use super::gate_policy::{Bound, Direction, GatePolicy, Goal};
 use super::paired::{Pair, join, values_by_task};
 use super::summary::{Distribution, SeriesSummary};
-use crate::domain::measurement::{SeriesKind, TraceRecord};
+use crate::domain::measurement::TraceRecord;
 use crate::domain::report::{GateReport, GateSeries, GateVerdict};
 use crate::stats::distribution::student_quantile;
 use crate::stats::interval::{Interval, clopper_pearson, newcombe, wilson};
@@ -188,11 +189,15 @@ fn evidence(
         Bound::Ceiling(ceiling) => against_bound(&after, ceiling, -1.0),
         Bound::Margin { direction, .. } => {
             let sign = if direction == Direction::HigherIsBetter { 1.0 } else { -1.0 };
-            let paired = tasks.map(|tasks| pairs(tasks, &goal.series, after.kind()));
+            let before = side(baseline, &goal.series, "baseline")?;
+            if !before.is_of_one_revision(&after) {
+                return Err(other_revision(&before, &after));
+            }
+            let paired = tasks.map(|tasks| pairs(tasks, &goal.series, &after));
             if let Some(pairs) = paired.filter(|pairs| pairs.len() as u64 >= LEAST) {
                 return paired_evidence(&pairs, sign);
             }
-            unpaired_evidence(&side(baseline, &goal.series, "baseline")?, &after, sign)
+            unpaired_evidence(&before, &after, sign)
         }
     }
 }
@@ -268,8 +273,8 @@ fn unpaired_evidence(before: &SeriesSummary, after: &SeriesSummary, sign: f64) -
     })
 }
 
-fn pairs(tasks: &Tasks<'_>, series: &str, kind: SeriesKind) -> Vec<Pair> {
-    let by_task = |records: &[TraceRecord]| values_by_task(series, kind, records.iter(), tasks.task);
+fn pairs(tasks: &Tasks<'_>, series: &str, like: &SeriesSummary) -> Vec<Pair> {
+    let by_task = |records: &[TraceRecord]| values_by_task(series, like, records.iter(), tasks.task);
     join(by_task(tasks.baseline), by_task(tasks.candidate))
 }
 

@@ -17,7 +17,7 @@ use super::key::{ALL, SeriesKey};
 use super::summary::{SeriesSummary, cell_counts, number};
 use super::unpaired;
 use crate::domain::ids::TraceId;
-use crate::domain::measurement::{SeriesKind, TraceRecord};
+use crate::domain::measurement::{Measurement, SeriesKind, TraceRecord};
 use crate::domain::report::{DriftReport, Estimate};
 use crate::domain::time::Timestamp;
 use crate::stats::contingency::jensen_shannon_distance;
@@ -44,7 +44,7 @@ pub fn paired(
         &summary("baseline", baseline),
         &summary("current", current),
         options,
-        |matched, before, after, rng| match pairs(matched, before.kind(), baseline, current, &task) {
+        |matched, before, after, rng| match pairs(matched, before, baseline, current, &task) {
             Some(pairs) => compare(&matched.label, before.kind(), &pairs, rng),
             None => unpaired::compare(&matched.label, before, after, rng).note(&too_few(before, after)),
         },
@@ -78,13 +78,13 @@ pub(crate) struct TaskValue {
 /// The tasks that have a value on both sides; `None` when they are too few or the kinds differ.
 fn pairs(
     matched: &Matched,
-    kind: SeriesKind,
+    like: &SeriesSummary,
     baseline: &[TraceRecord],
     current: &[TraceRecord],
     task: &impl Fn(&TraceRecord) -> Option<String>,
 ) -> Option<Vec<Pair>> {
     let (before, after) =
-        (by_task(&matched.baseline, kind, baseline, task), by_task(&matched.current, kind, current, task));
+        (by_task(&matched.baseline, like, baseline, task), by_task(&matched.current, like, current, task));
     let pairs = join(before, after);
     (pairs.len() >= LEAST_PAIRS).then_some(pairs)
 }
@@ -97,24 +97,27 @@ pub(crate) fn join(before: BTreeMap<String, TaskValue>, mut after: BTreeMap<Stri
 /// Each task's value in one series of one service and segment.
 fn by_task(
     key: &SeriesKey,
-    kind: SeriesKind,
+    like: &SeriesSummary,
     records: &[TraceRecord],
     task: &impl Fn(&TraceRecord) -> Option<String>,
 ) -> BTreeMap<String, TaskValue> {
     let chosen = records.iter().filter(|record| record.service == key.service && is_in(record, &key.segment));
-    values_by_task(&key.series, kind, chosen, task)
+    values_by_task(&key.series, like, chosen, task)
 }
 
-/// Each task's value in one series; values that a summary would reject are left out.
+/// Each task's value in one series, of the kind and revision of a summary; values that a summary would reject are left
+/// out.
 pub(crate) fn values_by_task<'a>(
     series: &str,
-    kind: SeriesKind,
+    like: &SeriesSummary,
     records: impl Iterator<Item = &'a TraceRecord>,
     task: &dyn Fn(&TraceRecord) -> Option<String>,
 ) -> BTreeMap<String, TaskValue> {
     let mut tasks: BTreeMap<String, TaskValue> = BTreeMap::new();
+    let kind = like.kind();
+    let is_like = |it: &&Measurement| it.kind == kind && (like.revision.is_none() || it.revision == like.revision);
     for record in records {
-        let measured = record.measurement(series).filter(|measurement| measurement.kind == kind);
+        let measured = record.measurement(series).filter(is_like);
         let (Some(key), Some(measurement)) = (task(record), measured) else { continue };
         let value = number(&measurement.value);
         let cells = cell_counts(&measurement.value);

@@ -23,7 +23,7 @@ pub(crate) fn record(index: usize, conversation: &str) -> TraceRecord {
 
 /// A measurement that was certain to be made.
 pub(crate) fn measurement(series: &str, kind: SeriesKind, value: Value) -> Measurement {
-    Measurement { series: series.to_owned(), kind, value, probability: 1.0 }
+    Measurement { series: series.to_owned(), kind, value, probability: 1.0, revision: None }
 }
 
 /// What a simulated agent is like.

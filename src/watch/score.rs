@@ -190,6 +190,7 @@ mod tests {
                 upstream_unknown: false,
                 kind,
                 value,
+                revision: None,
             })
             .collect();
         SeriesSummary::of(&observations).unwrap()

@@ -43,6 +43,8 @@ pub struct Observation<'a> {
     pub kind: SeriesKind,
     /// The value.
     pub value: &'a Value,
+    /// Revision of the evaluator that scored; of several, the last to score counts.
+    pub revision: Option<&'a str>,
 }
 
 /// Everything known about one series over a set of traces.
@@ -50,8 +52,12 @@ pub struct Observation<'a> {
 pub struct SeriesSummary {
     /// Traces with a usable value.
     pub traces: u64,
-    /// Values left out: not finite, negative, out of range, weightless, or of another kind than the series.
+    /// Values left out: not finite, negative, out of range, weightless, of another kind than the series, or scored by
+    /// an earlier revision of the evaluator.
     pub rejected: u64,
+    /// Revision of the evaluator that scored; `None` for what is measured, and in baselines of an earlier release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
     /// Traces among them whose upstream sampling probability is unknown and taken as 1.
     #[serde(default)]
     pub upstream_unknown: u64,
@@ -152,18 +158,21 @@ impl Extremes {
 }
 
 impl SeriesSummary {
-    /// Summarises one series; its kind is that of the first observation. `None` without observations.
+    /// Summarises one series; its kind is that of the first observation, its revision that of the run which ended last.
+    /// `None` without observations.
     #[must_use]
     pub fn of(observations: &[Observation<'_>]) -> Option<Self> {
-        let kind = observations.first()?.kind;
-        let usable: Vec<&Observation<'_>> = observations.iter().filter(|one| is_usable(one, kind)).collect();
+        let revision = observations.iter().max_by_key(|one| (one.ended_at, one.revision))?.revision;
+        let kind = observations.iter().find(|one| one.revision == revision)?.kind;
+        let is_counted = |one: &&Observation<'_>| one.revision == revision && is_usable(one, kind);
+        let usable: Vec<&Observation<'_>> = observations.iter().filter(is_counted).collect();
         let summary = match kind {
             SeriesKind::Boolean | SeriesKind::Ordinal | SeriesKind::Numeric => numbers(kind, &usable),
             SeriesKind::Categorical | SeriesKind::Sequence => cells(kind, &usable),
         };
         let rejected = (observations.len() - usable.len()) as u64;
         let upstream_unknown = usable.iter().filter(|one| one.upstream_unknown).count() as u64;
-        Some(Self { rejected, upstream_unknown, ..summary })
+        Some(Self { rejected, upstream_unknown, revision: revision.map(str::to_owned), ..summary })
     }
 
     /// The kind of the series.
@@ -187,10 +196,21 @@ impl SeriesSummary {
         }
     }
 
-    /// Both summaries together, `None` when their kinds differ; a conversation split over them counts as two.
+    /// Whether both were scored by the same revision of their evaluator, as far as that is known.
+    #[must_use]
+    pub fn is_of_one_revision(&self, other: &Self) -> bool {
+        self.revision.is_none() || other.revision.is_none() || self.revision == other.revision
+    }
+
+    /// Both summaries together, `None` when their kinds or revisions differ; a conversation split over them counts as
+    /// two.
     #[must_use]
     pub fn merge(&self, other: &Self) -> Option<Self> {
+        if !self.is_of_one_revision(other) {
+            return None;
+        }
         Some(Self {
+            revision: self.revision.clone().or_else(|| other.revision.clone()),
             traces: self.traces + other.traces,
             rejected: self.rejected + other.rejected,
             upstream_unknown: self.upstream_unknown + other.upstream_unknown,
@@ -301,7 +321,14 @@ fn numbers(kind: SeriesKind, usable: &[&Observation<'_>]) -> SeriesSummary {
         Distribution::Number { moments, histogram, extremes }
     };
     let over_dispersion = OverDispersion::measured(&moments).larger(OverDispersion::measured(&by_hour));
-    SeriesSummary { traces: usable.len() as u64, rejected: 0, upstream_unknown: 0, over_dispersion, distribution }
+    SeriesSummary {
+        traces: usable.len() as u64,
+        rejected: 0,
+        revision: None,
+        upstream_unknown: 0,
+        over_dispersion,
+        distribution,
+    }
 }
 
 fn clustered<C: Ord>(
@@ -337,7 +364,7 @@ fn cells(kind: SeriesKind, usable: &[&Observation<'_>]) -> SeriesSummary {
         Distribution::Categorical { counts, traces_by_cell }
     };
     let traces = counted.iter().filter(|(_, cells)| !cells.is_empty()).count() as u64;
-    SeriesSummary { traces, rejected: 0, upstream_unknown: 0, over_dispersion, distribution }
+    SeriesSummary { traces, rejected: 0, revision: None, upstream_unknown: 0, over_dispersion, distribution }
 }
 
 /// By how much hours vary more than their conversations explain: the variance of the cells' shares clustered by hour

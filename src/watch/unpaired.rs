@@ -96,7 +96,7 @@ fn note_rejected(comparison: Comparison, rejected: u64) -> Comparison {
     if rejected == 0 {
         return comparison;
     }
-    comparison.note(&format!("{rejected} values were left out: not finite, out of range or of another kind"))
+    comparison.note(&format!("{rejected} values were left out: not finite, out of range, of another kind or revision"))
 }
 
 /// Traces at the end that the mean moved towards.

@@ -76,6 +76,8 @@ section!(EvaluatorSettings { directory: String });
 section!(RetentionSettings {
     #[serde(deserialize_with = "duration")]
     traces: Duration,
+    #[serde(deserialize_with = "duration")]
+    judge_requests: Duration,
 });
 section!(JudgeSettings {
     attempts: u32,

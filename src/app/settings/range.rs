@@ -7,6 +7,8 @@ use super::Settings;
 
 /// Times are kept in nanoseconds of 64 bits: ten years either way leave room to count with them.
 const LONGEST: Duration = Duration::from_hours(24 * 3650);
+/// A day, and what is still under way when it ends.
+const SHORTEST_LEDGER: Duration = Duration::from_hours(48);
 /// The store is asked at every one.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -120,6 +122,7 @@ fn durations(settings: &Settings) -> Vec<Problem> {
         ("complete.late_window".to_owned(), complete.late_window),
         ("sampling.slow_threshold".to_owned(), settings.sampling.slow_threshold),
         ("retention.traces".to_owned(), settings.retention.traces),
+        ("retention.judge_requests".to_owned(), settings.retention.judge_requests),
         ("judge.give_up_after".to_owned(), settings.judge.give_up_after),
         ("judge.remember".to_owned(), settings.judge.remember),
         ("review.anchor_interval".to_owned(), settings.review.anchor_interval),
@@ -138,7 +141,10 @@ fn durations(settings: &Settings) -> Vec<Problem> {
     let interval = require(watch.interval >= SHORTEST_INTERVAL, "watch.interval", "at least \"100ms\"");
     let anchors =
         require(settings.review.anchor_interval >= SHORTEST_ROUND, "review.anchor_interval", "at least \"1m\"");
-    interval.into_iter().chain(anchors).chain(too_long).collect()
+    // The ledger of a day is what its budget is counted from.
+    let ledger = settings.retention.judge_requests >= SHORTEST_LEDGER;
+    let ledger = require(ledger, "retention.judge_requests", "at least \"2d\"");
+    interval.into_iter().chain(anchors).chain(ledger).chain(too_long).collect()
 }
 
 fn model_key(name: &str, key: &str) -> String {

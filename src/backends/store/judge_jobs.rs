@@ -324,6 +324,7 @@ async fn record(
             probability: it.job.probability,
         });
     }
+    drop_unresolved(connection, finished, recorded).await?;
     let rows: Vec<&StoredEvaluation> = evaluations.iter().collect();
     insert_evaluations(connection, &rows, now, REPLACE_EVALUATION).await?;
     let failing: Vec<TraceId> = failing.into_iter().collect();
@@ -337,6 +338,30 @@ async fn record(
             row.bind(key.as_slice()).bind(text(verdict)).bind(now);
         },
         "ON CONFLICT (key) DO NOTHING",
+    )
+    .await
+    .map(drop)
+}
+
+/// Removes rows that said why there was no judgement, where the judgement has now made a revision of its own.
+async fn drop_unresolved(
+    connection: &mut AnyConnection,
+    finished: &[FinishedJob],
+    recorded: &BTreeSet<JobKey>,
+) -> Result<(), sqlx::Error> {
+    let is_resolved = |it: &&FinishedJob| match &it.end {
+        JobEnd::Recorded { evaluation, .. } => evaluation.revision != it.job.revision,
+        JobEnd::Later { .. } => false,
+    };
+    let jobs = finished.iter().filter(is_resolved).map(|it| &it.job).filter(|job| recorded.contains(&job.key()));
+    for_rows(
+        connection,
+        "DELETE FROM evaluation WHERE (trace_id, evaluator, revision) IN",
+        &jobs.collect::<Vec<_>>(),
+        |row, job| {
+            row.bind(job.trace_id).bind(key(&job.evaluator)).bind(key(&job.revision));
+        },
+        "",
     )
     .await
     .map(drop)

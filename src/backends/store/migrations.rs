@@ -40,6 +40,11 @@ const CHANGES: &[Change] = &[
         sqlite: include_str!("../../../migrations/sqlite/0006_labels.sql"),
         postgres: include_str!("../../../migrations/postgres/0006_labels.sql"),
     },
+    Change {
+        description: "judge revisions",
+        sqlite: include_str!("../../../migrations/sqlite/0007_judge_revisions.sql"),
+        postgres: include_str!("../../../migrations/postgres/0007_judge_revisions.sql"),
+    },
 ];
 
 const NEWEST: i64 = CHANGES.len() as i64;

@@ -291,8 +291,8 @@ async fn add_attributes(connection: &mut AnyConnection, traces: &mut [StoredTrac
 /// Adds what judges and services scored to the records they belong to: what came later than the trace's own rows.
 async fn add_judgements(connection: &mut AnyConnection, records: &mut [TraceRecord]) -> Result<(), sqlx::Error> {
     let trace_ids: Vec<TraceId> = records.iter().map(|record| record.trace_id).collect();
-    let select =
-        "SELECT trace_id, evaluator, annotator_kind, value, probability, truncated FROM evaluation WHERE trace_id IN";
+    let select = "SELECT trace_id, evaluator, revision, annotator_kind, value, probability, truncated FROM evaluation \
+                  WHERE trace_id IN";
     let scored = " AND outcome = 'scored' AND (annotator_kind = 'llm' OR evaluated_at > (SELECT recorded_at FROM trace \
                   WHERE trace.trace_id = evaluation.trace_id)) ORDER BY evaluated_at, revision";
     let mut judgements: HashMap<TraceId, BTreeMap<String, Judgement>> = HashMap::new();
@@ -332,7 +332,7 @@ fn judgement(row: &AnyRow) -> Result<Judgement, sqlx::Error> {
         AnnotatorKind::Llm | AnnotatorKind::Human => (SeriesKind::Boolean, Value::Boolean(value >= 0.5)),
     };
     let is_truncated = (annotator == AnnotatorKind::Llm).then(|| flag(row, "truncated")).transpose()?;
-    let series = row.try_get("evaluator")?;
-    let measurement = Measurement { series, kind, value, probability: row.try_get("probability")? };
+    let (series, revision) = (row.try_get("evaluator")?, Some(row.try_get("revision")?));
+    let measurement = Measurement { series, kind, value, probability: row.try_get("probability")?, revision };
     Ok(Judgement { measurement, is_truncated })
 }

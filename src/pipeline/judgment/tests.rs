@@ -17,6 +17,10 @@ struct Listed {
 }
 
 impl Asker for Listed {
+    fn model(&self) -> &str {
+        "m"
+    }
+
     async fn ask(&self, request: &JudgeRequest) -> Result<JudgeAnswer, JudgmentError> {
         self.asked.lock().unwrap().push(request.clone());
         self.answers.lock().unwrap().remove(0)
@@ -58,7 +62,7 @@ async fn decide(
 #[tokio::test]
 async fn samples_end_when_most_agree_and_each_is_fenced_anew() {
     let (decided, asked) = decide(3, vec![verdict_of("NO"), verdict_of("NO")]).await;
-    let expected = Decided { is_yes: false, reason: "because NO".to_owned(), votes: 2, samples: 2 };
+    let expected = Decided { is_yes: false, reason: "because NO".to_owned(), votes: 2, samples: 2, model: None };
     assert_eq!(decided.unwrap(), expected);
     assert_eq!(asked.len(), 2);
     assert_ne!(asked[0].user, asked[1].user, "a nonce is used once");
@@ -85,4 +89,18 @@ async fn a_parameter_that_was_refused_is_no_failure() {
     let (decided, asked) = decide(1, vec![adapted(), adapted(), adapted(), verdict_of("YES")]).await;
     assert!(decided.unwrap().is_yes);
     assert_eq!(asked.len(), 4);
+}
+
+#[tokio::test]
+async fn a_judgement_belongs_to_every_model_that_took_part_in_it() {
+    let by = |model: &str| verdict_of("YES").map(|answer| JudgeAnswer { model: Some(model.to_owned()), ..answer });
+    for (answers, expected) in [
+        (vec![by("m"), by("m")], None),
+        (vec![by("m-2"), by("m-2")], Some("m-2")),
+        (vec![by("m-2"), verdict_of("YES")], Some("m+m-2")),
+        (vec![text("well, yes"), by("m-2"), by("m-1")], Some("m-1+m-2")),
+    ] {
+        let (decided, _) = decide(3, answers).await;
+        assert_eq!(decided.unwrap().model(), expected);
+    }
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use driftline::app::settings::Settings;
 use driftline::backends::judge::{JudgeModelSettings, Provider};
@@ -22,13 +21,13 @@ use super::fake::{Asked, Fake, status};
 use super::fixtures::{Running, eventually, judgeable, requests, simulated, write_back};
 use crate::support::services::postgres;
 
-const START: Timestamp = Timestamp(1_760_000_000_000_000_000);
-const HOUR: Duration = Duration::from_hours(1);
-const YES: &str = r#"{"reason": "all of it is there", "verdict": "YES"}"#;
+pub(super) const START: Timestamp = Timestamp(1_760_000_000_000_000_000);
+pub(super) const HOUR: Duration = Duration::from_hours(1);
+pub(super) const YES: &str = r#"{"reason": "all of it is there", "verdict": "YES"}"#;
 /// Dollars a million tokens, of prompts and of answers.
-const PRICES: (f64, f64) = (2.0, 10.0);
+pub(super) const PRICES: (f64, f64) = (2.0, 10.0);
 
-fn model(provider: Provider, url: &str) -> JudgeModelSettings {
+pub(super) fn model(provider: Provider, url: &str) -> JudgeModelSettings {
     JudgeModelSettings {
         input_usd_per_mtok: Some(PRICES.0),
         output_usd_per_mtok: Some(PRICES.1),
@@ -37,23 +36,23 @@ fn model(provider: Provider, url: &str) -> JudgeModelSettings {
     }
 }
 
-fn judging(settings: &mut Settings, model: JudgeModelSettings) {
+pub(super) fn judging(settings: &mut Settings, model: JudgeModelSettings) {
     settings.judge.models = [("default".to_owned(), model)].into();
     settings.sampling.healthy_rate = 1.0;
 }
 
 /// What a provider would write on its bill for a request: a token for four bytes of the prompt, and 20 for the answer.
-fn tokens(asked: &Asked) -> (u64, u64) {
+pub(super) fn tokens(asked: &Asked) -> (u64, u64) {
     (asked.body.len() as u64 / 4, 20)
 }
 
-fn bill(asked: &[Asked]) -> NanoUsd {
+pub(super) fn bill(asked: &[Asked]) -> NanoUsd {
     let cost =
         |(input, output): (u64, u64)| NanoUsd::from_usd((input as f64 * PRICES.0 + output as f64 * PRICES.1) / 1e6);
     asked.iter().map(|asked| cost(tokens(asked))).sum()
 }
 
-fn chat(asked: &Asked, text: &str) -> Value {
+pub(super) fn chat(asked: &Asked, text: &str) -> Value {
     let (input, output) = tokens(asked);
     json!({
         "model": "m-2026",
@@ -62,51 +61,18 @@ fn chat(asked: &Asked, text: &str) -> Value {
     })
 }
 
-fn yes(asked: &[Asked]) -> Option<Response> {
+pub(super) fn yes(asked: &[Asked]) -> Option<Response> {
     Some(Json(chat(&asked[asked.len() - 1], YES)).into_response())
 }
 
-/// Bytes that come in pieces with pauses; what `ends` badly breaks the connection.
-fn drip(text: String, pause: Duration, ends: bool) -> Response {
-    let pieces: Vec<String> = text.as_bytes().chunks(40).map(|piece| String::from_utf8_lossy(piece).into()).collect();
-    let stream = futures_util::stream::unfold(pieces.into_iter(), move |mut pieces| async move {
-        tokio::time::sleep(pause).await;
-        match pieces.next() {
-            Some(piece) => Some((Ok(piece), pieces)),
-            None if ends => None,
-            None => Some((Err(std::io::Error::other("cut")), pieces)),
-        }
-    });
-    Response::new(Body::from_stream(stream))
-}
-
-/// One of everything that can go wrong, by turns, and a good answer now and then.
-fn misbehave(asked: &[Asked]) -> Option<Response> {
-    let last = &asked[asked.len() - 1];
-    let good = chat(last, YES).to_string();
-    match asked.len() % 11 {
-        0 => None,
-        1 => Some(([("retry-after", "1")], StatusCode::TOO_MANY_REQUESTS).into_response()),
-        2 => status(429),
-        3 => status(500),
-        4 => Some(drip(good[..good.len() / 2].to_owned(), Duration::ZERO, false)),
-        5 => Some(Json(json!({ "hello": 1 })).into_response()),
-        6 => Some(Json(chat(last, &format!("Well, let me see.\n```json\n{YES}\n```\nThat is all."))).into_response()),
-        7 => Some(Json(chat(last, "I would rather not say")).into_response()),
-        8 => Some(drip(good, Duration::from_millis(10), true)),
-        9 => Some(drip(good, Duration::from_secs(1), true)),
-        _ => yes(asked),
-    }
-}
-
-async fn accept(running: &Running, traces: &[SimulatedTrace]) {
+pub(super) async fn accept(running: &Running, traces: &[SimulatedTrace]) {
     for request in requests(traces, 20) {
         running.accept(&request).await;
     }
 }
 
 /// Waits until nothing waits to be judged, and gives the judges' rows.
-async fn judgements(store: &Store, traces: &[SimulatedTrace]) -> Vec<StoredEvaluation> {
+pub(super) async fn judgements(store: &Store, traces: &[SimulatedTrace]) -> Vec<StoredEvaluation> {
     let done = async || {
         let depths = store.queue_depths(Timestamp(0)).await.unwrap();
         (depths.pending == 0 && depths.judge_jobs == 0).then_some(())
@@ -124,47 +90,14 @@ async fn judgements(store: &Store, traces: &[SimulatedTrace]) -> Vec<StoredEvalu
     rows
 }
 
-fn count(rows: &[StoredEvaluation], outcome: Outcome) -> usize {
+pub(super) fn count(rows: &[StoredEvaluation], outcome: Outcome) -> usize {
     rows.iter().filter(|row| row.evaluation.outcome == outcome).count()
 }
 
-async fn ledger(store: &Store) -> CostRow {
+pub(super) async fn ledger(store: &Store) -> CostRow {
     let mut rows = store.costs(CostDimension::JudgeModel, &CostSelection::default()).await.unwrap();
     assert_eq!(rows.len(), 1, "{rows:?}");
     rows.remove(0)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn whatever_a_model_does_every_judgement_ends_once_and_the_ledger_covers_the_bill() {
-    let fake = Fake::start(misbehave).await;
-    let running = Running::start(|settings| {
-        judging(settings, model(Provider::Openai, &fake.url));
-        settings.judge.attempts = 3;
-        settings.evaluators.directory = String::new();
-    })
-    .await;
-    let traces = simulated("healthy", 12, START, HOUR);
-    accept(&running, &traces).await;
-    let rows = judgements(&running.store, &traces).await;
-    let (scored, failed) = (count(&rows, Outcome::Scored), count(&rows, Outcome::Failed));
-    let not_evaluable = count(&rows, Outcome::NotEvaluable);
-    assert_eq!(scored + failed + not_evaluable, rows.len(), "{rows:?}");
-    assert!(scored > 5, "{scored} scored, {failed} failed");
-    assert!(rows.iter().all(|row| row.evaluation.value.is_none_or(|value| value == 1.0)), "a failure is never a zero");
-    let (asked, ledger) = (fake.asked(), ledger(&running.store).await);
-    assert_eq!(
-        ledger.requests as usize,
-        asked.len(),
-        "every request that was received, and no other, is in the ledger"
-    );
-    assert_eq!(ledger.unsettled, NanoUsd::ZERO);
-    let answered: Vec<Asked> = asked
-        .iter()
-        .enumerate()
-        .filter(|(at, _)| !matches!((at + 1) % 11, 1..=3))
-        .map(|(_, asked)| asked.clone())
-        .collect();
-    assert!(ledger.charged >= bill(&answered), "{} is below the bill {}", ledger.charged, bill(&answered));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -188,7 +121,7 @@ async fn anthropic_judges_like_any_other() {
 }
 
 /// An evaluator of one's own that another model judges.
-fn own_judge(folder: &std::path::Path, settings: &mut Settings) {
+pub(super) fn own_judge(folder: &std::path::Path, settings: &mut Settings) {
     let of = folder.join("tone");
     std::fs::create_dir_all(&of).unwrap();
     let definition = "kind = \"llm_judge\"\ndescription = \"YES when polite\"\n[llm_judge]\ninputs = [\"answer\"]\n\

@@ -134,6 +134,7 @@ pub(crate) fn record(trace_id: TraceId) -> TraceRecord {
             kind: SeriesKind::Numeric,
             value: Value::Number(17.0),
             probability: 1.0,
+            revision: None,
         }],
     }
 }

@@ -32,6 +32,9 @@ contract!(
     what_the_budget_left_out_is_planned_again_once_and_with_its_probability,
     a_verdict_is_remembered_until_it_is_forgotten,
     shared_values_are_changed_one_after_the_other,
+    an_old_ledger_is_summed_up_by_the_hour_and_costs_stay_the_same,
+    a_judgement_by_another_model_takes_the_place_of_the_row_that_said_why_there_was_none,
+    a_model_is_new_once,
 );
 
 const LONGEST: Duration = Duration::from_secs(300);
@@ -302,4 +305,76 @@ async fn shared_values_are_changed_one_after_the_other(it: TestStore) {
     assert_eq!(answers, (1..=20).collect::<Vec<_>>());
     assert_eq!(it.store.shared::<u64>("count").await.unwrap(), 20);
     assert_eq!(it.store.shared::<u64>("nothing").await.unwrap(), 0);
+}
+
+async fn an_old_ledger_is_summed_up_by_the_hour_and_costs_stay_the_same(it: TestStore) {
+    let mut trace = plain(1);
+    trace.trace.attributes.insert("feature".to_owned(), "refunds".to_owned());
+    it.store.record_traces(&[trace], seconds(0)).await.unwrap();
+    const HOUR: i64 = 3_600;
+    let policy = policy(&[]);
+    for (number, at) in [(1, 0), (2, 10), (3, 2 * HOUR), (4, 30 * HOUR)] {
+        let one = call(number, "shop", 400, seconds(at));
+        assert_eq!(reserve(&it.store, std::slice::from_ref(&one), &policy, seconds(at)).await, [Admission::Admit]);
+        if number != 2 {
+            settle(&it.store, vec![settled(&one, 90, seconds(at))], seconds(at)).await;
+        }
+    }
+    let costs = async || {
+        let mut found = Vec::new();
+        for (_, by) in CostDimension::ALL {
+            found.push(it.store.costs(by, &CostSelection::default()).await.unwrap());
+        }
+        found
+    };
+    let (before, later) = (costs().await, seconds(31 * HOUR));
+    let of = |dimension: CostDimension| {
+        CostDimension::ALL.iter().position(|(_, by)| *by == dimension).map(|at| &before[at]).unwrap()
+    };
+    let feature = &of(CostDimension::Feature)[0];
+    assert_eq!((feature.part.as_deref(), feature.requests, feature.charged.0), (Some("refunds"), 4, 670));
+    let days: Vec<&str> = of(CostDimension::Day).iter().map(|row| row.part.as_deref().unwrap()).collect();
+    assert!(days.len() == 2 && days[0] < days[1] && days[0].starts_with("20"), "{days:?}");
+    assert!(it.store.sum_up_ledger(later).await.unwrap() && it.store.sum_up_ledger(later).await.unwrap());
+    assert!(!it.store.sum_up_ledger(later).await.unwrap(), "the day that goes on is left alone");
+    assert_eq!(costs().await, before);
+    let selection = CostSelection { service: Some("shop".to_owned()), since: Some(seconds(29 * HOUR)), until: None };
+    assert_eq!(it.store.costs(CostDimension::Service, &selection).await.unwrap()[0].requests, 1);
+}
+
+async fn a_judgement_by_another_model_takes_the_place_of_the_row_that_said_why_there_was_none(it: TestStore) {
+    planned(&it.store, 1, &["default"]).await;
+    let job = claim_jobs(&it.store, seconds(1), LEASE, 1).await.remove(0);
+    let row = |revision: &str, value| Evaluation {
+        revision: revision.to_owned(),
+        ..evaluation(trace_id(1), "default", value)
+    };
+    let skipped = Evaluation { outcome: Outcome::SkippedBudget, ..row(&job.revision, None) };
+    assert!(record_judgement(&it.store, &job, skipped, &[], seconds(2)).await);
+    let backfill = Backfill {
+        evaluator: "default".to_owned(),
+        revision: job.revision.clone(),
+        lane: "default".to_owned(),
+        with_failed: false,
+        selection: Selection::default(),
+        limit: 10,
+    };
+    assert_eq!(it.store.backfill(&backfill, seconds(3)).await.unwrap(), 1);
+    let job = claim_jobs(&it.store, seconds(4), LEASE, 1).await.remove(0);
+    let resolved = row("r1-by-m-2", Some(1.0));
+    assert!(record_judgement(&it.store, &job, resolved.clone(), &[], seconds(5)).await);
+    assert!(!record_judgement(&it.store, &job, resolved, &[], seconds(6)).await, "it is done");
+    let rows = it.store.evaluations(trace_id(1)).await.unwrap();
+    let revisions: Vec<&str> = rows.iter().map(|row| row.evaluation.revision.as_str()).collect();
+    assert_eq!(revisions, ["r1-by-m-2"]);
+    assert_eq!(it.store.backfill(&backfill, seconds(7)).await.unwrap(), 0, "and is not planned again");
+}
+
+async fn a_model_is_new_once(it: TestStore) {
+    let note =
+        async |answered: &str, at| it.store.note_judge_model("default", "m", answered, seconds(at)).await.unwrap();
+    assert_eq!([note("m-1", 1).await, note("m-2", 2).await, note("m-1", 3).await], [true, true, false]);
+    let seen = it.store.judge_models().await.unwrap();
+    let seen: Vec<_> = seen.iter().map(|it| (it.answered.as_str(), it.first_seen_at, it.last_seen_at)).collect();
+    assert_eq!(seen, [("m-1", seconds(1), seconds(3)), ("m-2", seconds(2), seconds(2))]);
 }

@@ -40,9 +40,15 @@ impl Serve {
 
     /// Starts the process and waits until it listens.
     pub(crate) fn restart(&mut self) {
+        self.restart_to_crash_at("");
+    }
+
+    /// The same, and lets it die at a crash point of this name.
+    pub(crate) fn restart_to_crash_at(&mut self, point: &str) {
         let log = fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_driftline"));
         command.arg("serve").current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.env("DRIFTLINE_CRASH_AT", point);
         self.process = Some(command.spawn().unwrap());
         let deadline = Instant::now() + PATIENCE;
         while TcpStream::connect(self.receives_on).is_err() {
@@ -51,6 +57,11 @@ impl Serve {
             assert!(Instant::now() < deadline, "serve does not listen:\n{}", self.log());
             sleep(POLL);
         }
+    }
+
+    /// Whether the process has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.try_wait().unwrap().is_some())
     }
 
     /// `kill -9`: no handler runs, nothing is flushed.
