@@ -7,6 +7,7 @@ pub mod judge;
 pub mod measurement;
 pub mod money;
 pub mod report;
+pub mod silence;
 pub mod text;
 pub mod time;
 pub mod trace;
