@@ -1,5 +1,6 @@
 //! Wiring: from settings to running parts. Everything is built here, and nothing is decided here.
 
+pub mod channels;
 pub mod demo;
 pub mod service;
 pub mod settings;

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::channels::{ChannelError, channels, destinations_of, links};
 use super::settings::{Settings, WriteBackKind};
 use crate::backends::clock::SystemClock;
 use crate::backends::http::{AddressError, HttpSender};
@@ -31,7 +32,7 @@ use crate::pipeline::consume::{QueueSource, consume};
 use crate::pipeline::deliver::{Destination, Protocol, deliver};
 use crate::pipeline::intake::Intake;
 use crate::pipeline::judging::{Judging, judge};
-use crate::pipeline::notify::WEBHOOK;
+use crate::pipeline::notify::{Notifying, notify};
 use crate::pipeline::receive::{Receiver, grpc_router, http_router};
 use crate::pipeline::retention::{BodyRetention, JudgingRetention, purge};
 use crate::pipeline::reviewing::draw_audit;
@@ -123,6 +124,14 @@ pub enum StartError {
         /// What is wrong.
         source: SettingsError,
     },
+    /// A channel of alerts cannot be used as it is configured.
+    #[error("[[alerts.channels]] {name:?} cannot be used")]
+    Channel {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        source: ChannelError,
+    },
     /// An address to send to is wrong.
     #[error("{setting} cannot be used")]
     Destination {
@@ -143,6 +152,7 @@ impl StartError {
             | Self::Idle
             | Self::Evaluators(_)
             | Self::Judge { .. }
+            | Self::Channel { .. }
             | Self::Service { .. }
             | Self::ServiceSecret { .. }
             | Self::Destination { .. } => true,
@@ -282,6 +292,7 @@ impl Service {
             prices: Arc::new(settings.prices.clone()),
             baseline: settings.watch.baseline.clone(),
             budget: Arc::new(budget_policy(settings)),
+            public_url: links(settings).web,
             trace_link: settings.links.trace.clone(),
             logs_link: settings.links.logs.clone(),
             receive_url: format!("http://{receiver}"),
@@ -341,6 +352,7 @@ impl Service {
         }
         if roles.contains(&Role::Watch) {
             self.parts.spawn(watch(shared.clone(), watching(settings)));
+            self.parts.spawn(notify(shared.clone(), notifying(settings)));
             let judging =
                 JudgingRetention { verdicts: settings.judge.remember, ledger: settings.retention.judge_requests };
             self.parts.spawn(purge(shared.clone(), judging));
@@ -370,7 +382,7 @@ fn judging(settings: &Settings, scoring: Arc<Scoring>, clients: BTreeMap<String,
         clients,
         patience: patience(settings),
         control_share: settings.judge.control_share,
-        treasury: Treasury { policy: budget_policy(settings), has_webhook: !settings.alerts.webhook.is_empty() },
+        treasury: Treasury { policy: budget_policy(settings) },
         anchor_interval: settings.review.anchor_interval,
         worker: format!("{:016x}", fastrand::u64(..)),
     }
@@ -412,8 +424,17 @@ pub fn watching(settings: &Settings) -> Watching {
         lateness: settings.watch.lateness,
         baseline: settings.watch.baseline.clone(),
         budget_per_30_days: settings.alerts.budget_per_30_days,
-        has_webhook: !settings.alerts.webhook.is_empty(),
-        trace_link: settings.links.trace.clone(),
+    }
+}
+
+/// The telling of alerts as the settings want it.
+#[must_use]
+pub fn notifying(settings: &Settings) -> Notifying {
+    Notifying {
+        channels: channels(settings),
+        no_data_after: settings.alerts.no_data_after,
+        remind_after: settings.alerts.remind_after,
+        links: links(settings),
     }
 }
 
@@ -465,10 +486,7 @@ fn destinations(settings: &Settings) -> Result<Vec<Destination>, StartError> {
         let WriteBackKind::Otlp = write_back.kind;
         destinations.push(Destination { name: sender.name(), protocol: Protocol::Otlp, sender });
     }
-    if !settings.alerts.webhook.is_empty() {
-        let sender = sender("[alerts] webhook", &settings.alerts.webhook)?;
-        destinations.push(Destination { name: WEBHOOK.to_owned(), protocol: Protocol::Json, sender });
-    }
+    destinations.extend(destinations_of(settings)?);
     Ok(destinations)
 }
 

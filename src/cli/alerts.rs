@@ -1,8 +1,10 @@
-//! `driftline alerts`: what has moved away from the baseline.
+//! `driftline alerts`: what has moved away from the baseline, and what people do about it.
 
 use clap::Subcommand;
 
 use super::Context;
+use super::alert_hands::{Ack, Silence, Silences, Unsilence};
+use super::alert_show::Show;
 use super::failure::{Exit, Failure};
 use super::output::Output;
 use super::service::{Asked, Place, answer};
@@ -20,6 +22,16 @@ pub(super) struct Arguments {
 enum Command {
     /// List alerts, last raised first.
     List(List),
+    /// Show one alert: what moved, since when, how sure, what it affects, its life so far.
+    Show(Show),
+    /// Take an open alert in hand: its reminders stop.
+    Ack(Ack),
+    /// Silence alerts for a time: they are recorded and not sent.
+    Silence(Silence),
+    /// List the silences that hold.
+    Silences(Silences),
+    /// End a silence before its time.
+    Unsilence(Unsilence),
 }
 
 #[derive(Debug, clap::Args)]
@@ -35,21 +47,31 @@ struct List {
 }
 
 pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
-    let Command::List(list) = arguments.command;
-    let found = list.ask(context).await?;
-    let mut output = Output::new();
-    if context.json {
-        found.alerts.iter().try_for_each(|alert| output.json(alert))?;
-    } else if found.alerts.is_empty() {
-        output.line("no alerts")?;
-    } else {
-        found.alerts.iter().try_for_each(|alert| print(alert, &mut output))?;
+    match arguments.command {
+        Command::List(list) => list.run(context).await,
+        Command::Show(show) => show.run(context).await,
+        Command::Ack(ack) => ack.run(context).await,
+        Command::Silence(silence) => silence.run(context).await,
+        Command::Silences(silences) => silences.run(context).await,
+        Command::Unsilence(unsilence) => unsilence.run(context).await,
     }
-    output.finish()?;
-    Ok(Exit::Done)
 }
 
 impl List {
+    async fn run(&self, context: &Context) -> Result<Exit, Failure> {
+        let found = self.ask(context).await?;
+        let mut output = Output::new();
+        if context.json {
+            found.alerts.iter().try_for_each(|alert| output.json(alert))?;
+        } else if found.alerts.is_empty() {
+            output.line("no alerts")?;
+        } else {
+            found.alerts.iter().try_for_each(|alert| print(alert, &mut output))?;
+        }
+        output.finish()?;
+        Ok(Exit::Done)
+    }
+
     async fn ask(&self, context: &Context) -> Result<Alerts, Failure> {
         match self.place.open(context).await? {
             Asked::Store(store) => {

@@ -3,6 +3,8 @@
 //! Exit codes: 0 done or pass, 1 the checked thing failed, 2 usage or configuration, 3 not enough evidence, 4 could
 //! not do it (input, output, network).
 
+mod alert_hands;
+mod alert_show;
 mod alerts;
 mod asking;
 mod backfill;
@@ -105,7 +107,7 @@ enum Command {
     Traces(traces::Arguments),
     /// Tell what happened to one trace, and why.
     Explain(explain::Arguments),
-    /// List alerts.
+    /// List alerts, look at one with all that it affects, take it in hand, silence it.
     Alerts(alerts::Arguments),
     /// Add up what judging costs, and show how much of its budgets is left.
     Costs(costs::Arguments),

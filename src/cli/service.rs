@@ -47,6 +47,13 @@ impl Place {
     }
 }
 
+/// The configured store, to be changed while no service runs on it.
+pub(super) async fn open_for_writing(context: &Context) -> Result<Store, Failure> {
+    let remedy = "while driftline serve runs on it, ask the service with --url";
+    let failed = |error| Failure::CouldNot(format!("{}; {remedy}", super::failure::chain(&error)));
+    Store::open(&context.settings()?.store.url, false).await.map_err(failed)
+}
+
 async fn open_store(url: &str) -> Result<Store, Failure> {
     let remedy = "start driftline serve, set store.url, or ask a running service with --url";
     let failed = |error| Failure::CouldNot(format!("{}; {remedy}", super::failure::chain(&error)));

@@ -8,6 +8,7 @@ pub mod label;
 pub mod measurement;
 pub mod money;
 pub mod report;
+pub mod silence;
 pub mod text;
 pub mod time;
 pub mod trace;

@@ -9,9 +9,7 @@ use super::Shared;
 use super::budget_alert::{budget_alert, over};
 use super::crash_point::crash_point;
 use super::grouped::{Entries, Grouped, grouped};
-use super::notify::webhook_item;
 use crate::backends::store::{AlertFilter, FinishedJob, JudgeCall, StoreError};
-use crate::domain::alert::Alert;
 use crate::domain::money::NanoUsd;
 use crate::domain::time::Timestamp;
 use crate::limits::budget::{Admission, BudgetPolicy, JudgingRates, day_of};
@@ -25,8 +23,6 @@ const FRESH: Duration = Duration::from_secs(1);
 pub struct Treasury {
     /// What a day may cost.
     pub policy: BudgetPolicy,
-    /// Whether alerts go to a webhook.
-    pub has_webhook: bool,
 }
 
 /// Hands in reservations and ends of jobs.
@@ -94,7 +90,7 @@ impl Books {
             (known.day == day && now < known.read_at.plus(FRESH), known.day != day)
         };
         if is_new_day {
-            resolve_past(shared, &self.treasury, day).await?;
+            resolve_past(shared, day).await?;
         }
         if !is_fresh {
             let budgets = shared.store.budget_day(day).await?;
@@ -153,7 +149,7 @@ async fn reserve(
             let limit = treasury.policy.daily.get(&scope).copied().unwrap_or_default();
             let alert = budget_alert(&scope, limit, committed, now);
             tracing::warn!(service = scope, %limit, "the day's judge budget is spent; judgements are left out");
-            put(shared, treasury.has_webhook, &alert, now).await?;
+            shared.store.put_alert(&alert, now).await?;
         }
     }
     Ok(reservations.admissions)
@@ -182,20 +178,14 @@ fn failed<A>(what: &str, error: &StoreError) -> Vec<A> {
 }
 
 /// Resolves alerts about budgets of days that are over.
-async fn resolve_past(shared: &Shared, treasury: &Treasury, day: i64) -> Result<(), StoreError> {
+async fn resolve_past(shared: &Shared, day: i64) -> Result<(), StoreError> {
     let now = shared.now();
     for alert in shared.store.alerts(&AlertFilter { open_only: true, service: None }).await? {
         if let Some(resolved) = over(&alert, day, now) {
-            put(shared, treasury.has_webhook, &resolved, now).await?;
+            shared.store.put_alert(&resolved, now).await?;
         }
     }
     Ok(())
-}
-
-/// Records an alert, and tells of it.
-pub(super) async fn put(shared: &Shared, has_webhook: bool, alert: &Alert, now: Timestamp) -> Result<(), StoreError> {
-    let outbox = webhook_item(alert, "").filter(|_| has_webhook);
-    shared.store.put_alert(alert, outbox.as_slice(), now).await
 }
 
 fn lock(known: &Mutex<Known>) -> std::sync::MutexGuard<'_, Known> {

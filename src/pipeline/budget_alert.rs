@@ -2,12 +2,11 @@
 
 use ring::digest::{SHA256, digest};
 
+use super::notify::JUDGE_BUDGET as DETECTOR;
 use crate::domain::alert::{Alert, AlertState, Severity};
 use crate::domain::money::NanoUsd;
 use crate::domain::time::Timestamp;
 use crate::limits::budget::{ALL_SERVICES, day_of};
-
-const DETECTOR: &str = "judge_budget";
 
 /// The alert of a scope whose budget has refused a call. One a scope and day.
 pub(super) fn budget_alert(scope: &str, limit: NanoUsd, committed: NanoUsd, now: Timestamp) -> Alert {
@@ -15,7 +14,7 @@ pub(super) fn budget_alert(scope: &str, limit: NanoUsd, committed: NanoUsd, now:
     let whose = if scope == ALL_SERVICES { "all services".to_owned() } else { format!("service {scope}") };
     Alert {
         fingerprint: hex::encode(&identity.as_ref()[..8]),
-        state: AlertState::Firing,
+        state: AlertState::Pending,
         severity: Severity::Warn,
         service: if scope == ALL_SERVICES { "all".to_owned() } else { scope.to_owned() },
         series: "judge_cost_usd".to_owned(),
@@ -34,7 +33,9 @@ pub(super) fn budget_alert(scope: &str, limit: NanoUsd, committed: NanoUsd, now:
         updated_at: now,
         resolved_at: None,
         trace_ids: Vec::new(),
-        runbook: DETECTOR.to_owned(),
+        runbook: "judge-budget".to_owned(),
+        acknowledgement: None,
+        no_data_since: None,
     }
 }
 

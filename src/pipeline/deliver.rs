@@ -6,31 +6,36 @@ use futures_util::future::join_all;
 use prost::Message as _;
 
 use super::Shared;
+use super::notify::format::Format;
+use super::notify::message::Message;
 use super::retry::delay;
 use super::write_back::{WriteBack, events, spans};
 use crate::backends::http::{HttpSender, SendError};
 use crate::backends::store::{OutboxItem, StoreError};
+use crate::domain::time::Timestamp;
 use crate::telemetry::metrics::CallLabels;
 
 /// How long a claim holds: longer than two requests may take.
 const LEASE: Duration = Duration::from_secs(25);
 const IDLE: Duration = Duration::from_millis(500);
+/// A message about an alert that its channel has refused as often is given up: what follows waits for it.
+const MOST_REFUSALS: u32 = 8;
 
 /// How a destination is spoken to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Protocol {
     /// Evaluation spans and log events to an OTLP/HTTP endpoint, many items in one request.
     Otlp,
-    /// Each item a JSON body of its own, claimed alone: the next one's failure must not send it again.
-    Json,
+    /// Each item a message about an alert, claimed alone: the next one's failure must not send it again.
+    Alerts(Format),
 }
 
 impl Protocol {
     /// Items in one claim, and in one request.
-    const fn batch(self) -> usize {
+    const fn batch(&self) -> usize {
         match self {
             Self::Otlp => 200,
-            Self::Json => 1,
+            Self::Alerts(_) => 1,
         }
     }
 }
@@ -60,7 +65,7 @@ async fn step(shared: &Shared, destination: &Destination) -> Result<bool, StoreE
     if items.is_empty() {
         return Ok(false);
     }
-    match destination.send(&items).await {
+    match destination.send(&items, shared.now()).await {
         Err(SendError::Refused { status: 400 | 413 | 422, .. }) if items.len() > 1 => {
             // The body is refused, and not us: one item is at fault. Alone, it delays no other.
             let alone = items.iter().map(|item| deliver_one(shared, destination, item));
@@ -73,7 +78,7 @@ async fn step(shared: &Shared, destination: &Destination) -> Result<bool, StoreE
 
 async fn deliver_one(shared: &Shared, destination: &Destination, item: &OutboxItem) -> Result<(), StoreError> {
     let item = std::slice::from_ref(item);
-    settle(shared, destination, item, destination.send(item).await).await
+    settle(shared, destination, item, destination.send(item, shared.now()).await).await
 }
 
 /// Forgets what was taken, and puts off what was not.
@@ -91,10 +96,21 @@ async fn settle(
         return shared.store.delivered(&ids).await;
     };
     let attempts = items.iter().map(|item| item.attempts).max().unwrap_or(1);
+    let reason = destination.reason(&error);
+    if destination.gives_up(&error, attempts) {
+        tracing::error!(destination = destination.name, reason, attempts, "a message about an alert is given up");
+        return shared.store.delivered(&ids).await;
+    }
     let wait = delay(attempts, error.retry_after(), fastrand::f64());
     let seconds = wait.as_secs();
-    tracing::warn!(destination = destination.name, items = items.len(), %error, seconds, "delivery will be tried again");
-    shared.store.retry_outbox(&ids, shared.now().plus(wait), &error.to_string()).await
+    tracing::warn!(
+        destination = destination.name,
+        items = items.len(),
+        reason,
+        seconds,
+        "delivery will be tried again"
+    );
+    shared.store.retry_outbox(&ids, shared.now().plus(wait), &reason).await
 }
 
 /// An item that this program wrote; one that it cannot read back is told and left out.
@@ -106,16 +122,42 @@ fn read(item: &OutboxItem) -> Option<WriteBack> {
 }
 
 impl Destination {
-    async fn send(&self, items: &[OutboxItem]) -> Result<(), SendError> {
-        match self.protocol {
+    async fn send(&self, items: &[OutboxItem], now: Timestamp) -> Result<(), SendError> {
+        match &self.protocol {
             Protocol::Otlp => self.send_otlp(items).await,
-            Protocol::Json => {
+            Protocol::Alerts(format) => {
                 for item in items {
-                    self.sender.post("application/json", item.payload.clone()).await?;
+                    self.send_alert(format, item, now).await?;
                 }
                 Ok(())
             }
         }
+    }
+
+    async fn send_alert(&self, format: &Format, item: &OutboxItem, now: Timestamp) -> Result<(), SendError> {
+        let message = serde_json::from_slice::<Message>(&item.payload);
+        let message = message
+            .inspect_err(|error| tracing::error!(key = item.key, %error, "an alert cannot be read from the outbox"));
+        let Some(body) = message.ok().and_then(|message| format.body(&message, now)) else { return Ok(()) };
+        let body = body.to_string().into_bytes();
+        match format.path() {
+            "" => self.sender.post("application/json", body).await,
+            path => self.sender.post_below(path, "application/json", body).await,
+        }
+    }
+
+    /// Why something was not taken, without the secrets of the destination.
+    fn reason(&self, error: &SendError) -> String {
+        match &self.protocol {
+            Protocol::Otlp => error.to_string(),
+            Protocol::Alerts(format) => format.without_secret(&error.to_string()),
+        }
+    }
+
+    /// Whether it is the body that is refused, again and again, while others wait for their turn.
+    fn gives_up(&self, error: &SendError, attempts: u32) -> bool {
+        let is_body = matches!(error, SendError::Refused { status: 400 | 413 | 422, .. });
+        matches!(self.protocol, Protocol::Alerts(_)) && is_body && attempts >= MOST_REFUSALS
     }
 
     /// Spans first: a backend that takes no logs still shows the scores.

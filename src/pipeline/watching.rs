@@ -6,12 +6,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
-use super::notify::{firing, told, webhook_item};
-use crate::backends::store::{AlertFilter, HourCommit, NewOutboxItem, Selection, StoreError};
-use crate::domain::alert::Alert;
+use crate::backends::store::{AlertFilter, HourCommit, Selection, StoreError};
 use crate::domain::time::Timestamp;
 use crate::stats::e_process::AlertBudget;
-use crate::telemetry::metrics::SeverityLabels;
 use crate::watch::alerts::{StreamSignal, advance};
 use crate::watch::baseline::Baseline;
 use crate::watch::detect::{Direction, StreamState};
@@ -34,10 +31,6 @@ pub struct Watching {
     pub baseline: String,
     /// False alarms tolerated in thirty days, over everything that is watched.
     pub budget_per_30_days: f64,
-    /// Whether a webhook hears of alerts.
-    pub has_webhook: bool,
-    /// Where traces are shown, with `{trace_id}`; or empty.
-    pub trace_link: String,
 }
 
 /// Watches until the process is to end.
@@ -124,7 +117,6 @@ impl Watching {
         let filter = AlertFilter { open_only: true, service: Some(service.to_owned()) };
         let open = shared.store.alerts(&filter).await?;
         let changes = advance(&open, &signals);
-        let news = told(&changes, &open);
         let commit = HourCommit {
             service: service.to_owned(),
             hour,
@@ -132,13 +124,11 @@ impl Watching {
             previous_state,
             detector_state: json(&detectors),
             summary: json(&window.series),
-            alerts: changes.iter().map(|change| firing(change.alert())).collect(),
-            outbox: self.messages(&news),
+            alerts: changes.iter().map(|change| change.alert().clone()).collect(),
         };
         let is_first = shared.store.commit_hour(&commit, shared.now()).await?;
         if is_first {
             shared.metrics.hours_watched.inc();
-            announce(shared, &news);
         }
         Ok(is_first)
     }
@@ -168,13 +158,6 @@ impl Watching {
         }
         signals
     }
-
-    fn messages(&self, news: &[Alert]) -> Vec<NewOutboxItem> {
-        if !self.has_webhook {
-            return Vec::new();
-        }
-        news.iter().filter_map(|alert| webhook_item(alert, &self.trace_link)).collect()
-    }
 }
 
 /// One-sided detectors over all services of the baseline: they share the alert budget.
@@ -193,18 +176,4 @@ fn detectors(state: Option<&str>, baseline: &Baseline) -> Detectors {
 
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|_| "{}".to_owned())
-}
-
-/// Tells of alerts in the log and in the metrics; one that got louder counts again at its new severity.
-fn announce(shared: &Shared, news: &[Alert]) {
-    for alert in news {
-        let Alert { fingerprint, service, series, severity, summary, .. } = alert;
-        if alert.state.is_open() {
-            tracing::warn!(fingerprint, service, series, ?severity, summary, "alert is firing");
-            let labels = SeverityLabels { severity: format!("{severity:?}").to_lowercase() };
-            shared.metrics.alerts_raised.get_or_create(&labels).inc();
-        } else {
-            tracing::info!(fingerprint, service, series, summary, "alert is resolved");
-        }
-    }
 }

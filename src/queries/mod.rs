@@ -1,5 +1,6 @@
 //! What people ask: one file a question, and one shape of its answer for the API, the pages and the command line.
 
+pub mod affected;
 pub mod alerts;
 pub mod backfill;
 pub mod baselines;
@@ -12,6 +13,7 @@ pub mod judge_revisions;
 pub mod judges;
 pub mod overview;
 pub mod review;
+pub mod runbooks;
 pub mod scores;
 pub mod search;
 pub mod selection;
@@ -26,6 +28,7 @@ use tokio::sync::Semaphore;
 
 use crate::backends::store::{Store, StoreError};
 use crate::domain::ids::TraceId;
+use crate::domain::silence::InvalidMatcher;
 use crate::domain::time::Timestamp;
 use crate::otlp::{RawTrace, UnpackError};
 use crate::watch::gate_policy::InvalidGatePolicy;
@@ -44,6 +47,9 @@ async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
     });
     working.await.map_err(QueryError::Interrupted)
 }
+
+/// Longest name, note or reason that people give, in characters.
+const LONGEST_WORDS: usize = 1000;
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +113,45 @@ pub enum QueryError {
         name: String,
         /// What there is.
         known: BTreeSet<String>,
+    },
+    /// There is no such alert.
+    #[error("there is no alert {id:?}")]
+    UnknownAlert {
+        /// The id that was asked for.
+        id: String,
+    },
+    /// What is over cannot be taken in hand.
+    #[error("alert {id} is resolved")]
+    AlertOver {
+        /// Its id.
+        id: String,
+    },
+    /// There is no such silence.
+    #[error("there is no silence {id:?}")]
+    UnknownSilence {
+        /// The id that was asked for.
+        id: String,
+    },
+    /// A silence that would never hold.
+    #[error("{text:?} is no time for a silence")]
+    SilenceTime {
+        /// What was given.
+        text: String,
+    },
+    /// A matcher that matches nothing.
+    #[error(transparent)]
+    Matcher(#[from] InvalidMatcher),
+    /// Who and why is kept with every change, and must say something.
+    #[error("{name} is empty or longer than {LONGEST_WORDS} characters")]
+    Words {
+        /// `by`, `reason` or `note`.
+        name: &'static str,
+    },
+    /// Not a place in a list.
+    #[error("{text:?} is no place in the list of affected traces")]
+    Cursor {
+        /// What was given.
+        text: String,
     },
     /// There is no such judge.
     #[error("there is no judge {name:?}")]
@@ -172,6 +217,11 @@ impl QueryError {
                 | Self::UnknownDimension { .. }
                 | Self::UnknownJudge { .. }
                 | Self::Label { .. }
+                | Self::AlertOver { .. }
+                | Self::SilenceTime { .. }
+                | Self::Matcher(_)
+                | Self::Words { .. }
+                | Self::Cursor { .. }
                 | Self::OutOfRange { .. }
                 | Self::Selection(_)
                 | Self::Policy(_)
@@ -192,6 +242,13 @@ impl QueryError {
             Self::BaselineName { .. } => "write 1 to 100 of A-Z a-z 0-9 . _ -",
             Self::UnknownDimension { .. } => "compare by a dimension that the traces have",
             Self::Interrupted(_) => "ask again, about less at once",
+            Self::UnknownAlert { .. } => "list the alerts: an id has 16 hexadecimal digits",
+            Self::AlertOver { .. } => "list the open alerts",
+            Self::UnknownSilence { .. } => "list the silences",
+            Self::SilenceTime { .. } => "write a duration such as 2h, of at most 365d",
+            Self::Matcher(_) => "write an alert's id, or for example service=shop,series=latency*",
+            Self::Words { .. } => "say it in a few words",
+            Self::Cursor { .. } => "take it from the key next of the page before",
             Self::UnknownJudge { .. } => "list the evaluators; judges are those of kind llm_judge",
             Self::Label { .. } => "ask for the next trace to label, or see what judged this one with explain",
             Self::OutOfRange { .. } => "give a number in that range",

@@ -157,6 +157,8 @@ fn opened(fingerprint: String, key: &SeriesKey, finding: &Finding, at: Timestamp
         resolved_at: None,
         trace_ids: Vec::new(),
         runbook: runbook(&key.series).to_owned(),
+        acknowledgement: None,
+        no_data_since: None,
     }
 }
 
@@ -195,12 +197,13 @@ fn summary(key: &SeriesKey, finding: &Finding) -> String {
     )
 }
 
-/// The runbook for trouble with a series, by the series' name.
-fn runbook(series: &str) -> &'static str {
+/// The runbook for trouble with a series, by the series' name: a file of `deploy/runbooks`.
+#[must_use]
+pub fn runbook(series: &str) -> &'static str {
     match series {
         "latency_seconds" => "latency-spike",
         "cost_usd" | "input_tokens" | "output_tokens" | "reasoning_tokens" | "output_tokens_per_call" => "cost-runaway",
-        "run_error" | "tool_errors" | "tool_outcome" => "error-rate-spike",
+        "run_error" | "tool_errors" | "tool_outcome" => "error-spike",
         _ => "quality-drift",
     }
 }

@@ -33,12 +33,12 @@ use crate::watch::drift::DriftOptions;
 use crate::watch::gate_policy::GatePolicy;
 use crate::watch::key::SeriesKey;
 
-type Answer<T> = Result<Json<T>, WebError>;
+pub(super) type Answer<T> = Result<Json<T>, WebError>;
 
 /// A body as it is sent. Read in two steps: structs also take arrays, of which errors would tell in our own words.
-type Object = serde_json::Map<String, serde_json::Value>;
+pub(super) type Object = serde_json::Map<String, serde_json::Value>;
 
-fn read<T: DeserializeOwned>(body: Result<Json<Object>, JsonRejection>) -> Result<T, WebError> {
+pub(super) fn read<T: DeserializeOwned>(body: Result<Json<Object>, JsonRejection>) -> Result<T, WebError> {
     let Json(object) = body?;
     let wrong = |error: serde_json::Error| {
         WebError::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string(), "send the documented keys")

@@ -62,6 +62,8 @@ const fn status(error: &QueryError) -> StatusCode {
         | QueryError::PendingTrace { .. }
         | QueryError::BodyGone { .. }
         | QueryError::UnknownBaseline { .. }
+        | QueryError::UnknownAlert { .. }
+        | QueryError::UnknownSilence { .. }
         | QueryError::UnknownSeries { .. } => StatusCode::NOT_FOUND,
         QueryError::Store(StoreError::BaselineExists { .. }) => StatusCode::CONFLICT,
         QueryError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,

@@ -46,7 +46,8 @@ fn refusal(request: &Request, is_loopback: bool) -> Option<WebError> {
         return Some(WebError::new(StatusCode::FORBIDDEN, error, "use http://localhost and the port in the address"));
     }
     let site = text(HeaderName::from_static("sec-fetch-site"));
-    if request.method() == Method::POST && site.is_some_and(|site| !matches!(site, "same-origin" | "none")) {
+    let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    if !only_reads && site.is_some_and(|site| !matches!(site, "same-origin" | "none")) {
         let error = "a page of another site may not change anything here";
         return Some(WebError::new(
             StatusCode::FORBIDDEN,

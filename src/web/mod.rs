@@ -3,6 +3,7 @@
 //! Trace text is hostile, so pages hold no script and allow none, and a browser that was lured here by another site's
 //! name is refused. Unknown parameters are refused by name: a misspelt filter must not answer with everything.
 
+mod alerts_api;
 mod api;
 mod assets;
 mod error;
@@ -45,6 +46,8 @@ pub struct WebState {
     pub baseline: String,
     /// What judging may cost a day.
     pub budget: Arc<BudgetPolicy>,
+    /// Where people reach these pages, without a slash at its end.
+    pub public_url: String,
     /// Where a tracing backend shows a trace: a URL with `{trace_id}`; empty for none.
     pub trace_link: String,
     /// Where its logs are shown, likewise.
@@ -79,6 +82,11 @@ pub fn router(state: WebState) -> Router {
         .route("/api/v1/drift", get(api::drift))
         .route("/api/v1/gate", post(api::gate))
         .route("/api/v1/alerts", get(api::alerts))
+        .route("/api/v1/alerts/{id}", get(alerts_api::alert))
+        .route("/api/v1/alerts/{id}/traces", get(alerts_api::affected))
+        .route("/api/v1/alerts/{id}/ack", post(alerts_api::acknowledge))
+        .route("/api/v1/alerts/silences", get(alerts_api::silences).post(alerts_api::silence))
+        .route("/api/v1/alerts/silences/{id}/end", post(alerts_api::unsilence))
         .route("/api/v1/costs", get(api::costs))
         .route("/api/v1/budgets/{scope}", get(api::budget))
         .route("/api/v1/judges", get(api::judges))
@@ -97,6 +105,8 @@ pub fn router(state: WebState) -> Router {
         .route("/traces", get(pages::traces))
         .route("/traces/{id}", get(pages::trace))
         .route("/alerts", get(pages::alerts))
+        .route("/alerts/{id}", get(pages::alert))
+        .route("/runbooks/{name}", get(pages::runbook))
         .fallback(async || WebError::no_such_path())
         .method_not_allowed_fallback(async || WebError::no_such_method())
         .with_state(state);

@@ -15,7 +15,7 @@ use super::{Settings, range};
 /// Tables whose keys the user names: each of their entries is tried as a whole.
 const OPEN_TABLES: &[&str] = &["sampling.services", "judge.models", "judge.budget.services", "attributes", "prices"];
 /// Lists of tables, absent from the defaults: each of their entries is tried as a whole.
-const LISTS: &[&str] = &["sampling.policies", "sampling.upstream", "write_back"];
+const LISTS: &[&str] = &["alerts.channels", "sampling.policies", "sampling.upstream", "write_back"];
 
 /// What a user wrote.
 pub(super) struct Written<'a> {

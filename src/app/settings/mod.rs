@@ -3,6 +3,7 @@
 //! Mistakes are collected over the whole file before any is reported, each with its line and a remedy, because an
 //! operator who fixes one mistake a run loses patience.
 
+mod channels;
 mod check;
 mod range;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Deserializer};
 use crate::backends::judge::JudgeModelSettings;
 use crate::evaluate::sampling::SamplingPolicy;
 use crate::normalize::{AttributeMapping, PriceTable};
+pub use channels::{ChannelKind, ChannelSettings, SecretError, SecretSource};
 use check::{Variable, Written};
 
 const DEFAULTS: &str = include_str!("default.toml");
@@ -61,7 +63,7 @@ macro_rules! section {
 section!(StoreSettings { url: String });
 section!(QueueSettings { url: String, name: String, prefetch: u16 });
 section!(ReceiveSettings { http: String, grpc: String, max_body_mib: usize, max_waiting_mib: usize });
-section!(WebSettings { listen: String });
+section!(WebSettings { listen: String, url: String });
 section!(CompleteSettings {
     #[serde(deserialize_with = "duration")]
     root_grace: Duration,
@@ -112,7 +114,16 @@ section!(WatchSettings {
     lateness: Duration,
     baseline: String,
 });
-section!(AlertSettings { budget_per_30_days: f64, webhook: String });
+section!(AlertSettings {
+    budget_per_30_days: f64,
+    webhook: String,
+    #[serde(deserialize_with = "duration")]
+    remind_after: Duration,
+    #[serde(deserialize_with = "duration")]
+    no_data_after: Duration,
+    #[serde(default)]
+    channels: Vec<ChannelSettings>,
+});
 section!(LinkSettings { trace: String, logs: String });
 section!(WriteBackSettings { kind: WriteBackKind, endpoint: String });
 

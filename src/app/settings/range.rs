@@ -11,6 +11,8 @@ const LONGEST: Duration = Duration::from_hours(24 * 3650);
 const SHORTEST_LEDGER: Duration = Duration::from_hours(48);
 /// The store is asked at every one.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+/// People and machines are told at every one.
+const SHORTEST_REMINDER: Duration = Duration::from_secs(1);
 
 /// A round of anchors costs money.
 const SHORTEST_ROUND: Duration = Duration::from_mins(1);
@@ -128,6 +130,8 @@ fn durations(settings: &Settings) -> Vec<Problem> {
         ("review.anchor_interval".to_owned(), settings.review.anchor_interval),
         ("watch.interval".to_owned(), watch.interval),
         ("watch.lateness".to_owned(), watch.lateness),
+        ("alerts.remind_after".to_owned(), settings.alerts.remind_after),
+        ("alerts.no_data_after".to_owned(), settings.alerts.no_data_after),
     ];
     durations.extend(settings.judge.models.iter().map(|(name, model)| (model_key(name, "timeout"), model.timeout)));
     durations.extend(
@@ -137,6 +141,10 @@ fn durations(settings: &Settings) -> Vec<Problem> {
             .iter()
             .filter_map(|(name, of)| Some((format!("sampling.services.{name}.slow_threshold"), of.slow_threshold?))),
     );
+    let reminders = settings.alerts.channels.iter().filter_map(|channel| channel.remind_after);
+    let repeated = reminders.clone().chain([settings.alerts.remind_after]).all(|after| after >= SHORTEST_REMINDER);
+    durations.extend(reminders.map(|after| ("alerts.channels.remind_after".to_owned(), after)));
+    let reminder = require(repeated, "alerts.channels.remind_after", "at least \"1s\"");
     let too_long = durations.into_iter().filter_map(|(path, of)| require(of <= LONGEST, path, "at most \"3650d\""));
     let interval = require(watch.interval >= SHORTEST_INTERVAL, "watch.interval", "at least \"100ms\"");
     let anchors =
@@ -144,7 +152,7 @@ fn durations(settings: &Settings) -> Vec<Problem> {
     // The ledger of a day is what its budget is counted from.
     let ledger = settings.retention.judge_requests >= SHORTEST_LEDGER;
     let ledger = require(ledger, "retention.judge_requests", "at least \"2d\"");
-    interval.into_iter().chain(anchors).chain(ledger).chain(too_long).collect()
+    interval.into_iter().chain(reminder).chain(anchors).chain(ledger).chain(too_long).collect()
 }
 
 fn model_key(name: &str, key: &str) -> String {

@@ -45,6 +45,11 @@ const CHANGES: &[Change] = &[
         sqlite: include_str!("../../../migrations/sqlite/0007_judge_revisions.sql"),
         postgres: include_str!("../../../migrations/postgres/0007_judge_revisions.sql"),
     },
+    Change {
+        description: "alerts",
+        sqlite: include_str!("../../../migrations/sqlite/0009_alerts.sql"),
+        postgres: include_str!("../../../migrations/postgres/0009_alerts.sql"),
+    },
 ];
 
 const NEWEST: i64 = CHANGES.len() as i64;

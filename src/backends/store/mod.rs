@@ -5,8 +5,9 @@
 //! the same text for both; what differs is in `dialect`.
 //!
 //! Rows are locked in one order everywhere, so that transactions queue up instead of deadlocking: chunk, pending, trace,
-//! then what hangs on a trace, then hours and the outbox.
+//! then what hangs on a trace, then hours, alerts and the outbox.
 
+mod alerts;
 mod anchors;
 mod answers;
 mod baselines;
@@ -29,6 +30,7 @@ mod retry;
 mod sampling;
 mod selection;
 mod shared;
+mod silences;
 mod statement;
 mod traces;
 mod waiting;
@@ -39,6 +41,7 @@ use std::sync::Arc;
 
 use sqlx::{Any, AnyPool, Transaction};
 
+pub use alerts::{AlertFilter, Notice, NoticeCommit, Noticing};
 pub use anchors::{Anchor, DueAnchor, FinishedAnchor};
 pub use answers::ServiceAnswer;
 pub use baselines::StoredBaseline;
@@ -52,12 +55,12 @@ pub use judge_models::JudgeModelSeen;
 pub use labels::{NewLabel, ReviewItem, Stream, Undrawn};
 pub use ledger::{BudgetDay, JudgeCall, Reservations, Settled};
 pub use outbox::{NewOutboxItem, OutboxItem};
-pub use read::{Counts, QueueDepths, ServiceCount, WeightSums};
+pub use read::{Counts, Place, QueueDepths, ServiceCount, WeightSums};
 pub use sampling::{AgentVersion, StratumCount};
 pub use selection::Selection;
 pub use traces::{NewJudgeJob, RecordReport, RecordedTrace, StoredEvaluation, StoredTrace};
 pub use waiting::{PendingTrace, WaitingJudgement};
-pub use watch::{AlertFilter, HourCommit, WatchedHour};
+pub use watch::{HourCommit, WatchedHour};
 
 use dialect::Dialect;
 use retry::retried;

@@ -35,7 +35,8 @@ pub struct OutboxItem {
 }
 
 impl Store {
-    /// Claims due items of a destination, longest due first. No one else gets them before `now + lease`.
+    /// Claims due items of a destination, longest due first. No one else gets them before `now + lease`. Of a lane only
+    /// the first item can be claimed: the others wait until it is delivered.
     ///
     /// # Errors
     /// The database failed; then nothing is claimed.
@@ -48,7 +49,9 @@ impl Store {
     ) -> Result<Vec<OutboxItem>, StoreError> {
         let sql = format!(
             "UPDATE outbox SET due_at = $1, attempts = attempts + 1 WHERE id IN (SELECT id FROM outbox \
-             WHERE destination = $2 AND due_at <= $3 ORDER BY due_at, id LIMIT $4{}) \
+             WHERE destination = $2 AND due_at <= $3 AND (lane IS NULL OR id = (SELECT min(id) FROM outbox AS ahead \
+             WHERE ahead.destination = outbox.destination AND ahead.lane = outbox.lane)) \
+             ORDER BY due_at, id LIMIT $4{}) \
              RETURNING id, key, payload, attempts",
             self.dialect.claim()
         );
@@ -99,6 +102,27 @@ impl Store {
         })
         .await
     }
+}
+
+/// Adds items to a lane, in which each waits for those before it.
+pub(super) async fn insert_in_order(
+    connection: &mut AnyConnection,
+    lane: &str,
+    items: &[NewOutboxItem],
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    insert(
+        connection,
+        "outbox (destination, key, payload, due_at, attempts, lane)",
+        items,
+        |row, item| {
+            row.bind(key(&item.destination)).bind(key(&item.key)).bind(item.payload.as_slice());
+            row.bind(now).bind(0_i64).bind(key(lane));
+        },
+        "ON CONFLICT (destination, key) DO NOTHING",
+    )
+    .await
+    .map(drop)
 }
 
 /// Adds items, and ignores those whose destination has one with the same key already.

@@ -22,7 +22,7 @@ const TRUNCATED: &str = "truncated";
 const PAGE: usize = 512;
 
 /// Where a trace stands among all of them in order of end.
-type Place = (Timestamp, TraceId);
+pub type Place = (Timestamp, TraceId);
 
 /// How much work is waiting.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -153,6 +153,38 @@ impl Store {
             }
             last = end;
         }
+    }
+
+    /// Evaluated traces by their ids, in no order; unknown ones are left out.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn traces(&self, trace_ids: &[TraceId]) -> Result<Vec<StoredTrace>, StoreError> {
+        retried("read traces", || async {
+            let mut transaction = self.begin_read().await?;
+            let select = format!("SELECT {TRACE_COLUMNS} FROM trace WHERE trace_id IN");
+            let rows = for_keys(&mut transaction, &select, trace_ids, "").await?;
+            let mut traces: Vec<StoredTrace> = rows.iter().map(read_trace).collect::<Result<_, _>>()?;
+            add_attributes(&mut transaction, &mut traces).await?;
+            transaction.commit().await?;
+            Ok(traces)
+        })
+        .await
+    }
+
+    /// A few hundred records of a selection in order of end, those that follow a place; and the place of the last of
+    /// them, absent when there are no more.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn records_after(
+        &self,
+        selection: &Selection,
+        after: Option<Place>,
+    ) -> Result<(Vec<TraceRecord>, Option<Place>), StoreError> {
+        let (records, end) = self.record_page(selection, after).await?;
+        let is_full = records.len() == PAGE;
+        Ok((records, end.filter(|_| is_full)))
     }
 
     /// The records that follow a place, and the place of the last of them.

@@ -1,17 +1,14 @@
-//! What the watchers keep: which hours they have consumed, what their detectors remember, and the alerts.
+//! What the watchers keep: which hours they have consumed, and what their detectors remember.
 
 use std::time::Duration;
 
 use sqlx::{AnyConnection, Row};
 
-use super::columns::{count, json, key, parse_json, text, word};
-use super::outbox::{NewOutboxItem, insert_outbox};
+use super::alerts::report_alerts;
+use super::columns::{count, key, text};
 use super::retry::retried;
-use super::statement::{Statement, insert};
-use super::traces::classify;
 use super::{Store, StoreError};
-use crate::domain::alert::{Alert, AlertState};
-use crate::domain::evaluation::FailureClass;
+use crate::domain::alert::Alert;
 use crate::domain::time::Timestamp;
 
 /// Everything that consuming an hour of a service leaves behind.
@@ -29,10 +26,8 @@ pub struct HourCommit {
     pub detector_state: String,
     /// What was seen in the hour, as JSON.
     pub summary: String,
-    /// Alerts that are new or changed.
+    /// What detectors say of alerts that are new or changed.
     pub alerts: Vec<Alert>,
-    /// What is to be sent.
-    pub outbox: Vec<NewOutboxItem>,
 }
 
 /// An hour that the detectors have consumed.
@@ -50,15 +45,6 @@ pub struct WatchedHour {
     pub late_excluded: u64,
     /// What was seen in the hour, as JSON.
     pub summary: String,
-}
-
-/// Which alerts are meant.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AlertFilter {
-    /// Only what still goes on.
-    pub open_only: bool,
-    /// Only this service.
-    pub service: Option<String>,
 }
 
 impl Store {
@@ -83,7 +69,6 @@ impl Store {
     /// # Errors
     /// The database failed; then nothing is changed.
     pub async fn commit_hour(&self, commit: &HourCommit, now: Timestamp) -> Result<bool, StoreError> {
-        let outbox: Vec<&NewOutboxItem> = commit.outbox.iter().collect();
         retried("consume an hour", || async {
             let mut transaction = self.begin().await?;
             let connection = &mut *transaction;
@@ -91,8 +76,7 @@ impl Store {
             if !swap_state(connection, commit).await? || !consume(connection, commit, now).await? {
                 return Ok(false);
             }
-            upsert_alerts(connection, &commit.alerts).await?;
-            insert_outbox(connection, &outbox, now).await?;
+            report_alerts(connection, self.dialect, &commit.alerts, now).await?;
             transaction.commit().await?;
             Ok(true)
         })
@@ -107,41 +91,6 @@ impl Store {
         retried("read the detectors' state", || async {
             let query = sqlx::query_scalar("SELECT state FROM detector_state WHERE service = $1").bind(key(service));
             query.fetch_optional(&self.readers).await
-        })
-        .await
-    }
-
-    /// Raises or changes an alert that no detector has found, together with the messages that tell of it.
-    ///
-    /// # Errors
-    /// The database failed; then nothing is changed.
-    pub async fn put_alert(&self, alert: &Alert, outbox: &[NewOutboxItem], now: Timestamp) -> Result<(), StoreError> {
-        let outbox: Vec<&NewOutboxItem> = outbox.iter().collect();
-        retried("write an alert", || async {
-            let mut transaction = self.begin().await?;
-            upsert_alerts(&mut transaction, std::slice::from_ref(alert)).await?;
-            insert_outbox(&mut transaction, &outbox, now).await?;
-            transaction.commit().await
-        })
-        .await
-    }
-
-    /// Alerts, last raised first.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn alerts(&self, filter: &AlertFilter) -> Result<Vec<Alert>, StoreError> {
-        retried("read alerts", || async {
-            let mut statement = Statement::new("SELECT alert FROM alert WHERE 1 = 1");
-            if filter.open_only {
-                statement.sql(" AND state <> ").bind(word(&AlertState::Resolved)?);
-            }
-            if let Some(service) = &filter.service {
-                statement.sql(" AND service = ").bind(key(service));
-            }
-            statement.sql(" ORDER BY raised_at DESC, fingerprint");
-            let rows = statement.fetch(&self.readers).await?;
-            rows.iter().map(|row| parse_json(row.try_get("alert")?)).collect()
         })
         .await
     }
@@ -207,25 +156,4 @@ async fn consume(connection: &mut AnyConnection, commit: &HourCommit, now: Times
     .execute(connection)
     .await?;
     Ok(consumed.rows_affected() > 0)
-}
-
-async fn upsert_alerts(connection: &mut AnyConnection, alerts: &[Alert]) -> Result<(), sqlx::Error> {
-    for alert in alerts {
-        let (state, severity, json) = (word(&alert.state)?, word(&alert.severity)?, json(alert)?);
-        insert(
-            connection,
-            "alert (fingerprint, service, state, severity, raised_at, updated_at, alert)",
-            &[alert],
-            |row, alert| {
-                row.bind(key(&alert.fingerprint)).bind(key(&alert.service)).bind(state.as_str());
-                row.bind(severity.as_str()).bind(alert.raised_at).bind(alert.updated_at).bind(json.as_str());
-            },
-            "ON CONFLICT (fingerprint) DO UPDATE SET state = excluded.state, severity = excluded.severity, \
-             raised_at = excluded.raised_at, updated_at = excluded.updated_at, alert = excluded.alert",
-        )
-        .await?;
-        // What is wrong with a trace by itself stands.
-        classify(connection, &alert.trace_ids, FailureClass::Drifting).await?;
-    }
-    Ok(())
 }

@@ -10,7 +10,7 @@ use super::PageError;
 use super::layout::{badge, instant, page, trace_link};
 use super::text::clipped;
 use crate::backends::store::AlertFilter;
-use crate::domain::alert::{Alert, AlertState, Severity};
+use crate::domain::alert::{Alert, AlertState};
 use crate::queries;
 
 /// Evidence shown for one alert.
@@ -46,12 +46,13 @@ pub(in crate::web) async fn alerts(
 
 /// One alert.
 pub(super) fn card(alert: &Alert) -> Markup {
-    let severity = severity(alert.severity);
+    let severity = alert.severity.as_str();
     html! {
         article class={ "alert " (severity) } {
             p {
                 (badge(severity, severity)) " " (badge("", state(alert.state))) " "
-                strong { (clipped(&alert.summary, 500)) }
+                @if alert.no_data_since.is_some() { (badge("", "no data")) " " }
+                a href={ "/alerts/" (alert.fingerprint) } { strong { (clipped(&alert.summary, 500)) } }
             }
             p.muted {
                 (clipped(&alert.service, 80)) " · " (clipped(&alert.series, 80))
@@ -59,7 +60,7 @@ pub(super) fn card(alert: &Alert) -> Markup {
                 " · since " (instant(alert.onset_at)) " · raised " (instant(alert.raised_at))
                 @if let Some(at) = alert.resolved_at { " · resolved " (instant(at)) }
             }
-            p.muted { "Guarantee " (clipped(&alert.guarantee, 300)) " · runbook " (clipped(&alert.runbook, 80)) }
+            p.muted { "Guarantee " (clipped(&alert.guarantee, 300)) " · " (runbook_link(alert)) }
             @if !alert.trace_ids.is_empty() {
                 p { "Traces: " @for id in alert.trace_ids.iter().take(EVIDENCE) { (trace_link(*id)) " " } }
             }
@@ -67,12 +68,9 @@ pub(super) fn card(alert: &Alert) -> Markup {
     }
 }
 
-const fn severity(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Info => "info",
-        Severity::Warn => "warn",
-        Severity::Page => "page",
-    }
+/// A link to the alert's runbook.
+pub(super) fn runbook_link(alert: &Alert) -> Markup {
+    html! { a href={ "/runbooks/" (alert.runbook) } { "runbook " (clipped(&alert.runbook, 80)) } }
 }
 
 const fn state(state: AlertState) -> &'static str {

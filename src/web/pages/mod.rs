@@ -1,18 +1,22 @@
 //! Pages for people, without script. All text of traces goes through [`text`], which bounds it and takes its powers
 //! away; escaping is maud's.
 
+mod alert;
 mod alerts;
 mod figures;
 mod layout;
 mod overview;
+mod runbook;
 mod span_tree;
 mod text;
 mod timeline;
 mod trace;
 mod traces;
 
+pub(super) use alert::alert;
 pub(super) use alerts::alerts;
 pub(super) use overview::overview;
+pub(super) use runbook::runbook;
 pub(super) use trace::trace;
 pub(super) use traces::traces;
 
