@@ -6,7 +6,6 @@
 use ring::digest::{SHA256, digest};
 
 use super::Shared;
-use super::bookkeeping::put;
 use super::judgment::{Asker, judgment};
 use crate::backends::store::{AlertFilter, StoreError};
 use crate::domain::alert::{Alert, AlertState, Severity};
@@ -36,7 +35,7 @@ pub(super) async fn ask<A: Asker + Sync>(
 }
 
 /// Counts an answer, and says when the judge is in doubt, or no longer.
-pub(super) async fn count(shared: &Shared, definition: &EvaluatorDefinition, is_caught: bool, has_webhook: bool) {
+pub(super) async fn count(shared: &Shared, definition: &EvaluatorDefinition, is_caught: bool) {
     let result = if is_caught { "caught" } else { "missed" };
     let (evaluator, revision) = (definition.name.clone(), definition.revision.clone());
     let labels = ControlLabels { evaluator, revision, result: result.to_owned() };
@@ -44,17 +43,12 @@ pub(super) async fn count(shared: &Shared, definition: &EvaluatorDefinition, is_
     if !is_caught {
         tracing::warn!(evaluator = definition.name, "a judge answered a control question as its text asked for");
     }
-    if let Err(error) = record(shared, definition, is_caught, has_webhook).await {
+    if let Err(error) = record(shared, definition, is_caught).await {
         tracing::warn!(%error, "the answer to a control question is not counted");
     }
 }
 
-async fn record(
-    shared: &Shared,
-    definition: &EvaluatorDefinition,
-    is_caught: bool,
-    has_webhook: bool,
-) -> Result<(), StoreError> {
+async fn record(shared: &Shared, definition: &EvaluatorDefinition, is_caught: bool) -> Result<(), StoreError> {
     let (store, now) = (&shared.store, shared.now());
     store.count_control(&definition.name, &definition.revision, is_caught, now).await?;
     let counted = store.controls(WINDOW_DAYS, now).await?;
@@ -64,8 +58,8 @@ async fn record(
     let open = store.alerts(&AlertFilter { open_only: true, service: None }).await?;
     let open = open.into_iter().find(|alert| alert.fingerprint == fingerprint);
     match (open, catches.is_in_doubt()) {
-        (None, true) => put(shared, has_webhook, &alert(definition, catches, now), now).await,
-        (Some(open), false) => put(shared, has_webhook, &resolved(open, catches, now), now).await,
+        (None, true) => store.put_alert(&alert(definition, catches, now), now).await,
+        (Some(open), false) => store.put_alert(&resolved(open, catches, now), now).await,
         (None, false) | (Some(_), true) => Ok(()),
     }
 }

@@ -279,7 +279,7 @@ impl Worker {
         }
         let asker = self.asker(subject, client);
         if let Some(is_caught) = control::ask(&asker, subject.definition, judge, fastrand::f64()).await {
-            control::count(&self.shared, subject.definition, is_caught, self.judging.treasury.has_webhook).await;
+            control::count(&self.shared, subject.definition, is_caught).await;
         }
         asker.into_calls()
     }
