@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::QueryError;
+use super::scores::{ScoreRow, external};
 use super::trace::Body;
 use crate::backends::store::{PendingTrace, Selection, Store, StoredEvaluation, StoredTrace, WaitingJudgement};
 use crate::domain::evaluation::{FailureClass, Outcome};
@@ -44,6 +45,9 @@ pub struct Explanation {
     pub body: Option<Body>,
     /// What each evaluator made of it, by name.
     pub evaluators: Vec<EvaluatorOutcome>,
+    /// What other tools and people scored, by name.
+    #[serde(default)]
+    pub external_scores: Vec<ScoreRow>,
 }
 
 /// Where a trace is on its way.
@@ -98,7 +102,8 @@ pub async fn explain(
             let is_kept = store.has_body(trace_id).await?;
             let outcomes = outcomes(rows, waiting, evaluators);
             let explanation = evaluated(&stored, pending.as_ref(), is_kept, outcomes, now);
-            Ok(Explanation { neighbours: neighbours(store, &stored).await?, ..explanation })
+            let external_scores = external(store, &stored).await?;
+            Ok(Explanation { neighbours: neighbours(store, &stored).await?, external_scores, ..explanation })
         }
     }
 }
@@ -126,6 +131,7 @@ fn still_pending(trace_id: TraceId, pending: &PendingTrace, now: Timestamp) -> E
         notes: Vec::new(),
         body: None,
         evaluators: Vec::new(),
+        external_scores: Vec::new(),
     }
 }
 
@@ -171,6 +177,7 @@ fn evaluated(
         notes: stored.record.notes.clone(),
         body: Some(Body { kept: is_kept, until: stored.keep_body_until }),
         evaluators,
+        external_scores: Vec::new(),
     }
 }
 

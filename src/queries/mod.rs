@@ -6,6 +6,7 @@ pub mod baselines;
 pub mod compare;
 pub mod costs;
 pub mod explain;
+pub mod feedback;
 pub mod inspection;
 pub mod overview;
 pub mod scores;
@@ -21,6 +22,7 @@ use std::collections::BTreeSet;
 use tokio::sync::Semaphore;
 
 use crate::backends::store::{Store, StoreError};
+use crate::domain::feedback::InvalidFeedback;
 use crate::domain::ids::TraceId;
 use crate::domain::time::Timestamp;
 use crate::otlp::{RawTrace, UnpackError};
@@ -123,6 +125,9 @@ pub enum QueryError {
     /// A selection that means nothing.
     #[error(transparent)]
     Selection(#[from] InvalidSelection),
+    /// Feedback that cannot be kept.
+    #[error(transparent)]
+    Feedback(#[from] InvalidFeedback),
     /// A gate policy that means nothing.
     #[error(transparent)]
     Policy(#[from] InvalidGatePolicy),
@@ -161,6 +166,7 @@ impl QueryError {
                 | Self::UnknownJudge { .. }
                 | Self::OutOfRange { .. }
                 | Self::Selection(_)
+                | Self::Feedback(_)
                 | Self::Policy(_)
         )
     }
@@ -182,6 +188,9 @@ impl QueryError {
             Self::UnknownJudge { .. } => "list the evaluators; judges are those of kind llm_judge",
             Self::OutOfRange { .. } => "give a number in that range",
             Self::Selection(_) => "write key=value with a known key",
+            Self::Feedback(_) => {
+                "send {trace_id, span_id?, name, value?, label?, explanation?, source, id?, annotator_kind?}"
+            }
             Self::Policy(_) => "correct the policy",
             Self::DamagedBaseline { .. } | Self::Unwritable(_) => "create the baseline again under another name",
             Self::Body(_) => "its scores and decisions can still be read",

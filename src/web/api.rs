@@ -19,6 +19,7 @@ use crate::queries::backfill::{BackfillRequest, Planned};
 use crate::queries::baselines::{Baselines, CreatedBaseline};
 use crate::queries::costs::{Budget, Costs};
 use crate::queries::explain::Explanation;
+use crate::queries::feedback::KeptFeedback;
 use crate::queries::scores::Scores;
 use crate::queries::search::{DEFAULT_LIMIT, FoundTraces};
 use crate::queries::selection::{cost_selection, parse, selection};
@@ -82,6 +83,18 @@ pub(super) async fn scores(
 ) -> Answer<Scores> {
     parameters.finish()?;
     Ok(Json(queries::scores::scores(&state.store, id.parse()?).await?))
+}
+
+pub(super) async fn feedback(
+    State(state): State<WebState>,
+    parameters: Parameters,
+    sent: Result<Json<Object>, JsonRejection>,
+) -> Answer<KeptFeedback> {
+    parameters.finish()?;
+    let Json(object) = sent?;
+    let kept = queries::feedback::feedback(&state.store, &object, state.clock.now()).await?;
+    state.metrics.external_scores.inc();
+    Ok(Json(kept))
 }
 
 pub(super) async fn inspect(

@@ -3,6 +3,7 @@
 mod bodies;
 mod chunks;
 mod cost;
+mod external_scores;
 pub(crate) mod fixtures;
 mod ledger;
 mod lifecycle;

@@ -16,6 +16,7 @@ mod connect;
 mod costs;
 mod dialect;
 mod error;
+mod external_scores;
 mod judge_jobs;
 mod ledger;
 mod migrations;

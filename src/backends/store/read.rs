@@ -130,8 +130,9 @@ impl Store {
     }
 
     /// Shows every record of a selection to `visit`, in order of end. What the judges scored is added as a Boolean
-    /// measurement named after the evaluator; of several revisions the last to score counts. What is recorded meanwhile
-    /// may be seen or not; nothing is seen twice.
+    /// measurement named after the evaluator; of several revisions the last to score counts. What others scored is added
+    /// as `human.<name>`, `llm.<name>`, `code.<name>` or `external.<name>`. What is recorded meanwhile may be seen or
+    /// not; nothing is seen twice.
     ///
     /// # Errors
     /// The database failed.
@@ -140,9 +141,13 @@ impl Store {
         selection: &Selection,
         mut visit: impl FnMut(TraceRecord),
     ) -> Result<(), StoreError> {
+        let mut external = self.external_series().await?;
         let mut last = None;
         loop {
-            let (page, end) = self.record_page(selection, last).await?;
+            let (mut page, end) = self.record_page(selection, last).await?;
+            if let Some(external) = &mut external {
+                external.add(self.external_of(&page).await?, &mut page);
+            }
             let is_full = page.len() == PAGE;
             page.into_iter().for_each(&mut visit);
             if !is_full {
@@ -307,7 +312,9 @@ fn judgement(row: &AnyRow) -> Result<Measurement, sqlx::Error> {
     let value: f64 = row.try_get("value")?;
     let (kind, value) = match parse_word(row.try_get("annotator_kind")?)? {
         AnnotatorKind::Code => (SeriesKind::Ordinal, Value::Number(value)),
-        AnnotatorKind::Llm | AnnotatorKind::Human => (SeriesKind::Boolean, Value::Boolean(value >= 0.5)),
+        AnnotatorKind::Llm | AnnotatorKind::Human | AnnotatorKind::External => {
+            (SeriesKind::Boolean, Value::Boolean(value >= 0.5))
+        }
     };
     Ok(Measurement { series: row.try_get("evaluator")?, kind, value, probability: row.try_get("probability")? })
 }

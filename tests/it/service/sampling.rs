@@ -15,7 +15,7 @@ use driftline::otlp::any_value::Value;
 use driftline::otlp::{AnyValue, KeyValue, Span, split_by_trace};
 use driftline::pipeline::Shared;
 use driftline::pipeline::agent_versions::NEW_VERSIONS_A_DAY;
-use driftline::pipeline::intake::Intake;
+use driftline::pipeline::intake::{Intake, Received};
 use driftline::pipeline::retention::BodyRetention;
 use driftline::pipeline::scoring::{Scoring, score};
 use driftline::queries::explain::explain;
@@ -127,7 +127,8 @@ async fn a_limit_is_met_by_the_probability_that_the_hour_before_gives() {
         let traces = hour * 100..hour * 100 + 40;
         let spans = traces.clone().map(|number| span(number, 0)).collect();
         let split = split_by_trace(request("s", spans).resource_spans);
-        assert!(intake.store(split.traces, intake.room()).await.is_ok());
+        let received = Received { pieces: split.traces, ..Received::default() };
+        assert!(intake.store(received, intake.room()).await.is_ok());
         for number in traces {
             let stored = async || shared.store.trace(trace_id(number)).await.unwrap();
             let trace = eventually("a trace", stored).await;
