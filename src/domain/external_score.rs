@@ -38,7 +38,7 @@ pub struct ExternalScore {
 /// Which scores are one and the same, so that what comes twice counts once. Of one the newest stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ScoreIdentity {
-    /// Those of one name, source and target: a later result of the same tool replaces the one before.
+    /// Those of one name, annotator kind, source and target: a later result of the same tool replaces the one before.
     Target,
     /// Those of one trace and source that the sender gave the same id.
     Given(String),

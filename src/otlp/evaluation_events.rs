@@ -1,7 +1,7 @@
 //! What other tools scored: `gen_ai.evaluation.result` events (GenAI semantic conventions), as log records and on spans.
 //!
 //! An event hangs on the span that was scored or, in some tools, on one that only tells of the scoring; both are of the
-//! trace. Of one name, scope and span the newest result stands, so that an event counts once however often, and over
+//! trace. Of one name, kind, scope and span the newest result stands, so that an event counts once however often, and over
 //! whichever way, it comes. Our own results come back from backends and collectors: they are known by their scope and
 //! by their attributes, and never read.
 

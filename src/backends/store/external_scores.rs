@@ -136,11 +136,13 @@ async fn insert_scores(connection: &mut AnyConnection, rows: &Rows<'_>) -> Resul
 /// The hash of what makes two scores of a trace the same.
 fn identity(new: &NewExternalScore, now: Timestamp) -> [u8; 32] {
     let score = &new.score;
+    let ExternalScore { source, name, annotator_kind, .. } = score;
     let span_id = score.span_id.map(|id| id.to_string()).unwrap_or_default();
+    let (now, content) = (now.0.to_string(), format!("{score:?}"));
     let parts = match &new.identity {
-        ScoreIdentity::Target => vec!["target".to_owned(), score.source.clone(), score.name.clone(), span_id],
-        ScoreIdentity::Given(id) => vec!["given".to_owned(), score.source.clone(), id.clone()],
-        ScoreIdentity::Separate => vec!["separate".to_owned(), now.0.to_string(), format!("{score:?}")],
+        ScoreIdentity::Target => ["target", source, name, annotator_kind.as_str(), &span_id],
+        ScoreIdentity::Given(id) => ["given", source, id, "", ""],
+        ScoreIdentity::Separate => ["separate", &now, &content, "", ""],
     };
     let mut context = Context::new(&SHA256);
     for part in parts {

@@ -14,7 +14,7 @@ use super::refusal::Refusal;
 use super::{Accepted, Message, Receiver, feedback, grpc};
 use crate::otlp::{Compression, Encoding, Signal, accepted_body, status_body};
 
-const PATHS: &str = "POST /v1/traces, /v1/logs and /api/v1/feedback";
+const PATHS: &str = "POST /v1/traces and /v1/logs, and feedback to /api/v1/feedback";
 const TYPES: &str = "application/x-protobuf or application/json";
 
 /// `POST /v1/traces`, `/v1/logs` and `/api/v1/feedback`.

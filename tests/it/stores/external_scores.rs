@@ -62,7 +62,9 @@ async fn what_comes_twice_counts_once_and_the_newest_stands(it: TestStore) {
     let of_span = ExternalScore { span_id: Some(span_id(3)), ..at(5, 0.1) };
     let of_other = ExternalScore { source: "other tool".to_owned(), ..at(5, 0.2) };
     it.store.add_external_scores(&[new(of_span), new(of_other)], seconds(12)).await.unwrap();
-    assert_eq!(it.values(1).await.len(), 3, "another span or tool is another score");
+    let by_hand = ExternalScore { annotator_kind: AnnotatorKind::Human, ..at(5, 0.3) };
+    it.store.add_external_scores(&[new(by_hand)], seconds(12)).await.unwrap();
+    assert_eq!(it.values(1).await.len(), 4, "another span, tool or hand is another score");
 
     let thumbs = |value| given("f-1", score(2, "thumbs", Some(value)));
     it.store.add_external_scores(&[thumbs(1.0)], seconds(1)).await.unwrap();
