@@ -239,7 +239,8 @@ fn show(rules: &[RuleRow<'_>], faults: &[FaultRow], arguments: &Arguments, outpu
         "Shares with their 95 % Wilson intervals. {} simulated runs of a model upgrade, {} of structural faults, seed {}. \
          A positive is a run with a fault that the rule \
          should find alone or among others; \"-\" where no planted fault is of its kind. Tools of healthy simulated runs \
-         fail or find nothing now and then: tool_outcome and empty_result see that rightly, and it counts as false here. \
+         fail or find nothing now and then: tool_outcome and empty_result see that rightly, and it counts as false here; \
+         so it does where swallowed_error sees a source fail before an answer is invented. \
          argument_outlier has learned from other, healthy runs. Judges and services are not asked. The simulated \
          agents were written beside the rules, so these shares say that a rule finds what it claims to find, and not how \
          often real traffic deceives it.",
