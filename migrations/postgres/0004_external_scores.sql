@@ -16,3 +16,10 @@ CREATE TABLE external_score (
 );
 -- Which of them are no shares.
 CREATE INDEX external_score_unbounded ON external_score (annotator_kind, name) WHERE value < 0 OR value > 1;
+
+-- How much of a trace is kept, how many of its pieces are not, and how long its next version waits: a trace that grows
+-- without end may take neither the disk nor the workers.
+ALTER TABLE pending ADD COLUMN stored_bytes BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE pending ADD COLUMN left_out BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE pending ADD COLUMN not_before BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE trace ADD COLUMN stored_bytes BIGINT NOT NULL DEFAULT 0;

@@ -161,7 +161,11 @@ async fn commit(shared: &Shared, policy: &CompletionPolicy, mut group: Vec<Submi
             if report.too_late > 0 {
                 tracing::info!(pieces = report.too_late, "pieces came after the body of their trace was purged");
             }
+            if report.left_out > 0 {
+                tracing::warn!(pieces = report.left_out, "pieces of a trace that is too large were not kept");
+            }
             shared.metrics.too_late.inc_by(report.too_late as u64);
+            shared.metrics.truncated_pieces.inc_by(report.left_out as u64);
             shared.metrics.external_scores.inc_by(scores.len() as u64);
             Ok(())
         }

@@ -213,7 +213,7 @@ impl Worker {
         };
         let key = question_hash(&prepared, subject.definition, &client.settings().identity());
         match self.known(&key).await {
-            Some(decided) => (ended(decided.evaluation(subject.trace, subject.definition, &prepared)), Vec::new()),
+            Some(decided) => (subject.judged(&decided, &prepared, None), Vec::new()),
             None => self.ask(subject, &prepared, client, key).await,
         }
     }
@@ -250,10 +250,10 @@ impl Worker {
         let calls = asker.into_calls();
         self.watch_model(&calls);
         let end = match asked {
-            Ok(decided) => JobEnd::Recorded {
-                evaluation: decided.evaluation(subject.trace, subject.definition, prepared),
-                cached: serde_json::to_string(&decided).ok().map(|verdict| (key, verdict)),
-            },
+            Ok(decided) => {
+                let cached = serde_json::to_string(&decided).ok().map(|verdict| (key, verdict));
+                subject.judged(&decided, prepared, cached)
+            }
             Err(error) => self.failed(subject, &error),
         };
         (end, calls)
@@ -311,8 +311,17 @@ impl Worker {
     }
 }
 
+impl Subject<'_> {
+    /// The end of a job that has a verdict. It flags the trace when the judge is one that does.
+    fn judged(&self, decided: &Decided, prepared: &Prepared<'_>, cached: Option<([u8; 32], String)>) -> JobEnd {
+        let evaluation = decided.evaluation(self.trace, self.definition, prepared);
+        JobEnd::Recorded { flags: self.definition.flag && evaluation.is_failing(), evaluation, cached }
+    }
+}
+
+/// The end of a job without a verdict.
 fn ended(evaluation: Evaluation) -> JobEnd {
-    JobEnd::Recorded { evaluation, cached: None }
+    JobEnd::Recorded { evaluation, flags: false, cached: None }
 }
 
 async fn finish(shared: &Shared, books: &Books, finished: FinishedJob) {

@@ -11,10 +11,9 @@ use crate::backends::store::{PendingTrace, Selection, Store, StoredEvaluation, S
 use crate::domain::evaluation::{FailureClass, Outcome};
 use crate::domain::ids::TraceId;
 use crate::domain::time::Timestamp;
-use crate::domain::trace::UpstreamProbability;
+use crate::domain::trace::{TRUNCATED, UpstreamProbability};
 use crate::evaluate::run::Evaluators;
 use crate::evaluate::sampling::{SamplingDecision, SamplingReason};
-use crate::normalize::TRUNCATED;
 
 /// Traces of a conversation that are looked at for neighbours.
 const MOST_NEIGHBOURS: usize = 100;
@@ -161,7 +160,7 @@ fn evaluated(
         None => format!("Evaluated (version {}) {flagged}.", stored.version),
     };
     let summary = if stored.attributes.contains_key(TRUNCATED) {
-        format!("{summary} It is too large to be read whole: only its first and last pieces were.")
+        format!("{summary} It is too large to be read whole: pieces of it are missing.")
     } else {
         summary
     };

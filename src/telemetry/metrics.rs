@@ -95,6 +95,8 @@ pub struct Metrics {
     pub turned_away: Counter,
     /// Pieces that came after their trace's body was gone.
     pub too_late: Counter,
+    /// Pieces that were not kept because their trace is too large.
+    pub truncated_pieces: Counter,
     /// Traces evaluated by rules.
     pub evaluated: Counter,
     /// Evaluated traces of which only the first and the last pieces were read.
@@ -149,6 +151,7 @@ impl Default for Metrics {
             external_scores: Counter::default(),
             turned_away: Counter::default(),
             too_late: Counter::default(),
+            truncated_pieces: Counter::default(),
             evaluated: Counter::default(),
             truncated: Counter::default(),
             spanless: Counter::default(),
@@ -183,6 +186,8 @@ impl Metrics {
         registry.register("external_scores", "Scores of others that were received", self.external_scores.clone());
         registry.register("turned_away", "Requests answered 429 or UNAVAILABLE", self.turned_away.clone());
         registry.register("too_late_pieces", "Pieces whose trace's body was gone", self.too_late.clone());
+        let (help, left_out) = ("Pieces whose trace is too large to be kept whole", self.truncated_pieces.clone());
+        registry.register("truncated_pieces", help, left_out);
         registry.register("evaluated_traces", "Traces evaluated by rules", self.evaluated.clone());
         registry.register("truncated_traces", "Traces too large to be read whole", self.truncated.clone());
         registry.register("spanless_traces", "Traces dropped without a span", self.spanless.clone());

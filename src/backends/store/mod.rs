@@ -10,6 +10,7 @@
 mod answers;
 mod baselines;
 mod bodies;
+mod bounds;
 mod chunks;
 mod columns;
 mod connect;

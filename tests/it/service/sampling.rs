@@ -108,7 +108,8 @@ async fn a_limit_is_met_by_the_probability_that_the_hour_before_gives() {
         stop: CancellationToken::new(),
     };
     let at_once = Duration::ZERO;
-    let completion = CompletionPolicy { root_grace: at_once, quiet_period: at_once, max_age: at_once };
+    let completion =
+        CompletionPolicy { root_grace: at_once, quiet_period: at_once, max_age: at_once, max_trace_bytes: usize::MAX };
     let (intake, writing) = Intake::new(shared.clone(), completion, 1 << 24);
     let settings = defaults().unwrap();
     let scoring = Scoring {
