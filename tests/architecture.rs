@@ -71,7 +71,7 @@ const ATTRIBUTES: &[(&str, &[&str])] = &[
         "gen_ai.",
         &[
             "normalize/gen_ai.rs",
-            "otlp/logs.rs",
+            "otlp/evaluation_events.rs",
             "simulate",
             "pipeline/judge_spans.rs",
             "pipeline/write_back.rs",
@@ -150,8 +150,8 @@ fn an_attribute_of_another_convention_is_named_with_its_file_line_and_rule() {
     let expected = [
         "src/normalize/langsmith.rs:1: \"llm.model\", but only normalize/open_inference.rs, normalize/openllmetry.rs, \
          normalize/plain.rs may spell llm.",
-        "src/normalize/langsmith.rs:2: \"gen_ai.tool.name\", but only normalize/gen_ai.rs, otlp/logs.rs, \
-         simulate, pipeline/judge_spans.rs, pipeline/write_back.rs, evaluate may spell gen_ai.",
+        "src/normalize/langsmith.rs:2: \"gen_ai.tool.name\", but only normalize/gen_ai.rs, \
+         otlp/evaluation_events.rs, simulate, pipeline/judge_spans.rs, pipeline/write_back.rs, evaluate may spell gen_ai.",
     ];
     assert_eq!(misplaced_attributes("normalize/langsmith.rs", text), expected);
     assert_eq!(misplaced_attributes("normalize/pydantic_ai.rs", "f(\"gen_ai.usage.details.x\")"), [""; 0]);

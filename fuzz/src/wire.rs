@@ -41,7 +41,8 @@ fn logs(bytes: &[u8], encoding: Encoding) {
         groups.iter().flat_map(|group| &group.scope_spans).map(|scope| scope.spans.len()).sum()
     };
     let carried: usize = split.traces.iter().map(|piece| kept(&piece.resource_spans)).sum();
-    assert_eq!(carried + split.ignored + split.rejected.len(), count, "a record is carried or counted");
+    let scored = split.scores.len();
+    assert_eq!(carried + scored + split.ignored + split.rejected.len(), count, "a record is carried or counted");
     split.traces.into_iter().for_each(invariants::of_piece);
 }
 

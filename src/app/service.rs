@@ -252,6 +252,7 @@ impl Service {
             root_grace: settings.complete.root_grace,
             quiet_period: settings.complete.quiet_period,
             max_age: settings.complete.max_age,
+            max_trace_bytes: settings.complete.max_trace_mib.saturating_mul(MIB),
         };
         let max_body_bytes = settings.receive.max_body_mib.saturating_mul(MIB);
         let max_waiting_bytes = settings.receive.max_waiting_mib.saturating_mul(MIB);
@@ -342,6 +343,7 @@ impl Service {
         if clients.is_empty() {
             tracing::warn!("no judge model is configured ([judge.models.default]): traces are checked by rules alone");
         } else if roles.contains(&Role::Judge) {
+            settings.doubts().iter().for_each(|doubt| tracing::warn!("{doubt}"));
             let judging = judging(settings, scoring, clients);
             self.parts.spawn(judge(shared.clone(), Arc::new(judging)));
         }

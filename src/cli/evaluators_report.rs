@@ -28,7 +28,7 @@ const START: Timestamp = Timestamp(1_780_000_000_000_000_000);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Simulated traces: half a healthy baseline, then a release with every fault.
+    /// Simulated traces of a model upgrade, and half as many of structural faults; of each the first half is healthy.
     #[arg(long, default_value_t = 3_000, value_name = "N")]
     traces: usize,
     /// Everything random comes from this.
@@ -106,7 +106,8 @@ pub(super) fn run(
     });
     let mut tried: Vec<Tried<'_>> = definitions.filter_map(Tried::new).collect();
     let mut faults: Vec<FaultRow> = Fault::ALL.into_iter().map(|fault| FaultRow::new(fault, &tried)).collect();
-    for run in runs("model_upgrade", arguments.traces, arguments.seed)? {
+    let upgrade = runs("model_upgrade", arguments.traces, arguments.seed)?;
+    for run in upgrade.chain(runs("structural_faults", arguments.traces / 2, arguments.seed)?) {
         let failing: Vec<&str> = tried.iter_mut().filter_map(|tried| tried.try_on(&run)).collect();
         run.faults.iter().for_each(|fault| faults[*fault as usize].count(&failing));
     }
@@ -235,13 +236,17 @@ fn show(rules: &[RuleRow<'_>], faults: &[FaultRow], arguments: &Arguments, outpu
     output.line(&table.to_string())?;
     output.line("")?;
     output.line(&format!(
-        "Shares with their 95 % Wilson intervals. {} simulated runs, seed {}. A positive is a run with a fault that the rule \
+        "Shares with their 95 % Wilson intervals. {} simulated runs of a model upgrade, {} of structural faults, seed {}. \
+         A positive is a run with a fault that the rule \
          should find alone or among others; \"-\" where no planted fault is of its kind. Tools of healthy simulated runs \
-         fail or find nothing now and then: tool_outcome and empty_result see that rightly, and it counts as false here. \
+         fail or find nothing now and then: tool_outcome and empty_result see that rightly, and it counts as false here; \
+         so it does where swallowed_error sees a source fail before an answer is invented. \
          argument_outlier has learned from other, healthy runs. Judges and services are not asked. The simulated \
          agents were written beside the rules, so these shares say that a rule finds what it claims to find, and not how \
          often real traffic deceives it.",
-        arguments.traces, arguments.seed
+        arguments.traces,
+        arguments.traces / 2,
+        arguments.seed
     ))
 }
 

@@ -4,10 +4,14 @@ use super::Context;
 use super::failure::{Exit, Failure};
 use super::output::Output;
 use super::service::{Asked, Place, answer};
+use super::table::clip;
 use crate::app::evaluators;
 use crate::backends::clock::{Clock as _, SystemClock};
+use crate::domain::evaluation::Evaluation;
 use crate::domain::ids::TraceId;
+use crate::domain::text::printable;
 use crate::queries::explain::{EvaluatorOutcome, Explanation, explain};
+use crate::queries::scores::ScoreRow;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -56,7 +60,19 @@ fn print(explanation: &Explanation, output: &mut Output) -> Result<(), Failure> 
         let ids: Vec<String> = explanation.neighbours.iter().map(ToString::to_string).collect();
         output.line(&format!("Other traces of its conversation ran at the same time: {}.", ids.join(", ")))?;
     }
-    explanation.evaluators.iter().try_for_each(|outcome| print_outcome(outcome, output))
+    explanation.evaluators.iter().try_for_each(|outcome| print_outcome(outcome, output))?;
+    explanation.external_scores.iter().try_for_each(|row| print_external(row, output))
+}
+
+fn print_external(row: &ScoreRow, output: &mut Output) -> Result<(), Failure> {
+    let Evaluation { evaluator, annotator_kind, value, label, outcome, explanation, .. } = &row.evaluation;
+    let source = clip(row.source.as_deref().unwrap_or_default());
+    let said = [label.as_deref().map(clip), value.map(|value| value.to_string())];
+    let said: Vec<String> = said.into_iter().flatten().collect();
+    let verdict = if said.is_empty() { outcome.as_str().to_owned() } else { said.join(" ") };
+    output.line("")?;
+    output.line(&format!("{} [{} of {source}]: {verdict}", clip(evaluator), annotator_kind.as_str()))?;
+    explanation.iter().try_for_each(|why| output.line(&format!("  {}", printable(why).replace('\n', "\n  "))))
 }
 
 fn print_outcome(outcome: &EvaluatorOutcome, output: &mut Output) -> Result<(), Failure> {

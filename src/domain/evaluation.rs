@@ -14,6 +14,30 @@ pub enum AnnotatorKind {
     Llm,
     /// A person.
     Human,
+    /// Another tool, which does not say how it scores.
+    External,
+}
+
+impl AnnotatorKind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Code, Self::Llm, Self::Human, Self::External];
+
+    /// The kind as it is written in JSON, columns and attributes.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Code => "code",
+            Self::Llm => "llm",
+            Self::Human => "human",
+            Self::External => "external",
+        }
+    }
+
+    /// Reads what [`AnnotatorKind::as_str`] wrote.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
 }
 
 /// What became of an evaluation. Only [`Outcome::Scored`] ever enters an average.

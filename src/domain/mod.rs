@@ -2,6 +2,8 @@
 
 pub mod alert;
 pub mod evaluation;
+pub mod external_score;
+pub mod feedback;
 pub mod ids;
 pub mod judge;
 pub mod label;

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::ids::{SpanId, TraceId};
 use super::time::Timestamp;
 
+/// Searchable name of traces of which not all pieces were read, or kept.
+pub const TRUNCATED: &str = "truncated";
+
 /// One agent run: its identity, what it did in order of start time, and what it answered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trace {

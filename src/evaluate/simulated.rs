@@ -75,6 +75,22 @@ fn lexical_support_finds_invented_and_misquoted_answers_and_no_others() {
 }
 
 #[test]
+fn faults_in_the_tree_of_spans_are_found_by_their_rule_and_nothing_else_is() {
+    for (scenario, name) in [
+        ("dead_end", "dead_end"),
+        ("runaway_recursion", "recursion"),
+        ("swallowed_error", "swallowed_error"),
+        ("lost_context", "broken_context"),
+        ("failed_model_call", "model_outcome"),
+    ] {
+        let runs = runs(scenario, 6);
+        let (found, planted, false_alarms) = counted(shipped_rule(name).as_ref(), &runs);
+        assert!(planted >= 10, "{scenario}: {planted}");
+        assert_eq!((found, false_alarms), (planted, 0), "{scenario}: {found} of {planted}");
+    }
+}
+
+#[test]
 fn a_quantity_ten_times_off_is_an_outlier_of_what_was_learned_from_healthy_runs() {
     let baseline: Vec<Trace> = runs("healthy", 7).into_iter().map(|(trace, _)| trace).collect();
     let learned = serde_json::to_string(&learn(&baseline)).unwrap();

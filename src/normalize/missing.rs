@@ -1,11 +1,8 @@
 //! Which facts that evaluators want are not in the telemetry, by the attribute that would carry them.
 
-use crate::domain::trace::{ModelCall, ToolCall, Trace};
+use crate::domain::trace::{ModelCall, TRUNCATED, ToolCall, Trace};
 
 use super::{gen_ai, general};
-
-/// Searchable name of traces of which only the first and the last pieces were read.
-pub const TRUNCATED: &str = "truncated";
 
 /// What such a trace lacks.
 const SPANS: &str = "spans (too many to be read)";

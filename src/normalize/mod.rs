@@ -45,6 +45,5 @@ mod tests;
 
 pub use inspection::{InspectedTool, Inspection};
 pub use mapping::AttributeMapping;
-pub use missing::TRUNCATED;
 pub use prices::{Price, PriceTable};
 pub use run::{normalize, normalize_priced};

@@ -2,8 +2,11 @@
 //!
 //! Every provider has words of its own: `context_length_exceeded`, `prompt is too long: 210000 tokens > 200000`,
 //! `ThrottlingException`, `RESOURCE_EXHAUSTED`, `APITimeoutError`. All that the span says of its error is looked
-//! through for such words: `error.type`, the status message, the exception, and the HTTP status. Words come before codes,
-//! since a prompt that is too long and a filter that blocks both come as status 400.
+//! through for such words: `error.type`, the status message, the exception, and the HTTP status. Names are taken apart
+//! first (`APITimeoutError` is `api timeout error`), and whole words are compared, so that a quotation is no quota and
+//! whoever generates limits has reached none. A number is a status only where it stands as one: alone on its line, in
+//! brackets, or behind a word such as `status`. Words come before codes, since a prompt that is too long and a filter
+//! that blocks both come as status 400.
 
 use crate::domain::trace::ModelErrorClass;
 
@@ -18,12 +21,14 @@ const PHRASES: [(ModelErrorClass, &[&str]); 4] = [
         ModelErrorClass::RateLimit,
         &[
             "rate limit",
-            "rate_limit",
+            "rate limited",
+            "rate limits",
             "ratelimit",
             "too many requests",
-            "throttl",
+            "throttled",
+            "throttling",
             "quota",
-            "resource_exhausted",
+            "resource exhausted",
             "resourceexhausted",
             "overloaded",
         ],
@@ -31,10 +36,7 @@ const PHRASES: [(ModelErrorClass, &[&str]); 4] = [
     (
         ModelErrorClass::ContextLength,
         &[
-            "context_length",
             "context length",
-            "contextwindow",
-            "context_window",
             "context window",
             "maximum context",
             "prompt is too long",
@@ -42,37 +44,26 @@ const PHRASES: [(ModelErrorClass, &[&str]); 4] = [
             "too many tokens",
             "token limit exceeded",
             "exceeds the maximum number of tokens",
-            "request_too_large",
+            "request too large",
+            "payload too large",
+            "entity too large",
         ],
     ),
     (
         ModelErrorClass::ContentFilter,
         &[
-            "content_filter",
             "content filter",
-            "contentfilter",
-            "content_policy",
+            "content filtered",
+            "content filtering",
             "content policy",
-            "contentpolicy",
             "content management policy",
-            "responsibleaipolicy",
-            "guardrail_intervened",
+            "responsible ai policy",
+            "guardrail intervened",
             "blocked by safety",
-            "prohibited_content",
+            "prohibited content",
         ],
     ),
-    (
-        ModelErrorClass::Timeout,
-        &[
-            "timeout",
-            "timed out",
-            "time out",
-            "timed_out",
-            "deadline exceeded",
-            "deadline_exceeded",
-            "deadlineexceeded",
-        ],
-    ),
+    (ModelErrorClass::Timeout, &["timeout", "timed out", "time out", "deadline exceeded"]),
 ];
 
 /// HTTP statuses that tell a class; 529 is how one provider says that it is overloaded.
@@ -82,6 +73,9 @@ const CODES: [(ModelErrorClass, &[&str]); 3] = [
     (ModelErrorClass::ContextLength, &["413"]),
 ];
 
+/// Words behind which a number is a status.
+const BEFORE_CODES: [&str; 6] = ["code", "status", "http", "error", "returned", "statuscode"];
+
 /// The class of a span's error; `None` when it did not fail.
 pub(super) fn class(view: &SpanView<'_>) -> Option<ModelErrorClass> {
     let error = view.error()?;
@@ -90,13 +84,42 @@ pub(super) fn class(view: &SpanView<'_>) -> Option<ModelErrorClass> {
 }
 
 fn class_of(error: &str) -> ModelErrorClass {
-    let error: String = error.chars().take(LOOKED_AT).flat_map(char::to_lowercase).collect();
-    let says = |phrases: &[&str]| phrases.iter().any(|phrase| error.contains(phrase));
-    let has_word =
-        |codes: &[&str]| error.split(|letter: char| !letter.is_alphanumeric()).any(|word| codes.contains(&word));
+    let error: String = error.chars().take(LOOKED_AT).collect();
+    let said = format!(" {} ", words(&error).join(" "));
+    let says = |phrases: &[&str]| phrases.iter().any(|phrase| said.contains(&format!(" {phrase} ")));
+    let has = |codes: &[&str]| codes.iter().any(|code| error.lines().any(|line| is_status(line, code)));
     let by_phrase = PHRASES.iter().find(|(_, phrases)| says(phrases)).map(|(class, _)| *class);
-    let by_code = || CODES.iter().find(|(_, codes)| has_word(codes)).map(|(class, _)| *class);
+    let by_code = || CODES.iter().find(|(_, codes)| has(codes)).map(|(class, _)| *class);
     by_phrase.or_else(by_code).unwrap_or(ModelErrorClass::Other)
+}
+
+/// The words of a text in lower case; names are taken apart where their case changes.
+fn words(text: &str) -> Vec<String> {
+    let characters: Vec<char> = text.chars().collect();
+    let mut words = vec![String::new()];
+    for (index, character) in characters.iter().enumerate() {
+        let before = index.checked_sub(1).map(|index| characters[index]);
+        let after = characters.get(index + 1);
+        let is_hump = character.is_uppercase()
+            && before.is_some_and(|before| before.is_lowercase() || after.is_some_and(|after| after.is_lowercase()));
+        if is_hump || !character.is_alphanumeric() {
+            words.push(String::new());
+        }
+        if let (true, Some(word)) = (character.is_alphanumeric(), words.last_mut()) {
+            word.extend(character.to_lowercase());
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// Whether a number stands in a line as a status.
+fn is_status(line: &str, code: &str) -> bool {
+    let bracketed = || line.contains(&format!("({code})")) || line.contains(&format!("[{code}]"));
+    // The version of the protocol stands between its name and the status.
+    let words = words(&line.replace("/1.0", "").replace("/1.1", "").replace("/2", ""));
+    let follows = || words.windows(2).any(|pair| pair[1] == code && BEFORE_CODES.contains(&pair[0].as_str()));
+    line.trim() == code || bracketed() || follows()
 }
 
 #[cfg(test)]
@@ -121,8 +144,30 @@ mod tests {
             ("504", Timeout),
             ("500", Other),
             ("AuthenticationError: key 4290 is invalid", Other),
+            ("google.api_core.exceptions.ResourceExhausted: 429", RateLimit),
+            ("insufficient_quota", RateLimit),
+            ("TooManyRequests", RateLimit),
+            ("HTTP/1.1 504", Timeout),
+            ("Error code: 429 - {'error': {}}", RateLimit),
+            ("the gateway gave up (504)", Timeout),
+            ("status_code=413", ContextLength),
+            ("DeadlineExceeded", Timeout),
+            ("ResponsibleAIPolicyViolation", ContentFilter),
         ] {
             assert_eq!(class_of(error), class, "{error}");
+        }
+    }
+
+    #[test]
+    fn parts_of_words_and_numbers_that_are_no_status_tell_nothing() {
+        for error in [
+            "the quotation could not be parsed",
+            "cannot generate limits for this schema",
+            "model claude-429 is not known",
+            "order 413 of 504 is invalid",
+            "the tool took 408 seconds",
+        ] {
+            assert_eq!(class_of(error), ModelErrorClass::Other, "{error}");
         }
     }
 

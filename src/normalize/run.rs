@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::domain::time::Timestamp;
-use crate::domain::trace::{Decision, Retrieval, Step, ToolCall, Trace};
+use crate::domain::trace::{Decision, Retrieval, Step, TRUNCATED, ToolCall, Trace};
 use crate::otlp::RawTrace;
 
 use super::convention::{FactNames, Names, Role};
@@ -12,7 +12,7 @@ use super::json::Json;
 use super::mapping::AttributeMapping;
 use super::message_json;
 use super::messages::{self, Side};
-use super::missing::{TRUNCATED, missing};
+use super::missing::missing;
 use super::model_calls::{Exchange, exchanges};
 use super::prices::PriceTable;
 use super::span_view::{SpanView, attribute, ordered_views};

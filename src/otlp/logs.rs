@@ -2,25 +2,25 @@
 //!
 //! Newer instrumentations send what was said to and by a model as log records of `/v1/logs`, which name their span. A
 //! record becomes an event of that span: [`split_logs`] puts it into a piece of its trace, on a span that only carries
-//! it, so that it is stored and counted like any piece; [`assemble`](super::assemble) moves it over.
+//! it, so that it is stored and counted like any piece; [`assemble`](super::assemble) moves it over. What other tools
+//! scored is kept beside the spans and never on them: a late score must not make the trace be evaluated anew.
 
 use std::collections::{HashMap, HashSet};
 
 use prost::Message as _;
 
+use crate::domain::external_score::NewExternalScore;
 use crate::domain::ids::{InvalidId, SpanId, TraceId};
 
+use super::evaluation_events::{self, Origin};
 use super::{
     AnyValue, DecodeError, Encoding, ExportLogsServiceRequest, InstrumentationScope, KeyValue, KeyValueList, LogRecord,
-    Rejection, ResourceLogs, ResourceSpans, ScopeSpans, Span, TracePiece, any_value, is_own_span, json_logs,
+    Rejection, ResourceLogs, ResourceSpans, ScopeLogs, ScopeSpans, Span, TracePiece, any_value, is_own_span, json_logs,
     span::Event, weight,
 };
 
 /// Scope of spans that only carry events for the span with the same id.
 const CARRIER_SCOPE: &str = "driftline.log_events";
-
-/// The event of a score (GenAI semantic conventions, evaluation result event).
-const EVALUATION: &str = "gen_ai.evaluation.result";
 
 /// Where loggers that do not know of `eventName` put the name of an event.
 const EVENT_NAME: &str = "event.name";
@@ -33,11 +33,11 @@ const BODY: &str = "body";
 pub struct SplitLogs {
     /// One piece a trace, in order of first appearance. It holds no span of its own: its span count is 0.
     pub traces: Vec<TracePiece>,
-    /// Records that are no events of a span, and evaluations: nothing is kept of them.
+    /// Records that are no events of a span, and our own evaluations: nothing is kept of them.
     pub ignored: usize,
-    /// Those among them that are the evaluations of others, whose senders may take them for kept.
-    pub evaluations: usize,
-    /// One entry a record whose trace or span id is none, though there is one.
+    /// What other tools scored.
+    pub scores: Vec<NewExternalScore>,
+    /// One entry a record whose trace or span id is none, though there is one, or that tells of a score and has none.
     pub rejected: Vec<Rejection>,
 }
 
@@ -55,34 +55,60 @@ pub fn decode_logs(bytes: &[u8], encoding: Encoding) -> Result<Vec<ResourceLogs>
     }
 }
 
-/// Takes log records apart by trace. Kept are events that name their span; other records are none of our business, nor
-/// are scores that others gave, which would make the trace be evaluated anew each time. One with an id of a wrong length
-/// is rejected alone.
+/// Takes log records apart by trace. Kept are events that name their span, and scores that name at least their trace;
+/// other records are none of our business. One with an id of a wrong length is rejected alone.
 #[must_use]
 pub fn split_logs(resource_logs: Vec<ResourceLogs>) -> SplitLogs {
     let mut split = SplitLogs::default();
     let mut index: HashMap<TraceId, usize> = HashMap::new();
-    for scope_logs in resource_logs.into_iter().flat_map(|group| group.scope_logs) {
-        let own = is_own_span(scope_logs.scope.as_ref());
-        for record in scope_logs.log_records {
-            if let Err(error) = check_ids(&record) {
-                split.rejected.push(error.into());
-                continue;
+    for ResourceLogs { resource, scope_logs, .. } in resource_logs {
+        for ScopeLogs { scope, log_records, .. } in scope_logs {
+            let origin = Origin { resource: resource.as_ref(), scope: scope.as_ref() };
+            for record in log_records {
+                match sort(origin, record) {
+                    Ok(Sorted::Event(trace_id, carrier)) => {
+                        let position = *index.entry(trace_id).or_insert_with(|| {
+                            split.traces.push(carriers(trace_id));
+                            split.traces.len() - 1
+                        });
+                        split.traces[position].resource_spans[0].scope_spans[0].spans.push(*carrier);
+                    }
+                    Ok(Sorted::Score(score)) => split.scores.push(*score),
+                    Ok(Sorted::Ignored) => split.ignored += 1,
+                    Err(rejection) => split.rejected.push(rejection),
+                }
             }
-            let is_evaluation = event_name(&record).as_deref() == Some(EVALUATION);
-            split.evaluations += usize::from(is_evaluation && !own);
-            let Some((trace_id, carrier)) = Some(record).filter(|_| !own && !is_evaluation).and_then(carrier) else {
-                split.ignored += 1;
-                continue;
-            };
-            let position = *index.entry(trace_id).or_insert_with(|| {
-                split.traces.push(carriers(trace_id));
-                split.traces.len() - 1
-            });
-            split.traces[position].resource_spans[0].scope_spans[0].spans.push(carrier);
         }
     }
     split
+}
+
+/// What a log record is to us.
+enum Sorted {
+    /// An event of a span, on the span that carries it.
+    Event(TraceId, Box<Span>),
+    Score(Box<NewExternalScore>),
+    Ignored,
+}
+
+fn sort(origin: Origin<'_>, record: LogRecord) -> Result<Sorted, Rejection> {
+    check_ids(&record)?;
+    if event_name(&record).is_some_and(|name| evaluation_events::is_evaluation(&name)) {
+        return score(origin, record);
+    }
+    let carried = if is_own_span(origin.scope) { None } else { carrier(record) };
+    Ok(carried.map_or(Sorted::Ignored, |(trace_id, carrier)| Sorted::Event(trace_id, Box::new(carrier))))
+}
+
+fn score(origin: Origin<'_>, record: LogRecord) -> Result<Sorted, Rejection> {
+    let time = time_unix_nano(&record);
+    let attributes = with_body(record.attributes, record.body);
+    let Ok(trace_id) = TraceId::from_bytes(&record.trace_id) else { return Ok(Sorted::Ignored) };
+    if evaluation_events::is_own(origin, &attributes) {
+        return Ok(Sorted::Ignored);
+    }
+    let target = (trace_id, SpanId::from_bytes(&record.span_id).ok());
+    Ok(Sorted::Score(Box::new(evaluation_events::read(origin, target, time, &attributes)?)))
 }
 
 /// A piece to hold the carriers of a trace.
@@ -111,13 +137,18 @@ fn carrier(record: LogRecord) -> Option<(TraceId, Span)> {
     SpanId::from_bytes(&record.span_id).ok()?;
     let name = event_name(&record)?;
     let event = Event {
-        time_unix_nano: Some(record.time_unix_nano).filter(|time| *time > 0).unwrap_or(record.observed_time_unix_nano),
+        time_unix_nano: time_unix_nano(&record),
         name,
         attributes: with_body(record.attributes, record.body),
         dropped_attributes_count: record.dropped_attributes_count,
     };
     let (trace, span_id) = (record.trace_id, record.span_id);
     Some((trace_id, Span { trace_id: trace, span_id, events: vec![event], ..Default::default() }))
+}
+
+/// When it happened, else when it was seen; zero when neither is said.
+const fn time_unix_nano(record: &LogRecord) -> u64 {
+    if record.time_unix_nano > 0 { record.time_unix_nano } else { record.observed_time_unix_nano }
 }
 
 fn event_name(record: &LogRecord) -> Option<String> {
@@ -249,12 +280,38 @@ mod tests {
         assert_eq!((split.ignored, split.traces.len()), (1, 0));
     }
 
+    fn result(time: u64, ids: &str, attributes: &str) -> String {
+        format!(
+            r#"{{{ids},"timeUnixNano":"{time}","eventName":"gen_ai.evaluation.result",
+            "attributes":[{{"key":"gen_ai.evaluation.score.value","value":{{"doubleValue":0.5}}}}{attributes}]}}"#
+        )
+    }
+
+    const NAMED: &str = r#",{"key":"gen_ai.evaluation.name","value":{"stringValue":"relevance"}}"#;
+
     #[test]
-    fn evaluations_of_others_are_ignored_and_counted_by_themselves() {
-        let score = user(5, "x").replace("gen_ai.user.message", "gen_ai.evaluation.result");
-        let split = split_logs(logs(&[score, user(6, "y"), r#"{"body":{"stringValue":"plain"}}"#.to_owned()]));
-        assert_eq!((split.ignored, split.evaluations, split.traces.len()), (2, 1, 1));
+    fn what_others_scored_is_kept_beside_the_spans_and_one_without_a_name_is_rejected() {
+        let whole_run = r#""traceId":"0af7651916cd43dd8448eb211c80319c""#;
+        let records = [
+            result(5, IDS, NAMED),
+            result(6, whole_run, NAMED),
+            result(7, IDS, ""),
+            result(8, r#""severityNumber":9"#, NAMED),
+            user(6, "y"),
+        ];
+        let split = split_logs(logs(&records));
+        assert_eq!((split.scores.len(), split.ignored, split.rejected.len(), split.traces.len()), (2, 1, 1, 1));
+        let spans: Vec<bool> = split.scores.iter().map(|new| new.score.span_id.is_some()).collect();
+        assert_eq!((spans, split.scores[0].score.source.as_str()), (vec![true, false], "s"));
+        assert_eq!(split.rejected[0].to_string(), "evaluation result has no gen_ai.evaluation.name");
         assert_eq!(split.traces[0].resource_spans[0].scope_spans[0].spans.len(), 1);
+    }
+
+    #[test]
+    fn our_own_results_are_ignored_also_under_another_scope() {
+        let own = r#",{"key":"driftline.eval.loop.revision","value":{"stringValue":"r1"}}"#;
+        let split = split_logs(logs(&[result(5, IDS, &format!("{NAMED}{own}"))]));
+        assert_eq!((split.scores.len(), split.ignored), (0, 1));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod base64;
 mod compression;
+mod evaluation_events;
 mod flat_spans;
 mod json;
 mod json_logs;
@@ -20,6 +21,7 @@ mod weight;
 
 pub use base64::encode as encode_base64;
 pub use compression::{Compression, DecompressError, decompress};
+pub use evaluation_events::InvalidEvaluation;
 pub use lines::{LineError, LineProblem, MAX_LINE_BYTES, TraceReader};
 pub use logs::{SplitLogs, decode_logs, split_logs};
 pub use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;

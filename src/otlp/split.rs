@@ -5,10 +5,11 @@ use std::mem;
 
 use prost::Message as _;
 
+use crate::domain::external_score::NewExternalScore;
 use crate::domain::ids::{InvalidId, SpanId, TraceId};
 use crate::domain::time::Timestamp;
 
-use super::{ResourceSpans, ScopeSpans, Span, is_own_span};
+use super::{InvalidEvaluation, ResourceSpans, ScopeSpans, Span, evaluation_events, is_own_span};
 
 /// Bound on the bytes of resources and scopes repeated per trace, so that one large resource over many traces cannot
 /// multiply in memory.
@@ -31,7 +32,7 @@ pub struct TracePiece {
     pub ended_at: Option<Timestamp>,
 }
 
-/// Why one span was not accepted.
+/// Why one span or log record was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
     /// Its trace or span id is not one.
@@ -43,6 +44,9 @@ pub enum Rejection {
         /// Encoded size of the resource and scope.
         bytes: usize,
     },
+    /// It is an evaluation result that tells of no score.
+    #[error(transparent)]
+    Evaluation(#[from] InvalidEvaluation),
 }
 
 /// A request taken apart.
@@ -54,14 +58,19 @@ pub struct SplitTraces {
     pub rejected: Vec<Rejection>,
     /// Spans left out because they are our own evaluations.
     pub own_spans: usize,
+    /// What other tools scored, by events of the spans.
+    pub scores: Vec<NewExternalScore>,
 }
 
 /// Takes a request apart by trace. A span with an invalid id is rejected alone.
 #[must_use]
 pub fn split_by_trace(resource_spans: Vec<ResourceSpans>) -> SplitTraces {
+    let scores = evaluation_events::of_spans(&resource_spans);
     match only_trace(&resource_spans) {
-        Some(trace_id) => SplitTraces { traces: vec![whole_piece(trace_id, resource_spans)], ..Default::default() },
-        None => Splitter::default().split(resource_spans),
+        Some(trace_id) => {
+            SplitTraces { traces: vec![whole_piece(trace_id, resource_spans)], scores, ..Default::default() }
+        }
+        None => SplitTraces { scores, ..Splitter::default().split(resource_spans) },
     }
 }
 

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::Shared;
-use super::intake::Intake;
+use super::intake::{Intake, Received};
 use crate::backends::rabbitmq::{Delivery, RabbitMqConsumer, RabbitMqError};
-use crate::otlp::{Compression, Encoding, SplitTraces, TracePiece, decode_traces, decompress, split_by_trace};
+use crate::otlp::{Compression, Encoding, SplitTraces, decode_traces, decompress, split_by_trace};
 use crate::telemetry::metrics::Transport;
 
 /// Messages that share a commit at most, and bytes of them after decompression, which are in memory at one time.
@@ -75,7 +75,8 @@ async fn take(
         match tokio::task::block_in_place(|| decode(&delivery.body, source.max_body_bytes)) {
             Ok((split, bytes)) => {
                 count(shared, &split);
-                batch.pieces.extend(split.traces);
+                batch.received.pieces.extend(split.traces);
+                batch.received.scores.extend(split.scores);
                 batch.bytes += bytes;
                 batch.deliveries.push(delivery);
             }
@@ -98,25 +99,25 @@ async fn take(
 #[derive(Default)]
 struct Batch {
     deliveries: Vec<Delivery>,
-    pieces: Vec<TracePiece>,
+    received: Received,
     bytes: usize,
 }
 
 impl Batch {
     /// Stores what is in the messages, then acknowledges them.
     async fn settle(self, shared: &Shared, intake: &Intake, consumer: &RabbitMqConsumer) {
-        if store(shared, intake, self.pieces, self.bytes).await {
+        if store(shared, intake, self.received, self.bytes).await {
             consumer.ack(&self.deliveries).await;
         }
     }
 }
 
-/// Stores pieces, however long it takes; false when the process is to end before they are stored.
-async fn store(shared: &Shared, intake: &Intake, pieces: Vec<TracePiece>, bytes: usize) -> bool {
+/// Stores what was received, however long it takes; false when the process is to end before it is stored.
+async fn store(shared: &Shared, intake: &Intake, received: Received, bytes: usize) -> bool {
     let attempt = async || {
         let mut room = intake.room();
         room.grow_to(bytes)?;
-        intake.store(pieces.clone(), room).await
+        intake.store(received.clone(), room).await
     };
     while let Err(error) = attempt().await {
         tracing::debug!(%error, "messages wait for the store");

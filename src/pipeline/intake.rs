@@ -1,4 +1,4 @@
-//! The way into the store: pieces of traces from every source, committed in groups.
+//! The way into the store: pieces of traces from every source, and what others scored, committed in groups.
 //!
 //! One task writes, and takes with it everything that waits, so that a commit is shared by as many requests as arrived
 //! during the last one. A source is answered when its pieces are committed, not before: what was accepted is never
@@ -10,14 +10,30 @@ use ring::digest::{SHA256, digest};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::Shared;
-use crate::backends::store::{Chunk, CompletionPolicy};
+use crate::backends::store::{AppendReport, Chunk, CompletionPolicy, StoreError};
+use crate::domain::external_score::NewExternalScore;
 use crate::otlp::{TracePiece, pack};
 
-/// Pieces in one transaction at most: the other stages want the writer too.
+/// Pieces and scores in one transaction at most: the other stages want the writer too.
 const LARGEST_COMMIT: usize = 1_024;
 const BYTES_PER_PERMIT: usize = 1_024;
 
-/// Why pieces were not stored; nothing of them was.
+/// What a source hands in at once.
+#[derive(Debug, Clone, Default)]
+pub struct Received {
+    /// Pieces of traces.
+    pub pieces: Vec<TracePiece>,
+    /// What others scored.
+    pub scores: Vec<NewExternalScore>,
+}
+
+impl Received {
+    const fn is_empty(&self) -> bool {
+        self.pieces.is_empty() && self.scores.is_empty()
+    }
+}
+
+/// Why something was not stored; it may be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotStored {
     /// Too much waits already.
@@ -39,8 +55,15 @@ pub struct Intake {
 
 struct Submission {
     chunks: Vec<Chunk>,
+    scores: Vec<NewExternalScore>,
     answer: oneshot::Sender<Result<(), NotStored>>,
     _room: Room,
+}
+
+impl Submission {
+    const fn rows(&self) -> usize {
+        self.chunks.len() + self.scores.len()
+    }
 }
 
 /// Room for what is received and not yet stored; dropped, it is given back.
@@ -89,18 +112,19 @@ impl Intake {
         Room { all: Arc::clone(&self.room), size: self.size, taken: None }
     }
 
-    /// Stores pieces, which have taken their room, and returns when they are committed.
+    /// Stores what was received, which has taken its room, and returns when it is committed.
     ///
     /// # Errors
-    /// They were not stored, and may be sent again.
-    pub async fn store(&self, pieces: Vec<TracePiece>, room: Room) -> Result<(), NotStored> {
-        if pieces.is_empty() {
+    /// It was not stored, and may be sent again.
+    pub async fn store(&self, received: Received, room: Room) -> Result<(), NotStored> {
+        if received.is_empty() {
             return Ok(());
         }
+        let Received { pieces, scores } = received;
         let chunks = tokio::task::spawn_blocking(|| pieces.into_iter().map(chunk).collect());
         let chunks = chunks.await.map_err(|_| NotStored::Failed)?;
         let (answer, stored) = oneshot::channel();
-        self.submissions.send(Submission { chunks, answer, _room: room }).map_err(|_| NotStored::Failed)?;
+        self.submissions.send(Submission { chunks, scores, answer, _room: room }).map_err(|_| NotStored::Failed)?;
         stored.await.unwrap_or(Err(NotStored::Failed))
     }
 }
@@ -118,10 +142,10 @@ fn chunk(piece: TracePiece) -> Chunk {
 async fn write(shared: Shared, policy: CompletionPolicy, mut waiting: mpsc::UnboundedReceiver<Submission>) {
     while let Some(first) = waiting.recv().await {
         let mut group = vec![first];
-        let mut pieces = group[0].chunks.len();
-        while pieces < LARGEST_COMMIT {
+        let mut rows = group[0].rows();
+        while rows < LARGEST_COMMIT {
             let Ok(next) = waiting.try_recv() else { break };
-            pieces += next.chunks.len();
+            rows += next.rows();
             group.push(next);
         }
         commit(&shared, &policy, group).await;
@@ -130,16 +154,24 @@ async fn write(shared: Shared, policy: CompletionPolicy, mut waiting: mpsc::Unbo
 
 async fn commit(shared: &Shared, policy: &CompletionPolicy, mut group: Vec<Submission>) {
     let chunks: Vec<Chunk> = group.iter_mut().flat_map(|submission| std::mem::take(&mut submission.chunks)).collect();
-    let result = match shared.store.append_chunks(&chunks, shared.now(), policy).await {
+    let scores: Vec<NewExternalScore> =
+        group.iter_mut().flat_map(|submission| std::mem::take(&mut submission.scores)).collect();
+    let result = match append(shared, policy, &chunks, &scores).await {
         Ok(report) => {
             if report.too_late > 0 {
                 tracing::info!(pieces = report.too_late, "pieces came after the body of their trace was purged");
             }
+            if report.left_out > 0 {
+                tracing::warn!(pieces = report.left_out, "pieces of a trace that is too large were not kept");
+            }
             shared.metrics.too_late.inc_by(report.too_late as u64);
+            shared.metrics.truncated_pieces.inc_by(report.left_out as u64);
+            shared.metrics.external_scores.inc_by(scores.len() as u64);
             Ok(())
         }
         Err(error) => {
-            tracing::error!(%error, pieces = chunks.len(), "received pieces could not be stored; senders keep them");
+            let pieces = chunks.len();
+            tracing::error!(%error, pieces, scores = scores.len(), "what was received could not be stored; senders keep it");
             Err(NotStored::Failed)
         }
     };
@@ -147,4 +179,18 @@ async fn commit(shared: &Shared, policy: &CompletionPolicy, mut group: Vec<Submi
         // A source that has gone meanwhile sends again, and its pieces are known then.
         let _gone = submission.answer.send(result);
     }
+}
+
+/// Pieces and scores are known again when they are repeated, so that they need not be one transaction.
+async fn append(
+    shared: &Shared,
+    policy: &CompletionPolicy,
+    chunks: &[Chunk],
+    scores: &[NewExternalScore],
+) -> Result<AppendReport, StoreError> {
+    let now = shared.now();
+    if !scores.is_empty() {
+        shared.store.add_external_scores(scores, now).await?;
+    }
+    if chunks.is_empty() { Ok(AppendReport::default()) } else { shared.store.append_chunks(chunks, now, policy).await }
 }

@@ -234,7 +234,7 @@ impl Worker {
         };
         let key = question_hash(&prepared, subject.definition, &client.settings().identity());
         match self.known(&key).await {
-            Some(decided) => Made::unasked(ended(decided.evaluation(subject.trace, subject.definition, &prepared))),
+            Some(decided) => Made::unasked(subject.judged(&decided, &prepared, None)),
             None => {
                 let (made, control_calls) =
                     tokio::join!(self.ask(subject, &prepared, client, key), self.control(subject, judge, client));
@@ -262,10 +262,8 @@ impl Worker {
         let end = match asked {
             Ok(decided) => {
                 self.resolved_model.note(&self.shared, decided.model()).await;
-                JobEnd::Recorded {
-                    evaluation: decided.evaluation(subject.trace, subject.definition, prepared),
-                    cached: serde_json::to_string(&decided).ok().map(|verdict| (key, verdict)),
-                }
+                let cached = serde_json::to_string(&decided).ok().map(|verdict| (key, verdict));
+                subject.judged(&decided, prepared, cached)
             }
             Err(error) => self.failed(subject, &error),
         };
@@ -337,8 +335,17 @@ impl Worker {
     }
 }
 
+impl Subject<'_> {
+    /// The end of a job that has a verdict. It flags the trace when the judge is one that does.
+    fn judged(&self, decided: &Decided, prepared: &Prepared<'_>, cached: Option<([u8; 32], String)>) -> JobEnd {
+        let evaluation = decided.evaluation(self.trace, self.definition, prepared);
+        JobEnd::Recorded { flags: self.definition.flag && evaluation.is_failing(), evaluation, cached }
+    }
+}
+
+/// The end of a job without a verdict.
 fn ended(evaluation: Evaluation) -> JobEnd {
-    JobEnd::Recorded { evaluation, cached: None }
+    JobEnd::Recorded { evaluation, flags: false, cached: None }
 }
 
 async fn finish(shared: &Shared, books: &Books, finished: FinishedJob) {

@@ -14,12 +14,12 @@ use crate::backends::store::{DueTrace, NewJudgeJob, RecordedTrace, StoreError, S
 use crate::domain::evaluation::{Evaluation, Outcome};
 use crate::domain::ids::{SpanId, TraceId};
 use crate::domain::time::Timestamp;
-use crate::domain::trace::{Structure, Trace};
+use crate::domain::trace::{Structure, TRUNCATED, Trace};
 use crate::evaluate::definition::EvaluatorDefinition;
 use crate::evaluate::failure_class::failure_class;
 use crate::evaluate::run::{EvaluatedTrace, Evaluators, evaluate, unscored};
 use crate::evaluate::sampling::{SamplingDecision, SamplingPolicy, SamplingReason};
-use crate::normalize::{AttributeMapping, PriceTable, TRUNCATED, normalize_priced};
+use crate::normalize::{AttributeMapping, PriceTable, normalize_priced};
 use crate::telemetry::metrics::EvaluationLabels;
 
 /// Traces in one claim.

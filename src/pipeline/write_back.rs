@@ -82,7 +82,9 @@ impl WriteBack {
         };
         let part = match first.annotator_kind {
             AnnotatorKind::Code => "rules".to_owned(),
-            AnnotatorKind::Llm | AnnotatorKind::Human => format!("{}@{}", first.evaluator, first.revision),
+            AnnotatorKind::Llm | AnnotatorKind::Human | AnnotatorKind::External => {
+                format!("{}@{}", first.evaluator, first.revision)
+            }
         };
         Some(format!("{}:{}:{part}", first.trace_id, self.trace_version))
     }
@@ -141,7 +143,7 @@ fn evaluation_span(write_back: &WriteBack, row: &Evaluation) -> Span {
     let mut attributes = vec![
         text("openinference.span.kind", "EVALUATOR"),
         text("gen_ai.operation.name", "evaluation"),
-        text("driftline.annotator_kind", annotator(row.annotator_kind)),
+        text("driftline.annotator_kind", row.annotator_kind.as_str()),
     ];
     attributes.extend(write_back.conversation_id.iter().map(|id| text("gen_ai.conversation.id", id)));
     attributes.extend(own_attributes(row));
@@ -208,21 +210,13 @@ fn annotation_attributes(row: &Evaluation) -> Vec<KeyValue> {
     let key = |field: &str| format!("evaluations.0.evaluation.{field}");
     let mut attributes = vec![
         text(&key("name"), &row.evaluator),
-        text(&key("annotator_kind"), &annotator(row.annotator_kind).to_uppercase()),
+        text(&key("annotator_kind"), &row.annotator_kind.as_str().to_uppercase()),
         text(&key("identifier"), &row.revision),
     ];
     attributes.extend(row.value.map(|value| number(&key("score"), value)));
     attributes.extend(row.label.iter().map(|label| text(&key("label"), label)));
     attributes.extend(row.explanation.iter().map(|explanation| text(&key("explanation"), explanation)));
     attributes
-}
-
-const fn annotator(kind: AnnotatorKind) -> &'static str {
-    match kind {
-        AnnotatorKind::Code => "code",
-        AnnotatorKind::Llm => "llm",
-        AnnotatorKind::Human => "human",
-    }
 }
 
 /// The first eight bytes of a hash of what the evaluation is.

@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use super::QueryError;
 use super::calibration::{standings, uncalibrated_note};
+use super::scores::{ScoreRow, external};
 use super::trace::Body;
 use crate::backends::store::{PendingTrace, Selection, Store, StoredEvaluation, StoredTrace, WaitingJudgement};
 use crate::domain::evaluation::{AnnotatorKind, FailureClass, Outcome};
 use crate::domain::ids::TraceId;
 use crate::domain::time::Timestamp;
-use crate::domain::trace::UpstreamProbability;
+use crate::domain::trace::{TRUNCATED, UpstreamProbability};
 use crate::evaluate::run::Evaluators;
 use crate::evaluate::sampling::{SamplingDecision, SamplingReason};
-use crate::normalize::TRUNCATED;
 
 /// Traces of a conversation that are looked at for neighbours.
 const MOST_NEIGHBOURS: usize = 100;
@@ -45,6 +45,9 @@ pub struct Explanation {
     pub body: Option<Body>,
     /// What each evaluator made of it, by name.
     pub evaluators: Vec<EvaluatorOutcome>,
+    /// What other tools and people scored, by name.
+    #[serde(default)]
+    pub external_scores: Vec<ScoreRow>,
 }
 
 /// Where a trace is on its way.
@@ -104,7 +107,8 @@ pub async fn explain(
             let outcomes = outcomes(rows, waiting, evaluators);
             let mut explanation = evaluated(&stored, pending.as_ref(), is_kept, outcomes, now);
             explanation.notes.extend(uncalibrated);
-            Ok(Explanation { neighbours: neighbours(store, &stored).await?, ..explanation })
+            let external_scores = external(store, &stored).await?;
+            Ok(Explanation { neighbours: neighbours(store, &stored).await?, external_scores, ..explanation })
         }
     }
 }
@@ -147,6 +151,7 @@ fn still_pending(trace_id: TraceId, pending: &PendingTrace, now: Timestamp) -> E
         notes: Vec::new(),
         body: None,
         evaluators: Vec::new(),
+        external_scores: Vec::new(),
     }
 }
 
@@ -176,7 +181,7 @@ fn evaluated(
         None => format!("Evaluated (version {}) {flagged}.", stored.version),
     };
     let summary = if stored.attributes.contains_key(TRUNCATED) {
-        format!("{summary} It is too large to be read whole: only its first and last pieces were.")
+        format!("{summary} It is too large to be read whole: pieces of it are missing.")
     } else {
         summary
     };
@@ -192,6 +197,7 @@ fn evaluated(
         notes: stored.record.notes.clone(),
         body: Some(Body { kept: is_kept, until: stored.keep_body_until }),
         evaluators,
+        external_scores: Vec::new(),
     }
 }
 

@@ -8,6 +8,7 @@ pub mod calibration;
 pub mod compare;
 pub mod costs;
 pub mod explain;
+pub mod feedback;
 pub mod inspection;
 pub mod judge_revisions;
 pub mod judges;
@@ -27,6 +28,7 @@ use std::collections::BTreeSet;
 use tokio::sync::Semaphore;
 
 use crate::backends::store::{Store, StoreError};
+use crate::domain::feedback::InvalidFeedback;
 use crate::domain::ids::TraceId;
 use crate::domain::silence::InvalidMatcher;
 use crate::domain::time::Timestamp;
@@ -180,6 +182,9 @@ pub enum QueryError {
     /// A selection that means nothing.
     #[error(transparent)]
     Selection(#[from] InvalidSelection),
+    /// Feedback that cannot be kept.
+    #[error(transparent)]
+    Feedback(#[from] InvalidFeedback),
     /// A gate policy that means nothing.
     #[error(transparent)]
     Policy(#[from] InvalidGatePolicy),
@@ -224,6 +229,7 @@ impl QueryError {
                 | Self::Cursor { .. }
                 | Self::OutOfRange { .. }
                 | Self::Selection(_)
+                | Self::Feedback(_)
                 | Self::Policy(_)
         )
     }
@@ -253,6 +259,9 @@ impl QueryError {
             Self::Label { .. } => "ask for the next trace to label, or see what judged this one with explain",
             Self::OutOfRange { .. } => "give a number in that range",
             Self::Selection(_) => "write key=value with a known key",
+            Self::Feedback(_) => {
+                "send {trace_id, span_id?, name, value?, label?, explanation?, source, id?, annotator_kind?}"
+            }
             Self::Policy(_) => "correct the policy",
             Self::DamagedBaseline { .. } | Self::Unwritable(_) => "create the baseline again under another name",
             Self::Body(_) => "its scores and decisions can still be read",

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::scores::ScoreRow;
+use super::scores::{ScoreRow, rows};
 use super::search::FoundTrace;
 use super::span::{Attributes, StoredSpan, spans};
 use super::{QueryError, body, not_evaluated};
@@ -33,7 +33,7 @@ pub struct TraceView {
     pub resources: Vec<Attributes>,
     /// The spans by start. When the body is gone: the root and the judged spans, with nothing but their scores.
     pub spans: Vec<StoredSpan>,
-    /// A row for each evaluator, by name.
+    /// A row for each evaluator, by name; then those of others, each with its `source`.
     pub scores: Vec<ScoreRow>,
 }
 
@@ -73,11 +73,11 @@ async fn read(store: &Store, trace_id: TraceId) -> Result<(TraceView, Option<Raw
     let Some(stored) = store.trace(trace_id).await? else {
         return Err(not_evaluated(store, trace_id).await?);
     };
-    let scores: Vec<ScoreRow> = store.evaluations(trace_id).await?.into_iter().map(ScoreRow::from).collect();
+    let scores = rows(store, &stored).await?;
     let raw = body(store, trace_id).await?;
     let body = Body { kept: raw.is_some(), until: stored.keep_body_until };
     let (mut spans, resources) = raw.as_ref().map(spans).unwrap_or_default();
-    for row in &scores {
+    for row in scores.iter().filter(|row| row.source.is_none()) {
         add_scores(&mut spans, stored.root_span_id, &row.evaluation);
     }
     let view = TraceView {

@@ -32,6 +32,16 @@ pub enum Fault {
     BehaviourTrade,
     /// A tool answers long after the latency limit.
     SlowTool,
+    /// The run stops after a tool call, and no one answers.
+    DeadEnd,
+    /// The agent hands its task to itself, and that one to itself again.
+    RunawayRecursion,
+    /// A request fails below a tool that says OK, and the answer says so too.
+    SwallowedError,
+    /// A sub-agent's span names a parent that never arrives.
+    LostContext,
+    /// A call of the model fails and is made again.
+    FailedModelCall,
 }
 
 /// How a planted fault should be found.
@@ -195,11 +205,46 @@ const PROFILES: [Profile; Fault::ALL.len()] = [
         evidence: failing(&["limits"]),
         also_moves: &["latency_seconds"],
     },
+    Profile {
+        name: "dead_end",
+        doc: "the run stops after search_flights, and no one answers the customer",
+        agent: Agent::Support,
+        evidence: failing(&["dead_end"]),
+        also_moves: COURSE_OF_RUN,
+    },
+    Profile {
+        name: "runaway_recursion",
+        doc: "the agent hands the question to itself, and that one to itself again, four to eight deep",
+        agent: Agent::Research,
+        evidence: failing(&["recursion"]),
+        also_moves: COURSE_OF_RUN,
+    },
+    Profile {
+        name: "swallowed_error",
+        doc: "the payment request below issue_refund fails, and tool and answer say that all went well",
+        agent: Agent::Support,
+        evidence: failing(&["swallowed_error"]),
+        also_moves: COURSE_OF_RUN,
+    },
+    Profile {
+        name: "lost_context",
+        doc: "the span of a sub-agent that checks the vendor names a parent that never arrives",
+        agent: Agent::Invoice,
+        evidence: failing(&["broken_context"]),
+        also_moves: &[],
+    },
+    Profile {
+        name: "failed_model_call",
+        doc: "a call of the model fails and is made again with success",
+        agent: Agent::Support,
+        evidence: failing(&["model_outcome"]),
+        also_moves: &["model_calls", "model_outcomes", "steps", "latency_seconds"],
+    },
 ];
 
 impl Fault {
     /// Every fault, in the order reports list them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 17] = [
         Self::RefundLoop,
         Self::EmptyResult,
         Self::InventedAnswerAfterFailure,
@@ -212,6 +257,11 @@ impl Fault {
         Self::StopsReasoning,
         Self::BehaviourTrade,
         Self::SlowTool,
+        Self::DeadEnd,
+        Self::RunawayRecursion,
+        Self::SwallowedError,
+        Self::LostContext,
+        Self::FailedModelCall,
     ];
 
     /// The name in JSON, on the command line and in reports.

@@ -157,6 +157,49 @@ impl<'a> Recorder<'a> {
         self.show_reply(&call_id, reply.body);
     }
 
+    /// A request below the last tool call fails, and the tool does not say so.
+    pub(crate) fn fail_below(&mut self, request: &str, error_type: &str) {
+        let Some(tool) = self.spans.last().cloned() else { return };
+        self.spans.push(Span {
+            span_id: id::<8>(self.rng).to_vec(),
+            parent_span_id: tool.span_id,
+            name: request.to_owned(),
+            kind: SpanKind::Client.into(),
+            attributes: vec![text("error.type", error_type)],
+            status: Some(failure(&json!({ "error": "bad gateway" }))),
+            ..tool
+        });
+    }
+
+    /// The agent hands its task to itself, and that one to itself again.
+    pub(crate) fn recurse(&mut self, levels: u32) {
+        let mut parent = self.root_id.to_vec();
+        for _ in 0..levels {
+            parent = self.agent_span(self.setting.agent.name(), parent);
+        }
+    }
+
+    /// Another agent does a part of the work, and the spans between the two are lost.
+    pub(crate) fn delegate_out_of_sight(&mut self, agent: &str) {
+        let lost = id::<8>(self.rng).to_vec();
+        self.agent_span(agent, lost);
+    }
+
+    /// The model is called and does not answer.
+    pub(crate) fn fail_to_infer(&mut self, error_type: &str) {
+        let model = self.setting.release.model;
+        let attributes = vec![
+            text("gen_ai.operation.name", "chat"),
+            text("gen_ai.provider.name", "aster"),
+            text("gen_ai.agent.name", self.setting.agent.name()),
+            text("gen_ai.request.model", model.name),
+            text("error.type", error_type),
+        ];
+        let start = self.wait(1.0, 0.5);
+        let status = Some(failure(&json!({ "error": "the model did not answer" })));
+        self.push_span(format!("chat {}", model.name), SpanKind::Client, start, attributes, status);
+    }
+
     /// The model asks the document collection.
     pub(crate) fn retrieve(&mut self, query: &str, documents: &[Document]) {
         let call_id = self.ask("retrieve_documents", &json!({ "query": query }));
@@ -285,6 +328,16 @@ impl<'a> Recorder<'a> {
         let before = self.clock;
         self.clock += (log_normal(self.rng, median_seconds, sigma) * 1e9) as u64;
         before
+    }
+
+    /// Adds the span of an agent below another span, and gives its id.
+    fn agent_span(&mut self, agent: &str, parent_span_id: Vec<u8>) -> Vec<u8> {
+        let start = self.wait(0.4, 0.3);
+        let attributes = vec![text("gen_ai.operation.name", "invoke_agent"), text("gen_ai.agent.name", agent)];
+        self.push_span(format!("invoke_agent {agent}"), SpanKind::Internal, start, attributes, None);
+        let Some(span) = self.spans.last_mut() else { return parent_span_id };
+        span.parent_span_id = parent_span_id;
+        span.span_id.clone()
     }
 
     /// Adds a child of the root that ends now.

@@ -65,6 +65,18 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
         upgraded: &[Agent::Support, Agent::Research],
     },
+    Scenario {
+        name: "structural_faults",
+        doc: "a baseline release, then one with every fault that the tree of spans shows and its texts do not",
+        faults: &[
+            (Fault::DeadEnd, 0.12),
+            (Fault::SwallowedError, 0.12),
+            (Fault::FailedModelCall, 0.12),
+            (Fault::RunawayRecursion, 0.12),
+            (Fault::LostContext, 0.12),
+        ],
+        upgraded: &[],
+    },
     only(&[(Fault::RefundLoop, 0.1)], &[]),
     only(&[(Fault::EmptyResult, 0.1)], &[]),
     only(&[(Fault::InventedAnswerAfterFailure, 0.1)], &[]),
@@ -77,6 +89,11 @@ pub const SCENARIOS: &[Scenario] = &[
     only(&[(Fault::StopsReasoning, 1.0)], &[Agent::Research]),
     only(&[(Fault::BehaviourTrade, 1.0)], &[]),
     only(&[(Fault::SlowTool, 0.1)], &[]),
+    only(&[(Fault::DeadEnd, 0.1)], &[]),
+    only(&[(Fault::RunawayRecursion, 0.1)], &[]),
+    only(&[(Fault::SwallowedError, 0.1)], &[]),
+    only(&[(Fault::LostContext, 0.1)], &[]),
+    only(&[(Fault::FailedModelCall, 0.1)], &[]),
 ];
 
 const fn only(faults: &'static [(Fault, f64)], upgraded: &'static [Agent]) -> Scenario {
@@ -152,11 +169,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_fault_has_a_scenario_and_stands_in_the_model_upgrade() {
-        let upgrade = Scenario::find("model_upgrade").unwrap();
+    fn every_fault_has_a_scenario_and_stands_in_one_of_the_two_that_the_report_counts() {
+        let counted = ["model_upgrade", "structural_faults"].map(|name| Scenario::find(name).unwrap().faults).concat();
+        assert_eq!(counted.len(), Fault::ALL.len());
         for fault in Fault::ALL {
             assert_eq!(Scenario::find(fault.name()).unwrap().faults[0].0, fault);
-            assert!(upgrade.faults.iter().any(|(planted, _)| *planted == fault), "{}", fault.name());
+            assert!(counted.iter().any(|(planted, _)| *planted == fault), "{}", fault.name());
         }
     }
 

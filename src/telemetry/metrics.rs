@@ -98,12 +98,16 @@ pub struct Metrics {
     pub received: Family<Transport, Counter>,
     /// Spans and messages that were refused because they cannot be read.
     pub rejected: Family<Transport, Counter>,
-    /// Log records that belong to no span, or are evaluations: they are accepted and not kept.
+    /// Log records that belong to no span, or are our own evaluations: they are accepted and not kept.
     pub ignored_log_records: Counter,
+    /// Scores of other tools and people that were received, repeats included.
+    pub external_scores: Counter,
     /// Requests answered "come back later".
     pub turned_away: Counter,
     /// Pieces that came after their trace's body was gone.
     pub too_late: Counter,
+    /// Pieces that were not kept because their trace is too large.
+    pub truncated_pieces: Counter,
     /// Traces evaluated by rules.
     pub evaluated: Counter,
     /// Evaluated traces of which only the first and the last pieces were read.
@@ -157,8 +161,10 @@ impl Default for Metrics {
             received: Family::default(),
             rejected: Family::default(),
             ignored_log_records: Counter::default(),
+            external_scores: Counter::default(),
             turned_away: Counter::default(),
             too_late: Counter::default(),
+            truncated_pieces: Counter::default(),
             evaluated: Counter::default(),
             truncated: Counter::default(),
             spanless: Counter::default(),
@@ -190,9 +196,12 @@ impl Metrics {
         registry.register("received_pieces", "Pieces of traces that were stored", self.received.clone());
         registry.register("rejected", "Spans, log records and messages that cannot be read", self.rejected.clone());
         let ignored = self.ignored_log_records.clone();
-        registry.register("ignored_log_records", "Log records that belong to no span, or are evaluations", ignored);
+        registry.register("ignored_log_records", "Log records that belong to no span, or are our own", ignored);
+        registry.register("external_scores", "Scores of others that were received", self.external_scores.clone());
         registry.register("turned_away", "Requests answered 429 or UNAVAILABLE", self.turned_away.clone());
         registry.register("too_late_pieces", "Pieces whose trace's body was gone", self.too_late.clone());
+        let (help, left_out) = ("Pieces whose trace is too large to be kept whole", self.truncated_pieces.clone());
+        registry.register("truncated_pieces", help, left_out);
         registry.register("evaluated_traces", "Traces evaluated by rules", self.evaluated.clone());
         registry.register("truncated_traces", "Traces too large to be read whole", self.truncated.clone());
         registry.register("spanless_traces", "Traces dropped without a span", self.spanless.clone());

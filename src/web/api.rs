@@ -20,6 +20,7 @@ use crate::queries::baselines::{Baselines, CreatedBaseline};
 use crate::queries::calibration::CalibrationReport;
 use crate::queries::costs::{Budget, Costs};
 use crate::queries::explain::Explanation;
+use crate::queries::feedback::KeptFeedback;
 use crate::queries::judges::Judges;
 use crate::queries::review::{AnchorRequest, Anchors, GivenLabels, KeptLabels, Labels, Next, NextRequest};
 use crate::queries::scores::Scores;
@@ -85,6 +86,18 @@ pub(super) async fn scores(
 ) -> Answer<Scores> {
     parameters.finish()?;
     Ok(Json(queries::scores::scores(&state.store, id.parse()?).await?))
+}
+
+pub(super) async fn feedback(
+    State(state): State<WebState>,
+    parameters: Parameters,
+    sent: Result<Json<Object>, JsonRejection>,
+) -> Answer<KeptFeedback> {
+    parameters.finish()?;
+    let Json(object) = sent?;
+    let kept = queries::feedback::feedback(&state.store, &object, state.clock.now()).await?;
+    state.metrics.external_scores.inc();
+    Ok(Json(kept))
 }
 
 pub(super) async fn inspect(

@@ -19,11 +19,14 @@ pub(super) struct WebError {
     pub(super) error: String,
     /// What to do about it.
     pub(super) remedy: String,
+    /// The member of the request that is wrong, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) field: Option<String>,
 }
 
 impl WebError {
     pub(super) fn new(status: StatusCode, error: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { status, error: error.into(), remedy: remedy.into() }
+        Self { status, error: error.into(), remedy: remedy.into(), field: None }
     }
 
     pub(super) fn bad_request(error: impl Into<String>, remedy: impl Into<String>) -> Self {
@@ -51,7 +54,11 @@ impl From<QueryError> for WebError {
         if status.is_server_error() {
             tracing::warn!(error = &error as &dyn std::error::Error, "a question could not be answered");
         }
-        Self::new(status, error.to_string(), error.remedy())
+        let field = match &error {
+            QueryError::Feedback(invalid) => Some(invalid.field.clone()),
+            _ => None,
+        };
+        Self { field, ..Self::new(status, error.to_string(), error.remedy()) }
     }
 }
 

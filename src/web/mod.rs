@@ -16,10 +16,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 
 use crate::backends::clock::Clock;
 use crate::backends::store::Store;
+use crate::domain::feedback::LARGEST_BODY;
 use crate::evaluate::run::Evaluators;
 use crate::limits::budget::BudgetPolicy;
 use crate::normalize::{AttributeMapping, PriceTable};
@@ -77,6 +79,7 @@ pub fn router(state: WebState) -> Router {
         .route("/api/v1/traces/{id}/explain", get(api::explain))
         .route("/api/v1/traces/{id}/scores", get(api::scores))
         .route("/api/v1/traces/{id}/inspect", get(api::inspect))
+        .route("/api/v1/feedback", post(api::feedback).layer(DefaultBodyLimit::max(LARGEST_BODY)))
         .route("/api/v1/series", get(api::series))
         .route("/api/v1/series/{key}", get(api::one_series))
         .route("/api/v1/drift", get(api::drift))

@@ -4,6 +4,7 @@ mod anchors;
 mod bodies;
 mod chunks;
 mod cost;
+mod external_scores;
 pub(crate) mod fixtures;
 mod labels;
 mod ledger;

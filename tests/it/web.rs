@@ -3,6 +3,7 @@
 mod api;
 mod command_line;
 mod costs;
+mod feedback;
 mod fixtures;
 mod guard;
 mod pages;

@@ -73,6 +73,7 @@ section!(CompleteSettings {
     max_age: Duration,
     #[serde(deserialize_with = "duration")]
     late_window: Duration,
+    max_trace_mib: usize,
 });
 section!(EvaluatorSettings { directory: String });
 section!(RetentionSettings {
@@ -178,6 +179,14 @@ pub fn load(path: Option<&Path>) -> Result<Settings, SettingsError> {
 /// They are wrong, which a test rules out.
 pub fn defaults() -> Result<Settings, SettingsError> {
     read("default.toml", "", Vec::new())
+}
+
+impl Settings {
+    /// What is set in earnest by few, each as a sentence for the log.
+    #[must_use]
+    pub fn doubts(&self) -> Vec<String> {
+        range::doubts(self)
+    }
 }
 
 fn read(name: &str, text: &str, variables: Vec<Variable>) -> Result<Settings, SettingsError> {
@@ -371,6 +380,19 @@ mod tests {
         assert!((settings.sampling.healthy_rate - 1.0).abs() < 1e-12);
         let model = &settings.judge.models["default"];
         assert_eq!((model.model.as_str(), model.base_url.as_str(), model.concurrency), ("m", "http://x", 3));
+    }
+
+    #[test]
+    fn a_rate_that_leaves_judges_with_failures_alone_is_doubted_and_not_refused() {
+        let settings = parse("[sampling]\nhealthy_rate = 0.001\n[sampling.services]\n\"a\" = { healthy_rate = 0.002 }");
+        let doubts = settings.unwrap().doubts();
+        assert_eq!(doubts.len(), 2);
+        assert!(
+            doubts[0].starts_with("sampling.healthy_rate is 0.001: ")
+                && doubts[0].contains("one healthy trace of 1000")
+        );
+        assert!(doubts[1].starts_with("sampling.services.a.healthy_rate is 0.002: "), "{doubts:?}");
+        assert_eq!(parse("[sampling]\nhealthy_rate = 0.01").unwrap().doubts(), [""; 0]);
     }
 
     #[test]

@@ -47,6 +47,26 @@ pub(super) fn problems(settings: &Settings) -> Vec<Problem> {
     problems
 }
 
+/// Below this share of healthy traces, judges see too few of them.
+const LEAST_HEALTHY_RATE: f64 = 0.01;
+
+/// What may be meant and seldom is, each as a sentence.
+pub(super) fn doubts(settings: &Settings) -> Vec<String> {
+    let services = settings.sampling.services.iter();
+    let of_services =
+        services.filter_map(|(name, of)| Some((format!("services.{name}.healthy_rate"), of.healthy_rate?)));
+    let rates = [("healthy_rate".to_owned(), settings.sampling.healthy_rate)].into_iter().chain(of_services);
+    let is_low = |(_, rate): &(String, f64)| *rate < LEAST_HEALTHY_RATE;
+    let doubt = |(key, rate): (String, f64)| {
+        format!(
+            "sampling.{key} is {rate}: judges see all failed traces and one healthy trace of {:.0}, so that what they \
+             score in an hour of fewer rests on failures alone; {LEAST_HEALTHY_RATE} or more keeps their series usable",
+            1.0 / rate
+        )
+    };
+    rates.filter(is_low).map(doubt).collect()
+}
+
 fn require(holds: bool, path: impl Into<String>, remedy: &'static str) -> Option<Problem> {
     (!holds).then(|| Problem { path: path.into(), remedy })
 }
@@ -70,6 +90,7 @@ fn amounts(settings: &Settings) -> Vec<Problem> {
         require(settings.queue.prefetch > 0, "queue.prefetch", least),
         require(settings.receive.max_body_mib > 0, "receive.max_body_mib", least),
         require(settings.receive.max_waiting_mib > 0, "receive.max_waiting_mib", least),
+        require(settings.complete.max_trace_mib > 0, "complete.max_trace_mib", least),
         require(settings.judge.attempts > 0, "judge.attempts", least),
         require(budget > 0.0 && budget.is_finite(), "alerts.budget_per_30_days", "more than 0"),
     ];

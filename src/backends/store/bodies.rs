@@ -25,7 +25,7 @@ pub const MOST_PIECES: usize = 32_768;
 pub struct TraceBody {
     /// As they were stored, in order of arrival.
     pub chunks: Vec<Vec<u8>>,
-    /// How many more there are, between the first and the last of these: the trace is too large.
+    /// How many more there are, between the first and the last of these, or were not kept: the trace is too large.
     pub left_out: usize,
 }
 

@@ -7,7 +7,8 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
 use super::bodies::{BodySize, TraceBody, bodies, sizes};
-use super::columns::{count, flag, limit};
+use super::bounds::{Standing, bytes_of, put_off, standing, take_back_beyond};
+use super::columns::{count, limit};
 use super::dialect::Dialect;
 use super::retry::retried;
 use super::statement::{for_keys, insert};
@@ -45,9 +46,12 @@ pub struct CompletionPolicy {
     pub quiet_period: Duration,
     /// At the latest this long after the first piece.
     pub max_age: Duration,
+    /// So many bytes of one trace are kept; of a piece that would make it more, nothing is. A piece counts 2 KiB besides
+    /// its body.
+    pub max_trace_bytes: usize,
 }
 
-/// What became of appended pieces; the three add up to what was given.
+/// What became of appended pieces; the four add up to what was given.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AppendReport {
     /// New pieces.
@@ -57,6 +61,8 @@ pub struct AppendReport {
     /// Pieces of traces whose body has been purged. They are not kept: a trace that can no longer be read as a whole
     /// is not evaluated again.
     pub too_late: usize,
+    /// Pieces of traces of which as much is kept as may be. They are not kept, and the trace is marked truncated.
+    pub left_out: usize,
 }
 
 /// A complete trace, claimed for evaluation.
@@ -84,7 +90,7 @@ pub struct PurgeReport {
 impl Store {
     /// Stores pieces and makes their traces pending: due `root_grace` or `quiet_period` after `now`, and no later than
     /// `max_age` after the first piece. A piece that is there already changes nothing. A new piece of a trace that was
-    /// evaluated makes it pending again.
+    /// evaluated makes it pending again; from its third version on, it waits twice as long each time.
     ///
     /// # Errors
     /// The database failed; then nothing is stored.
@@ -100,13 +106,21 @@ impl Store {
             let mut transaction = self.begin().await?;
             let connection = &mut *transaction;
             let inserted = insert_chunks(connection, &ordered, now).await?;
-            let arrivals = arrivals(&ordered, &inserted);
-            upsert_pending(connection, self.dialect, &arrivals, now, policy).await?;
-            let closed = take_back_closed(connection, self.dialect, &arrivals).await?;
-            let too_late = inserted.iter().filter(|(trace_id, _)| closed.contains(trace_id)).count();
-            let duplicates = chunks.len() - inserted.len();
+            let mut arrivals = arrivals(&ordered, &inserted);
+            let waiting = upsert_pending(connection, self.dialect, &arrivals, now, policy).await?;
+            // Asked last, and held, so that a purge that runs at the same time either sees the trace pending or is seen.
+            let standing = standing(connection, self.dialect, &arrivals).await?;
+            let (closed, open): (Vec<Standing>, Vec<Standing>) = standing.into_iter().partition(|it| it.body_purged);
+            let closed = take_back_closed(connection, &closed).await?;
+            arrivals.retain(|arrival| !closed.contains(&arrival.trace_id));
+            let grown = (arrivals.as_slice(), &waiting);
+            let full = take_back_beyond(connection, policy.max_trace_bytes, grown, &open, &inserted).await?;
+            put_off(connection, self.dialect, &open, now).await?;
             transaction.commit().await?;
-            Ok(AppendReport { inserted: inserted.len() - too_late, duplicates, too_late })
+            let count = |traces: &BTreeSet<TraceId>| inserted.iter().filter(|(it, _)| traces.contains(it)).count();
+            let (too_late, left_out) = (count(&closed), count(&full));
+            let duplicates = chunks.len() - inserted.len();
+            Ok(AppendReport { inserted: inserted.len() - too_late - left_out, duplicates, too_late, left_out })
         })
         .await
     }
@@ -136,7 +150,8 @@ impl Store {
             let mut bodies = bodies(connection, &sizes).await?;
             for trace in &mut due {
                 trace.version = versions.get(&trace.trace_id).copied().unwrap_or(0);
-                trace.body = bodies.remove(&trace.trace_id).unwrap_or_default();
+                let body = bodies.remove(&trace.trace_id).unwrap_or_default();
+                trace.body = TraceBody { left_out: body.left_out + trace.body.left_out, ..body };
             }
             transaction.commit().await?;
             Ok(due)
@@ -211,7 +226,17 @@ impl Store {
     }
 }
 
-type ChunkKey = (TraceId, Vec<u8>);
+pub(super) type ChunkKey = (TraceId, Vec<u8>);
+
+/// What is new of one trace.
+pub(super) struct Arrival {
+    pub(super) trace_id: TraceId,
+    pub(super) pieces: i64,
+    /// What they count.
+    pub(super) bytes: i64,
+    /// Whether an ended root is among them.
+    root_ended: bool,
+}
 
 /// Stores what is not there yet, and tells which that was.
 async fn insert_chunks(
@@ -232,47 +257,56 @@ async fn insert_chunks(
     rows.await?.iter().map(|row| Ok((row.try_get("trace_id")?, row.try_get("content_hash")?))).collect()
 }
 
-/// The traces that grew, with whether an ended root was among what is new.
-fn arrivals(chunks: &[&Chunk], inserted: &HashSet<ChunkKey>) -> Vec<(TraceId, bool)> {
-    let mut traces = BTreeMap::new();
+/// The traces that grew.
+fn arrivals(chunks: &[&Chunk], inserted: &HashSet<ChunkKey>) -> Vec<Arrival> {
+    let mut traces: BTreeMap<TraceId, Arrival> = BTreeMap::new();
     for chunk in chunks {
-        if inserted.contains(&(chunk.trace_id, chunk.content_hash.to_vec())) {
-            *traces.entry(chunk.trace_id).or_insert(false) |= chunk.root_ended;
+        let Chunk { trace_id, content_hash, .. } = **chunk;
+        if inserted.contains(&(trace_id, content_hash.to_vec())) {
+            let none = Arrival { trace_id, pieces: 0, bytes: 0, root_ended: false };
+            let arrival = traces.entry(trace_id).or_insert(none);
+            arrival.pieces += 1;
+            arrival.bytes = arrival.bytes.saturating_add(bytes_of(&chunk.body));
+            arrival.root_ended |= chunk.root_ended;
         }
     }
-    traces.into_iter().collect()
+    traces.into_values().collect()
 }
 
+/// Makes traces pending, and tells what their pieces count that are not evaluated yet.
 async fn upsert_pending(
     connection: &mut AnyConnection,
     dialect: Dialect,
-    arrivals: &[(TraceId, bool)],
+    arrivals: &[Arrival],
     now: Timestamp,
     policy: &CompletionPolicy,
-) -> Result<(), sqlx::Error> {
+) -> Result<HashMap<TraceId, i64>, sqlx::Error> {
     let [grace, quiet, max_age] = [policy.root_grace, policy.quiet_period, policy.max_age].map(nanos);
     // The policy is part of the text: it is ours, and the same for as long as the process lives.
     let grow = format!(
         "ON CONFLICT (trace_id) DO UPDATE SET generation = pending.generation + 1, attempts = 0, \
          last_seen_at = excluded.last_seen_at, \
          root_ended = CASE WHEN pending.root_ended + excluded.root_ended > 0 THEN 1 ELSE 0 END, \
-         due_at = {least}(pending.first_seen_at + {max_age}, excluded.last_seen_at \
-         + CASE WHEN pending.root_ended + excluded.root_ended > 0 THEN {grace} ELSE {quiet} END)",
-        least = dialect.least()
+         stored_bytes = pending.stored_bytes + excluded.stored_bytes, \
+         due_at = {greatest}(pending.not_before, {least}(pending.first_seen_at + {max_age}, excluded.last_seen_at \
+         + CASE WHEN pending.root_ended + excluded.root_ended > 0 THEN {grace} ELSE {quiet} END)) \
+         RETURNING trace_id, stored_bytes",
+        least = dialect.least(),
+        greatest = dialect.greatest(),
     );
-    insert(
+    let rows = insert(
         connection,
-        "pending (trace_id, first_seen_at, last_seen_at, due_at, root_ended, generation, attempts, claimed_until)",
+        "pending (trace_id, first_seen_at, last_seen_at, due_at, root_ended, generation, attempts, claimed_until, \
+         stored_bytes)",
         arrivals,
-        |row, (trace_id, root_ended)| {
-            let wait = max_age.min(if *root_ended { grace } else { quiet });
-            row.bind(*trace_id).bind(now).bind(now).bind(now.0.saturating_add(wait));
-            row.bind(i64::from(*root_ended)).bind(1_i64).bind(0_i64).bind(0_i64);
+        |row, arrival| {
+            let wait = max_age.min(if arrival.root_ended { grace } else { quiet });
+            row.bind(arrival.trace_id).bind(now).bind(now).bind(now.0.saturating_add(wait));
+            row.bind(i64::from(arrival.root_ended)).bind(1_i64).bind(0_i64).bind(0_i64).bind(arrival.bytes);
         },
         &grow,
-    )
-    .await
-    .map(drop)
+    );
+    rows.await?.iter().map(|row| Ok((row.try_get("trace_id")?, row.try_get("stored_bytes")?))).collect()
 }
 
 /// A duration as the text of a statement takes it: a century is forever, and two of them still add up.
@@ -281,27 +315,15 @@ fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(CENTURY).min(CENTURY)
 }
 
-/// Deletes what was just added to traces whose body is gone. It is asked last, and the answer held, so that a purge
-/// that runs at the same time either sees the trace pending or is seen here.
+/// Deletes what was just added to traces whose body is gone.
 async fn take_back_closed(
     connection: &mut AnyConnection,
-    dialect: Dialect,
-    arrivals: &[(TraceId, bool)],
+    closed: &[Standing],
 ) -> Result<BTreeSet<TraceId>, sqlx::Error> {
-    let trace_ids: Vec<TraceId> = arrivals.iter().map(|(trace_id, _)| *trace_id).collect();
-    let hold = format!(" ORDER BY trace_id{}", dialect.hold());
-    let mut closed = BTreeSet::new();
-    for row in
-        for_keys(connection, "SELECT trace_id, body_purged FROM trace WHERE trace_id IN", &trace_ids, &hold).await?
-    {
-        if flag(&row, "body_purged")? {
-            closed.insert(row.try_get("trace_id")?);
-        }
-    }
-    let closed_ids: Vec<TraceId> = closed.iter().copied().collect();
-    for_keys(connection, "DELETE FROM chunk WHERE trace_id IN", &closed_ids, "").await?;
-    for_keys(connection, "DELETE FROM pending WHERE trace_id IN", &closed_ids, "").await?;
-    Ok(closed)
+    let closed: Vec<TraceId> = closed.iter().map(|trace| trace.trace_id).collect();
+    for_keys(connection, "DELETE FROM chunk WHERE trace_id IN", &closed, "").await?;
+    for_keys(connection, "DELETE FROM pending WHERE trace_id IN", &closed, "").await?;
+    Ok(closed.into_iter().collect())
 }
 
 async fn claim(
@@ -315,7 +337,7 @@ async fn claim(
     let sql = format!(
         "UPDATE pending SET claimed_until = $1, attempts = attempts + 1 WHERE trace_id IN (\
          SELECT trace_id FROM pending WHERE due_at <= $2 AND claimed_until <= $2 AND {which} ORDER BY due_at, trace_id LIMIT $3{}) \
-         RETURNING trace_id, generation, attempts, due_at",
+         RETURNING trace_id, generation, attempts, due_at, left_out",
         dialect.claim()
     );
     let query = sqlx::query(AssertSqlSafe(sql)).bind(now.plus(lease)).bind(now).bind(limit(traces));
@@ -327,7 +349,7 @@ async fn claim(
             generation: row.try_get("generation")?,
             version: 0,
             attempts: count(&row, "attempts")?,
-            body: TraceBody::default(),
+            body: TraceBody { chunks: Vec::new(), left_out: count(&row, "left_out")? },
         };
         claimed.push((due_at, trace));
     }

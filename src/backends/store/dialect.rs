@@ -42,6 +42,14 @@ impl Dialect {
         }
     }
 
+    /// The largest of several values.
+    pub(super) const fn greatest(self) -> &'static str {
+        match self {
+            Self::Sqlite => "max",
+            Self::Postgres => "greatest",
+        }
+    }
+
     /// Begins a transaction in which every statement sees the same state.
     pub(super) const fn begin_read(self) -> &'static str {
         match self {

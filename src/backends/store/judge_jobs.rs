@@ -61,6 +61,8 @@ pub enum JobEnd {
     Recorded {
         /// The row.
         evaluation: Evaluation,
+        /// Whether it puts the trace before a person.
+        flags: bool,
         /// The verdict to remember, under the hash of what was asked.
         cached: Option<([u8; 32], String)>,
     },
@@ -313,8 +315,8 @@ async fn record(
 ) -> Result<(), sqlx::Error> {
     let (mut evaluations, mut failing, mut verdicts) = (Vec::new(), BTreeSet::new(), Vec::new());
     for it in finished.iter().filter(|it| recorded.contains(&it.job.key())) {
-        let JobEnd::Recorded { evaluation, cached } = &it.end else { continue };
-        if evaluation.is_failing() {
+        let JobEnd::Recorded { evaluation, flags, cached } = &it.end else { continue };
+        if *flags {
             failing.insert(it.job.trace_id);
         }
         verdicts.extend(cached);

@@ -50,6 +50,11 @@ const CHANGES: &[Change] = &[
         sqlite: include_str!("../../../migrations/sqlite/0009_alerts.sql"),
         postgres: include_str!("../../../migrations/postgres/0009_alerts.sql"),
     },
+    Change {
+        description: "external scores",
+        sqlite: include_str!("../../../migrations/sqlite/0004_external_scores.sql"),
+        postgres: include_str!("../../../migrations/postgres/0004_external_scores.sql"),
+    },
 ];
 
 const NEWEST: i64 = CHANGES.len() as i64;

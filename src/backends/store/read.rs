@@ -133,7 +133,8 @@ impl Store {
 
     /// Shows every record of a selection to `visit`, in order of end. What the judges scored is added as a Boolean
     /// measurement named after the evaluator; of several revisions the last to score counts. A judged record's segment
-    /// `truncated` says whether any of its judges was shown a shortened input. What is recorded meanwhile may be seen or
+    /// `truncated` says whether any of its judges was shown a shortened input. What others scored is added as
+    /// `human.<name>`, `llm.<name>`, `code.<name>` or `external.<name>`. What is recorded meanwhile may be seen or
     /// not; nothing is seen twice.
     ///
     /// # Errors
@@ -143,9 +144,13 @@ impl Store {
         selection: &Selection,
         mut visit: impl FnMut(TraceRecord),
     ) -> Result<(), StoreError> {
+        let mut external = self.external_series().await?;
         let mut last = None;
         loop {
-            let (page, end) = self.record_page(selection, last).await?;
+            let (mut page, end) = self.record_page(selection, last).await?;
+            if let Some(external) = &mut external {
+                external.add(self.external_of(&page).await?, &mut page);
+            }
             let is_full = page.len() == PAGE;
             page.into_iter().for_each(&mut visit);
             if !is_full {
@@ -361,7 +366,9 @@ fn judgement(row: &AnyRow) -> Result<Judgement, sqlx::Error> {
     let annotator: AnnotatorKind = parse_word(row.try_get("annotator_kind")?)?;
     let (kind, value) = match annotator {
         AnnotatorKind::Code => (SeriesKind::Ordinal, Value::Number(value)),
-        AnnotatorKind::Llm | AnnotatorKind::Human => (SeriesKind::Boolean, Value::Boolean(value >= 0.5)),
+        AnnotatorKind::Llm | AnnotatorKind::Human | AnnotatorKind::External => {
+            (SeriesKind::Boolean, Value::Boolean(value >= 0.5))
+        }
     };
     let is_truncated = (annotator == AnnotatorKind::Llm).then(|| flag(row, "truncated")).transpose()?;
     let (series, revision) = (row.try_get("evaluator")?, Some(row.try_get("revision")?));

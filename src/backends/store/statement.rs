@@ -73,6 +73,14 @@ impl Values<'_> {
         self.separator = ", ";
         self
     }
+
+    /// Adds a number of any size, or its absence, for the same reason in the form of [`Values::bind_score`].
+    pub(super) fn bind_number(&mut self, number: Option<f64>) -> &mut Self {
+        self.statement.sql(self.separator).sql("NULLIF(").bind(number.unwrap_or(f64::MIN)).sql(", ").bind(f64::MIN);
+        self.statement.sql(")");
+        self.separator = ", ";
+        self
+    }
 }
 
 /// Runs `INSERT INTO {into} VALUES (…), (…) {then}` for every row, and reads what it returns.

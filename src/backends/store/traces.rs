@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
+use super::bounds::put_off_grown;
 use super::chunks::read_trace_ids;
 use super::columns::{flag, json, key, parse_json, parse_word, text, word};
 use super::dialect::Dialect;
@@ -125,7 +126,7 @@ impl Store {
             let mut transaction = self.begin().await?;
             let connection = &mut *transaction;
             let pending = lock_pending(connection, self.dialect, &offered).await?;
-            let accepted = upsert_traces(connection, &offered, now).await?;
+            let accepted = upsert_traces(connection, &offered, &pending, now).await?;
             let recorded: Vec<&RecordedTrace> =
                 offered.iter().copied().filter(|it| accepted.contains(&it.trace.trace_id)).collect();
             supersede(connection, &recorded).await?;
@@ -136,7 +137,7 @@ impl Store {
             insert_hours(connection, &recorded).await?;
             let outbox: Vec<&NewOutboxItem> = recorded.iter().flat_map(|it| &it.outbox).collect();
             insert_outbox(connection, &outbox, now).await?;
-            release_pending(connection, &recorded, &pending).await?;
+            release_pending(connection, self.dialect, &recorded, &pending, now).await?;
             transaction.commit().await?;
             Ok(RecordReport { recorded: recorded.len(), stale: traces.len() - recorded.len() })
         })
@@ -144,35 +145,54 @@ impl Store {
     }
 }
 
-/// The generation that each offered trace has reached, kept from growing until the transaction ends.
+/// How far a pending trace has come.
+struct Pending {
+    generation: i64,
+    stored_bytes: i64,
+}
+
+/// How far each offered trace has come, kept from growing until the transaction ends.
 async fn lock_pending(
     connection: &mut AnyConnection,
     dialect: Dialect,
     offered: &[&RecordedTrace],
-) -> Result<BTreeMap<TraceId, i64>, sqlx::Error> {
+) -> Result<BTreeMap<TraceId, Pending>, sqlx::Error> {
     let trace_ids: Vec<TraceId> = offered.iter().map(|it| it.trace.trace_id).collect();
     let lock = format!(" ORDER BY trace_id{}", dialect.lock());
-    let rows = for_keys(connection, "SELECT trace_id, generation FROM pending WHERE trace_id IN", &trace_ids, &lock);
-    rows.await?.iter().map(|row| Ok((row.try_get("trace_id")?, row.try_get("generation")?))).collect()
+    let select = "SELECT trace_id, generation, stored_bytes FROM pending WHERE trace_id IN";
+    let rows = for_keys(connection, select, &trace_ids, &lock).await?;
+    let pending = |row: &AnyRow| {
+        let pending = Pending { generation: row.try_get("generation")?, stored_bytes: row.try_get("stored_bytes")? };
+        Ok((row.try_get("trace_id")?, pending))
+    };
+    rows.iter().map(pending).collect()
+}
+
+/// Whether a trace has not grown since it was claimed.
+fn is_done(it: &RecordedTrace, pending: &BTreeMap<TraceId, Pending>) -> bool {
+    pending.get(&it.trace.trace_id).is_some_and(|pending| pending.generation == it.generation)
 }
 
 /// Writes the traces that are newer than what stands, and tells which those are.
 async fn upsert_traces(
     connection: &mut AnyConnection,
     offered: &[&RecordedTrace],
+    pending: &BTreeMap<TraceId, Pending>,
     now: Timestamp,
 ) -> Result<BTreeSet<TraceId>, sqlx::Error> {
     let mut rows = Vec::with_capacity(offered.len());
     for it in offered {
-        rows.push((&it.trace, json(&it.trace.record)?));
+        // What is evaluated is counted here from now on; of what has grown it goes on being counted there.
+        let counted = pending.get(&it.trace.trace_id).filter(|_| is_done(it, pending));
+        rows.push((&it.trace, json(&it.trace.record)?, counted.map_or(0, |pending| pending.stored_bytes)));
     }
     let written = insert(
         connection,
         "trace (trace_id, version, root_span_id, service, release, model, environment, conversation_id, user_id, \
          started_at, ended_at, recorded_at, failing, error, sampled, keep_body_until, body_purged, decision, record, \
-         stratum, upstream_probability)",
+         stratum, upstream_probability, stored_bytes)",
         &rows,
-        |row, (trace, record)| {
+        |row, (trace, record, stored_bytes)| {
             row.bind(trace.trace_id).bind(trace.version).bind(trace.root_span_id).bind(key(&trace.service));
             for name in [&trace.release, &trace.model, &trace.environment, &trace.conversation_id, &trace.user_id] {
                 row.bind(name.as_deref().map(key));
@@ -181,6 +201,7 @@ async fn upsert_traces(
             row.bind(i64::from(trace.failing)).bind(i64::from(trace.error)).bind(i64::from(trace.sampled));
             row.bind(trace.keep_body_until).bind(0_i64).bind(text(&trace.decision)).bind(record.as_str());
             row.bind(trace.stratum.as_deref().map(key)).bind_score(trace.record.upstream_probability);
+            row.bind(*stored_bytes);
         },
         "ON CONFLICT (trace_id) DO UPDATE SET version = excluded.version, root_span_id = excluded.root_span_id, \
          service = excluded.service, release = excluded.release, model = excluded.model, \
@@ -188,7 +209,8 @@ async fn upsert_traces(
          started_at = excluded.started_at, ended_at = excluded.ended_at, recorded_at = excluded.recorded_at, \
          failing = excluded.failing, error = excluded.error, sampled = excluded.sampled, \
          keep_body_until = excluded.keep_body_until, decision = excluded.decision, record = excluded.record, \
-         stratum = excluded.stratum, upstream_probability = excluded.upstream_probability \
+         stratum = excluded.stratum, upstream_probability = excluded.upstream_probability, \
+         stored_bytes = trace.stored_bytes + excluded.stored_bytes \
          WHERE trace.version < excluded.version RETURNING trace_id",
     );
     Ok(read_trace_ids(&written.await?)?.into_iter().collect())
@@ -320,14 +342,19 @@ async fn insert_hours(connection: &mut AnyConnection, recorded: &[&RecordedTrace
 /// Ends the wait of the traces that have not grown since they were claimed, and the claim on those that have.
 async fn release_pending(
     connection: &mut AnyConnection,
+    dialect: Dialect,
     recorded: &[&RecordedTrace],
-    pending: &BTreeMap<TraceId, i64>,
+    pending: &BTreeMap<TraceId, Pending>,
+    now: Timestamp,
 ) -> Result<(), sqlx::Error> {
     let (done, grown): (Vec<&RecordedTrace>, Vec<&RecordedTrace>) =
-        recorded.iter().partition(|it| pending.get(&it.trace.trace_id) == Some(&it.generation));
-    let ids = |traces: Vec<&RecordedTrace>| -> Vec<TraceId> { traces.iter().map(|it| it.trace.trace_id).collect() };
-    for_keys(connection, "DELETE FROM pending WHERE trace_id IN", &ids(done), "").await?;
-    for_keys(connection, "UPDATE pending SET claimed_until = 0 WHERE trace_id IN", &ids(grown), "").await?;
+        recorded.iter().partition(|it| is_done(it, pending));
+    let ids = |traces: &[&RecordedTrace]| -> Vec<TraceId> { traces.iter().map(|it| it.trace.trace_id).collect() };
+    for_keys(connection, "DELETE FROM pending WHERE trace_id IN", &ids(&done), "").await?;
+    for_keys(connection, "UPDATE pending SET claimed_until = 0 WHERE trace_id IN", &ids(&grown), "").await?;
+    for it in grown {
+        put_off_grown(connection, dialect, (it.trace.trace_id, it.trace.version), now).await?;
+    }
     Ok(())
 }
 

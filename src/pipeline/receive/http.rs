@@ -11,13 +11,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 
 use super::refusal::Refusal;
-use super::{Accepted, Message, Receiver, grpc};
+use super::{Accepted, Message, Receiver, feedback, grpc};
 use crate::otlp::{Compression, Encoding, Signal, accepted_body, status_body};
 
-const PATHS: &str = "POST /v1/traces and /v1/logs";
+const PATHS: &str = "POST /v1/traces and /v1/logs, and feedback to /api/v1/feedback";
 const TYPES: &str = "application/x-protobuf or application/json";
 
-/// `POST /v1/traces` and `/v1/logs`.
+/// `POST /v1/traces`, `/v1/logs` and `/api/v1/feedback`.
 pub fn router(receiver: Arc<Receiver>) -> Router {
     let export = |signal| {
         post(async move |State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body: Body| {
@@ -28,6 +28,7 @@ pub fn router(receiver: Arc<Receiver>) -> Router {
         .route("/v1/traces", export(Signal::Traces))
         .route("/v1/logs", export(Signal::Logs))
         .route("/v1/metrics", post(metrics))
+        .route("/api/v1/feedback", post(feedback::feedback))
         .method_not_allowed_fallback(async |headers: HeaderMap| answer(&Refusal::Method, encoding(&headers).ok()))
         .fallback(unknown)
         .with_state(receiver)

@@ -4,6 +4,7 @@
 //! success and harms nothing else. Metrics are refused, and said to be: a sender whose metrics vanish in silence would
 //! take them for stored, while one that is told can point them elsewhere.
 
+mod feedback;
 mod grpc;
 mod http;
 mod refusal;
@@ -17,10 +18,10 @@ use futures_util::StreamExt as _;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::intake::{Intake, NotStored, Room};
+use super::intake::{Intake, NotStored, Received, Room};
 use crate::otlp::{
-    Compression, DecodeError, DecompressError, Encoding, Rejection, Signal, TracePiece, decode_logs, decode_traces,
-    decompress, split_by_trace, split_logs,
+    Compression, DecodeError, DecompressError, Encoding, Rejection, Signal, decode_logs, decode_traces, decompress,
+    split_by_trace, split_logs,
 };
 use crate::telemetry::metrics::{Metrics, Transport};
 use refusal::Refusal;
@@ -63,9 +64,9 @@ struct Accepted {
 /// A request taken apart.
 #[derive(Default)]
 struct Decoded {
-    pieces: Vec<TracePiece>,
+    received: Received,
     rejected: Vec<Rejection>,
-    /// Log records that belong to no span, or are evaluations.
+    /// Log records that belong to no span, or are our own evaluations.
     ignored: usize,
     /// What is strange about the request though nothing was rejected.
     warning: Option<String>,
@@ -90,11 +91,11 @@ impl Receiver {
     /// Stores what a request holds.
     async fn take(&self, message: Message, transport: &str) -> Result<Accepted, Refusal> {
         let (decoded, mut room) = self.decode(message).await?;
-        let Decoded { pieces, rejected, ignored, warning, bytes } = decoded;
+        let Decoded { received, rejected, ignored, warning, bytes } = decoded;
         let reason = rejected.first().map(ToString::to_string).or(warning).unwrap_or_default();
-        let count = pieces.len() as u64;
+        let count = received.pieces.len() as u64;
         let stored = match room.grow_to(bytes) {
-            Ok(()) => self.intake.store(pieces, room).await,
+            Ok(()) => self.intake.store(received, room).await,
             full => full,
         };
         stored.map_err(|error| self.not_stored(error))?;
@@ -133,7 +134,8 @@ impl Receiver {
         {
             let chunk = chunk.map_err(|_| Refusal::Invalid("body ends early".to_owned()))?;
             length = length.saturating_add(chunk.len());
-            room = room.and_then(|room| if length > limit { Err(self.too_large()) } else { self.grown(room, length) });
+            let too_large = Refusal::TooLarge { limit: limit.min(self.max_body_bytes) };
+            room = room.and_then(|room| if length > limit { Err(too_large) } else { self.grown(room, length) });
             if room.is_ok() {
                 bytes.extend_from_slice(&chunk);
             } else {
@@ -141,17 +143,13 @@ impl Receiver {
             }
         }
         match room {
-            Err(_) if length > limit => Err(self.too_large()),
+            Err(_) if length > limit => Err(Refusal::TooLarge { limit: limit.min(self.max_body_bytes) }),
             room => Ok((bytes.into(), room?)),
         }
     }
 
     fn grown(&self, mut room: Room, bytes: usize) -> Result<Room, Refusal> {
         room.grow_to(bytes).map_err(|error| self.not_stored(error)).map(|()| room)
-    }
-
-    const fn too_large(&self) -> Refusal {
-        Refusal::TooLarge { limit: self.max_body_bytes }
     }
 
     /// What senders of metrics are told. Most of them show their users only the status, so the first is logged here too.
@@ -181,14 +179,15 @@ fn decode(message: &Message, limit: usize) -> Result<Decoded, Refusal> {
             let groups = decode_traces(&body, message.encoding).map_err(unreadable)?;
             let warning = groups.is_empty().then(|| without("resourceSpans", &body, message.encoding)).flatten();
             let split = split_by_trace(groups);
-            Decoded { pieces: split.traces, rejected: split.rejected, warning, ..decoded }
+            let received = Received { pieces: split.traces, scores: split.scores };
+            Decoded { received, rejected: split.rejected, warning, ..decoded }
         }
         Signal::Logs => {
             let groups = decode_logs(&body, message.encoding).map_err(unreadable)?;
-            let unread = groups.is_empty().then(|| without("resourceLogs", &body, message.encoding)).flatten();
+            let warning = groups.is_empty().then(|| without("resourceLogs", &body, message.encoding)).flatten();
             let split = split_logs(groups);
-            let warning = unread.or_else(|| of_others(split.evaluations));
-            Decoded { pieces: split.traces, rejected: split.rejected, ignored: split.ignored, warning, ..decoded }
+            let received = Received { pieces: split.traces, scores: split.scores };
+            Decoded { received, rejected: split.rejected, ignored: split.ignored, warning, ..decoded }
         }
     })
 }
@@ -199,13 +198,6 @@ fn without(member: &str, body: &[u8], encoding: Encoding) -> Option<String> {
     let has = |text: &str| body.windows(text.len()).any(|window| window == text.as_bytes());
     let is_lost = encoding == Encoding::Json && has("\"") && !has(member);
     is_lost.then(|| format!("nothing was read: the request has no member {member:?}"))
-}
-
-/// Says so when scores were sent here, which come to nothing.
-fn of_others(evaluations: usize) -> Option<String> {
-    let warning =
-        || format!("{evaluations} gen_ai.evaluation.result events were ignored: scores of others are not read");
-    (evaluations > 0).then(warning)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "an adapter for map_err")]

@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 
+use crate::domain::feedback::InvalidFeedback;
 use crate::pipeline::intake::NotStored;
 
 /// When a sender that was turned away should come back.
@@ -40,6 +41,8 @@ pub(super) enum Refusal {
     #[error("{METRICS}")]
     Metrics,
     #[error(transparent)]
+    Feedback(#[from] InvalidFeedback),
+    #[error(transparent)]
     NotStored(#[from] NotStored),
 }
 
@@ -47,7 +50,7 @@ impl Refusal {
     /// Of these, senders repeat 429 and 503, and no other.
     pub(super) const fn http_status(&self) -> StatusCode {
         match self {
-            Self::Invalid(_) => StatusCode::BAD_REQUEST,
+            Self::Invalid(_) | Self::Feedback(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::ContentType { .. } | Self::Compression(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -62,7 +65,7 @@ impl Refusal {
     /// same request will never be taken.
     pub(super) const fn code(&self) -> i32 {
         match self {
-            Self::Invalid(_) | Self::ContentType { .. } => code::INVALID_ARGUMENT,
+            Self::Invalid(_) | Self::Feedback(_) | Self::ContentType { .. } => code::INVALID_ARGUMENT,
             Self::TooLarge { .. } => code::RESOURCE_EXHAUSTED,
             Self::TooSlow => code::DEADLINE_EXCEEDED,
             Self::Compression(_) | Self::Method | Self::Path { .. } | Self::Metrics => code::UNIMPLEMENTED,

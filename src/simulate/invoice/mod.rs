@@ -53,14 +53,14 @@ pub(crate) fn tell(recorder: &mut Recorder, trouble: Trouble) {
     recorder.note(text("purchase_order.id", paper.order_id.as_str()));
     let request = pick(recorder.rng, &REQUESTS);
     recorder.user(&format!("{request} {} from {}.", paper.invoice_id, paper.vendor));
-    read_records(recorder, &paper);
+    read_records(recorder, &paper, trouble);
     match paper.flaw {
         None => approve(recorder, &paper),
         Some(flaw) => reject(recorder, &paper, flaw),
     }
 }
 
-fn read_records(recorder: &mut Recorder, paper: &Paper) {
+fn read_records(recorder: &mut Recorder, paper: &Paper, trouble: Trouble) {
     recorder.call("get_invoice", &json!({ "invoice_id": paper.invoice_id }), Reply::ok(paper.invoice()).after(0.3));
     let order = json!({ "order_id": paper.order_id });
     if happens(recorder.rng, 0.012) {
@@ -68,6 +68,10 @@ fn read_records(recorder: &mut Recorder, paper: &Paper) {
         recorder.call("get_purchase_order", &order, busy);
     }
     recorder.call("get_purchase_order", &order, Reply::ok(paper.order()).after(0.5));
+    if trouble.accident == Some(Fault::LostContext) {
+        recorder.mark(Fault::LostContext);
+        recorder.delegate_out_of_sight("vendor-check");
+    }
     recorder.call("check_vendor", &json!({ "vendor": paper.vendor }), Reply::ok(paper.vendor_entry()));
     if happens(recorder.rng, 0.6) {
         recorder.call("get_goods_receipt", &order, Reply::ok(paper.goods_receipt()).after(0.4));

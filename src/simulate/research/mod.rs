@@ -57,6 +57,11 @@ pub(crate) fn tell(recorder: &mut Recorder, trouble: Trouble) {
     if trouble.accident == Some(Fault::InventedAnswerAfterFailure) {
         return invent(recorder, &fact);
     }
+    if trouble.accident == Some(Fault::RunawayRecursion) {
+        recorder.mark(Fault::RunawayRecursion);
+        let levels = recorder.rng.u32(4..9);
+        recorder.recurse(levels);
+    }
     let page = fact.document(recorder.rng);
     search(recorder, &fact, &page);
     read(recorder, &page, trouble);

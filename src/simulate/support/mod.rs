@@ -49,6 +49,7 @@ const REBOOKING_REQUESTS: [&str; 4] = [
     "Which other flights do you have on my route?",
     "Could you look for another connection on my route?",
 ];
+const MODEL_FAILURES: [&str; 3] = ["429", "timeout", "503"];
 const GREETINGS: [&str; 5] = ["Hello!", "Hi there.", "Good morning.", "Hey.", "Good evening!"];
 const CLOSINGS: [&str; 4] = [
     "Is there anything else I can do for you?",
@@ -69,8 +70,10 @@ pub(crate) fn tell(recorder: &mut Recorder, booking: &Booking, trouble: Trouble)
         // A loop needs a refund to begin with.
         Some(Fault::RefundLoop) => refund(recorder, &Booking { is_no_show: false, ..booking.clone() }, trouble),
         Some(Fault::EmptyResult) => refund(recorder, booking, trouble),
+        Some(Fault::SwallowedError) => refund_in_vain(recorder, booking),
+        Some(Fault::FailedModelCall) => explain_rules(recorder, booking, trouble),
         Some(Fault::MisquotedPolicy) => explain_rules(recorder, booking, trouble),
-        Some(Fault::ToolTimeoutsAndInvalidArgs) => rebook(recorder, booking, trouble),
+        Some(Fault::ToolTimeoutsAndInvalidArgs | Fault::DeadEnd) => rebook(recorder, booking, trouble),
         _ => match recorder.rng.u32(..100) {
             0..45 => refund(recorder, booking, trouble),
             45..75 => explain_rules(recorder, booking, trouble),
@@ -110,6 +113,9 @@ fn explain_rules(recorder: &mut Recorder, booking: &Booking, trouble: Trouble) {
     open(recorder, booking, &RULE_QUESTIONS);
     find_booking(recorder, booking);
     look_up_rules(recorder, booking.fare, trouble);
+    if trouble.accident == Some(Fault::FailedModelCall) {
+        stumble(recorder);
+    }
     if happens(recorder.rng, 0.3) {
         compare_with_another_fare(recorder, booking.fare);
     }
@@ -136,6 +142,10 @@ fn rebook(recorder: &mut Recorder, booking: &Booking, trouble: Trouble) {
         recorder.call("search_flights", &wider, Reply::ok(json!([])).after(0.7));
     }
     let offer = search_flights(recorder, booking);
+    if trouble.accident == Some(Fault::DeadEnd) {
+        recorder.mark(Fault::DeadEnd);
+        return;
+    }
     if happens(recorder.rng, 0.4) {
         look_up_rules(recorder, booking.fare, Trouble::default());
     }
@@ -144,6 +154,20 @@ fn rebook(recorder: &mut Recorder, booking: &Booking, trouble: Trouble) {
         "The best match from {} to {} is flight {}, leaving at {} for {}. There are {} seats left on it. {closing}",
         booking.from, booking.to, offer.flight, offer.departs_at, offer.price, offer.seats
     ));
+}
+
+/// The refund never reaches the payment provider, and the customer is told that it did.
+fn refund_in_vain(recorder: &mut Recorder, booking: &Booking) {
+    recorder.note(text("feature_name", "refunds"));
+    open(recorder, booking, &REFUND_REQUESTS);
+    find_booking(recorder, booking);
+    let eligible = Booking { is_no_show: false, ..booking.clone() };
+    check_eligibility(recorder, &eligible);
+    recorder.mark(Fault::SwallowedError);
+    let accepted = Reply::ok(json!({ "status": "accepted" })).after(0.8);
+    recorder.call("issue_refund", &refund_arguments(&eligible, eligible.refund()), accepted);
+    recorder.fail_below("POST /payments", "502");
+    recorder.say(&format!("I have refunded {} for booking {}.", eligible.refund(), booking.reference));
 }
 
 /// The first words, and in some runs a question back for the reference.
@@ -157,6 +181,13 @@ fn open(recorder: &mut Recorder, booking: &Booking, requests: &[&str]) {
     } else {
         recorder.user(&format!("{greeting} My booking is {}. {request}", booking.reference));
     }
+}
+
+/// A call of the model that comes to nothing; the next one does not.
+fn stumble(recorder: &mut Recorder) {
+    recorder.mark(Fault::FailedModelCall);
+    let error_type = pick(recorder.rng, &MODEL_FAILURES);
+    recorder.fail_to_infer(error_type);
 }
 
 fn find_booking(recorder: &mut Recorder, booking: &Booking) {

@@ -36,7 +36,7 @@ impl<E: Into<WebError>> From<E> for PageError {
 
 impl IntoResponse for PageError {
     fn into_response(self) -> Response {
-        let Self(WebError { status, error, remedy }) = self;
+        let Self(WebError { status, error, remedy, .. }) = self;
         let page = layout::page(
             "Error",
             "",

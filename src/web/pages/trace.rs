@@ -15,6 +15,7 @@ use crate::domain::ids::TraceId;
 use crate::domain::trace::Trace;
 use crate::queries::QueryError;
 use crate::queries::explain::{EvaluatorOutcome, Explanation, explain};
+use crate::queries::scores::ScoreRow;
 use crate::queries::search::FoundTrace;
 use crate::queries::trace::trace_and_run;
 
@@ -45,6 +46,7 @@ pub(in crate::web) async fn trace(
             (links(&state, trace_id))
             @if let Some(run) = &run { (conversation(run)) }
             (scores(&explanation))
+            @if !explanation.external_scores.is_empty() { (external_scores(&explanation.external_scores)) }
             (timeline(&view, run.as_ref()))
         },
     ))
@@ -159,6 +161,37 @@ fn score(outcome: &EvaluatorOutcome) -> Markup {
             }
             td { (clipped(&outcome.why, 1_000)) }
             td { code { (clipped(&outcome.revision, 16)) } }
+        }
+    }
+}
+
+/// Scores on scales of their own: no colour says whether they are good.
+fn external_scores(rows: &[ScoreRow]) -> Markup {
+    html! {
+        section {
+            h2 { "Scores of others" }
+            div.scroll { table {
+                thead { tr { th { "Name" } th { "Score" } th { "Why" } th { "By" } th { "Source" } } }
+                tbody { @for row in rows { (external_score(row)) } }
+            } }
+        }
+    }
+}
+
+fn external_score(row: &ScoreRow) -> Markup {
+    let score = &row.evaluation;
+    let word =
+        score.label.as_deref().unwrap_or_else(|| if score.value.is_some() { "" } else { score.outcome.as_str() });
+    html! {
+        tr {
+            td { (clipped(&score.evaluator, 60)) }
+            td.nowrap {
+                @if !word.is_empty() { (badge("", &clipped(word, 40))) " " }
+                @if let Some(value) = score.value { span.muted { (value) } }
+            }
+            td { @if let Some(why) = &score.explanation { (clipped(why, 1_000)) } }
+            td { (score.annotator_kind.as_str()) }
+            td { (row.source.as_deref().map(|source| clipped(source, 60)).unwrap_or_default()) }
         }
     }
 }

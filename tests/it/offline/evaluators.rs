@@ -59,6 +59,13 @@ fn the_report_counts_every_rule_and_says_which_faults_no_rule_claims() {
     assert_eq!(rule("loop")["cases"]["false_positives"], 0);
     assert!(rule("loop")["simulated"]["recall"]["low"].as_f64().unwrap() > 0.0);
     assert!(rule("argument_outlier")["simulated"]["true_positives"].as_u64().unwrap() > 0, "it learned first");
+    for name in ["dead_end", "recursion", "swallowed_error", "broken_context", "model_outcome"] {
+        let simulated = &rule(name)["simulated"];
+        assert!(simulated["true_positives"].as_u64().unwrap() > 0, "{name} {simulated}");
+        assert_eq!(simulated["false_negatives"], 0, "{name}");
+        // It rightly sees that a source failed before an answer was invented, which is another fault.
+        assert!(name == "swallowed_error" || simulated["false_positives"] == 0, "{name} {simulated}");
+    }
     assert!(rule("secrets")["simulated"].is_null() && rules.iter().all(|row| row["evaluator"] != "groundedness"));
     let faults = report["faults"].as_array().unwrap();
     let fault = |name: &str| faults.iter().find(|row| row["fault"] == name).unwrap();

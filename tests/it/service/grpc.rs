@@ -6,7 +6,10 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, Request};
 use driftline::backends::store::Store;
-use driftline::otlp::{ExportTraceServiceRequest, ExportTraceServiceResponse, encode_base64, status_details};
+use driftline::otlp::{
+    AnyValue, ExportLogsServiceRequest, ExportTraceServiceRequest, ExportTraceServiceResponse, KeyValue, LogRecord,
+    ResourceLogs, ScopeLogs, any_value, encode_base64, status_details,
+};
 use driftline::telemetry::metrics::Transport;
 use futures_util::future::{Either, select};
 use h2::client::SendRequest;
@@ -126,6 +129,30 @@ async fn an_empty_request_is_a_success_and_a_wrong_id_a_partial_one() {
 }
 
 /// What each of these is called is in the OTLP specification (failures) and in gRPC over HTTP/2.
+#[tokio::test(flavor = "multi_thread")]
+async fn evaluation_results_of_others_are_kept_as_scores() {
+    let running = Running::start(|_| {}).await;
+    let text = |key: &str, text: &str| KeyValue {
+        key: key.to_owned(),
+        value: Some(AnyValue { value: Some(any_value::Value::StringValue(text.to_owned())) }),
+        ..KeyValue::default()
+    };
+    let record = LogRecord {
+        trace_id: span(0, 0).trace_id,
+        event_name: "gen_ai.evaluation.result".to_owned(),
+        attributes: vec![text("gen_ai.evaluation.name", "tone"), text("gen_ai.evaluation.score.label", "kind")],
+        ..LogRecord::default()
+    };
+    let scope_logs = vec![ScopeLogs { log_records: vec![record], ..ScopeLogs::default() }];
+    let resource_logs = vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }];
+    let message = ExportLogsServiceRequest { resource_logs }.encode_to_vec();
+    for _ in 0..2 {
+        assert_eq!(call(running.grpc, LOGS, &[("content-type", GRPC)], frame(false, &message)).await.status(), "0");
+    }
+    let kept = running.store.external_scores(trace_id(0)).await.unwrap();
+    assert_eq!((kept.len(), kept[0].label.as_deref(), kept[0].span_id), (1, Some("kind"), None));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_taken_has_its_status_and_is_not_to_be_repeated() {
     let running = Running::start(|settings| settings.receive.max_body_mib = 1).await;

@@ -1,6 +1,7 @@
 //! Judge models that limit, fail, hang, ramble or vanish: every judgement is made once, or says why not.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use driftline::domain::ids::TraceId;
 use driftline::domain::time::Timestamp;
 use prost::Message as _;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use super::fake::{Asked, Fake, status};
 use super::fixtures::{
@@ -118,6 +120,45 @@ async fn is_failed(model: &Fake, reason: &str, attempts: usize) {
         assert!(!record.measurements.iter().any(|it| it.series == *series), "{series} counts as measured");
     }
     assert!(!running.store.trace(trace.truth.trace_id).await.unwrap().unwrap().failing, "no rule failed");
+}
+
+/// The shipped judges, of which each flags or none does.
+fn judges_that_flag(flag: bool) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for judge in fs::read_dir("evaluators").unwrap().map(|entry| entry.unwrap().path()) {
+        let definition = fs::read_to_string(judge.join("evaluator.toml")).unwrap_or_default();
+        if !definition.starts_with("kind = \"llm_judge\"") {
+            continue;
+        }
+        let own = folder.path().join(judge.file_name().unwrap());
+        fs::create_dir(&own).unwrap();
+        for file in ["prompt.md", "cases.jsonl"] {
+            fs::copy(judge.join(file), own.join(file)).unwrap();
+        }
+        let definition = definition.replace("flag = true", &format!("flag = {flag}"));
+        assert!(definition.contains(&format!("flag = {flag}")), "{definition}");
+        fs::write(own.join("evaluator.toml"), definition).unwrap();
+    }
+    folder
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_judge_flags_a_trace_only_where_its_definition_says_so() {
+    let model = Fake::start(|_| completion(r#"{"reason": "it is not there", "verdict": "NO"}"#)).await;
+    for flag in [true, false] {
+        let folder = judges_that_flag(flag);
+        let running = Running::start(|settings| {
+            judging(settings, &model.url, Duration::from_secs(5), 4);
+            settings.evaluators.directory = folder.path().display().to_string();
+        });
+        let running = running.await;
+        let trace = judgeable();
+        running.accept(&trace.request).await;
+        let rows = running.judged(trace.truth.trace_id).await;
+        assert!(judgements(&rows).iter().any(|row| row.evaluation.value == Some(0.0)), "{rows:?}");
+        let stored = running.store.trace(trace.truth.trace_id).await.unwrap().unwrap();
+        assert_eq!((stored.failing, stored.failure_class.is_some()), (flag, flag));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use driftline::backends::store::Selection;
+use driftline::domain::evaluation::AnnotatorKind;
 use driftline::domain::ids::TraceId;
+use driftline::domain::measurement::Value as Measured;
 use driftline::domain::time::Timestamp;
 use driftline::normalize::{AttributeMapping, Inspection, PriceTable};
 use driftline::otlp::{
     AnyValue, ExportLogsServiceRequest, ExportTraceServiceResponse, InstrumentationScope, KeyValue, KeyValueList,
-    LogRecord, OWN_SCOPE, ResourceLogs, ScopeLogs, Span, any_value,
+    LogRecord, OWN_SCOPE, ResourceLogs, ScopeLogs, Span, any_value, span::Event,
 };
 use driftline::queries::inspection::inspection;
 use prost::Message as _;
@@ -188,17 +191,91 @@ async fn our_own_evaluation_events_are_accepted_and_never_kept() {
     assert_eq!(running.store.counts().await.unwrap().chunks, 0);
 }
 
+/// What another tool scored of a span.
+fn result(of: &Span, name: &str, value: f64) -> LogRecord {
+    let attributes = vec![
+        text("gen_ai.evaluation.name", name),
+        keyed("gen_ai.evaluation.score.value", any_value::Value::DoubleValue(value)),
+        text("gen_ai.evaluation.evaluator.type", "llm_judge"),
+    ];
+    LogRecord { attributes, body: None, ..event(of, "gen_ai.evaluation.result", Vec::new()) }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn evaluations_of_others_are_not_kept_and_their_sender_is_told() {
+async fn evaluations_of_others_are_scores_of_their_span_however_often_they_come_and_evaluate_nothing_anew() {
     let running = Running::start(|_| {}).await;
-    let records = vec![event(&call(0), "gen_ai.evaluation.result", Vec::new())];
+    let request_of = |value| logs("eval-tool", vec![result(&call(0), "relevance", value)]);
+    running.accept_logs(&request_of(0.25)).await;
+    running.accept(&request("agent", vec![call(0)])).await;
+    running.scored(trace_id(0), 1).await;
+    running.accept_logs(&request_of(0.25)).await;
+    let stood = running.store.external_scores(trace_id(0)).await.unwrap();
+    assert_eq!((stood.len(), stood[0].value, stood[0].annotator_kind), (1, Some(0.25), AnnotatorKind::Llm));
+    assert_eq!((stood[0].source.as_str(), stood[0].span_id.is_some()), ("eval-tool", true));
+    assert_eq!(running.metrics.external_scores.get(), 2);
+
+    let late = LogRecord { time_unix_nano: call(0).end_time_unix_nano, ..result(&call(0), "relevance", 0.75) };
+    running.accept_logs(&logs("eval-tool", vec![late])).await;
+    let stands = running.store.external_scores(trace_id(0)).await.unwrap();
+    assert_eq!(stands.iter().map(|score| score.value).collect::<Vec<_>>(), [Some(0.75)], "the later one replaces it");
+    assert_eq!(running.store.pending_trace(trace_id(0)).await.unwrap(), None, "a score makes no new version");
+    assert_eq!(running.store.counts().await.unwrap().chunks, 1);
+    let records = running.store.records(&Selection::default()).await.unwrap();
+    assert_eq!(records[0].measurement("llm.relevance").map(|found| found.value.clone()), Some(Measured::Number(0.75)));
+    assert!(
+        running.store.evaluations(trace_id(0)).await.unwrap().iter().all(|row| row.evaluation.evaluator != "relevance")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_without_a_name_is_rejected_alone() {
+    let running = Running::start(|_| {}).await;
+    let unnamed = event(&call(0), "gen_ai.evaluation.result", Vec::new());
+    let records = vec![unnamed, result(&call(0), "tone", 1.0)];
     let response = running.post_logs(PROTOBUF, logs("other", records).encode_to_vec()).await;
     let answer = ExportTraceServiceResponse::decode(response.bytes().await.unwrap()).unwrap();
     let partial = answer.partial_success.unwrap();
-    assert_eq!(partial.rejected_spans, 0, "a sender must not send them again");
-    assert!(partial.error_message.starts_with("1 gen_ai.evaluation.result events were ignored"), "{partial:?}");
-    assert_eq!(running.metrics.ignored_log_records.get(), 1);
-    assert_eq!(running.store.counts().await.unwrap().chunks, 0);
+    let expected = (1, "evaluation result has no gen_ai.evaluation.name");
+    assert_eq!((partial.rejected_spans, partial.error_message.as_str()), expected);
+    assert_eq!(running.store.external_scores(trace_id(0)).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_on_a_span_and_the_same_as_a_log_record_are_one_score() {
+    let running = Running::start(|_| {}).await;
+    let record = result(&call(0), "relevance", 0.5);
+    let on_span = Event {
+        name: record.event_name.clone(),
+        time_unix_nano: record.time_unix_nano,
+        attributes: record.attributes.clone(),
+        ..Event::default()
+    };
+    let spans = vec![Span { events: vec![on_span], ..call(0) }, span(0, 1)];
+    running.accept(&request("agent", spans.clone())).await;
+    running.scored(trace_id(0), 1).await;
+    running.accept_logs(&logs("agent", vec![record])).await;
+    running.accept(&request("agent", spans)).await;
+    assert_eq!(running.store.external_scores(trace_id(0)).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn feedback_is_taken_beside_the_traces_and_says_what_is_wrong_with_it() {
+    let running = Running::start(|_| {}).await;
+    let post = async |body: Value| {
+        let url = format!("{}/api/v1/feedback", running.url);
+        let response = post_to(&url, &[("content-type", JSON)], body.to_string().into_bytes()).await;
+        (response.status().as_u16(), response.json::<Value>().await.unwrap())
+    };
+    let thumbs = json!({"trace_id": trace_id(0), "name": "thumbs", "value": 1, "source": "app", "id": "1"});
+    for _ in 0..2 {
+        assert_eq!(post(thumbs.clone()).await, (200, json!({"trace_id": trace_id(0)})));
+    }
+    let kept = running.store.external_scores(trace_id(0)).await.unwrap();
+    assert_eq!((kept.len(), kept[0].annotator_kind), (1, AnnotatorKind::Human));
+    let (status, answer) = post(json!({"trace_id": trace_id(0), "name": "thumbs", "value": 1})).await;
+    assert_eq!((status, answer["message"].as_str()), (400, Some("source: is missing")));
+    assert_eq!(post(json!([1])).await.0, 400);
+    assert_eq!(post(json!({"explanation": "x".repeat(70_000)})).await.0, 413);
 }
 
 /// A collector that sends to us what we sent to it: spans and events go round once, and nothing comes of them.
@@ -217,4 +294,5 @@ async fn scores_that_come_back_round_change_nothing() {
     assert_eq!(running.store.pending_trace(trace_id(0)).await.unwrap(), None);
     assert_eq!(running.store.trace(trace_id(0)).await.unwrap().unwrap().version, 1);
     assert_eq!(running.store.counts().await.unwrap().chunks, 1);
+    assert!(running.store.external_scores(trace_id(0)).await.unwrap().is_empty(), "our own are no one else's");
 }

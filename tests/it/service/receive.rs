@@ -168,6 +168,7 @@ pub(super) async fn receiver(store: &TestStore) -> (String, SocketAddr, impl Fut
         root_grace: Duration::from_secs(1),
         quiet_period: Duration::from_secs(1),
         max_age: Duration::from_secs(1),
+        max_trace_bytes: usize::MAX,
     };
     let (intake, writing) = Intake::new(shared.clone(), policy, MIB);
     let receiver = Receiver::new(intake, shared.metrics, 8 * MIB);

@@ -15,7 +15,7 @@ use driftline::otlp::any_value::Value;
 use driftline::otlp::{AnyValue, KeyValue, Span, split_by_trace};
 use driftline::pipeline::Shared;
 use driftline::pipeline::agent_versions::NEW_VERSIONS_A_DAY;
-use driftline::pipeline::intake::Intake;
+use driftline::pipeline::intake::{Intake, Received};
 use driftline::pipeline::retention::BodyRetention;
 use driftline::pipeline::scoring::{Scoring, score};
 use driftline::queries::explain::explain;
@@ -108,7 +108,8 @@ async fn a_limit_is_met_by_the_probability_that_the_hour_before_gives() {
         stop: CancellationToken::new(),
     };
     let at_once = Duration::ZERO;
-    let completion = CompletionPolicy { root_grace: at_once, quiet_period: at_once, max_age: at_once };
+    let completion =
+        CompletionPolicy { root_grace: at_once, quiet_period: at_once, max_age: at_once, max_trace_bytes: usize::MAX };
     let (intake, writing) = Intake::new(shared.clone(), completion, 1 << 24);
     let settings = defaults().unwrap();
     let scoring = Scoring {
@@ -127,7 +128,8 @@ async fn a_limit_is_met_by_the_probability_that_the_hour_before_gives() {
         let traces = hour * 100..hour * 100 + 40;
         let spans = traces.clone().map(|number| span(number, 0)).collect();
         let split = split_by_trace(request("s", spans).resource_spans);
-        assert!(intake.store(split.traces, intake.room()).await.is_ok());
+        let received = Received { pieces: split.traces, ..Received::default() };
+        assert!(intake.store(received, intake.room()).await.is_ok());
         for number in traces {
             let stored = async || shared.store.trace(trace_id(number)).await.unwrap();
             let trace = eventually("a trace", stored).await;

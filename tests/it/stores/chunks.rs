@@ -1,8 +1,9 @@
 //! Pieces arrive, traces come due, workers claim them, bodies go.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use driftline::backends::store::{AppendReport, DueTrace, Store};
+use driftline::backends::store::{AppendReport, Chunk, CompletionPolicy, DueTrace, Store};
 use driftline::domain::ids::TraceId;
 use driftline::domain::time::Timestamp;
 
@@ -10,6 +11,9 @@ use super::contract;
 use super::fixtures::{LEASE, POLICY, TestStore, chunk, recorded, seconds, trace_id};
 
 contract!(
+    of_a_trace_that_grows_without_end_so_much_is_kept_and_it_is_marked,
+    a_trace_that_was_evaluated_keeps_no_more_than_its_bound_and_is_not_evaluated_for_what_is_dropped,
+    a_trace_that_keeps_growing_waits_longer_for_each_version,
     a_trace_is_due_when_it_has_been_quiet,
     a_trace_whose_root_has_ended_is_due_sooner_and_stays_so,
     a_trace_that_never_falls_quiet_is_due_at_its_greatest_age,
@@ -71,7 +75,7 @@ async fn a_batch_may_repeat_a_piece_and_hold_many_traces(it: TestStore) {
     chunks.extend((0..100).map(|number| chunk(number, "b", false)));
     chunks.push(chunk(3, "a", true));
     let report = it.store.append_chunks(&chunks, seconds(0), &POLICY).await.unwrap();
-    assert_eq!(report, AppendReport { inserted: 200, duplicates: 1, too_late: 0 });
+    assert_eq!(report, AppendReport { inserted: 200, duplicates: 1, too_late: 0, left_out: 0 });
     let due = it.store.claim_due(seconds(5), LEASE, 1_000).await.unwrap();
     assert_eq!(due.len(), 100);
     assert!(due.iter().all(|trace| trace.body.chunks.len() == 2 && trace.generation == 1 && trace.version == 0));
@@ -215,7 +219,7 @@ async fn a_purged_trace_takes_no_more_pieces(it: TestStore) {
     it.store.purge(seconds(1_000)).await.unwrap();
     let chunks = [chunk(1, "first", true), chunk(1, "late", false), chunk(2, "other", false)];
     let report = it.store.append_chunks(&chunks, seconds(1_001), &POLICY).await.unwrap();
-    assert_eq!(report, AppendReport { inserted: 1, duplicates: 0, too_late: 2 });
+    assert_eq!(report, AppendReport { inserted: 1, duplicates: 0, too_late: 2, left_out: 0 });
     assert_eq!(it.store.queue_depths(seconds(9_000)).await.unwrap().pending, 1);
     assert!(it.store.chunks_of(trace_id(1)).await.unwrap().chunks.is_empty());
 }
@@ -250,4 +254,68 @@ async fn pieces_that_come_while_bodies_are_purged_are_kept_whole_or_refused(it: 
     let pending = it.store.claim_due(seconds(9_000), LEASE, 1_000).await.unwrap();
     assert!(pending.iter().all(|trace| trace.body.chunks.len() == 2), "a trace is never read in part");
     assert_eq!(pending.iter().map(|trace| trace.trace_id).collect::<BTreeSet<_>>(), kept);
+}
+
+/// So little is kept that two large pieces fill it.
+const BOUNDED: CompletionPolicy = CompletionPolicy { max_trace_bytes: 1024 * 1024, ..POLICY };
+
+/// A piece of half the bound.
+fn half(number: u64, text: &str) -> Chunk {
+    Chunk { body: vec![7; BOUNDED.max_trace_bytes / 2 - 4_096], ..chunk(number, text, false) }
+}
+
+async fn of_a_trace_that_grows_without_end_so_much_is_kept_and_it_is_marked(it: TestStore) {
+    let append = async |chunks: &[Chunk], second| {
+        let report = it.store.append_chunks(chunks, seconds(second), &BOUNDED).await.unwrap();
+        (report.inserted, report.duplicates, report.left_out)
+    };
+    assert_eq!(append(&[half(1, "a"), half(1, "b")], 0).await, (2, 0, 0));
+    assert_eq!(append(&[half(1, "c"), chunk(2, "other", true)], 1).await, (1, 0, 1), "others are not held up");
+    assert_eq!(append(&[half(1, "a"), half(1, "d")], 2).await, (0, 1, 1));
+    let small: Vec<Chunk> = (0..10).map(|number| chunk(1, &format!("small {number}"), false)).collect();
+    assert_eq!(append(&small, 3).await, (0, 0, 10), "small pieces count more than their bytes");
+    let due = it.store.claim_due(seconds(200), LEASE, 5).await.unwrap();
+    let grown = due.iter().find(|trace| trace.trace_id == trace_id(1)).unwrap();
+    assert_eq!((grown.body.chunks.len(), grown.body.left_out), (2, 12));
+}
+
+async fn a_trace_that_was_evaluated_keeps_no_more_than_its_bound_and_is_not_evaluated_for_what_is_dropped(
+    it: TestStore,
+) {
+    it.store.append_chunks(&[half(1, "a"), half(1, "b")], seconds(0), &BOUNDED).await.unwrap();
+    let due = it.store.claim_due(seconds(100), LEASE, 1).await.unwrap();
+    it.store.record_traces(&[recorded(&due[0])], seconds(100)).await.unwrap();
+    let stored = async || it.store.trace(trace_id(1)).await.unwrap().unwrap();
+    assert!(!stored().await.attributes.contains_key("truncated"));
+    for text in ["c", "d"] {
+        let report = it.store.append_chunks(&[half(1, text)], seconds(101), &BOUNDED).await.unwrap();
+        assert_eq!((report.inserted, report.left_out), (0, 1));
+        assert_eq!(it.store.pending_trace(trace_id(1)).await.unwrap(), None);
+        assert_eq!(stored().await.attributes["truncated"], "true");
+    }
+    assert_eq!(it.store.chunks_of(trace_id(1)).await.unwrap().chunks.len(), 2);
+}
+
+async fn a_trace_that_keeps_growing_waits_longer_for_each_version(it: TestStore) {
+    let mut waits = Vec::new();
+    let mut now = 0;
+    for version in 0..7 {
+        it.store.append_chunks(&[chunk(1, &format!("piece {version}"), true)], seconds(now), &BOUNDED).await.unwrap();
+        it.store.append_chunks(&[chunk(1, &format!("more {version}"), true)], seconds(now), &BOUNDED).await.unwrap();
+        let due_at = it.store.pending_trace(trace_id(1)).await.unwrap().unwrap().due_at;
+        waits.push(due_at.seconds_since(seconds(now)));
+        assert!(it.store.claim_due(due_at.minus(Duration::from_nanos(1)), LEASE, 1).await.unwrap().is_empty());
+        let due = it.store.claim_due(due_at, LEASE, 1).await.unwrap();
+        assert_eq!(due[0].version, version);
+        it.store.record_traces(&[recorded(&due[0])], due_at).await.unwrap();
+        now += 10_000;
+    }
+    assert_eq!(waits, [5.0, 5.0, 5.0, 30.0, 60.0, 120.0, 240.0]);
+
+    it.store.append_chunks(&[chunk(1, "last", true)], seconds(now), &BOUNDED).await.unwrap();
+    let due = it.store.claim_due(seconds(now + 500), LEASE, 1).await.unwrap();
+    it.store.append_chunks(&[chunk(1, "while it is evaluated", true)], seconds(now + 500), &BOUNDED).await.unwrap();
+    it.store.record_traces(&[recorded(&due[0])], seconds(now + 501)).await.unwrap();
+    let grown = it.store.pending_trace(trace_id(1)).await.unwrap().unwrap();
+    assert_eq!(grown.due_at, seconds(now + 501 + 960), "also one that grows faster than it is evaluated");
 }

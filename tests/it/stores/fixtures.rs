@@ -22,6 +22,7 @@ pub(crate) const POLICY: CompletionPolicy = CompletionPolicy {
     root_grace: Duration::from_secs(5),
     quiet_period: Duration::from_secs(30),
     max_age: Duration::from_secs(100),
+    max_trace_bytes: usize::MAX,
 };
 
 /// A store of its own, and how to open it again.
@@ -178,7 +179,7 @@ pub(crate) async fn claim_jobs(store: &Store, now: Timestamp, lease: Duration, j
 
 /// A job's end with its row.
 pub(crate) fn finished(job: &JudgeJob, evaluation: Evaluation, outbox: &[NewOutboxItem]) -> FinishedJob {
-    let end = JobEnd::Recorded { evaluation, cached: None };
+    let end = JobEnd::Recorded { flags: evaluation.is_failing(), evaluation, cached: None };
     FinishedJob { job: job.clone(), end, calls: Vec::new(), outbox: outbox.to_vec() }
 }
 

@@ -1,0 +1,235 @@
+//! What other tools and people scored. It hangs on a trace by id alone, so that it may come before the trace does, and
+//! stays apart from the evaluations: nothing that is about the product's own evaluators reads it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use ring::digest::{Context, SHA256};
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row};
+
+use super::columns::{count, key, limit, parse_word, text};
+use super::retry::retried;
+use super::statement::{for_keys, insert};
+use super::{Store, StoreError};
+use crate::domain::evaluation::AnnotatorKind;
+use crate::domain::external_score::{ExternalScore, NewExternalScore, ScoreIdentity};
+use crate::domain::ids::{SpanId, TraceId};
+use crate::domain::measurement::{Measurement, SeriesKind, TraceRecord, Value};
+use crate::domain::time::Timestamp;
+
+/// Scores of one trace that are shown: anyone may send any number of them.
+const MOST_SHOWN: usize = 500;
+/// Series that are made of them: a sender that puts ids into names must not make a series of each.
+const MOST_SERIES: usize = 200;
+
+impl Store {
+    /// Keeps scores; of those that are one and the same the newest stands. A score without a time was made at `now`, as
+    /// was one from the future. Answers how many stand now that did not so before, repeats included.
+    ///
+    /// # Errors
+    /// The database failed; then none is kept.
+    pub async fn add_external_scores(&self, scores: &[NewExternalScore], now: Timestamp) -> Result<usize, StoreError> {
+        let rows = newest(scores, now);
+        retried("keep scores of others", || async {
+            let mut transaction = self.begin().await?;
+            let written = insert_scores(&mut transaction, &rows).await?;
+            transaction.commit().await?;
+            Ok(written)
+        })
+        .await
+    }
+
+    /// What others scored of a trace, by name and time; of more than 500 the newest.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn external_scores(&self, trace_id: TraceId) -> Result<Vec<ExternalScore>, StoreError> {
+        retried("read scores of others", || async {
+            let sql = "SELECT trace_id, span_id, name, annotator_kind, source, value, label, explanation, error, scored_at \
+                       FROM external_score WHERE trace_id = $1 ORDER BY scored_at DESC, key LIMIT $2";
+            let query = sqlx::query(sql).bind(trace_id).bind(limit(MOST_SHOWN));
+            let rows = query.fetch_all(&self.readers).await?;
+            let mut scores: Vec<ExternalScore> = rows.iter().map(read_score).collect::<Result<_, _>>()?;
+            scores.sort_by(|left, right| (&left.name, left.scored_at).cmp(&(&right.name, right.scored_at)));
+            Ok(scores)
+        })
+        .await
+    }
+
+    /// The series of external scores, before any record is read; `None` where no one has sent any.
+    pub(super) async fn external_series(&self) -> Result<Option<ExternalSeries>, StoreError> {
+        retried("read scores of others", || async {
+            let any = sqlx::query("SELECT trace_id FROM external_score LIMIT 1").fetch_optional(&self.readers);
+            if any.await?.is_none() {
+                return Ok(None);
+            }
+            let sql = "SELECT DISTINCT annotator_kind, name FROM external_score WHERE value < 0 OR value > 1";
+            let rows = sqlx::query(sql).fetch_all(&self.readers).await?;
+            let unbounded = rows.iter().map(series).collect::<Result<_, _>>()?;
+            Ok(Some(ExternalSeries { unbounded, seen: BTreeSet::new() }))
+        })
+        .await
+    }
+
+    /// What others scored of the traces of records.
+    pub(super) async fn external_of(&self, records: &[TraceRecord]) -> Result<ScoredTraces, StoreError> {
+        let trace_ids: Vec<TraceId> = records.iter().map(|record| record.trace_id).collect();
+        let select = "SELECT trace_id, annotator_kind, name, CASE WHEN value IS NULL THEN label END AS verdict, \
+                      avg(value) AS value, count(*) AS scores FROM external_score \
+                      WHERE (value IS NOT NULL OR label IS NOT NULL) AND trace_id IN";
+        retried("read scores of others", || async {
+            let connection = &mut *self.readers.acquire().await?;
+            let mut scored = ScoredTraces::new();
+            for row in for_keys(connection, select, &trace_ids, " GROUP BY 1, 2, 3, 4").await? {
+                let one = scored.entry(row.try_get("trace_id")?).or_default().entry(series(&row)?).or_default();
+                match row.try_get::<Option<String>, _>("verdict")? {
+                    Some(label) => *one.labels.entry(label).or_default() += count::<u32>(&row, "scores")?,
+                    None => one.value = row.try_get("value")?,
+                }
+            }
+            Ok(scored)
+        })
+        .await
+    }
+}
+
+/// Scores by trace and key, with when they were made.
+type Rows<'a> = BTreeMap<(TraceId, [u8; 32]), (&'a ExternalScore, Timestamp)>;
+
+/// One row for each identity: a statement cannot write the same row twice. In order, so that transactions queue up.
+fn newest(scores: &[NewExternalScore], now: Timestamp) -> Rows<'_> {
+    let mut rows = Rows::new();
+    for new in scores {
+        let scored_at = new.score.scored_at.map_or(now, |at| at.min(now));
+        let row = rows.entry((new.score.trace_id, identity(new, now))).or_insert((&new.score, scored_at));
+        if row.1 <= scored_at {
+            *row = (&new.score, scored_at);
+        }
+    }
+    rows
+}
+
+async fn insert_scores(connection: &mut AnyConnection, rows: &Rows<'_>) -> Result<usize, sqlx::Error> {
+    let rows: Vec<_> = rows.iter().collect();
+    let written = insert(
+        connection,
+        "external_score (trace_id, key, span_id, name, annotator_kind, source, value, label, explanation, error, \
+         scored_at)",
+        &rows,
+        |row, ((trace_id, identity), (score, scored_at))| {
+            let span_id = score.span_id.as_ref().map_or(&[][..], |id| id.as_bytes());
+            row.bind(*trace_id).bind(identity.as_slice()).bind(span_id).bind(key(&score.name));
+            row.bind(score.annotator_kind.as_str()).bind(key(&score.source)).bind_number(score.value);
+            for said in [&score.label, &score.explanation, &score.error] {
+                row.bind(said.as_deref().map(text));
+            }
+            row.bind(*scored_at);
+        },
+        "ON CONFLICT (trace_id, key) DO UPDATE SET span_id = excluded.span_id, name = excluded.name, \
+         annotator_kind = excluded.annotator_kind, value = excluded.value, label = excluded.label, \
+         explanation = excluded.explanation, error = excluded.error, scored_at = excluded.scored_at \
+         WHERE external_score.scored_at <= excluded.scored_at RETURNING trace_id",
+    );
+    Ok(written.await?.len())
+}
+
+/// The hash of what makes two scores of a trace the same.
+fn identity(new: &NewExternalScore, now: Timestamp) -> [u8; 32] {
+    let score = &new.score;
+    let ExternalScore { source, name, annotator_kind, .. } = score;
+    let span_id = score.span_id.map(|id| id.to_string()).unwrap_or_default();
+    let (now, content) = (now.0.to_string(), format!("{score:?}"));
+    let parts = match &new.identity {
+        ScoreIdentity::Target => ["target", source, name, annotator_kind.as_str(), &span_id],
+        ScoreIdentity::Given(id) => ["given", source, id, "", ""],
+        ScoreIdentity::Separate => ["separate", &now, &content, "", ""],
+    };
+    let mut context = Context::new(&SHA256);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part.as_bytes());
+    }
+    let mut hash = [0; 32];
+    hash.copy_from_slice(context.finish().as_ref());
+    hash
+}
+
+fn read_score(row: &AnyRow) -> Result<ExternalScore, sqlx::Error> {
+    let span_id: &[u8] = row.try_get("span_id")?;
+    Ok(ExternalScore {
+        trace_id: row.try_get("trace_id")?,
+        span_id: SpanId::from_bytes(span_id).ok(),
+        name: row.try_get("name")?,
+        annotator_kind: parse_word(row.try_get("annotator_kind")?)?,
+        source: row.try_get("source")?,
+        value: row.try_get("value")?,
+        label: row.try_get("label")?,
+        explanation: row.try_get("explanation")?,
+        error: row.try_get("error")?,
+        scored_at: Some(row.try_get("scored_at")?),
+    })
+}
+
+/// The series that a score belongs to: who scored, and what. No evaluator has a dot in its name.
+fn series(row: &AnyRow) -> Result<String, sqlx::Error> {
+    let kind: AnnotatorKind = parse_word(row.try_get("annotator_kind")?)?;
+    Ok(format!("{}.{}", kind.as_str(), row.try_get::<&str, _>("name")?))
+}
+
+/// What others scored, by trace and series.
+type ScoredTraces = HashMap<TraceId, BTreeMap<String, Scored>>;
+
+/// What one trace has in one series.
+#[derive(Debug, Default)]
+pub(super) struct Scored {
+    /// Mean of the values.
+    value: Option<f64>,
+    /// How often each label was given without a value.
+    labels: BTreeMap<String, u32>,
+}
+
+/// The series of external scores, in the course of one reading of records.
+pub(super) struct ExternalSeries {
+    /// Those of which some values are no shares.
+    unbounded: BTreeSet<String>,
+    seen: BTreeSet<String>,
+}
+
+impl ExternalSeries {
+    /// Adds what others scored to the records it belongs to. Which traces others score is up to them: with what
+    /// probability they chose is not known, and taken as 1.
+    pub(super) fn add(&mut self, mut scored: ScoredTraces, records: &mut [TraceRecord]) {
+        for record in records {
+            let of_trace = scored.remove(&record.trace_id).unwrap_or_default().into_iter();
+            record.measurements.extend(of_trace.filter_map(|(series, scored)| self.measurement(series, scored)));
+        }
+    }
+
+    /// Values between 0 and 1 are ordered scores; those of a name that ever had others are magnitudes.
+    fn measurement(&mut self, series: String, scored: Scored) -> Option<Measurement> {
+        if self.seen.len() >= MOST_SERIES && !self.seen.contains(&series) {
+            return None;
+        }
+        self.seen.insert(series.clone());
+        let (kind, value) = match scored.value {
+            Some(value) if self.unbounded.contains(&series) => (SeriesKind::Numeric, Value::Number(value)),
+            Some(value) => (SeriesKind::Ordinal, Value::Number(value.clamp(0.0, 1.0))),
+            None => (SeriesKind::Categorical, Value::Counts(scored.labels)),
+        };
+        Some(Measurement { series, kind, value, probability: 1.0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_without_end_make_no_series_without_end() {
+        let mut external = ExternalSeries { unbounded: BTreeSet::new(), seen: BTreeSet::new() };
+        let half = || Scored { value: Some(0.5), ..Scored::default() };
+        let made = (0..1_000).filter_map(|name| external.measurement(format!("llm.{name}"), half())).count();
+        assert_eq!(made, MOST_SERIES);
+        assert!(external.measurement("llm.7".to_owned(), half()).is_some(), "a known one goes on");
+    }
+}
