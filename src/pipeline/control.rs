@@ -93,7 +93,9 @@ fn alert(definition: &EvaluatorDefinition, catches: Catches, now: Timestamp) -> 
         updated_at: now,
         resolved_at: None,
         trace_ids: Vec::new(),
-        runbook: DETECTOR.to_owned(),
+        runbook: "judge-in-doubt".to_owned(),
+        acknowledgement: None,
+        no_data_since: None,
     }
 }
 

@@ -192,6 +192,7 @@ fn observation<'a>(record: &'a TraceRecord, measurement: &'a Measurement) -> Obs
         upstream_unknown: record.upstream_probability.is_none(),
         kind: measurement.kind,
         value: &measurement.value,
+        revision: measurement.revision.as_deref(),
     }
 }
 

@@ -13,6 +13,7 @@ runbooks![
     "cost-runaway",
     "error-spike",
     "judge-budget",
+    "judge-in-doubt",
     "judge-outage",
     "latency-spike",
     "no-data",
