@@ -2,6 +2,7 @@
 
 mod bodies;
 mod chunks;
+mod controls;
 mod cost;
 pub(crate) mod fixtures;
 mod ledger;
