@@ -3,6 +3,7 @@
 mod anchors;
 mod bodies;
 mod chunks;
+mod controls;
 mod cost;
 mod external_scores;
 pub(crate) mod fixtures;
