@@ -4,13 +4,13 @@
 //! error is that of Fleiss, Cohen and Everitt (1969), as statsmodels `cohens_kappa` computes it.
 //!
 //! **Where it ends.** The interval is normal and wants some fifty items in each verdict; at a high pass rate kappa is
-//! small even for a good judge, so it is never shown without both error rates. Items that were drawn with unequal
-//! probabilities enter as a table of weights scaled to their effective number, which makes the error approximate.
+//! small even for a good judge, so it is never shown without both error rates. It is that of a simple sample: for items
+//! that were drawn with unequal probabilities see [`super::by_verdict`].
 
 use serde::{Deserialize, Serialize};
 
 use super::distribution::normal_quantile;
-use super::interval::{Interval, wilson};
+use super::interval::Interval;
 
 /// What a judge said of items that people have judged as well: counts, or weights scaled to an effective number.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -68,16 +68,16 @@ impl Confusion {
         }
     }
 
-    /// Share of what people pass that the judge passes, with its Wilson interval; `None` where people pass nothing.
+    /// Share of what people pass that the judge passes; `None` where people pass nothing.
     #[must_use]
-    pub fn sensitivity(&self, confidence: f64) -> Option<(f64, Interval)> {
-        share(self.true_pass, self.person_passes(), confidence)
+    pub fn sensitivity(&self) -> Option<f64> {
+        (self.person_passes() > 0.0).then(|| self.true_pass / self.person_passes())
     }
 
-    /// Share of what people fail that the judge fails, with its Wilson interval; `None` where people fail nothing.
+    /// Share of what people fail that the judge fails; `None` where people fail nothing.
     #[must_use]
-    pub fn specificity(&self, confidence: f64) -> Option<(f64, Interval)> {
-        share(self.true_fail, self.person_fails(), confidence)
+    pub fn specificity(&self) -> Option<f64> {
+        (self.person_fails() > 0.0).then(|| self.true_fail / self.person_fails())
     }
 
     /// Cohen's kappa; see [`cohen_kappa`].
@@ -96,10 +96,6 @@ impl Confusion {
         let product = self.true_pass * self.true_fail - self.false_pass * self.false_fail;
         (margins > 0.0).then(|| product / margins.sqrt())
     }
-}
-
-fn share(part: f64, whole: f64, confidence: f64) -> Option<(f64, Interval)> {
-    (whole > 0.0).then(|| (part / whole, wilson(part / whole, whole, confidence)))
 }
 
 /// How much two different categories count as agreement.
@@ -190,14 +186,13 @@ mod tests {
     fn a_judge_that_always_says_the_same_agrees_by_chance_alone() {
         let always = Confusion { true_pass: 90.0, false_pass: 10.0, ..Confusion::default() };
         assert!(always.kappa().unwrap().value.abs() < 1e-12);
-        assert_eq!((always.matthews(), always.specificity(0.95).unwrap().0), (None, 0.0));
+        assert_eq!(always.matthews(), None);
     }
 
     #[test]
     fn where_nothing_varies_there_is_no_kappa() {
         assert_eq!(Confusion { true_pass: 20.0, ..Confusion::default() }.kappa(), None);
         assert_eq!(Confusion::default().kappa(), None);
-        assert_eq!(Confusion::default().sensitivity(0.95), None);
     }
 
     #[test]

@@ -4,10 +4,13 @@
 //! **Statistic.** Post-stratified by verdict: P(judge passes)·mean(label | passes) + P(judge fails)·mean(label | fails).
 //! With two verdicts this is PPI++ at its best λ (arXiv 2406.04291), and each verdict may have its own probability.
 //!
+//! A judge's error rates and kappa are functions of the same shares, [`measure_by_verdict`].
+//!
 //! **Interval.** The Wilson intervals of its three shares, put together by the method of variance estimates recovery
 //! (Zou and Donner 2008). A normal interval fails here: the judge's few wrong passes are seldom drawn and stand for many.
 //!
-//! **Where it ends.** Sizes may be effective sizes, which makes it approximate.
+//! **Where it ends.** Sizes may be effective sizes, which makes it approximate. Of a measure, the judge's own pass rate is
+//! taken for known.
 
 use super::interval::{Interval, wilson};
 
@@ -45,6 +48,29 @@ pub fn share_by_verdict(
     };
     let interval = Interval { low: (estimate - reach(true)).max(0.0), high: (estimate + reach(false)).min(1.0) };
     Some((estimate, interval))
+}
+
+/// A measure of a judge's errors and its interval, from the share of labels that fail among what the judge passes
+/// (`false_passes`) and among what it fails (`true_fails`). The `measure` must fall with the first and rise with the
+/// second, as sensitivity, specificity and kappa do. `None` where a verdict has no label, or the measure no value.
+#[must_use]
+pub fn measure_by_verdict(
+    false_passes: SizedShare,
+    true_fails: SizedShare,
+    confidence: f64,
+    measure: impl Fn(f64, f64) -> Option<f64>,
+) -> Option<(f64, Interval)> {
+    if !(false_passes.size > 0.0 && true_fails.size > 0.0) {
+        return None;
+    }
+    let (passes, fails) = (false_passes.share, true_fails.share);
+    let (of_passes, of_fails) =
+        (wilson(passes, false_passes.size, confidence), wilson(fails, true_fails.size, confidence));
+    let value = measure(passes, fails)?;
+    let reach =
+        |passes_end, fails_end| Some((measure(passes_end, fails)? - value).hypot(measure(passes, fails_end)? - value));
+    let (below, above) = (reach(of_passes.high, of_fails.low)?, reach(of_passes.low, of_fails.high)?);
+    Some((value, Interval { low: value - below, high: value + above }))
 }
 
 #[cfg(test)]

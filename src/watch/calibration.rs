@@ -12,7 +12,10 @@
 //! where the judge carries no information. Below [`LEAST_RESPONSE`] of the drawn items labelled, who answers may depend
 //! on what there is to see: nothing is corrected.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod correction;
+mod measures;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,13 +23,10 @@ use crate::domain::ids::TraceId;
 use crate::domain::label::{Answer, Draw, Judgement, Label, Origin};
 use crate::domain::report::Estimate;
 use crate::stats::agreement::Confusion;
-use crate::stats::by_verdict::{SizedShare, share_by_verdict};
-use crate::stats::interval::{Interval, wilson};
+use crate::stats::interval::wilson;
 use crate::stats::moments::Moments;
-use crate::stats::prediction_powered::{
-    Drawn, Judged, Labelled, PoweredMean, augmented_mean, cross_fitted_mean, powered_mean,
-};
-use crate::stats::rogan_gladen::rogan_gladen;
+use correction::{from_audit, from_imported};
+use measures::measures;
 
 /// Labels in each verdict of a judge from which on it counts as calibrated: with fewer, kappa is known to no better
 /// than about a quarter either way.
@@ -265,9 +265,9 @@ fn calibrate((evaluator, revision): (&str, &str), mut items: Vec<Item<'_>>) -> C
     let basis = basis(&items);
     let used: Vec<Item<'_>> = items.iter().copied().filter(|item| counts_for(basis, item)).collect();
     let (confusion, effective) = confusions(&used, basis);
+    let measures = measures(&items, &used, basis, &effective);
     let standing = standing(&used);
     let response_rate = (labels.drawn > 0).then(|| labels.audit as f64 / labels.drawn as f64);
-    let raw = raw(&items);
     let corrected = match basis {
         Basis::Audit => from_audit(&items, &used, response_rate),
         Basis::Imported => from_imported(&raw_size(&items), &effective),
@@ -283,11 +283,11 @@ fn calibrate((evaluator, revision): (&str, &str), mut items: Vec<Item<'_>>) -> C
         basis,
         n: used.len() as u64,
         confusion,
-        sensitivity: effective.sensitivity(CONFIDENCE).map(|it| estimate(confusion.person_passes(), it)),
-        specificity: effective.specificity(CONFIDENCE).map(|it| estimate(confusion.person_fails(), it)),
-        kappa: effective.kappa().map(agreement),
+        sensitivity: measures.sensitivity,
+        specificity: measures.specificity,
+        kappa: measures.kappa,
         matthews: effective.matthews(),
-        raw,
+        raw: estimate(items.len(), raw_size(&items)),
         corrected: corrected.as_ref().ok().copied(),
         not_corrected: corrected.err(),
         disagreements: items.iter().filter_map(Item::disagreement).collect(),
@@ -361,7 +361,9 @@ fn confusions(used: &[Item<'_>], basis: Basis) -> (Confusion, Confusion) {
     (counts, weights.scaled_to(size))
 }
 
-fn estimate(n: f64, (share, interval): (f64, Interval)) -> Estimate {
+/// A share that is worth `size` equal items, with its Wilson interval.
+fn estimate(n: usize, (share, size): (f64, f64)) -> Estimate {
+    let interval = wilson(share, size, CONFIDENCE);
     Estimate {
         n: n as u64,
         estimate: Some(share),
@@ -369,11 +371,6 @@ fn estimate(n: f64, (share, interval): (f64, Interval)) -> Estimate {
         high: Some(interval.high),
         upstream_unknown: 0,
     }
-}
-
-fn agreement(kappa: crate::stats::agreement::Kappa) -> Agreement {
-    let Interval { low, high } = kappa.interval(CONFIDENCE);
-    Agreement { value: kappa.value, low, high, word: kappa.word().to_owned(), scale: "Altman 1991".to_owned() }
 }
 
 /// The judge's weighted pass rate, and the number of equal traces that it is worth.
@@ -385,121 +382,4 @@ fn share_of(values: impl Iterator<Item = (f64, f64)>) -> (f64, f64) {
     let values: Vec<(f64, f64)> = values.collect();
     let moments = Moments::of_clusters(values.chunks(1));
     (moments.mean, moments.kish_size())
-}
-
-fn raw(items: &[Item<'_>]) -> Estimate {
-    let (share, size) = raw_size(items);
-    estimate(items.len() as f64, (share, wilson(share, size, CONFIDENCE)))
-}
-
-fn from_imported((share, size): &(f64, f64), labelled: &Confusion) -> Result<Correction, String> {
-    let corrected = rogan_gladen(*share, *size, labelled, CONFIDENCE).map_err(|refused| refused.to_string())?;
-    Ok(correction(Method::RoganGladen, corrected.estimate, corrected.interval))
-}
-
-fn from_audit(items: &[Item<'_>], used: &[Item<'_>], response_rate: Option<f64>) -> Result<Correction, String> {
-    let response = response_rate.ok_or("there are no labels")?;
-    if response < LEAST_RESPONSE {
-        return Err(format!(
-            "only {:.0} % of the drawn items are labelled, and below {:.0} % what was left out may differ from what was \
-             not",
-            100.0 * response,
-            100.0 * LEAST_RESPONSE
-        ));
-    }
-    let passes = used.iter().filter(|item| item.person_passes() == Some(true)).count();
-    if passes.min(used.len() - passes) < LEAST_OF_CLASS {
-        return Ok(labels_alone(used));
-    }
-    let population = population(items);
-    if let Some(corrected) = by_probabilities(&population, used, response) {
-        return Ok(corrected);
-    }
-    let (labelled, judged) = (labelled(used), judged(&population));
-    Ok(if used.len() < ENOUGH_TO_TUNE {
-        powered(Method::Ppi, &powered_mean(&labelled, &judged, 1.0))
-    } else {
-        powered(Method::PpiCrossFitted, &cross_fitted_mean(&labelled, &judged))
-    })
-}
-
-/// The estimate where items had different probabilities; `None` where all had the same.
-fn by_probabilities(population: &[Item<'_>], used: &[Item<'_>], response: f64) -> Option<Correction> {
-    let different = |passed: Option<bool>| {
-        let of = population.iter().filter(|item| passed.is_none_or(|passed| item.judgement.passed == passed));
-        of.filter_map(|item| Some(item.probability()?.to_bits())).collect::<BTreeSet<u64>>().len()
-    };
-    if different(None) <= 1 {
-        return None;
-    }
-    if different(Some(true)) <= 1 && different(Some(false)) <= 1 {
-        return Some(by_verdict(population, used).unwrap_or_else(|| labels_alone(used)));
-    }
-    let disagreements = used.iter().filter(|item| item.disagreement().is_some()).count();
-    if disagreements < LEAST_OF_CLASS {
-        return Some(labels_alone(used));
-    }
-    Some(powered(Method::AugmentedInverseProbability, &augmented_mean(&drawn(population, response))))
-}
-
-fn by_verdict(population: &[Item<'_>], used: &[Item<'_>]) -> Option<Correction> {
-    let sized = |(share, size): (f64, f64)| SizedShare { share, size };
-    let labels = |passed: bool| {
-        let of = used.iter().filter(|item| item.judgement.passed == passed);
-        sized(share_of(of.filter_map(|item| Some((f64::from(item.person_passes()?), item.judgement.weight)))))
-    };
-    let (estimate, interval) = share_by_verdict(sized(raw_size(population)), labels(true), labels(false), CONFIDENCE)?;
-    Some(correction(Method::ByVerdict, estimate, interval))
-}
-
-/// The items that could have been drawn: those that had a draw; where labels bring their probabilities themselves, all.
-fn population<'a>(items: &[Item<'a>]) -> Vec<Item<'a>> {
-    let has_draws = items.iter().any(|item| item.judgement.draw.is_some());
-    let could_be_drawn = |item: &Item<'_>| item.probability().map_or(!has_draws, |probability| probability > 0.0);
-    items.iter().copied().filter(could_be_drawn).collect()
-}
-
-fn labels_alone(used: &[Item<'_>]) -> Correction {
-    let labelled =
-        used.iter().filter_map(|item| Some((f64::from(item.person_passes()?), label_weight(item, Basis::Audit))));
-    let (share, size) = share_of(labelled);
-    correction(Method::LabelsAlone, share, wilson(share, size, CONFIDENCE))
-}
-
-fn labelled(used: &[Item<'_>]) -> Vec<Labelled> {
-    let item = |item: &Item<'_>| {
-        Some(Labelled {
-            label: f64::from(item.person_passes()?),
-            verdict: f64::from(item.judgement.passed),
-            weight: item.judgement.weight,
-        })
-    };
-    used.iter().filter_map(item).collect()
-}
-
-/// What only the judge has seen; all that it has seen where people have seen everything.
-fn judged(items: &[Item<'_>]) -> Vec<Judged> {
-    let of = |item: &Item<'_>| Judged { verdict: f64::from(item.judgement.passed), weight: item.judgement.weight };
-    let unseen: Vec<Judged> = items.iter().filter(|item| !counts_for(Basis::Audit, item)).map(of).collect();
-    if unseen.is_empty() { items.iter().map(of).collect() } else { unseen }
-}
-
-/// Items that could have been drawn. Those who answered stand for those who did not.
-fn drawn(items: &[Item<'_>], response: f64) -> Vec<Drawn> {
-    let item = |item: &Item<'_>| Drawn {
-        verdict: f64::from(item.judgement.passed),
-        weight: item.judgement.weight,
-        probability: item.probability().unwrap_or(1.0) * response,
-        label: item.person_passes().filter(|_| counts_for(Basis::Audit, item)).map(f64::from),
-    };
-    items.iter().map(item).collect()
-}
-
-fn powered(method: Method, mean: &PoweredMean) -> Correction {
-    let Interval { low, high } = mean.interval(CONFIDENCE);
-    correction(method, mean.estimate, Interval { low: low.clamp(0.0, 1.0), high: high.clamp(0.0, 1.0) })
-}
-
-fn correction(method: Method, estimate: f64, interval: Interval) -> Correction {
-    Correction { method, estimate: estimate.clamp(0.0, 1.0), low: interval.low, high: interval.high }
 }

@@ -67,20 +67,29 @@ fn calibrate(seen: &[(Judgement, bool)], labels: &[Label]) -> Calibration {
     calibrations(&judgements, labels).pop().unwrap()
 }
 
-/// Shares of runs in which the corrected and the raw interval hold the true rate, and the mean width of the corrected.
-fn coverage(world: World, policy: AuditPolicy, runs: u64) -> (f64, f64, f64) {
-    let (mut corrected, mut raw, mut width) = (0.0, 0.0, 0.0);
+/// Shares of runs in which the intervals hold the true rates, and the mean width of the corrected one.
+#[derive(Default)]
+struct Coverage {
+    corrected: f64,
+    width: f64,
+    raw: f64,
+    specificity: f64,
+}
+
+fn coverage(world: World, policy: AuditPolicy, runs: u64) -> Coverage {
+    let mut all = Coverage::default();
     for seed in 0..runs {
         let mut rng = fastrand::Rng::with_seed(seed);
         let found = calibrated(&judgements(world, &AuditPolicy { seed, ..policy }, &mut rng));
         let correction = found.corrected.unwrap();
-        let holds = |low: f64, high: f64| f64::from(low <= world.pass_rate && world.pass_rate <= high);
-        corrected += holds(correction.low, correction.high);
-        raw += holds(found.raw.low.unwrap(), found.raw.high.unwrap());
-        width += correction.high - correction.low;
+        let holds = |rate: f64, low: f64, high: f64| f64::from(low <= rate && rate <= high) / runs as f64;
+        let specificity = found.specificity.unwrap();
+        all.corrected += holds(world.pass_rate, correction.low, correction.high);
+        all.width += (correction.high - correction.low) / runs as f64;
+        all.raw += holds(world.pass_rate, found.raw.low.unwrap(), found.raw.high.unwrap());
+        all.specificity += holds(world.specificity, specificity.low.unwrap(), specificity.high.unwrap());
     }
-    let runs = runs as f64;
-    (corrected / runs, raw / runs, width / runs)
+    all
 }
 
 fn compare(runs: u64, least: f64) {
@@ -93,12 +102,14 @@ fn compare(runs: u64, least: f64) {
         (even, uniform, "60 % pass, equal probabilities"),
         (even, more_fails, "60 % pass, fails drawn more often"),
     ] {
-        let (corrected, raw, width) = coverage(world, policy, runs);
+        let Coverage { corrected, width, raw, specificity } = coverage(world, policy, runs);
         println!(
-            "{name}: about 100 labels of 2000, {runs} runs: corrected {corrected:.3} (width {width:.3}), raw {raw:.3}"
+            "{name}: about 100 labels of 2000, {runs} runs: corrected {corrected:.3} (width {width:.3}), raw {raw:.3}; \
+             specificity {specificity:.3}"
         );
         assert!(corrected >= least, "{name}: {corrected}");
         assert!(raw < 0.5, "{name}: {raw}");
+        assert!(specificity >= least - 0.05, "{name}: {specificity}");
     }
 }
 
