@@ -6,16 +6,18 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::Context;
-use super::failure::{Exit, Failure};
+use super::failure::{Exit, Failure, chain};
 use super::output::Output;
 use super::table::Table;
-use super::{evaluators_learn, evaluators_preview, evaluators_report};
+use super::{evaluators_bridge, evaluators_learn, evaluators_preview, evaluators_report};
 use crate::app;
+use crate::backends::store::Store;
 use crate::domain::evaluation::Outcome;
 use crate::evaluate::cases::check_case;
 use crate::evaluate::definition::EvaluatorDefinition;
 use crate::evaluate::kinds::Behaviour;
 use crate::evaluate::run::Evaluators;
+use crate::queries::judges::{JudgeRevision, judge_revisions};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -37,6 +39,8 @@ enum Command {
     Test(Folder),
     /// Plan judgements again that the budget left out.
     Backfill(super::backfill::Arguments),
+    /// Score the same traces with two revisions of an evaluator, and see how far their series compare.
+    Bridge(evaluators_bridge::Arguments),
     /// See what evaluators would do to traces, and what judges would cost. Nothing is stored, no model is asked.
     Preview(evaluators_preview::Arguments),
     /// Print precision and recall of every rule on its own cases and on simulated agents with known faults.
@@ -52,7 +56,7 @@ impl Command {
             Self::Check { directory } => directory.as_deref(),
             Self::Preview(arguments) => arguments.evaluators.as_deref(),
             Self::Report(arguments) => arguments.evaluators.as_deref(),
-            Self::Backfill(_) => None,
+            Self::Backfill(_) | Self::Bridge(_) => None,
             // It may be about to be made.
             Self::Learn(arguments) => arguments.evaluators.as_deref().filter(|directory| directory.exists()),
         }
@@ -71,10 +75,11 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     let evaluators = loaded.map_err(|error| Failure::Usage(error.to_string()))?;
     let mut output = Output::new();
     let exit = match &arguments.command {
-        Command::List(_) => list(&evaluators, context, &mut output)?,
+        Command::List(_) => list(&evaluators, context, &mut output).await?,
         Command::Check { .. } => check(&evaluators, context, &mut output)?,
         Command::Test(_) => test(&evaluators, context, &mut output)?,
         Command::Backfill(arguments) => return super::backfill::run(arguments, context).await,
+        Command::Bridge(arguments) => evaluators_bridge::run(arguments, &evaluators, context, &mut output).await?,
         Command::Preview(arguments) => evaluators_preview::run(arguments, &evaluators, context, &mut output).await?,
         Command::Report(arguments) => evaluators_report::run(arguments, &evaluators, context, &mut output)?,
         Command::Learn(arguments) => evaluators_learn::run(arguments, &evaluators, context).await?,
@@ -83,10 +88,16 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     Ok(exit)
 }
 
-fn list(evaluators: &Evaluators, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
-    let definitions = evaluators.definitions();
+/// The revisions that have scored, as far as the configured store is there to say.
+async fn scored(evaluators: &Evaluators, context: &Context) -> Result<Vec<JudgeRevision>, Failure> {
+    let Ok(store) = Store::open(&context.settings()?.store.url, true).await else { return Ok(Vec::new()) };
+    judge_revisions(&store, evaluators).await.map_err(|error| Failure::CouldNot(chain(&error)))
+}
+
+async fn list(evaluators: &Evaluators, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
+    let (definitions, scored) = (evaluators.definitions(), scored(evaluators, context).await?);
     if context.json {
-        output.json(&definitions.iter().map(described).collect::<Vec<_>>())?;
+        output.json(&definitions.iter().map(|definition| described(definition, &scored)).collect::<Vec<_>>())?;
         return Ok(Exit::Done);
     }
     let mut table = Table::new(&["name", "kind", "revision", "cases", "a pass means"]);
@@ -100,14 +111,18 @@ fn list(evaluators: &Evaluators, context: &Context, output: &mut Output) -> Resu
         ]);
     }
     output.line(&table.to_string())?;
+    for JudgeRevision { evaluator, revision, model, first_seen_at, .. } in &scored {
+        output.line(&format!("{evaluator}: scores by {model} since {first_seen_at} are revision {revision}"))?;
+    }
     Ok(Exit::Done)
 }
 
-fn described(definition: &EvaluatorDefinition) -> serde_json::Value {
+fn described(definition: &EvaluatorDefinition, scored: &[JudgeRevision]) -> serde_json::Value {
     json!({
         "name": definition.name,
         "kind": definition.kind.name,
         "revision": definition.revision,
+        "scored": scored.iter().filter(|it| it.evaluator == definition.name).collect::<Vec<_>>(),
         "annotator_kind": definition.annotator_kind(),
         "target": definition.target,
         "severity": definition.severity,

@@ -2,6 +2,7 @@
 
 pub mod alerts;
 pub mod baseline;
+pub mod bridge;
 pub mod detect;
 pub mod drift;
 pub mod gate;
