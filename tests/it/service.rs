@@ -8,7 +8,6 @@ mod hostile;
 mod judge;
 mod judging;
 mod judging_crash;
-mod judging_speed;
 mod logs;
 mod misbehaving;
 mod own_service;
