@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::Context;
-use super::failure::{Exit, Failure};
+use super::failure::{Exit, Failure, chain};
 use super::output::Output;
 use super::service::answer;
 use super::table::Table;
-use super::{evaluators_learn, evaluators_preview, evaluators_report};
+use super::{evaluators_bridge, evaluators_learn, evaluators_preview, evaluators_report};
 use crate::app;
 use crate::backends::store::Store;
 use crate::domain::evaluation::Outcome;
@@ -19,6 +19,7 @@ use crate::evaluate::definition::EvaluatorDefinition;
 use crate::evaluate::kinds::Behaviour;
 use crate::evaluate::run::Evaluators;
 use crate::queries::calibration::{Standings, standings};
+use crate::queries::judge_revisions::{JudgeRevision, judge_revisions};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -42,6 +43,8 @@ enum Command {
     Judges(super::judges::Arguments),
     /// Plan judgements again that the budget left out.
     Backfill(super::backfill::Arguments),
+    /// Score the same traces with two revisions of an evaluator, and see how far their series compare.
+    Bridge(evaluators_bridge::Arguments),
     /// See what evaluators would do to traces, and what judges would cost. Nothing is stored, no model is asked.
     Preview(evaluators_preview::Arguments),
     /// Print precision and recall of every rule on its own cases and on simulated agents with known faults.
@@ -57,7 +60,7 @@ impl Command {
             Self::Check { directory } => directory.as_deref(),
             Self::Preview(arguments) => arguments.evaluators.as_deref(),
             Self::Report(arguments) => arguments.evaluators.as_deref(),
-            Self::Backfill(_) | Self::Judges(_) => None,
+            Self::Backfill(_) | Self::Bridge(_) | Self::Judges(_) => None,
             // It may be about to be made.
             Self::Learn(arguments) => arguments.evaluators.as_deref().filter(|directory| directory.exists()),
         }
@@ -76,11 +79,12 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     let evaluators = loaded.map_err(|error| Failure::Usage(error.to_string()))?;
     let mut output = Output::new();
     let exit = match &arguments.command {
-        Command::List(_) => list(&evaluators, &known_standings(context).await?, context, &mut output)?,
+        Command::List(_) => list(&evaluators, &known(&evaluators, context).await?, context, &mut output)?,
         Command::Check { .. } => check(&evaluators, context, &mut output)?,
         Command::Test(_) => test(&evaluators, context, &mut output)?,
         Command::Judges(arguments) => return super::judges::run(arguments, &evaluators, context).await,
         Command::Backfill(arguments) => return super::backfill::run(arguments, context).await,
+        Command::Bridge(arguments) => evaluators_bridge::run(arguments, &evaluators, context, &mut output).await?,
         Command::Preview(arguments) => evaluators_preview::run(arguments, &evaluators, context, &mut output).await?,
         Command::Report(arguments) => evaluators_report::run(arguments, &evaluators, context, &mut output)?,
         Command::Learn(arguments) => evaluators_learn::run(arguments, &evaluators, context).await?,
@@ -89,32 +93,35 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     Ok(exit)
 }
 
-/// Which judges the labels of the configured store calibrate; none, where there is no store to be read.
-async fn known_standings(context: &Context) -> Result<Standings, Failure> {
-    match Store::open(&context.settings()?.store.url, true).await {
-        Ok(store) => answer(standings(&store).await),
-        Err(_) => Ok(Standings::default()),
+/// What the configured store knows of judges; nothing, where there is no store to be read.
+#[derive(Default)]
+struct Known {
+    /// Which judges labels calibrate.
+    standings: Standings,
+    /// The revisions that have scored.
+    scored: Vec<JudgeRevision>,
+}
+
+async fn known(evaluators: &Evaluators, context: &Context) -> Result<Known, Failure> {
+    let Ok(store) = Store::open(&context.settings()?.store.url, true).await else { return Ok(Known::default()) };
+    let scored = judge_revisions(&store, evaluators).await.map_err(|error| Failure::CouldNot(chain(&error)))?;
+    Ok(Known { standings: answer(standings(&store).await)?, scored })
+}
+
+impl Known {
+    /// Whether a judge is calibrated; `None` for what is no judge.
+    fn calibrated(&self, definition: &EvaluatorDefinition) -> Option<bool> {
+        match definition.behaviour {
+            Behaviour::Judge(_) => Some(self.standings.is_calibrated(&definition.name, &definition.revision)),
+            Behaviour::Rule(_) | Behaviour::Service(_) => None,
+        }
     }
 }
 
-/// Whether a judge is calibrated; `None` for what is no judge.
-fn calibrated(definition: &EvaluatorDefinition, standings: &Standings) -> Option<bool> {
-    match definition.behaviour {
-        Behaviour::Judge(_) => Some(standings.is_calibrated(&definition.name, &definition.revision)),
-        Behaviour::Rule(_) | Behaviour::Service(_) => None,
-    }
-}
-
-fn list(
-    evaluators: &Evaluators,
-    standings: &Standings,
-    context: &Context,
-    output: &mut Output,
-) -> Result<Exit, Failure> {
+fn list(evaluators: &Evaluators, known: &Known, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
     let definitions = evaluators.definitions();
     if context.json {
-        let described = definitions.iter().map(|it| described(it, calibrated(it, standings)));
-        output.json(&described.collect::<Vec<_>>())?;
+        output.json(&definitions.iter().map(|definition| described(definition, known)).collect::<Vec<_>>())?;
         return Ok(Exit::Done);
     }
     let mut table = Table::new(&["name", "kind", "revision", "judge", "cases", "a pass means"]);
@@ -123,12 +130,15 @@ fn list(
             definition.name.clone(),
             definition.kind.name.to_owned(),
             definition.revision.clone(),
-            calibrated(definition, standings).map_or("", standing_word).to_owned(),
+            known.calibrated(definition).map_or("", standing_word).to_owned(),
             definition.cases.len().to_string(),
             definition.description.clone(),
         ]);
     }
     output.line(&table.to_string())?;
+    for JudgeRevision { evaluator, revision, model, first_seen_at, .. } in &known.scored {
+        output.line(&format!("{evaluator}: scores by {model} since {first_seen_at} are revision {revision}"))?;
+    }
     Ok(Exit::Done)
 }
 
@@ -136,17 +146,18 @@ const fn standing_word(calibrated: bool) -> &'static str {
     if calibrated { "calibrated" } else { "uncalibrated" }
 }
 
-fn described(definition: &EvaluatorDefinition, calibrated: Option<bool>) -> serde_json::Value {
+fn described(definition: &EvaluatorDefinition, known: &Known) -> serde_json::Value {
     json!({
         "name": definition.name,
         "kind": definition.kind.name,
         "revision": definition.revision,
+        "scored": known.scored.iter().filter(|it| it.evaluator == definition.name).collect::<Vec<_>>(),
         "annotator_kind": definition.annotator_kind(),
         "target": definition.target,
         "severity": definition.severity,
         "flag": definition.flag,
         "cases": definition.cases.len(),
-        "calibrated": calibrated,
+        "calibrated": known.calibrated(definition),
         "description": definition.description,
     })
 }

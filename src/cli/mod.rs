@@ -20,6 +20,7 @@ mod drift_html;
 mod drift_text;
 mod evaluate;
 mod evaluators;
+mod evaluators_bridge;
 mod evaluators_learn;
 mod evaluators_preview;
 mod evaluators_report;

@@ -337,7 +337,11 @@ pub fn load_directory(directory: &Path) -> Result<Vec<EvaluatorFolder>, InvalidE
     if mistakes.is_empty() { Ok(folders) } else { Err(InvalidEvaluators(mistakes)) }
 }
 
-fn load_folder(path: &Path) -> Result<EvaluatorFolder, Vec<Mistake>> {
+/// Reads one evaluator's folder.
+///
+/// # Errors
+/// Every file that cannot be read.
+pub fn load_folder(path: &Path) -> Result<EvaluatorFolder, Vec<Mistake>> {
     let mut files = BTreeMap::new();
     let mut mistakes = Vec::new();
     for file in entries(path).map_err(|mistake| vec![mistake])?.iter().filter(|file| file.is_file()) {

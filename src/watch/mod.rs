@@ -3,6 +3,7 @@
 pub mod alerts;
 pub mod audit;
 pub mod baseline;
+pub mod bridge;
 pub mod calibration;
 pub mod detect;
 pub mod drift;

@@ -9,7 +9,6 @@ mod injections;
 mod judge;
 mod judging;
 mod judging_crash;
-mod judging_speed;
 mod logs;
 mod misbehaving;
 mod own_service;

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod baselines;
+mod bridges;
 mod calibrated;
 mod comparisons;
 mod evaluators;

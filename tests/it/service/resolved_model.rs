@@ -1,6 +1,7 @@
 //! A provider that changes the model behind a name while traces are judged: a new series, and never a bend.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,7 +12,7 @@ use driftline::backends::store::{Selection, StoredEvaluation};
 use driftline::domain::evaluation::Outcome;
 use driftline::domain::time::Timestamp;
 use driftline::watch::baseline::Baseline;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::fake::Fake;
 use super::fixtures::{Running, simulated};
@@ -30,15 +31,22 @@ fn revisions(rows: &[StoredEvaluation]) -> BTreeMap<&str, BTreeSet<&str>> {
 async fn a_model_that_its_provider_changes_starts_a_new_series() {
     let is_new = Arc::new(AtomicBool::new(false));
     let changed = Arc::clone(&is_new);
+    // The old model says YES to everything and the new one NO; `m` is one of them, and each can be asked for by name.
     let fake = Fake::start(move |asked| {
-        let is_new = changed.load(Ordering::SeqCst);
-        let verdict = if is_new { YES.replace("YES", "NO") } else { YES.to_owned() };
-        let mut answer = chat(&asked[asked.len() - 1], &verdict);
+        let last = &asked[asked.len() - 1];
+        let request: Value = serde_json::from_slice(&last.body).unwrap();
+        let is_new = request["model"] == "m-2027" || request["model"] == "m" && changed.load(Ordering::SeqCst);
+        let mut answer = chat(last, &if is_new { YES.replace("YES", "NO") } else { YES.to_owned() });
         answer["model"] = json!(if is_new { "m-2027" } else { "m-2026" });
         Some(Json(answer).into_response())
     })
     .await;
-    let running = Running::start(|settings| judging(settings, model(Provider::Openai, &fake.url))).await;
+    let mut store_url = String::new();
+    let running = Running::start(|settings| {
+        store_url.clone_from(&settings.store.url);
+        judging(settings, model(Provider::Openai, &fake.url));
+    })
+    .await;
     let traces = simulated("healthy", 40, START, HOUR);
     let (before, after) = traces.split_at(20);
     accept(&running, before).await;
@@ -63,4 +71,22 @@ async fn a_model_that_its_provider_changes_starts_a_new_series() {
         assert_eq!(summary.revision.as_deref(), new[judge].first().copied());
         assert_eq!(summary.moments().unwrap().mean, 0.0, "no score of the old model is averaged into {judge}");
     }
+    let of = |revisions: &BTreeMap<&str, BTreeSet<&str>>| revisions["groundedness"].first().unwrap().to_string();
+    let found = bridged(&store_url, &fake.url, of(&old), of(&new)).await;
+    assert_eq!((&found["bridge"]["old"], &found["bridge"]["new"]), (&json!(1.0), &json!(0.0)), "{found}");
+    assert_eq!(found["comparable_beyond"], 1.0);
+}
+
+/// What the command line says of two revisions that have scored, beside the service that runs.
+async fn bridged(store_url: &str, model_url: &str, old: String, new: String) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let model = format!("base_url = \"{model_url}/v1\"\nmodel = \"m\"\nallow_unpriced = true\n");
+    let settings = format!("[store]\nurl = \"{store_url}\"\n[judge.models.default]\n{model}");
+    std::fs::write(folder.path().join("driftline.toml"), settings).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_driftline"));
+    command.args(["evaluators", "bridge", &old, &new, "--from", "where:since=2020-01-01", "--json"]);
+    command.current_dir(folder.path());
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
 }

@@ -1,0 +1,250 @@
+//! `driftline evaluators bridge`: the same traces scored by two revisions. Nothing is stored.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
+
+use futures_util::{StreamExt as _, stream};
+use serde_json::json;
+
+use super::Context;
+use super::failure::{Exit, Failure, chain};
+use super::judging::Judges;
+use super::output::{Output, counted, warn};
+use super::progress;
+use super::runs::each_run;
+use crate::app;
+use crate::app::service::{budget_policy, judge_clients};
+use crate::app::settings::Settings;
+use crate::backends::clock::{Clock as _, SystemClock};
+use crate::backends::judge::{JudgeClient, JudgeModelSettings};
+use crate::backends::store::Store;
+use crate::domain::evaluation::Outcome;
+use crate::domain::money::NanoUsd;
+use crate::domain::trace::Trace;
+use crate::evaluate::definition::{EvaluatorDefinition, load_folder};
+use crate::evaluate::judge::Judge;
+use crate::evaluate::kinds::Behaviour;
+use crate::evaluate::mistake::InvalidEvaluators;
+use crate::evaluate::run::{Evaluators, evaluate};
+use crate::queries::costs::budget_of;
+use crate::queries::judges::judge_revisions;
+use crate::watch::bridge::{Bridge, LEAST_PAIRS, bridge};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The revision before: one that `driftline evaluators list` shows, or the folder of an evaluator as it was.
+    old: String,
+    /// The revision after, likewise.
+    new: String,
+    /// Traces to score: file:PATH-OR-GLOB, or where:key=value[,...] for the newest in the store.
+    #[arg(long, value_name = "SOURCE")]
+    from: String,
+    /// At most so many traces, drawn by their ids.
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    sample: usize,
+    /// Spend without asking.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// One of the two revisions, ready to score.
+struct Side {
+    revision: String,
+    /// The evaluator alone.
+    evaluators: Evaluators,
+    /// With the model that makes the revision, and every trace chosen.
+    settings: Settings,
+}
+
+pub(super) async fn run(
+    arguments: &Arguments,
+    evaluators: &Evaluators,
+    context: &Context,
+    output: &mut Output,
+) -> Result<Exit, Failure> {
+    let settings = context.settings()?;
+    let store = Store::open(&settings.store.url, true).await.ok();
+    let old = Side::find(&arguments.old, evaluators, store.as_ref(), &settings).await?;
+    let new = Side::find(&arguments.new, evaluators, store.as_ref(), &settings).await?;
+    let traces = sample(arguments, &settings).await?;
+    let most = [old.most_it_can_cost(&traces)?, new.most_it_can_cost(&traces)?].into_iter().sum();
+    within_budget(most, store.as_ref(), &settings).await?;
+    agreed(most, arguments.yes)?;
+    let (before, after) = (old.scores(&traces).await?, new.scores(&traces).await?);
+    let pairs: Vec<(f64, f64)> = before.into_iter().zip(after).filter_map(|(old, new)| Some((old?, new?))).collect();
+    let found = bridge(&pairs);
+    if context.json {
+        let (old, new, beyond) = (&old.revision, &new.revision, found.as_ref().map(Bridge::comparable_beyond));
+        output.json(
+            &json!({ "old": old, "new": new, "traces": traces.len(), "bridge": found, "comparable_beyond": beyond }),
+        )?;
+    } else {
+        show(found.as_ref(), pairs.len(), &old, &new, traces.len(), output)?;
+    }
+    Ok(if found.is_some() { Exit::Done } else { Exit::NotEnough })
+}
+
+impl Side {
+    /// What a revision or a folder means.
+    async fn find(
+        text: &str,
+        evaluators: &Evaluators,
+        store: Option<&Store>,
+        settings: &Settings,
+    ) -> Result<Self, Failure> {
+        if Path::new(text).is_dir() {
+            return Self::of_folder(Path::new(text), settings);
+        }
+        let mut settings = settings.clone();
+        let scored = match store {
+            Some(store) => {
+                judge_revisions(store, evaluators).await.map_err(|error| Failure::CouldNot(chain(&error)))?
+            }
+            None => Vec::new(),
+        };
+        let name = if let Some(scored) = scored.into_iter().find(|scored| scored.revision == text) {
+            let lane = evaluators.get(&scored.evaluator).and_then(judge_of).map(|judge| judge.model.clone());
+            if let Some(model) = lane.and_then(|lane| settings.judge.models.get_mut(&lane)) {
+                model.model = scored.model;
+            }
+            scored.evaluator
+        } else {
+            let definition = evaluators.definitions().iter().find(|definition| definition.revision == text);
+            definition.map(|definition| definition.name.clone()).ok_or_else(|| {
+                let remedy = "list them: driftline evaluators list, or name the folder of the evaluator as it was";
+                Failure::Usage(format!("{text}: no loaded evaluator has this revision; {remedy}"))
+            })?
+        };
+        let loaded = app::evaluators(&settings, None).map_err(|error| Failure::Usage(error.to_string()))?;
+        let evaluators = loaded.only(&[name]).map_err(|names| Failure::Usage(names.join(", ")))?;
+        Ok(Self::new(text.to_owned(), evaluators, settings))
+    }
+
+    fn of_folder(folder: &Path, settings: &Settings) -> Result<Self, Failure> {
+        let identity = |(name, model): (&String, &JudgeModelSettings)| (name.clone(), model.identity());
+        let models = settings.judge.models.iter().map(identity).collect();
+        let folder = load_folder(folder).map_err(InvalidEvaluators);
+        let loaded = folder.and_then(|folder| Evaluators::from_folders([folder], models));
+        let evaluators = loaded.map_err(|error| Failure::Usage(error.to_string()))?;
+        let revision = evaluators.definitions().iter().map(|definition| definition.revision.as_str()).collect();
+        Ok(Self::new(revision, evaluators, settings.clone()))
+    }
+
+    fn new(revision: String, evaluators: Evaluators, mut settings: Settings) -> Self {
+        settings.sampling.healthy_rate = 1.0;
+        settings.sampling.services.clear();
+        settings.sampling.policies.clear();
+        Self { revision, evaluators, settings }
+    }
+
+    fn definition(&self) -> Option<&EvaluatorDefinition> {
+        self.evaluators.definitions().first()
+    }
+
+    /// What asking the judge about all traces can cost; nothing for a rule.
+    fn most_it_can_cost(&self, traces: &[Trace]) -> Result<NanoUsd, Failure> {
+        let Some(judge) = self.definition().and_then(judge_of) else { return Ok(NanoUsd::ZERO) };
+        let clients = judge_clients(&self.settings).map_err(|error| Failure::Usage(chain(&error)))?;
+        let unconfigured =
+            || Failure::Usage(format!("no judge model is configured; set [judge.models.{}]", judge.model));
+        let client = clients.get(&judge.model).ok_or_else(unconfigured)?;
+        Ok(traces.iter().map(|trace| most_for(judge, trace, client)).sum())
+    }
+
+    /// The score of each trace, where there is one.
+    async fn scores(&self, traces: &[Trace]) -> Result<Vec<Option<f64>>, Failure> {
+        let judges = Judges::new(&self.settings, &self.evaluators)?;
+        let bar = progress::bar(traces.len() as u64, &format!("traces by {}", self.revision));
+        let score = async |trace: &Trace| {
+            let evaluated = evaluate(trace, &self.evaluators, &self.settings.sampling);
+            let rows = judges.rows(trace.clone(), evaluated).await;
+            bar.inc(1);
+            rows.into_iter().find(|row| row.outcome == Outcome::Scored).and_then(|row| row.value)
+        };
+        let scores = stream::iter(traces).map(score).buffered(judges.concurrency()).collect().await;
+        bar.finish_and_clear();
+        Ok(scores)
+    }
+}
+
+const fn judge_of(definition: &EvaluatorDefinition) -> Option<&Judge> {
+    match &definition.behaviour {
+        Behaviour::Judge(judge) => Some(judge),
+        Behaviour::Rule(_) | Behaviour::Service(_) => None,
+    }
+}
+
+/// Every sample, each with its repair.
+fn most_for(judge: &Judge, trace: &Trace, client: &JudgeClient) -> NanoUsd {
+    let Ok(prepared) = judge.prepare(trace) else { return NanoUsd::ZERO };
+    let request = prepared.render("0000000000000000");
+    let once = client.most_it_can_cost(&request).unwrap_or_default();
+    std::iter::repeat_n(once, 2 * judge.samples as usize).sum()
+}
+
+/// The traces of the source with the smallest ids, which are as good as random.
+async fn sample(arguments: &Arguments, settings: &Settings) -> Result<Vec<Trace>, Failure> {
+    let mut drawn = std::collections::BTreeMap::new();
+    let keep = |trace: &Trace, _| {
+        drawn.insert(trace.trace_id, trace.clone());
+        if drawn.len() > arguments.sample {
+            drawn.pop_last();
+        }
+    };
+    each_run(&arguments.from, settings, keep).await?.report();
+    Ok(drawn.into_values().collect())
+}
+
+/// Refuses what is more than is left of the day's budget.
+async fn within_budget(most: NanoUsd, store: Option<&Store>, settings: &Settings) -> Result<(), Failure> {
+    let Some(store) = store else { return Ok(()) };
+    let budget = budget_of(store, "all", &budget_policy(settings), SystemClock.now()).await;
+    let budget = budget.map_err(|error| Failure::CouldNot(chain(&error)))?;
+    match budget.limit_usd.map(|limit| limit - budget.committed_usd) {
+        Some(left) if most.usd() > left => {
+            let remedy = "take a smaller --sample, or raise [judge.budget] daily_usd";
+            Err(Failure::Usage(format!("it may cost {most}, and ${left:.2} are left of the day's budget; {remedy}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Asks a person before money is spent.
+fn agreed(most: NanoUsd, yes: bool) -> Result<(), Failure> {
+    if yes || most == NanoUsd::ZERO {
+        return Ok(());
+    }
+    let question = format!("asking the judges costs {most} at most, beside what the service spends");
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::Usage(format!("{question}; agree with --yes")));
+    }
+    warn(&format!("{question}; go on? [y/N]"));
+    let mut said = String::new();
+    let heard = std::io::stderr().flush().and_then(|()| std::io::stdin().read_line(&mut said));
+    heard.map_err(|error| Failure::could_not("the answer cannot be read", &error))?;
+    if said.trim().eq_ignore_ascii_case("y") { Ok(()) } else { Err(Failure::Usage("nothing was asked".to_owned())) }
+}
+
+fn show(
+    found: Option<&Bridge>,
+    pairs: usize,
+    old: &Side,
+    new: &Side,
+    traces: usize,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let scored = format!("both revisions scored {pairs} of {}", counted(traces as u64, "trace"));
+    let Some(found) = found else {
+        return output.line(&format!("{scored}; a comparison needs {LEAST_PAIRS}"));
+    };
+    let Bridge { old: before, new: after, agreement, difference, low, high, .. } = found;
+    output.line(&scored)?;
+    output.line(&format!("{}  mean {before:.4}", old.revision))?;
+    output.line(&format!("{}  mean {after:.4}", new.revision))?;
+    output.line(&format!("difference {difference:+.4}, 95 % interval {low:+.4} to {high:+.4}"))?;
+    output.line(&format!("the same score on {:.1} % of the traces", 100.0 * agreement))?;
+    output.line(&format!(
+        "Between the old series and the new, a difference of up to {:.4} may come from the revision alone.",
+        found.comparable_beyond()
+    ))
+}
