@@ -39,7 +39,7 @@ fn warned(fingerprint: &str, service: &str) -> Alert {
 }
 
 async fn put(running: &Running, alert: &Alert) {
-    running.store.put_alert(alert, driftline::domain::time::Timestamp(0)).await.unwrap();
+    running.store.put_alert(alert, now()).await.unwrap();
 }
 
 fn now() -> driftline::domain::time::Timestamp {
