@@ -27,7 +27,7 @@ use crate::evaluate::kinds::Behaviour;
 use crate::evaluate::mistake::InvalidEvaluators;
 use crate::evaluate::run::{Evaluators, evaluate};
 use crate::queries::costs::budget_of;
-use crate::queries::judges::judge_revisions;
+use crate::queries::judge_revisions::judge_revisions;
 use crate::watch::bridge::{Bridge, LEAST_PAIRS, bridge};
 
 #[derive(Debug, clap::Args)]

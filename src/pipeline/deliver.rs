@@ -18,7 +18,7 @@ use crate::telemetry::metrics::CallLabels;
 /// How long a claim holds: longer than two requests may take.
 const LEASE: Duration = Duration::from_secs(25);
 const IDLE: Duration = Duration::from_millis(500);
-/// A message about an alert that its channel has refused as often is given up: what follows waits for it.
+/// A message about an alert that its channel refuses after as many attempts is given up: what follows waits for it.
 const MOST_REFUSALS: u32 = 8;
 
 /// How a destination is spoken to.

@@ -3,7 +3,7 @@
 //! ```text
 //! receive ─┐                                        ┌► judging ─► (record)
 //! consume ─┴► intake ─► [chunks] ─► scoring ─► [traces, scores, jobs, outbox] ─► deliver
-//!                                                   └► watching ─► [detectors, alerts, outbox]
+//!                                                   └► watching ─► [detectors, alerts] ─► notify ─► [outbox]
 //! ```
 //!
 //! Brackets are tables of the store. No stage knows another: each takes its work from the store, and its result and the

@@ -33,6 +33,15 @@ fn prometheus_accepts_its_configuration_and_the_alerts_fire_when_they_should() {
 }
 
 #[test]
+fn every_alert_about_driftline_itself_names_a_runbook_that_is_there() {
+    let rules = fs::read_to_string(repository("deploy/prometheus-rules.yml")).unwrap();
+    let runbooks: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("runbook: ")).collect();
+    assert_eq!(runbooks.len(), rules.matches("- alert: ").count());
+    let missing: Vec<&&str> = runbooks.iter().filter(|runbook| !repository(runbook).exists()).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
 fn every_metric_in_an_alert_exists() {
     let rules = fs::read_to_string(repository("deploy/prometheus-rules.yml")).unwrap();
     let exposed = exposed_metrics();

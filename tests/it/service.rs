@@ -1,5 +1,6 @@
 //! The service as its neighbours see it: senders, judge models, destinations, an operator, and those who mean it ill.
 
+mod channels;
 mod complete;
 mod fake;
 pub(crate) mod fixtures;

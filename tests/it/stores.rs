@@ -1,5 +1,6 @@
 //! The contract of the store, held by SQLite and by PostgreSQL: every test runs against both.
 
+mod alerts;
 mod anchors;
 mod bodies;
 mod chunks;

@@ -1,5 +1,6 @@
 //! The web listener and the commands that ask it, over a store that holds simulated traffic.
 
+mod alerts;
 mod api;
 mod command_line;
 mod costs;

@@ -361,6 +361,37 @@ mod tests {
     }
 
     #[test]
+    fn a_channel_says_where_it_is_and_which_alerts_it_hears_of() {
+        let text = "[[alerts.channels]]\nname = \"on-call\"\nkind = \"pagerduty\"\ntoken_env = \"KEY\"\n\
+                    severity = \"page\"\nservices = [\"shop\"]\nremind_after = \"1h\"\n";
+        let channel = parse(text).unwrap().alerts.channels.remove(0);
+        assert_eq!((channel.kind, channel.url), (ChannelKind::Pagerduty, None));
+        assert_eq!(channel.token, Some(SecretSource::Variable("KEY".to_owned())));
+        assert_eq!(channel.remind_after, Some(Duration::from_hours(1)));
+    }
+
+    #[test]
+    fn every_mistake_in_a_channel_is_named() {
+        let text = "[[alerts.channels]]\nname = \"a\"\nkind = \"slack\"\n\
+                    [[alerts.channels]]\nname = \"b\"\nkind = \"pagerduty\"\n\
+                    [[alerts.channels]]\nname = \"log\"\nkind = \"webhook\"\nurl = \"http://x\"\n\
+                    [[alerts.channels]]\nname = \"c\"\nkind = \"pager\"\n\
+                    [[alerts.channels]]\nname = \"d\"\nkind = \"slack\"\nurl = \"http://x\"\nurl_env = \"X\"\n";
+        let SettingsError(mistakes) = parse(text).unwrap_err();
+        let expected = [
+            "alerts.channels: channel \"a\" has no address",
+            "alerts.channels: channel \"b\" needs its routing key",
+            "alerts.channels: the name \"log\" cannot be used",
+            "alerts.channels: unknown variant `pager`",
+            "alerts.channels: channel \"d\" has its url in two places",
+        ];
+        assert_eq!(mistakes.len(), expected.len(), "{mistakes:#?}");
+        for (mistake, expected) in mistakes.iter().zip(expected) {
+            assert!(mistake.contains(expected), "{expected}: {mistakes:#?}");
+        }
+    }
+
+    #[test]
     fn variables_win_over_the_file_and_complete_its_tables() {
         let text = "[judge.models.default]\nmodel = \"m\"\n[queue]\nname = \"q\"\nprefetch = 1\n";
         let settings = parse_with(

@@ -7,6 +7,7 @@ use driftline::backends::store::{
     Chunk, CompletionPolicy, DueTrace, FinishedJob, JobEnd, JudgeJob, Lane, NewJudgeJob, NewOutboxItem, RecordedTrace,
     Store, StoredEvaluation, StoredTrace, TraceBody,
 };
+use driftline::domain::alert::{Alert, AlertState, Severity};
 use driftline::domain::evaluation::{AnnotatorKind, Evaluation, Outcome};
 use driftline::domain::ids::{SpanId, TraceId};
 use driftline::domain::measurement::{Measurement, SeriesKind, TraceRecord, Value};
@@ -165,6 +166,32 @@ pub(crate) fn judge_job(evaluator: &str) -> NewJudgeJob {
         revision: "r1".to_owned(),
         lane: "default".to_owned(),
         probability: 0.25,
+    }
+}
+
+/// An alert of a service.
+pub(crate) fn alert(fingerprint: &str, service: &str, state: AlertState, raised_at: Timestamp) -> Alert {
+    Alert {
+        fingerprint: fingerprint.to_owned(),
+        state,
+        severity: Severity::Warn,
+        service: service.to_owned(),
+        series: "loop".to_owned(),
+        segment: "all".to_owned(),
+        direction: "down".to_owned(),
+        detector: "e_detector".to_owned(),
+        guarantee: "exact".to_owned(),
+        summary: "loops doubled\0".to_owned(),
+        baseline: Some(0.1),
+        current: None,
+        onset_at: raised_at,
+        raised_at,
+        updated_at: raised_at,
+        resolved_at: None,
+        trace_ids: vec![trace_id(1)],
+        runbook: "quality-drift".to_owned(),
+        acknowledgement: None,
+        no_data_since: None,
     }
 }
 

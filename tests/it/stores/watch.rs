@@ -1,12 +1,12 @@
 //! Hours are consumed once, and alerts are what the last one said.
 
 use driftline::backends::store::{AlertFilter, HourCommit};
-use driftline::domain::alert::{Alert, AlertState, Severity};
+use driftline::domain::alert::{Alert, AlertState};
 use driftline::domain::evaluation::FailureClass;
 use driftline::domain::time::Timestamp;
 
 use super::contract;
-use super::fixtures::{TestStore, item, plain, seconds};
+use super::fixtures::{TestStore, alert, plain, seconds};
 
 contract!(
     hours_with_traces_are_unwatched_until_they_are_consumed,
@@ -30,30 +30,6 @@ fn commit(service: &str, hour: i64, previous_state: Option<&str>) -> HourCommit 
         detector_state: format!("after {hour}"),
         summary: format!("summary of {hour}"),
         alerts: Vec::new(),
-        outbox: Vec::new(),
-    }
-}
-
-fn alert(fingerprint: &str, service: &str, state: AlertState, raised_at: Timestamp) -> Alert {
-    Alert {
-        fingerprint: fingerprint.to_owned(),
-        state,
-        severity: Severity::Warn,
-        service: service.to_owned(),
-        series: "loop".to_owned(),
-        segment: "all".to_owned(),
-        direction: "down".to_owned(),
-        detector: "e_detector".to_owned(),
-        guarantee: "exact".to_owned(),
-        summary: "loops doubled\0".to_owned(),
-        baseline: Some(0.1),
-        current: None,
-        onset_at: raised_at,
-        raised_at,
-        updated_at: raised_at,
-        resolved_at: None,
-        trace_ids: vec![super::fixtures::trace_id(1)],
-        runbook: "loop".to_owned(),
     }
 }
 
@@ -83,19 +59,18 @@ async fn an_hour_is_consumed_once_and_all_of_it_or_nothing(it: TestStore) {
     assert_eq!(it.store.detector_state("shop").await.unwrap(), None);
     let mut first = commit("shop", 1, None);
     first.alerts = vec![alert("f", "shop", AlertState::Firing, seconds(2 * HOUR))];
-    first.outbox = vec![item("slack", "f firing")];
     assert!(it.store.commit_hour(&first, seconds(9)).await.unwrap());
 
     let mut second = commit("shop", 1, Some("after 1"));
     second.detector_state = "never".to_owned();
     second.summary = "never".to_owned();
     second.alerts = vec![alert("g", "shop", AlertState::Firing, seconds(2 * HOUR))];
-    second.outbox = vec![item("slack", "g firing")];
     assert!(!it.store.commit_hour(&second, seconds(10)).await.unwrap());
 
     assert_eq!(it.store.detector_state("shop").await.unwrap().as_deref(), Some("after 1"));
     assert_eq!(it.store.alerts(&AlertFilter::default()).await.unwrap(), first.alerts);
-    assert_eq!(it.store.queue_depths(seconds(9)).await.unwrap().outbox, 1);
+    assert_eq!(it.store.alert_events("f").await.unwrap().len(), 1);
+    assert_eq!(it.store.alert_events("g").await.unwrap(), []);
     let hours = it.store.watched_hours("shop", seconds(0)).await.unwrap();
     assert_eq!(hours.len(), 1);
     assert_eq!((&*hours[0].summary, hours[0].hour, hours[0].watched_at), ("summary of 1", seconds(HOUR), seconds(9)));

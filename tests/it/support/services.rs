@@ -1,4 +1,4 @@
-//! Throw-away PostgreSQL and RabbitMQ, started by the test run itself and shared by its tests.
+//! Throw-away PostgreSQL, RabbitMQ and Alertmanager, started by the test run itself and shared by its tests.
 //!
 //! Each runs under a small shell that holds the end of a pipe from this process. However this process ends, the pipe
 //! closes, and the shell kills the service and removes its folder.
@@ -112,6 +112,35 @@ impl RabbitMq {
             let service = service.run(&script, "KILL", "completed with")?;
             let address = format!("127.0.0.1:{port}");
             Ok(Self { amqp_url: format!("amqp://guest:guest@{address}/%2f"), address, _service: service })
+        })
+    }
+}
+
+/// An Alertmanager of this test run, which tells no one.
+pub(crate) struct Alertmanager {
+    pub(crate) url: String,
+    _service: Service,
+}
+
+/// The Alertmanager of this test run.
+pub(crate) fn alertmanager() -> &'static Alertmanager {
+    static SHARED: OnceLock<Alertmanager> = OnceLock::new();
+    SHARED.get_or_init(Alertmanager::start)
+}
+
+impl Alertmanager {
+    fn start() -> Self {
+        let server = find("prometheus-alertmanager", "/usr/bin", "prometheus-alertmanager");
+        retry_other_port("Alertmanager", |port| {
+            let service = Service::prepare("alertmanager", None);
+            let script = format!(
+                "printf 'route:\n  receiver: none\nreceivers:\n  - name: none\n' >settings.yml\n\
+                 '{server}' --config.file=settings.yml --storage.path=data --cluster.listen-address= \
+                 --web.listen-address=127.0.0.1:{port} >log 2>&1 &\n",
+                server = server.display()
+            );
+            let service = service.run(&script, "KILL", "Listening on")?;
+            Ok(Self { url: format!("http://127.0.0.1:{port}"), _service: service })
         })
     }
 }

@@ -11,6 +11,7 @@ async fn driftline(service: &Service, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_driftline"));
     let folder = Path::new(service.store.url.strip_prefix("sqlite://").unwrap()).parent().unwrap();
     command.args(arguments).current_dir(folder).env("DRIFTLINE__STORE__URL", &service.store.url);
+    command.env("DRIFTLINE__WEB__URL", "http://driftline.example");
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
@@ -30,6 +31,8 @@ async fn the_store_and_a_service_give_the_same_output() {
         vec!["explain", &id],
         vec!["explain", &id, "--json"],
         vec!["alerts", "list"],
+        vec!["alerts", "show", "f1", "--all", "--json"],
+        vec!["alerts", "silences"],
         vec!["alerts", "list", "--open", "--service", "support-agent", "--json"],
     ] {
         let from_store = driftline(&service, &arguments).await;

@@ -82,6 +82,7 @@ impl Service {
             prices: Arc::default(),
             names: Arc::new(AttributeMapping::default()),
             baseline: "default".to_owned(),
+            public_url: "http://driftline.example".to_owned(),
             trace_link: "https://traces.example/{trace_id}?tab=spans".to_owned(),
             logs_link: "https://logs.example/?trace={trace_id}".to_owned(),
             receive_url: "http://127.0.0.1:4318".to_owned(),
@@ -135,7 +136,6 @@ impl Service {
             detector_state: "{}".to_owned(),
             summary: "{}".to_owned(),
             alerts: vec![alert(summary, self.trace_ids.first().copied())],
-            outbox: Vec::new(),
         };
         assert!(self.store.store.commit_hour(&commit, START).await.unwrap());
     }
@@ -273,6 +273,8 @@ fn alert(summary: &str, trace_id: Option<TraceId>) -> Alert {
         updated_at: START.plus(Duration::from_hours(3)),
         resolved_at: None,
         trace_ids: trace_id.into_iter().collect(),
-        runbook: "loops".to_owned(),
+        runbook: "quality-drift".to_owned(),
+        acknowledgement: None,
+        no_data_since: None,
     }
 }
