@@ -47,6 +47,7 @@ impl ScoreRow {
             value: score.value,
             label: score.label,
             explanation: score.explanation.or(score.error),
+            truncated: false,
         };
         Self { evaluation, trace_version, probability: None, source: Some(score.source) }
     }

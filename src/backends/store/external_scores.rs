@@ -216,7 +216,7 @@ impl ExternalSeries {
             Some(value) => (SeriesKind::Ordinal, Value::Number(value.clamp(0.0, 1.0))),
             None => (SeriesKind::Categorical, Value::Counts(scored.labels)),
         };
-        Some(Measurement { series, kind, value, probability: 1.0 })
+        Some(Measurement { series, kind, value, probability: 1.0, revision: None })
     }
 }
 
