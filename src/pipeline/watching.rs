@@ -157,7 +157,7 @@ impl Watching {
             let Some(now) = window.series.get(key) else { continue };
             let stream = detectors.streams.entry(key.clone()).or_default();
             let at = hour.plus(HOUR);
-            let found = stream.observe(hour, now, &watched);
+            let found = stream.observe(hour, now, &window.mix_of(key), &watched);
             signals.extend(found.into_iter().map(|signal| StreamSignal { key: key.clone(), at, signal }));
         }
         signals

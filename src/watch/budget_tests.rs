@@ -8,6 +8,7 @@ use fastrand::Rng;
 
 use super::baseline::Baseline;
 use super::detect::{Signal, StreamState};
+use super::expectation::Mix;
 use super::key::{ALL, SeriesKey};
 use super::simulated_streams::{Tally, baseline, draw, window};
 use super::watched::Epoch;
@@ -96,7 +97,7 @@ fn run(setting: Setting, seed: u64) -> Result {
         for hour in 0..setting.hours {
             let share = if is_planted && hour >= 24 { SHARE - setting.loss } else { SHARE };
             let tally = draw(share, HOURLY, setting.over_dispersion, &mut rng);
-            let signals = state.observe(Timestamp(hour * Timestamp::NANOS_PER_HOUR), &window(&[tally]), &stream);
+            let signals = state.observe(Timestamp(hour * Timestamp::NANOS_PER_HOUR), &window(&[tally]), &Mix::new(), &stream);
             let found = signals.iter().filter(|signal| matches!(signal, Signal::Found(_))).count();
             if is_planted && hour >= 24 {
                 first = first.or((found > 0).then_some(hour - 24));

@@ -28,6 +28,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::deviation::{DeviationRule, Judgment};
+use super::expectation::Mix;
 use super::shape;
 use super::summary::SeriesSummary;
 use super::watched::WatchedStream;
@@ -190,7 +191,14 @@ pub(super) struct Reading {
 impl StreamState {
     /// Takes in the hour that starts at `at`; hours must come in order, each once. An hour of another kind than the
     /// baseline's changes nothing.
-    pub fn observe(&mut self, at: Timestamp, window: &SeriesSummary, stream: &WatchedStream<'_>) -> Vec<Signal> {
+    /// `mix` is the weight of the hour's segments.
+    pub fn observe(
+        &mut self,
+        at: Timestamp,
+        window: &SeriesSummary,
+        mix: &Mix,
+        stream: &WatchedStream<'_>,
+    ) -> Vec<Signal> {
         let baseline = stream.baseline();
         if window.kind() != baseline.kind() || window.traces == 0 {
             return Vec::new();
@@ -199,7 +207,7 @@ impl StreamState {
         for direction in Direction::of(baseline.kind()) {
             let reading = match direction {
                 Direction::Shape => self.joined(at, window, stream).and_then(|(at, joined)| stream.shape(at, &joined)),
-                Direction::Down | Direction::Up => stream.score(*direction, at, window),
+                Direction::Down | Direction::Up => stream.score(*direction, at, window, mix),
             };
             let watch = self.watch(*direction);
             signals.extend(reading.and_then(|reading| watch.take_in(reading, stream.threshold())));

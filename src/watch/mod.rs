@@ -2,16 +2,21 @@
 
 pub mod alerts;
 pub mod baseline;
+pub mod day;
 pub mod detect;
 pub mod dispersion;
 pub mod drift;
+pub mod expectation;
 pub mod gate;
 pub mod gate_policy;
 pub mod key;
 pub mod paired;
+pub mod summarize;
 pub mod summary;
 pub mod watched;
 
+mod accumulate;
+mod accumulate_cells;
 mod comparison;
 mod deviation;
 mod score;

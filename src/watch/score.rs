@@ -124,6 +124,24 @@ impl Score {
         if self.direction == Direction::Up || matches!(self.rule, Rule::Tail(_)) { 1.0 - mean } else { mean }
     }
 
+    /// The mean score of a distribution; `None` when it is empty or of another kind.
+    pub(crate) fn mean_of(&self, distribution: &Distribution) -> Option<f64> {
+        let mean = match (&self.rule, distribution) {
+            (
+                Rule::Boolean | Rule::Value,
+                Distribution::Boolean { moments, .. } | Distribution::Number { moments, .. },
+            ) => {
+                if self.direction == Direction::Up { 1.0 - moments.mean } else { moments.mean }
+            }
+            (Rule::Tail(bin), Distribution::Number { histogram, .. }) if self.direction == Direction::Up => {
+                1.0 - histogram.share_above(*bin)
+            }
+            (Rule::Tail(bin), Distribution::Number { histogram, .. }) => 1.0 - histogram.share_below(*bin),
+            _ => return None,
+        };
+        Some(mean).filter(|mean| mean.is_finite())
+    }
+
     /// Scores a summary; `None` when it is empty or of another kind.
     pub(crate) fn apply(&self, summary: &SeriesSummary) -> Option<Scored> {
         let moments = summary.moments().filter(|moments| moments.count > 0)?;
