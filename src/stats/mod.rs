@@ -7,6 +7,7 @@
 pub mod contingency;
 pub mod distribution;
 pub mod e_process;
+pub mod exceedance;
 pub mod histogram;
 pub mod interval;
 pub mod mann_whitney;
@@ -14,13 +15,20 @@ pub mod mix;
 pub mod moments;
 pub mod multiplicity;
 pub mod non_inferiority;
+pub mod onset;
 pub mod paired;
+pub mod poisson;
+pub mod power;
+pub mod projection;
 pub mod proportion;
 pub mod sequence;
+pub mod sequential;
+pub mod service_level;
 pub mod session;
 pub mod survey;
 pub mod wasserstein;
 pub mod welch;
+pub mod windows;
 
 #[cfg(test)]
 mod vectors;
