@@ -4,6 +4,7 @@
 //! same for a thousand traces and for ten million. One file answers one question; reference values from scipy,
 //! statsmodels and hand-checked recursions (`tests/fixtures/vectors.json`) hold each to its textbook.
 
+pub mod confidence_sequence;
 pub mod contingency;
 pub mod distribution;
 pub mod e_process;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::confidence_sequence::ConfidenceSequence;
 use super::contingency::{ChiSquared, jensen_shannon_distance, likelihood_ratio, pearson};
 use super::distribution::chi_squared_upper_tail;
 use super::e_process::{Bets, Detector, log_mixture_evidence};
@@ -48,10 +49,12 @@ const NOT_USED: &[(&str, &str)] = &[
     ("a.prop_ci Jeffreys", "Wilson and Clopper-Pearson are the intervals"),
     ("a.psi", "a fixed threshold on an index has no error rate"),
     ("a.hellinger", "Jensen-Shannon is the distance"),
-    ("b.betting", "no confidence sequences: streams are watched by detectors"),
-    ("b.empbern", "the same"),
-    ("b.boundary", "the same"),
-    ("b.quantile", "the same"),
+    ("b.betting hedged-capital betting CS, Bernoulli", "of one instant; the sequence keeps what was once ruled out"),
+    ("b.betting predictable plug-in", "the stakes inside the betting confidence sequence, without its caps"),
+    ("b.betting betting martingale", "the capital inside the betting confidence sequence, for one candidate"),
+    ("b.empbern", "the betting confidence sequence is never wider"),
+    ("b.boundary", "the betting confidence sequence is never wider for scores in [0, 1]"),
+    ("b.quantile", "quantiles are watched as shares beyond a fixed edge"),
     ("b.edetector mixture e-CUSUM", "the Shiryaev-Roberts form has the tight guarantee"),
     ("b.cusum", "peers' detectors"),
     ("b.adwin", "peers' detectors"),
@@ -395,6 +398,21 @@ fn detect(key: &str, inputs: &Value) -> Option<Vec<(&'static str, f64)>> {
             let evidence = |i: usize| log_mixture_evidence(successes[i], failures[i], number(&inputs["p0"]));
             listed("log_e", &(0..successes.len()).map(evidence).collect::<Vec<_>>())
         }
+        "b.betting hedged-capital betting CS, continuous n=60, running intersection" => {
+            let mut sequence = ConfidenceSequence::new(number(&inputs["alpha"]));
+            let after = |score| {
+                sequence.observe(&[(score, 1.0)]);
+                sequence.interval()
+            };
+            let intervals = numbers(&inputs["x"]).into_iter().map(after).collect::<Option<Vec<_>>>()?;
+            let (early, late) = (intervals[19], intervals[59]);
+            vec![
+                ("lower_at.0.1", early.low),
+                ("upper_at.0.1", early.high),
+                ("lower_at.1.1", late.low),
+                ("upper_at.1.1", late.high),
+            ]
+        }
         key if key.starts_with("b.edetector window e-SR") => {
             let counts = |window: &Value| {
                 let window = numbers(window);
@@ -497,10 +515,10 @@ fn shiryaev_roberts(inputs: &Value, windows: &[Vec<(f64, f64)>], temper: f64) ->
 
 /// The expected value under `path`, where `name.3` is the fourth element of a list.
 fn expected_at(expected: &Value, path: &str) -> f64 {
-    match path.rsplit_once('.').and_then(|(name, at)| Some((name, at.parse::<usize>().ok()?))) {
-        Some((name, at)) => number(&expected[name][at]),
-        None => number(&expected[path]),
-    }
+    number(path.split('.').fold(expected, |value, key| match key.parse::<usize>() {
+        Ok(at) => &value[at],
+        Err(_) => &value[key],
+    }))
 }
 
 #[test]
