@@ -3,20 +3,25 @@
 pub mod alerts;
 pub mod baseline;
 pub mod detect;
+pub mod dispersion;
 pub mod drift;
 pub mod gate;
 pub mod gate_policy;
 pub mod key;
 pub mod paired;
 pub mod summary;
+pub mod watched;
 
 mod comparison;
 mod deviation;
 mod score;
+mod shape;
 mod unpaired;
 
 pub(crate) use unpaired::estimate;
 
+#[cfg(test)]
+mod budget_tests;
 #[cfg(test)]
 mod detect_tests;
 #[cfg(test)]
@@ -29,3 +34,5 @@ mod real_tests;
 mod samples;
 #[cfg(test)]
 mod sampling_tests;
+#[cfg(test)]
+mod simulated_streams;
