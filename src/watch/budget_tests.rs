@@ -132,7 +132,9 @@ fn many_streams_on_a_small_over_dispersed_baseline_stay_within_the_budget() {
 #[expect(clippy::print_stdout, reason = "the table is what it is run for")]
 fn a_month_of_five_hundred_streams() {
     let seeds = std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(5);
-    println!("| over-dispersion | baseline scores | loss | naive false alarms | shipped | found | median delay, hours |");
+    println!(
+        "| over-dispersion | baseline scores | loss | naive false alarms | shipped | found | median delay, hours |"
+    );
     println!("| --- | --- | --- | --- | --- | --- | --- |");
     for over_dispersion in [1.0, 4.0] {
         for baseline_hours in [10, 50] {
