@@ -21,9 +21,9 @@ use driftline::otlp::{Encoding, RawTrace, TracesData, assemble, decode_traces, s
 use driftline::stats::e_process::AlertBudget;
 use driftline::watch::baseline::Baseline;
 use driftline::watch::detect::StreamState;
+use driftline::watch::drift::{DriftOptions, drift};
 use driftline::watch::expectation::Mix;
 use driftline::watch::watched::WatchedStream;
-use driftline::watch::drift::{DriftOptions, drift};
 use prost::Message;
 
 const START_NANOS: u64 = 1_780_000_000_000_000_000;

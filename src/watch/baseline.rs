@@ -76,7 +76,8 @@ impl Baseline {
     pub fn mix_of(&self, key: &SeriesKey) -> Mix {
         let first = SeriesKey { segment: String::new(), ..key.clone() };
         let same = self.series.range(first..).take_while(|(other, _)| other.series == key.series);
-        let weight = |(other, summary): (&SeriesKey, &SeriesSummary)| Some((other.segment.clone(), summary.moments()?.weight));
+        let weight =
+            |(other, summary): (&SeriesKey, &SeriesSummary)| Some((other.segment.clone(), summary.moments()?.weight));
         same.filter(|(other, _)| other.service == key.service).filter_map(weight).collect()
     }
 

@@ -97,7 +97,8 @@ fn run(setting: Setting, seed: u64) -> Result {
         for hour in 0..setting.hours {
             let share = if is_planted && hour >= 24 { SHARE - setting.loss } else { SHARE };
             let tally = draw(share, HOURLY, setting.over_dispersion, &mut rng);
-            let signals = state.observe(Timestamp(hour * Timestamp::NANOS_PER_HOUR), &window(&[tally]), &Mix::new(), &stream);
+            let signals =
+                state.observe(Timestamp(hour * Timestamp::NANOS_PER_HOUR), &window(&[tally]), &Mix::new(), &stream);
             let found = signals.iter().filter(|signal| matches!(signal, Signal::Found(_))).count();
             if is_planted && hour >= 24 {
                 first = first.or((found > 0).then_some(hour - 24));
@@ -133,7 +134,9 @@ fn many_streams_on_a_small_over_dispersed_baseline_stay_within_the_budget() {
 #[expect(clippy::print_stdout, reason = "the table is what it is run for")]
 fn a_month_of_five_hundred_streams() {
     let seeds = std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(5);
-    println!("| over-dispersion | baseline scores | loss | naive false alarms | shipped | found | median delay, hours |");
+    println!(
+        "| over-dispersion | baseline scores | loss | naive false alarms | shipped | found | median delay, hours |"
+    );
     println!("| --- | --- | --- | --- | --- | --- | --- |");
     for over_dispersion in [1.0, 4.0] {
         for baseline_hours in [10, 50] {

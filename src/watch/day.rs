@@ -69,9 +69,7 @@ impl DayProfile {
     pub(super) fn residual(&self, hours: &BTreeMap<Timestamp, Moments>) -> Moments {
         let all = self.hours.values().fold(Moments::default(), |all, (moments, _)| all.merge(moments));
         let shift = |at: &Timestamp| self.hours.get(&hour_of_day(*at)).map_or(0.0, |(own, _)| all.mean - own.mean);
-        hours.iter().fold(Moments::default(), |sum, (at, hour)| {
-            sum.merge(&hour.moved_by(shift(at)).as_one_cluster())
-        })
+        hours.iter().fold(Moments::default(), |sum, (at, hour)| sum.merge(&hour.moved_by(shift(at)).as_one_cluster()))
     }
 
     pub(super) fn distributions(self) -> Vec<HourOfDay> {

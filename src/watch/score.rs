@@ -131,7 +131,11 @@ impl Score {
                 Rule::Boolean | Rule::Value,
                 Distribution::Boolean { moments, .. } | Distribution::Number { moments, .. },
             ) => {
-                if self.direction == Direction::Up { 1.0 - moments.mean } else { moments.mean }
+                if self.direction == Direction::Up {
+                    1.0 - moments.mean
+                } else {
+                    moments.mean
+                }
             }
             (Rule::Tail(bin), Distribution::Number { histogram, .. }) if self.direction == Direction::Up => {
                 1.0 - histogram.share_above(*bin)

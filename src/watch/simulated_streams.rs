@@ -45,7 +45,15 @@ pub(crate) fn baseline(hours: &[Vec<Tally>]) -> SeriesSummary {
 
 fn summary(moments: Moments, over_dispersion: OverDispersion) -> SeriesSummary {
     let distribution = Distribution::Boolean { moments, extremes: Extremes::default() };
-    SeriesSummary { traces: moments.count, rejected: 0, upstream_unknown: 0, over_dispersion, distribution, by_hour_of_day: Vec::new(), conversations: None }
+    SeriesSummary {
+        traces: moments.count,
+        rejected: 0,
+        upstream_unknown: 0,
+        over_dispersion,
+        distribution,
+        by_hour_of_day: Vec::new(),
+        conversations: None,
+    }
 }
 
 fn moments(tallies: &[Tally]) -> Moments {

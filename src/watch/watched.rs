@@ -70,7 +70,8 @@ impl<'a> Epoch<'a> {
             let series = baseline.series.iter().filter(|(key, _)| key.service == service);
             let watched: Vec<(&SeriesKey, &SeriesSummary)> =
                 series.filter(|(key, _)| key.segment == ALL || segments.contains(&key.segment)).collect();
-            let own: Vec<OverDispersion> = watched.iter().map(|(_, summary)| summary.bet_on().over_dispersion).collect();
+            let own: Vec<OverDispersion> =
+                watched.iter().map(|(_, summary)| summary.bet_on().over_dispersion).collect();
             let together = watched.into_iter().zip(pooled(&own));
             streams.extend(together.map(|((key, summary), dispersion)| (key, (summary, dispersion))));
         }
