@@ -7,6 +7,7 @@ use driftline::stats::interval::clopper_pearson_lower;
 use driftline::stats::moments::Moments;
 use driftline::watch::detect::{Signal, StreamState};
 use driftline::watch::dispersion::OverDispersion;
+use driftline::watch::expectation::Mix;
 use driftline::watch::summary::{Distribution, Extremes, SeriesSummary};
 use driftline::watch::watched::WatchedStream;
 
@@ -83,7 +84,7 @@ fn of_moments(moments: Moments, over_dispersion: OverDispersion, histogram: Opti
         Some(histogram) => Distribution::Number { moments, histogram, extremes },
         None => Distribution::Boolean { moments, extremes },
     };
-    SeriesSummary { traces: moments.count, rejected: 0, upstream_unknown: 0, over_dispersion, distribution }
+    SeriesSummary { traces: moments.count, rejected: 0, upstream_unknown: 0, over_dispersion, distribution, by_hour_of_day: Vec::new(), conversations: None }
 }
 
 /// A stream as the service watches it: both directions, its tolerance, its bound, its over-dispersion.
@@ -102,7 +103,7 @@ impl<'a> Shipped<'a> {
     /// Whether the hour makes it alarm.
     pub(crate) fn alarms_at(&mut self, window: &SeriesSummary) -> bool {
         self.hours += 1;
-        let signals = self.state.observe(Timestamp(self.hours * Timestamp::NANOS_PER_HOUR), window, &self.stream);
+        let signals = self.state.observe(Timestamp(self.hours * Timestamp::NANOS_PER_HOUR), window, &Mix::new(), &self.stream);
         signals.iter().any(|signal| matches!(signal, Signal::Found(_)))
     }
 }

@@ -13,8 +13,11 @@ use crate::domain::time::Timestamp;
 use crate::telemetry::metrics::SeverityLabels;
 use crate::watch::alerts::{StreamSignal, advance};
 use crate::watch::baseline::Baseline;
-use crate::watch::detect::StreamState;
+use crate::watch::detect::{Signal, StreamState};
+use crate::watch::explanation::explain;
 use crate::watch::key::SeriesKey;
+use crate::watch::summarize::Summarizer;
+use crate::watch::summary::SeriesSummary;
 use crate::watch::watched::Epoch;
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -22,6 +25,9 @@ const HOUR: Duration = Duration::from_hours(1);
 const HOURS_PER_BUDGET: f64 = 720.0;
 /// How long an hour waits for judgements before it is consumed without them.
 const JUDGEMENT_PATIENCE: Duration = Duration::from_hours(1);
+
+/// How far back the hours of a change are joined to explain it.
+const EXPLAINED: Duration = Duration::from_hours(48);
 
 /// How hours are watched.
 #[derive(Debug, Clone)]
@@ -113,14 +119,16 @@ impl Watching {
         service: &str,
         hour: Timestamp,
     ) -> Result<bool, StoreError> {
-        let records = shared.store.records(&Selection::of_hour(service, hour)).await?;
-        let window = Baseline::from_records("", hour, "", &records);
+        let mut summarizer = Summarizer::default();
+        shared.store.visit_records(&Selection::of_hour(service, hour), |record| summarizer.add(record)).await?;
+        let window = summarizer.finish("", hour, "");
         let previous_state = shared.store.detector_state(service).await?;
         let mut detectors = detectors(previous_state.as_deref(), baseline);
         // What the baseline was made from, and what came before it, cannot have moved away from it.
         let is_after_baseline = hour > baseline.ended_between.1.min(baseline.created_at).hour();
-        let signals =
+        let mut signals =
             if is_after_baseline { self.observe(&mut detectors, &window, baseline, service, hour) } else { vec![] };
+        explain_all(shared, &mut signals, baseline, &window, hour).await?;
         let filter = AlertFilter { open_only: true, service: Some(service.to_owned()) };
         let open = shared.store.alerts(&filter).await?;
         let changes = advance(&open, &signals);
@@ -177,6 +185,40 @@ fn detectors(state: Option<&str>, baseline: &Baseline) -> Detectors {
     let kept: Option<Detectors> = state.and_then(|state| serde_json::from_str(state).ok());
     kept.filter(|detectors| detectors.baseline == identity)
         .unwrap_or_else(|| Detectors { baseline: identity, streams: BTreeMap::new() })
+}
+
+/// Adds to each finding of the detectors where its change comes from.
+async fn explain_all(
+    shared: &Shared,
+    signals: &mut [StreamSignal],
+    baseline: &Baseline,
+    window: &Baseline,
+    hour: Timestamp,
+) -> Result<(), StoreError> {
+    for StreamSignal { key, signal, .. } in signals {
+        let (Signal::Found(finding) | Signal::Continues(finding)) = signal else { continue };
+        let since = finding.onset.max(hour.minus(EXPLAINED));
+        let hours = shared.store.watched_hours(&key.service, since).await?;
+        let mut current = window.series_of(key);
+        for earlier in hours.iter().filter_map(|hour| serde_json::from_str(&hour.summary).ok()) {
+            merge_series(&mut current, key, earlier);
+        }
+        finding.explanation = explain(baseline, &current, key, finding.direction);
+    }
+    Ok(())
+}
+
+/// Joins the same series of another hour.
+fn merge_series(
+    current: &mut BTreeMap<SeriesKey, SeriesSummary>,
+    key: &SeriesKey,
+    earlier: BTreeMap<SeriesKey, SeriesSummary>,
+) {
+    let same = earlier.into_iter().filter(|(other, _)| other.service == key.service && other.series == key.series);
+    for (key, summary) in same {
+        let joined = current.get(&key).and_then(|sum| sum.merge(&summary)).unwrap_or(summary);
+        current.insert(key, joined);
+    }
 }
 
 fn json(value: &impl Serialize) -> String {

@@ -185,8 +185,9 @@ fn summary(key: &SeriesKey, finding: &Finding) -> String {
         Direction::Shape => "changed shape",
     };
     let value = |value: Option<f64>| value.map_or_else(|| "unknown".to_owned(), |value| format!("{value:.3}"));
+    let explanation = finding.explanation.as_ref().map(|it| format!("; {}", it.sentence())).unwrap_or_default();
     format!(
-        "{series} of {place} {verb}: {} was {} in the baseline and is {} over {} traces since {}",
+        "{series} of {place} {verb}: {} was {} in the baseline and is {} over {} traces since {}{explanation}",
         finding.measure,
         value(finding.baseline),
         value(finding.current),
@@ -221,6 +222,8 @@ mod tests {
             evidence: 2e5,
             threshold: 1e5,
             onset: Timestamp(0),
+            onset_between: None,
+            explanation: None,
             baseline: Some(0.9),
             current: Some(current),
             traces: 300,

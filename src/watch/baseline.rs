@@ -71,14 +71,25 @@ impl Baseline {
         self.series.keys().map(|key| key.service.as_str()).collect()
     }
 
+    /// A series over all traces of its service and over each segment.
+    #[must_use]
+    pub fn series_of(&self, key: &SeriesKey) -> BTreeMap<SeriesKey, SeriesSummary> {
+        let same = self.same_series(key);
+        same.map(|(other, summary)| (other.clone(), summary.clone())).collect()
+    }
+
     /// Weight of the traces of each segment that have a value in a series.
     #[must_use]
     pub fn mix_of(&self, key: &SeriesKey) -> Mix {
+        self.same_series(key)
+            .filter_map(|(other, summary)| Some((other.segment.clone(), summary.moments()?.weight)))
+            .collect()
+    }
+
+    fn same_series(&self, key: &SeriesKey) -> impl Iterator<Item = (&SeriesKey, &SeriesSummary)> {
         let first = SeriesKey { segment: String::new(), ..key.clone() };
-        let same = self.series.range(first..).take_while(|(other, _)| other.series == key.series);
-        let weight =
-            |(other, summary): (&SeriesKey, &SeriesSummary)| Some((other.segment.clone(), summary.moments()?.weight));
-        same.filter(|(other, _)| other.service == key.service).filter_map(weight).collect()
+        let (service, series) = (key.service.clone(), key.series.clone());
+        self.series.range(first..).take_while(move |(other, _)| other.service == service && other.series == series)
     }
 
     /// A series over all traces of all services; `None` when there is none, or kinds differ between services.

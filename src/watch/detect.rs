@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use super::deviation::{DeviationRule, Judgment};
 use super::expectation::Mix;
+use super::explanation::Explanation;
 use super::shape;
 use super::summary::SeriesSummary;
 use super::watched::WatchedStream;
@@ -37,6 +38,8 @@ use crate::domain::measurement::SeriesKind;
 use crate::domain::report::Transition;
 use crate::domain::time::Timestamp;
 use crate::stats::e_process::{Detector, Recovery};
+use crate::stats::onset::onset_of_share;
+use crate::stats::windows::WindowSum;
 
 /// Hours remembered for the estimate since the onset: four weeks.
 const REMEMBERED_HOURS: usize = 28 * 24;
@@ -107,6 +110,12 @@ pub struct Finding {
     pub threshold: f64,
     /// The first hour that the change is seen in: the last reset of the winning bet.
     pub onset: Timestamp,
+    /// The first and last hour that the change may have begun in; of scores only.
+    #[serde(default)]
+    pub onset_between: Option<(Timestamp, Timestamp)>,
+    /// Where the change comes from.
+    #[serde(default)]
+    pub explanation: Option<Explanation>,
     /// Baseline estimate of `measure`.
     pub baseline: Option<f64>,
     /// Estimate of `measure` since the onset.
@@ -181,6 +190,8 @@ pub(super) struct Reading {
     pub(super) log_factors: Vec<f64>,
     pub(super) log_factors_of_recovery: Vec<f64>,
     pub(super) hour: Hour,
+    /// Over-dispersion of the hours; `None` where hours have no share to place an onset by.
+    pub(super) over_dispersion: Option<f64>,
     pub(super) measure: String,
     pub(super) baseline: f64,
     pub(super) transitions: Vec<Transition>,
@@ -294,6 +305,8 @@ impl Watch {
             evidence,
             threshold,
             onset,
+            onset_between: reading.over_dispersion.and_then(|factor| self.onset_between(onset, factor)),
+            explanation: None,
             baseline: Some(reading.baseline),
             current: Some(current).filter(|current| current.is_finite()),
             traces: since().map(|hour| hour.traces).sum(),
@@ -301,5 +314,17 @@ impl Watch {
             trace_ids: reading.trace_ids,
             guarantee: reading.guarantee,
         }
+    }
+
+    /// The hours that the profile likelihood of one change allows for its beginning, with the detector's own.
+    fn onset_between(&self, onset: Timestamp, over_dispersion: f64) -> Option<(Timestamp, Timestamp)> {
+        let sum = |hour: &Hour| {
+            let size = hour.traces as f64;
+            WindowSum { sum: size * hour.estimate.clamp(0.0, 1.0), size }
+        };
+        let windows: Vec<WindowSum> = self.hours.iter().map(sum).collect();
+        let (first, last) = onset_of_share(&windows, over_dispersion)?.range();
+        let at = |position: usize| self.hours.get(position).map(|hour| hour.at);
+        Some((at(first)?.min(onset), at(last)?.max(onset)))
     }
 }

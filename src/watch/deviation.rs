@@ -116,6 +116,8 @@ fn finding(streak: Streak, deviations: f64, (before, after): (&Moments, &Moments
         evidence: deviations.abs().min(1e9),
         threshold: LIMIT,
         onset: streak.since,
+        onset_between: None,
+        explanation: None,
         baseline: Some(before.mean),
         current: Some(after.mean),
         traces: after.count,

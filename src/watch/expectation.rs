@@ -29,7 +29,7 @@ const DRAWN: f64 = 200.0;
 /// Level at which segments are taken to differ.
 const LEVEL: f64 = 0.01;
 /// Dimensions that say what the agent is, and not what it is asked.
-const VERSIONS: [&str; 6] = ["model", "release", "agent", "agent_version", "prompt_version", "environment"];
+pub(super) const VERSIONS: [&str; 6] = ["model", "release", "agent", "agent_version", "prompt_version", "environment"];
 
 /// Weight of the traces of each segment, `dimension=value`, in one window.
 pub type Mix = BTreeMap<String, f64>;

@@ -7,6 +7,7 @@ pub mod detect;
 pub mod dispersion;
 pub mod drift;
 pub mod expectation;
+pub mod explanation;
 pub mod gate;
 pub mod gate_policy;
 pub mod key;
@@ -33,6 +34,8 @@ mod detect_tests;
 mod drift_tests;
 #[cfg(test)]
 mod gate_tests;
+#[cfg(test)]
+mod month_tests;
 #[cfg(test)]
 mod real_tests;
 #[cfg(test)]

@@ -120,7 +120,7 @@ impl Score {
     }
 
     /// The mean score as an estimate of [`Score::measure`].
-    fn shown(&self, mean: f64) -> f64 {
+    pub(super) fn shown(&self, mean: f64) -> f64 {
         if self.direction == Direction::Up || matches!(self.rule, Rule::Tail(_)) { 1.0 - mean } else { mean }
     }
 
@@ -195,7 +195,7 @@ fn edges(histogram: &Histogram) -> (Scores, Scores) {
     (low, high)
 }
 
-fn furthest(extremes: &Extremes, direction: Direction) -> Vec<TraceId> {
+pub(super) fn furthest(extremes: &Extremes, direction: Direction) -> Vec<TraceId> {
     let end = if direction == Direction::Up { &extremes.high } else { &extremes.low };
     end.iter().map(|(_, trace)| *trace).collect()
 }

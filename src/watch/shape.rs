@@ -39,6 +39,7 @@ pub(super) fn reading(
         // Half of the tests at most have p > 0.2 while the change lasts: a fair bet on those that do.
         log_factors_of_recovery: vec![if result.p_value > 0.2 || !matters { 1.5_f64.ln() } else { 0.5_f64.ln() }],
         hour: Hour { at, traces: window.traces, weight: after.weight, estimate: share },
+        over_dispersion: None,
         measure: cell,
         baseline: baseline_share,
         transitions: moved(&result.shifts),

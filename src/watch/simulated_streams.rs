@@ -2,8 +2,12 @@
 
 use fastrand::Rng;
 
+use super::accumulate::Accumulator;
 use super::dispersion::OverDispersion;
-use super::summary::{Distribution, Extremes, SeriesSummary};
+use super::summary::{Distribution, Extremes, Observation, SeriesSummary};
+use crate::domain::ids::TraceId;
+use crate::domain::measurement::{SeriesKind, Value};
+use crate::domain::time::Timestamp;
 use crate::stats::distribution::normal_quantile;
 use crate::stats::moments::Moments;
 
@@ -16,7 +20,7 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    fn traces(self) -> usize {
+    pub(crate) fn traces(self) -> usize {
         self.right + self.wrong
     }
 }
@@ -28,6 +32,21 @@ pub(crate) fn draw(share: f64, traces: usize, factor: f64, rng: &mut Rng) -> Tal
     let of_hour = (share + (correlation * share * (1.0 - share)).sqrt() * normal).clamp(0.0, 1.0);
     let right = (0..traces).filter(|_| rng.f64() < of_hour).count();
     Tally { right, wrong: traces - right, weight: 1.0 }
+}
+
+/// Adds an hour's traces, each a conversation of its own, to a series.
+pub(crate) fn push(accumulator: &mut Accumulator, tallies: &[Tally], ended_at: Timestamp) {
+    let trace_id = TraceId::from_bytes(&[1; 16]).unwrap();
+    for tally in tallies {
+        for index in 0..tally.traces() {
+            let value = Value::Boolean(index < tally.right);
+            let (kind, weight) = (SeriesKind::Boolean, tally.weight);
+            let (conversation, upstream_unknown, value) = ("", false, &value);
+            let one = Observation { trace_id, conversation, ended_at, weight, upstream_unknown, kind, value };
+            accumulator.push(&one);
+            accumulator.close();
+        }
+    }
 }
 
 /// The summary of one hour.

@@ -175,6 +175,7 @@ impl<'a> WatchedStream<'a> {
             log_factors: Bets::against_drop(bound, variance).log_factors(&against, over_dispersion),
             log_factors_of_recovery: recovery.log_factors(&for_recovery, over_dispersion),
             hour: Hour { at, traces: window.traces, weight: window.moments()?.weight, estimate },
+            over_dispersion: Some(over_dispersion),
             measure: score.measure(),
             baseline: score.baseline(),
             transitions: Vec::new(),
