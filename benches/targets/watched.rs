@@ -84,7 +84,15 @@ fn of_moments(moments: Moments, over_dispersion: OverDispersion, histogram: Opti
         Some(histogram) => Distribution::Number { moments, histogram, extremes },
         None => Distribution::Boolean { moments, extremes },
     };
-    SeriesSummary { traces: moments.count, rejected: 0, upstream_unknown: 0, over_dispersion, distribution, by_hour_of_day: Vec::new(), conversations: None }
+    SeriesSummary {
+        traces: moments.count,
+        rejected: 0,
+        upstream_unknown: 0,
+        over_dispersion,
+        distribution,
+        by_hour_of_day: Vec::new(),
+        conversations: None,
+    }
 }
 
 /// A stream as the service watches it: both directions, its tolerance, its bound, its over-dispersion.
@@ -103,7 +111,8 @@ impl<'a> Shipped<'a> {
     /// Whether the hour makes it alarm.
     pub(crate) fn alarms_at(&mut self, window: &SeriesSummary) -> bool {
         self.hours += 1;
-        let signals = self.state.observe(Timestamp(self.hours * Timestamp::NANOS_PER_HOUR), window, &Mix::new(), &self.stream);
+        let signals =
+            self.state.observe(Timestamp(self.hours * Timestamp::NANOS_PER_HOUR), window, &Mix::new(), &self.stream);
         signals.iter().any(|signal| matches!(signal, Signal::Found(_)))
     }
 }

@@ -16,6 +16,7 @@ use crate::watch::baseline::Baseline;
 use crate::watch::detect::{Signal, StreamState};
 use crate::watch::explanation::explain;
 use crate::watch::key::SeriesKey;
+use crate::watch::rules::RuleState;
 use crate::watch::summarize::Summarizer;
 use crate::watch::summary::SeriesSummary;
 use crate::watch::watched::Epoch;
@@ -27,7 +28,7 @@ const HOURS_PER_BUDGET: f64 = 720.0;
 const JUDGEMENT_PATIENCE: Duration = Duration::from_hours(1);
 
 /// How far back the hours of a change are joined to explain it.
-const EXPLAINED: Duration = Duration::from_hours(48);
+const EXPLAINED: Duration = Duration::from_hours(24);
 
 /// How hours are watched.
 #[derive(Debug, Clone)]
@@ -61,6 +62,8 @@ struct Detectors {
     baseline: String,
     /// One for each series of the service.
     streams: BTreeMap<SeriesKey, StreamState>,
+    #[serde(default)]
+    rules: RuleState,
 }
 
 impl Watching {
@@ -128,7 +131,7 @@ impl Watching {
         let is_after_baseline = hour > baseline.ended_between.1.min(baseline.created_at).hour();
         let mut signals =
             if is_after_baseline { self.observe(&mut detectors, &window, baseline, service, hour) } else { vec![] };
-        explain_all(shared, &mut signals, baseline, &window, hour).await?;
+        explain_found(shared, &mut detectors, &mut signals, baseline, &window).await?;
         let filter = AlertFilter { open_only: true, service: Some(service.to_owned()) };
         let open = shared.store.alerts(&filter).await?;
         let changes = advance(&open, &signals);
@@ -168,6 +171,8 @@ impl Watching {
             let found = stream.observe(hour, now, &window.mix_of(key), &watched);
             signals.extend(found.into_iter().map(|signal| StreamSignal { key: key.clone(), at, signal }));
         }
+        let ruled = detectors.rules.observe(hour, service, window, baseline);
+        signals.extend(ruled.into_iter().map(|(key, signal)| StreamSignal { key, at: hour.plus(HOUR), signal }));
         signals
     }
 
@@ -184,26 +189,30 @@ fn detectors(state: Option<&str>, baseline: &Baseline) -> Detectors {
     let identity = format!("{}@{}", baseline.name, baseline.created_at.0);
     let kept: Option<Detectors> = state.and_then(|state| serde_json::from_str(state).ok());
     kept.filter(|detectors| detectors.baseline == identity)
-        .unwrap_or_else(|| Detectors { baseline: identity, streams: BTreeMap::new() })
+        .unwrap_or_else(|| Detectors { baseline: identity, ..Detectors::default() })
 }
 
-/// Adds to each finding of the detectors where its change comes from.
-async fn explain_all(
+/// Adds to each new finding of the detectors where its change comes from, and lets its detector remember it.
+async fn explain_found(
     shared: &Shared,
+    detectors: &mut Detectors,
     signals: &mut [StreamSignal],
     baseline: &Baseline,
     window: &Baseline,
-    hour: Timestamp,
 ) -> Result<(), StoreError> {
-    for StreamSignal { key, signal, .. } in signals {
-        let (Signal::Found(finding) | Signal::Continues(finding)) = signal else { continue };
-        let since = finding.onset.max(hour.minus(EXPLAINED));
-        let hours = shared.store.watched_hours(&key.service, since).await?;
+    for StreamSignal { key, at, signal } in signals {
+        let Signal::Found(finding) = signal else { continue };
+        let since = finding.onset.max(at.minus(EXPLAINED));
         let mut current = window.series_of(key);
-        for earlier in hours.iter().filter_map(|hour| serde_json::from_str(&hour.summary).ok()) {
-            merge_series(&mut current, key, earlier);
+        for earlier in shared.store.watched_hours(&key.service, since).await? {
+            if let Ok(series) = serde_json::from_str(&earlier.summary) {
+                merge_series(&mut current, key, series);
+            }
         }
         finding.explanation = explain(baseline, &current, key, finding.direction);
+        if let (Some(explanation), Some(stream)) = (&finding.explanation, detectors.streams.get_mut(key)) {
+            stream.explain(finding.direction, explanation);
+        }
     }
     Ok(())
 }

@@ -13,7 +13,7 @@
 //! whatever their dependence. [`AlertBudget`] solves this for c.
 //!
 //! **Where the guarantee ends.** It assumes that the bound holds before the change. An estimated baseline is therefore
-//! replaced by a lower confidence bound less a tolerance, its chance of being wrong paid from the same
+//! replaced by a lower confidence bound, a tolerance below it at least, its chance of being wrong paid from the same
 //! budget. Clustered or drifting streams vary more than independent values; every window's log-factor is divided by
 //! the measured over-dispersion φ ("tempering"; still an e-value for independent data, by Jensen), and the
 //! guarantee is then approximate. Weighted windows enter with their effective size, also approximate.

@@ -33,6 +33,7 @@ use super::explanation::Explanation;
 use super::shape;
 use super::summary::SeriesSummary;
 use super::watched::WatchedStream;
+use crate::domain::alert::Severity;
 use crate::domain::ids::TraceId;
 use crate::domain::measurement::SeriesKind;
 use crate::domain::report::Transition;
@@ -149,6 +150,22 @@ pub enum Signal {
     },
     /// The hour's mean is back within two standard deviations.
     Returned(Direction),
+    /// A rule with a limit of its own fires ([`super::rules`]).
+    Ruled {
+        /// Which.
+        rule: String,
+        /// How loud.
+        severity: Severity,
+        /// What it counted.
+        finding: Box<Finding>,
+    },
+    /// A rule that fired does so no more.
+    RuleOver {
+        /// Which.
+        rule: String,
+        /// In which direction it fired.
+        direction: Direction,
+    },
 }
 
 /// The state of one stream between hours.
@@ -250,6 +267,14 @@ impl StreamState {
         None
     }
 
+    /// Keeps with the alarm where its change comes from, for as long as it lasts.
+    pub fn explain(&mut self, direction: Direction, explanation: &Explanation) {
+        let alarms = self.watches.iter_mut().filter(|watch| watch.direction == direction);
+        for alarm in alarms.filter_map(|watch| watch.alarm.as_mut()) {
+            alarm.finding.explanation = Some(explanation.clone());
+        }
+    }
+
     /// Whether any direction is in alarm.
     #[must_use]
     pub fn is_alarmed(&self) -> bool {
@@ -278,8 +303,8 @@ impl Watch {
                 self.detector = Detector::default();
                 return Some(Signal::Recovered(self.direction));
             }
-            let Finding { onset, evidence, .. } = alarm.finding;
-            alarm.finding = self.finding(reading, onset, evidence, threshold);
+            let Finding { onset, evidence, explanation, .. } = alarm.finding;
+            alarm.finding = Finding { explanation, ..self.finding(reading, onset, evidence, threshold) };
             let signal = Signal::Continues(alarm.finding.clone());
             self.alarm = Some(alarm);
             return Some(signal);

@@ -16,7 +16,7 @@
 //! over g clusters) exceeds what they really differ by (DerSimonian and Laird's moment estimate). A series alone keeps
 //! its own, and pays for its uncertainty through t.
 //!
-//! Source: reference of the over-dispersed binomial in Williams 1982; shrinkage as in Efron and Morris 1975.
+//! Sources: Williams 1982 for the over-dispersed binomial; Efron and Morris 1975 for the shrinkage.
 
 use serde::{Deserialize, Serialize};
 

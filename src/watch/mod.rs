@@ -12,6 +12,7 @@ pub mod gate;
 pub mod gate_policy;
 pub mod key;
 pub mod paired;
+pub mod rules;
 pub mod summarize;
 pub mod summary;
 pub mod watched;
