@@ -242,7 +242,7 @@ impl StreamState {
         }
         let judgments = self.deviation.observe(at, window, baseline);
         signals.extend(judgments.into_iter().map(|judgment| match judgment {
-            Judgment::Beyond { finding, hours } => Signal::Deviates { finding, hours },
+            Judgment::Beyond { finding, hours } => Signal::Deviates { finding: *finding, hours },
             Judgment::Returned(direction) => Signal::Returned(direction),
         }));
         signals

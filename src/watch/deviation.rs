@@ -47,7 +47,7 @@ struct Streak {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Judgment {
     /// Beyond the limit, for so many hours running.
-    Beyond { finding: Finding, hours: u32 },
+    Beyond { finding: Box<Finding>, hours: u32 },
     /// Within the limit, after hours beyond it on this side.
     Returned(Direction),
 }
@@ -84,7 +84,7 @@ impl DeviationRule {
         let finding = Finding { guarantee: finding.guarantee.knowing([&joined, baseline]), ..finding };
         let left = previous.filter(|streak| streak.direction != direction);
         let returned = left.map(|streak| Judgment::Returned(streak.direction));
-        returned.into_iter().chain([Judgment::Beyond { finding, hours: streak.hours }]).collect()
+        returned.into_iter().chain([Judgment::Beyond { finding: Box::new(finding), hours: streak.hours }]).collect()
     }
 }
 

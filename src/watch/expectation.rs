@@ -116,7 +116,7 @@ fn explained(segments: &Segments<'_>, score: &Score, mean: f64) -> Option<f64> {
         let deviation = score.mean_of(&part.distribution)? - mean;
         Some(deviation.powi(2) * part.moments()?.kish_size() / part.over_dispersion.at_least_one())
     };
-    let statistic = segments.parts.values().filter_map(|part| of(part)).sum::<f64>() / variance;
+    let statistic = segments.parts.values().filter_map(of).sum::<f64>() / variance;
     let degrees = segments.parts.len() as f64 - 1.0;
     Some(statistic).filter(|statistic| chi_squared_upper_tail(*statistic, degrees) < LEVEL)
 }
