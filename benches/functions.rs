@@ -22,6 +22,8 @@ use driftline::stats::e_process::AlertBudget;
 use driftline::watch::baseline::Baseline;
 use driftline::watch::detect::StreamState;
 use driftline::watch::drift::{DriftOptions, drift};
+use driftline::watch::expectation::Mix;
+use driftline::watch::watched::WatchedStream;
 use prost::Message;
 
 const START_NANOS: u64 = 1_780_000_000_000_000_000;
@@ -84,7 +86,8 @@ fn detector_hour(bencher: Bencher<'_, '_>, series: &str) {
     let [before, after] = [baseline(0), baseline(RECORDS)].map(|baseline| baseline.overall(series));
     let (before, after) = (before.expect("the series is measured"), after.expect("the series is measured"));
     let budget = AlertBudget { false_alarms: 1.0, windows: 720.0, detectors: 50 };
-    let hour = |mut state: StreamState| state.observe(Timestamp(0), black_box(&after), &before, &budget);
+    let stream = WatchedStream::new(&before, before.over_dispersion, &budget);
+    let hour = |mut state: StreamState| state.observe(Timestamp(0), black_box(&after), &Mix::new(), &stream);
     bencher.with_inputs(StreamState::default).bench_values(hour);
 }
 

@@ -8,17 +8,24 @@ use serde::{Deserialize, Serialize};
 use super::Shared;
 use crate::backends::store::{AlertFilter, HourCommit, Selection, StoreError};
 use crate::domain::time::Timestamp;
-use crate::stats::e_process::AlertBudget;
 use crate::watch::alerts::{StreamSignal, advance};
 use crate::watch::baseline::Baseline;
-use crate::watch::detect::{Direction, StreamState};
-use crate::watch::key::{ALL, SeriesKey};
+use crate::watch::detect::{Signal, StreamState};
+use crate::watch::explanation::explain;
+use crate::watch::key::SeriesKey;
+use crate::watch::rules::RuleState;
+use crate::watch::summarize::Summarizer;
+use crate::watch::summary::SeriesSummary;
+use crate::watch::watched::Epoch;
 
 const HOUR: Duration = Duration::from_hours(1);
 /// Hours in the thirty days that the alert budget is stated for.
 const HOURS_PER_BUDGET: f64 = 720.0;
 /// How long an hour waits for judgements before it is consumed without them.
 const JUDGEMENT_PATIENCE: Duration = Duration::from_hours(1);
+
+/// How far back the hours of a change are joined to explain it.
+const EXPLAINED: Duration = Duration::from_hours(24);
 
 /// How hours are watched.
 #[derive(Debug, Clone)]
@@ -48,6 +55,8 @@ struct Detectors {
     baseline: String,
     /// One for each series of the service.
     streams: BTreeMap<SeriesKey, StreamState>,
+    #[serde(default)]
+    rules: RuleState,
 }
 
 impl Watching {
@@ -106,14 +115,16 @@ impl Watching {
         service: &str,
         hour: Timestamp,
     ) -> Result<bool, StoreError> {
-        let records = shared.store.records(&Selection::of_hour(service, hour)).await?;
-        let window = Baseline::from_records("", hour, "", &records);
+        let mut summarizer = Summarizer::default();
+        shared.store.visit_records(&Selection::of_hour(service, hour), |record| summarizer.add(record)).await?;
+        let window = summarizer.finish("", hour, "");
         let previous_state = shared.store.detector_state(service).await?;
         let mut detectors = detectors(previous_state.as_deref(), baseline);
         // What the baseline was made from, and what came before it, cannot have moved away from it.
         let is_after_baseline = hour > baseline.ended_between.1.min(baseline.created_at).hour();
-        let signals =
+        let mut signals =
             if is_after_baseline { self.observe(&mut detectors, &window, baseline, service, hour) } else { vec![] };
+        explain_found(shared, &mut detectors, &mut signals, baseline, &window).await?;
         let filter = AlertFilter { open_only: true, service: Some(service.to_owned()) };
         let open = shared.store.alerts(&filter).await?;
         let changes = advance(&open, &signals);
@@ -141,29 +152,21 @@ impl Watching {
         service: &str,
         hour: Timestamp,
     ) -> Vec<StreamSignal> {
-        let budget = AlertBudget {
-            false_alarms: self.budget_per_30_days,
-            windows: HOURS_PER_BUDGET,
-            detectors: detector_count(baseline),
-        };
-        let watched = baseline.series.iter().filter(|(key, _)| key.service == service && key.segment == ALL);
+        let epoch = Epoch::of(baseline, &BTreeSet::new(), self.budget_per_30_days, HOURS_PER_BUDGET);
         let mut signals = Vec::new();
-        for (key, before) in watched {
+        for (key, watched) in epoch.streams_of(service) {
             // A revision of its own is a series of its own: it has no baseline until one is made.
-            let Some(now) = window.series.get(key).filter(|now| now.is_of_one_revision(before)) else { continue };
+            let is_comparable = |now: &&SeriesSummary| now.is_of_one_revision(watched.baseline());
+            let Some(now) = window.series.get(key).filter(is_comparable) else { continue };
             let stream = detectors.streams.entry(key.clone()).or_default();
             let at = hour.plus(HOUR);
-            let found = stream.observe(hour, now, before, &budget);
+            let found = stream.observe(hour, now, &window.mix_of(key), &watched);
             signals.extend(found.into_iter().map(|signal| StreamSignal { key: key.clone(), at, signal }));
         }
+        let ruled = detectors.rules.observe(hour, service, window, baseline);
+        signals.extend(ruled.into_iter().map(|(key, signal)| StreamSignal { key, at: hour.plus(HOUR), signal }));
         signals
     }
-}
-
-/// One-sided detectors over all services of the baseline: they share the alert budget.
-fn detector_count(baseline: &Baseline) -> u64 {
-    let watched = baseline.series.iter().filter(|(key, _)| key.segment == ALL);
-    watched.map(|(_, summary)| Direction::of(summary.kind()).len() as u64).sum::<u64>().max(1)
 }
 
 /// The detectors as they were left, or new ones when the baseline is another.
@@ -171,7 +174,45 @@ fn detectors(state: Option<&str>, baseline: &Baseline) -> Detectors {
     let identity = format!("{}@{}", baseline.name, baseline.created_at.0);
     let kept: Option<Detectors> = state.and_then(|state| serde_json::from_str(state).ok());
     kept.filter(|detectors| detectors.baseline == identity)
-        .unwrap_or_else(|| Detectors { baseline: identity, streams: BTreeMap::new() })
+        .unwrap_or_else(|| Detectors { baseline: identity, ..Detectors::default() })
+}
+
+/// Adds to each new finding of the detectors where its change comes from, and lets its detector remember it.
+async fn explain_found(
+    shared: &Shared,
+    detectors: &mut Detectors,
+    signals: &mut [StreamSignal],
+    baseline: &Baseline,
+    window: &Baseline,
+) -> Result<(), StoreError> {
+    for StreamSignal { key, at, signal } in signals {
+        let Signal::Found(finding) = signal else { continue };
+        let since = finding.onset.max(at.minus(EXPLAINED));
+        let mut current = window.series_of(key);
+        for earlier in shared.store.watched_hours(&key.service, since).await? {
+            if let Ok(series) = serde_json::from_str(&earlier.summary) {
+                merge_series(&mut current, key, series);
+            }
+        }
+        finding.explanation = explain(baseline, &current, key, finding.direction);
+        if let (Some(explanation), Some(stream)) = (&finding.explanation, detectors.streams.get_mut(key)) {
+            stream.explain(finding.direction, explanation);
+        }
+    }
+    Ok(())
+}
+
+/// Joins the same series of another hour.
+fn merge_series(
+    current: &mut BTreeMap<SeriesKey, SeriesSummary>,
+    key: &SeriesKey,
+    earlier: BTreeMap<SeriesKey, SeriesSummary>,
+) {
+    let same = earlier.into_iter().filter(|(other, _)| other.service == key.service && other.series == key.series);
+    for (key, summary) in same {
+        let joined = current.get(&key).and_then(|sum| sum.merge(&summary)).unwrap_or(summary);
+        current.insert(key, joined);
+    }
 }
 
 fn json(value: &impl Serialize) -> String {

@@ -6,9 +6,11 @@
 
 pub mod agreement;
 pub mod by_verdict;
+pub mod confidence_sequence;
 pub mod contingency;
 pub mod distribution;
 pub mod e_process;
+pub mod exceedance;
 pub mod histogram;
 pub mod interval;
 pub mod mann_whitney;
@@ -16,15 +18,22 @@ pub mod mix;
 pub mod moments;
 pub mod multiplicity;
 pub mod non_inferiority;
+pub mod onset;
 pub mod paired;
+pub mod poisson;
+pub mod power;
 pub mod prediction_powered;
+pub mod projection;
 pub mod proportion;
 pub mod rogan_gladen;
 pub mod sequence;
+pub mod sequential;
+pub mod service_level;
 pub mod session;
 pub mod survey;
 pub mod wasserstein;
 pub mod welch;
+pub mod windows;
 
 #[cfg(test)]
 mod review_vectors;

@@ -63,6 +63,19 @@ impl Moments {
         clusters.into_iter().map(Self::of_cluster).fold(Self::default(), |all, cluster| all.merge(&cluster))
     }
 
+    /// Every value moved by the same amount.
+    #[must_use]
+    pub fn moved_by(&self, shift: f64) -> Self {
+        Self { mean: self.mean + shift, ..*self }
+    }
+
+    /// The same values as one cluster, whatever they were before.
+    #[must_use]
+    pub fn as_one_cluster(&self) -> Self {
+        let cluster_weight_squared = self.weight * self.weight;
+        Self { clusters: 1, cluster_deviation: 0.0, cluster_cross: 0.0, cluster_weight_squared, ..*self }
+    }
+
     /// The moments of both parts together.
     #[must_use]
     pub fn merge(&self, other: &Self) -> Self {

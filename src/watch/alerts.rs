@@ -79,6 +79,11 @@ pub fn advance(open: &[Alert], signals: &[StreamSignal]) -> Vec<AlertChange> {
                 let guarantee = format!("outside the alert budget, {hours} h running: {}", finding.guarantee.reason);
                 ledger.raise(key, finding, *at, Rule { detector: DEVIATION, severity: Severity::Info, guarantee });
             }
+            Signal::Ruled { rule, severity, finding } => {
+                let guarantee = finding.guarantee.reason.clone();
+                ledger.raise(key, finding, *at, Rule { detector: rule, severity: *severity, guarantee });
+            }
+            Signal::RuleOver { rule, direction } => ledger.resolve(key, *direction, *at, rule),
             Signal::Recovered(direction) => ledger.resolve(key, *direction, *at, BUDGETED),
             Signal::Returned(direction) => ledger.resolve(key, *direction, *at, DEVIATION),
         }
@@ -87,8 +92,8 @@ pub fn advance(open: &[Alert], signals: &[StreamSignal]) -> Vec<AlertChange> {
 }
 
 /// What raises an alert, how loud, and what that is worth.
-struct Rule {
-    detector: &'static str,
+struct Rule<'a> {
+    detector: &'a str,
     severity: Severity,
     guarantee: String,
 }
@@ -102,7 +107,7 @@ struct Ledger {
 
 impl Ledger {
     /// Opens or updates the alert; a deviation adds nothing to what the detector has confirmed.
-    fn raise(&mut self, key: &SeriesKey, finding: &Finding, at: Timestamp, rule: Rule) {
+    fn raise(&mut self, key: &SeriesKey, finding: &Finding, at: Timestamp, rule: Rule<'_>) {
         let fingerprint = fingerprint(key, finding.direction);
         let known = self.alerts.get(&fingerprint);
         if known.is_some_and(|alert| alert.detector == BUDGETED && rule.detector != BUDGETED) {
@@ -187,8 +192,9 @@ fn summary(key: &SeriesKey, finding: &Finding) -> String {
         Direction::Shape => "changed shape",
     };
     let value = |value: Option<f64>| value.map_or_else(|| "unknown".to_owned(), |value| format!("{value:.3}"));
+    let explanation = finding.explanation.as_ref().map(|it| format!("; {}", it.sentence())).unwrap_or_default();
     format!(
-        "{series} of {place} {verb}: {} was {} in the baseline and is {} over {} traces since {}",
+        "{series} of {place} {verb}: {} was {} in the baseline and is {} over {} traces since {}{explanation}",
         finding.measure,
         value(finding.baseline),
         value(finding.current),
@@ -224,6 +230,8 @@ mod tests {
             evidence: 2e5,
             threshold: 1e5,
             onset: Timestamp(0),
+            onset_between: None,
+            explanation: None,
             baseline: Some(0.9),
             current: Some(current),
             traces: 300,

@@ -4,16 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::expectation::Mix;
 use super::key::{ALL, SeriesKey};
-use super::summary::{Observation, SeriesSummary};
+use super::summarize::Summarizer;
+use super::summary::SeriesSummary;
 use crate::domain::ids::TraceId;
 use crate::domain::measurement::TraceRecord;
 use crate::domain::time::Timestamp;
 
 /// Values of a dimension that get series of their own; the most frequent win.
-const VALUES_PER_DIMENSION: usize = 20;
+pub(super) const VALUES_PER_DIMENSION: usize = 20;
 /// Trace ids kept to notice that two selections overlap: the smallest ones, so that the same traces keep the same.
-const IDENTITY: usize = 64;
+pub(super) const IDENTITY: usize = 64;
 
 /// An immutable summary of every series over a selection of traces.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,28 +47,9 @@ impl Baseline {
     /// Summarises records, over all of them and by each of the most frequent values of each dimension.
     #[must_use]
     pub fn from_records(name: &str, now: Timestamp, selection: &str, records: &[TraceRecord]) -> Self {
-        let mix = mix(records);
-        Self {
-            name: name.to_owned(),
-            created_at: now,
-            selection: selection.to_owned(),
-            traces: records.len() as u64,
-            ended_between: (
-                records.iter().map(|record| record.ended_at).min().unwrap_or_default(),
-                records.iter().map(|record| record.ended_at).max().unwrap_or_default(),
-            ),
-            probability_unknown: records.iter().filter(|record| record.upstream_probability.is_none()).count() as u64,
-            weight: records.iter().map(TraceRecord::upstream_weight).sum(),
-            series: summarize(records, &mix),
-            mix,
-            identity: records
-                .iter()
-                .map(|record| record.trace_id)
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .take(IDENTITY)
-                .collect(),
-        }
+        let mut summarizer = Summarizer::default();
+        records.iter().for_each(|record| summarizer.add(record.clone()));
+        summarizer.finish(name, now, selection)
     }
 
     /// Says of two selections together how much of their sampling is not known, if anything is not.
@@ -88,6 +71,27 @@ impl Baseline {
         self.series.keys().map(|key| key.service.as_str()).collect()
     }
 
+    /// A series over all traces of its service and over each segment.
+    #[must_use]
+    pub fn series_of(&self, key: &SeriesKey) -> BTreeMap<SeriesKey, SeriesSummary> {
+        let same = self.same_series(key);
+        same.map(|(other, summary)| (other.clone(), summary.clone())).collect()
+    }
+
+    /// Weight of the traces of each segment that have a value in a series.
+    #[must_use]
+    pub fn mix_of(&self, key: &SeriesKey) -> Mix {
+        self.same_series(key)
+            .filter_map(|(other, summary)| Some((other.segment.clone(), summary.moments()?.weight)))
+            .collect()
+    }
+
+    fn same_series(&self, key: &SeriesKey) -> impl Iterator<Item = (&SeriesKey, &SeriesSummary)> {
+        let first = SeriesKey { segment: String::new(), ..key.clone() };
+        let (service, series) = (key.service.clone(), key.series.clone());
+        self.series.range(first..).take_while(move |(other, _)| other.service == service && other.series == series)
+    }
+
     /// A series over all traces of all services; `None` when there is none, or kinds differ between services.
     #[must_use]
     pub fn overall(&self, series: &str) -> Option<SeriesSummary> {
@@ -95,58 +99,6 @@ impl Baseline {
         let (_, first) = parts.next()?;
         parts.try_fold(first.clone(), |all, (_, part)| all.merge(part))
     }
-}
-
-/// Weighted traces by dimension and value, limited to the most frequent values.
-fn mix(records: &[TraceRecord]) -> BTreeMap<String, BTreeMap<String, f64>> {
-    let mut mix: BTreeMap<String, BTreeMap<String, f64>> = BTreeMap::new();
-    for record in records {
-        for (dimension, value) in &record.segments {
-            *mix.entry(dimension.clone()).or_default().entry(value.clone()).or_default() += record.upstream_weight();
-        }
-    }
-    for values in mix.values_mut().filter(|values| values.len() > VALUES_PER_DIMENSION) {
-        let mut by_weight: Vec<(f64, String)> = values.iter().map(|(value, weight)| (*weight, value.clone())).collect();
-        by_weight.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
-        *values = by_weight.into_iter().take(VALUES_PER_DIMENSION).map(|(weight, value)| (value, weight)).collect();
-    }
-    mix
-}
-
-/// Summarises every series of the records, over all and over every segment that `mix` lists.
-fn summarize(
-    records: &[TraceRecord],
-    mix: &BTreeMap<String, BTreeMap<String, f64>>,
-) -> BTreeMap<SeriesKey, SeriesSummary> {
-    let mut observations: BTreeMap<(&str, &str, String), Vec<Observation<'_>>> = BTreeMap::new();
-    for record in records {
-        let kept = |(dimension, value): &(&String, &String)| {
-            mix.get(*dimension).is_some_and(|values| values.contains_key(*value))
-        };
-        let segments: Vec<String> = std::iter::once(ALL.to_owned())
-            .chain(record.segments.iter().filter(kept).map(|(dimension, value)| format!("{dimension}={value}")))
-            .collect();
-        for measurement in &record.measurements {
-            for segment in &segments {
-                let key = (record.service.as_str(), measurement.series.as_str(), segment.clone());
-                observations.entry(key).or_default().push(Observation {
-                    trace_id: record.trace_id,
-                    conversation: &record.conversation,
-                    ended_at: record.ended_at,
-                    weight: record.weight(measurement),
-                    upstream_unknown: record.upstream_probability.is_none(),
-                    kind: measurement.kind,
-                    value: &measurement.value,
-                    revision: measurement.revision.as_deref(),
-                });
-            }
-        }
-    }
-    let summary = |((service, series, segment), observations): ((&str, &str, String), Vec<Observation<'_>>)| {
-        let key = SeriesKey { service: service.to_owned(), series: series.to_owned(), segment };
-        SeriesSummary::of(&observations).map(|summary| (key, summary))
-    };
-    observations.into_iter().filter_map(summary).collect()
 }
 
 #[cfg(test)]

@@ -7,14 +7,14 @@
 //! `score`; categories and tool sequences to the p-value of this hour against the baseline, as an e-value,
 //! which counts as no evidence (at most 1) while the distance is too small to matter.
 //!
-//! **When it fires.** At the evidence that the alert budget asks of each of its detectors. The bound is not the
-//! baseline's mean but a lower confidence bound of it less one point: the point is the smallest change worth an alert,
-//! and the confidence is set so that wrong bounds use up a tenth of the budget.
+//! **When it fires.** At the evidence that the alert budget asks of each of its detectors ([`super::watched`]). The bound
+//! is not the baseline's mean but a lower confidence bound of it, and at least one point below it: the point is the
+//! smallest change worth an alert, and the confidence is set so that wrong bounds use up a tenth of the budget.
 //!
 //! **Where it is exact.** For scores of independent traces of equal weight. With sampling weights, conversations of
 //! several traces or hours that vary more than chance allows, evidence is tempered by the over-dispersion of the
-//! baseline and the guarantee is approximate, as for p-values of categories and sequences. Each finding says which,
-//! and why.
+//! baseline ([`super::dispersion`]) and the guarantee is approximate, as for p-values of categories and sequences. Each
+//! finding says which, and why.
 //!
 //! **Cold start.** A baseline worth fewer than 50 independent traces (20 conversations and 50 traces for categories,
 //! 100 for sequences) watches nothing. Hours too thin for a p-value are joined until they suffice. An hour without
@@ -27,22 +27,23 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::comparison::{distance_matters, moved, traces_of_risen};
 use super::deviation::{DeviationRule, Judgment};
-use super::score::{Score, Scored};
-use super::summary::{Distribution, SeriesSummary};
+use super::expectation::Mix;
+use super::explanation::Explanation;
+use super::shape;
+use super::summary::SeriesSummary;
+use super::watched::WatchedStream;
+use crate::domain::alert::Severity;
 use crate::domain::ids::TraceId;
 use crate::domain::measurement::SeriesKind;
 use crate::domain::report::Transition;
 use crate::domain::time::Timestamp;
-use crate::stats::e_process::{AlertBudget, Bets, Detector, Recovery, log_calibrated};
-use crate::stats::sequence::{SessionComparison, compare_sessions};
-use crate::stats::session::{Cell, SessionCounts};
+use crate::stats::e_process::{Detector, Recovery};
+use crate::stats::onset::onset_of_share;
+use crate::stats::windows::WindowSum;
 
 /// Hours remembered for the estimate since the onset: four weeks.
 const REMEMBERED_HOURS: usize = 28 * 24;
-/// Fewest conversations for a p-value.
-const LEAST_CONVERSATIONS: u64 = 20;
 
 /// Which way a stream went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -110,6 +111,12 @@ pub struct Finding {
     pub threshold: f64,
     /// The first hour that the change is seen in: the last reset of the winning bet.
     pub onset: Timestamp,
+    /// The first and last hour that the change may have begun in; of scores only.
+    #[serde(default)]
+    pub onset_between: Option<(Timestamp, Timestamp)>,
+    /// Where the change comes from.
+    #[serde(default)]
+    pub explanation: Option<Explanation>,
     /// Baseline estimate of `measure`.
     pub baseline: Option<f64>,
     /// Estimate of `measure` since the onset.
@@ -143,6 +150,22 @@ pub enum Signal {
     },
     /// The hour's mean is back within two standard deviations.
     Returned(Direction),
+    /// A rule with a limit of its own fires ([`super::rules`]).
+    Ruled {
+        /// Which.
+        rule: String,
+        /// How loud.
+        severity: Severity,
+        /// What it counted.
+        finding: Box<Finding>,
+    },
+    /// A rule that fired does so no more.
+    RuleOver {
+        /// Which.
+        rule: String,
+        /// In which direction it fired.
+        direction: Direction,
+    },
 }
 
 /// The state of one stream between hours.
@@ -171,55 +194,85 @@ struct Alarm {
 
 /// What is remembered of one hour.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-struct Hour {
-    at: Timestamp,
-    traces: u64,
-    weight: f64,
-    estimate: f64,
+pub(super) struct Hour {
+    pub(super) at: Timestamp,
+    pub(super) traces: u64,
+    pub(super) weight: f64,
+    pub(super) estimate: f64,
 }
 
 /// One hour, brought to what a detector reads.
-struct Reading {
-    at: Timestamp,
-    log_factors: Vec<f64>,
-    log_factors_of_recovery: Vec<f64>,
-    hour: Hour,
-    measure: String,
-    baseline: f64,
-    transitions: Vec<Transition>,
-    trace_ids: Vec<TraceId>,
-    guarantee: Guarantee,
+pub(super) struct Reading {
+    pub(super) at: Timestamp,
+    pub(super) log_factors: Vec<f64>,
+    pub(super) log_factors_of_recovery: Vec<f64>,
+    pub(super) hour: Hour,
+    /// Over-dispersion of the hours; `None` where hours have no share to place an onset by.
+    pub(super) over_dispersion: Option<f64>,
+    pub(super) measure: String,
+    pub(super) baseline: f64,
+    pub(super) transitions: Vec<Transition>,
+    pub(super) trace_ids: Vec<TraceId>,
+    pub(super) guarantee: Guarantee,
 }
 
 impl StreamState {
     /// Takes in the hour that starts at `at`; hours must come in order, each once. An hour of another kind than the
     /// baseline's changes nothing.
+    /// `mix` is the weight of the hour's segments.
     pub fn observe(
         &mut self,
         at: Timestamp,
         window: &SeriesSummary,
-        baseline: &SeriesSummary,
-        budget: &AlertBudget,
+        mix: &Mix,
+        stream: &WatchedStream<'_>,
     ) -> Vec<Signal> {
+        let baseline = stream.baseline();
         if window.kind() != baseline.kind() || window.traces == 0 {
             return Vec::new();
         }
-        let threshold = budget.threshold();
         let mut signals = Vec::new();
         for direction in Direction::of(baseline.kind()) {
             let reading = match direction {
-                Direction::Shape => self.shape_reading(at, window, baseline),
-                Direction::Down | Direction::Up => score_reading(*direction, at, window, baseline, budget),
+                Direction::Shape => self.joined(at, window, stream).and_then(|(at, joined)| stream.shape(at, &joined)),
+                Direction::Down | Direction::Up => stream.score(*direction, at, window, mix),
             };
             let watch = self.watch(*direction);
-            signals.extend(reading.and_then(|reading| watch.take_in(reading, threshold)));
+            signals.extend(reading.and_then(|reading| watch.take_in(reading, stream.threshold())));
         }
         let judgments = self.deviation.observe(at, window, baseline);
         signals.extend(judgments.into_iter().map(|judgment| match judgment {
-            Judgment::Beyond { finding, hours } => Signal::Deviates { finding, hours },
+            Judgment::Beyond { finding, hours } => Signal::Deviates { finding: *finding, hours },
             Judgment::Returned(direction) => Signal::Returned(direction),
         }));
         signals
+    }
+
+    /// The hour joined to those still pending, and the first of them, once they suffice for a test.
+    fn joined(
+        &mut self,
+        at: Timestamp,
+        window: &SeriesSummary,
+        stream: &WatchedStream<'_>,
+    ) -> Option<(Timestamp, SeriesSummary)> {
+        let (since, joined) = match self.pending.take() {
+            Some((since, pending)) => (since, pending.merge(window)?),
+            None => (at, window.clone()),
+        };
+        let baseline_suffices = shape::suffices(stream.baseline());
+        if baseline_suffices && shape::suffices(&joined) {
+            return Some((since, joined));
+        }
+        self.pending = Some((since, joined)).filter(|_| baseline_suffices);
+        None
+    }
+
+    /// Keeps with the alarm where its change comes from, for as long as it lasts.
+    pub fn explain(&mut self, direction: Direction, explanation: &Explanation) {
+        let alarms = self.watches.iter_mut().filter(|watch| watch.direction == direction);
+        for alarm in alarms.filter_map(|watch| watch.alarm.as_mut()) {
+            alarm.finding.explanation = Some(explanation.clone());
+        }
     }
 
     /// Whether any direction is in alarm.
@@ -236,107 +289,6 @@ impl StreamState {
         });
         &mut self.watches[index]
     }
-
-    /// Joins the hour to those still pending, and tests them once they suffice.
-    fn shape_reading(&mut self, at: Timestamp, window: &SeriesSummary, baseline: &SeriesSummary) -> Option<Reading> {
-        let (since, joined) = match self.pending.take() {
-            Some((since, pending)) => (since, pending.merge(window)?),
-            None => (at, window.clone()),
-        };
-        if !suffices(&joined) || !suffices(baseline) {
-            self.pending = Some((since, joined)).filter(|_| suffices(baseline));
-            return None;
-        }
-        let ((before, _), (after, traces_by_cell)) = (cells(baseline)?, cells(&joined)?);
-        let result = compare_sessions(before, after)?;
-        let matters = distance_matters(result.jensen_shannon_distance);
-        let log_e_value = log_calibrated(result.p_value) / baseline.over_dispersion.factor;
-        let (cell, share, baseline_share) = leading_cell(&result, before, after)?;
-        Some(Reading {
-            at: since,
-            log_factors: vec![if matters { log_e_value } else { log_e_value.min(0.0) }],
-            // Half of the tests at most have p > 0.2 while the change lasts: a fair bet on those that do.
-            log_factors_of_recovery: vec![if result.p_value > 0.2 || !matters { 1.5_f64.ln() } else { 0.5_f64.ln() }],
-            hour: Hour { at: since, traces: joined.traces, weight: after.weight, estimate: share },
-            measure: cell,
-            baseline: baseline_share,
-            transitions: moved(&result.shifts),
-            trace_ids: traces_of_risen(&result.shifts, traces_by_cell),
-            guarantee: Guarantee {
-                is_exact: false,
-                reason: "p-values against one estimated baseline, by a large-sample test".to_owned(),
-            }
-            .knowing([&joined, baseline]),
-        })
-    }
-}
-
-type TracesByCell = [(Cell, Vec<TraceId>)];
-
-fn cells(summary: &SeriesSummary) -> Option<(&SessionCounts, &TracesByCell)> {
-    match &summary.distribution {
-        Distribution::Categorical { counts, traces_by_cell } | Distribution::Sequence { counts, traces_by_cell } => {
-            Some((counts, traces_by_cell))
-        }
-        Distribution::Boolean { .. } | Distribution::Number { .. } => None,
-    }
-}
-
-/// Whether a summary of categories or sequences is large enough for a p-value.
-fn suffices(summary: &SeriesSummary) -> bool {
-    let least_traces = if summary.kind() == SeriesKind::Sequence { 100 } else { 50 };
-    summary.traces >= least_traces && cells(summary).is_some_and(|(counts, _)| counts.sessions >= LEAST_CONVERSATIONS)
-}
-
-/// The cell that moved most, else the most frequent one: what it is called, its share now, and in the baseline.
-fn leading_cell(
-    result: &SessionComparison,
-    before: &SessionCounts,
-    after: &SessionCounts,
-) -> Option<(String, f64, f64)> {
-    let cell = result.shifts.first().map(|shift| shift.cell.clone()).or_else(|| before.largest_cell())?;
-    let name = if cell.0.is_empty() { cell.1.clone() } else { format!("{} → {}", cell.0, cell.1) };
-    Some((format!("share of {name}"), after.share_of(&cell)?.0, before.share_of(&cell)?.0))
-}
-
-fn score_reading(
-    direction: Direction,
-    at: Timestamp,
-    window: &SeriesSummary,
-    baseline: &SeriesSummary,
-    budget: &AlertBudget,
-) -> Option<Reading> {
-    let score = Score::of(direction, baseline)?;
-    let bound = score.bound(budget.baseline_confidence())?;
-    let over_dispersion = baseline.over_dispersion.factor;
-    let Scored { against, for_recovery, estimate, trace_ids } = score.apply(window)?;
-    Some(Reading {
-        at,
-        log_factors: Bets::against_drop(bound, score.variance(bound)).log_factors(&against, over_dispersion),
-        log_factors_of_recovery: Bets::against_drop(1.0 - bound, score.variance(bound))
-            .log_factors(&for_recovery, over_dispersion),
-        hour: Hour { at, traces: window.traces, weight: window.moments()?.weight, estimate },
-        measure: score.measure(),
-        baseline: score.baseline(),
-        transitions: Vec::new(),
-        trace_ids,
-        guarantee: guarantee(window, baseline),
-    })
-}
-
-fn guarantee(window: &SeriesSummary, baseline: &SeriesSummary) -> Guarantee {
-    let is_simple = |summary: &SeriesSummary| summary.moments().is_some_and(|moments| moments.is_simple_sample());
-    let reason = if !is_simple(window) || !is_simple(baseline) {
-        "traces are weighted by sampling or share conversations; evidence is tempered"
-    } else if baseline.over_dispersion.clusters == 0 {
-        "the baseline is too short to see whether its hours vary more than chance allows"
-    } else if !baseline.over_dispersion.is_within_chance() {
-        "hours of the baseline vary more than chance allows; evidence is tempered"
-    } else {
-        let reason = "independent traces of equal weight".to_owned();
-        return Guarantee { is_exact: true, reason }.knowing([window, baseline]);
-    };
-    Guarantee { is_exact: false, reason: reason.to_owned() }.knowing([window, baseline])
 }
 
 impl Watch {
@@ -351,8 +303,8 @@ impl Watch {
                 self.detector = Detector::default();
                 return Some(Signal::Recovered(self.direction));
             }
-            let Finding { onset, evidence, .. } = alarm.finding;
-            alarm.finding = self.finding(reading, onset, evidence, threshold);
+            let Finding { onset, evidence, explanation, .. } = alarm.finding;
+            alarm.finding = Finding { explanation, ..self.finding(reading, onset, evidence, threshold) };
             let signal = Signal::Continues(alarm.finding.clone());
             self.alarm = Some(alarm);
             return Some(signal);
@@ -378,6 +330,8 @@ impl Watch {
             evidence,
             threshold,
             onset,
+            onset_between: reading.over_dispersion.and_then(|factor| self.onset_between(onset, factor)),
+            explanation: None,
             baseline: Some(reading.baseline),
             current: Some(current).filter(|current| current.is_finite()),
             traces: since().map(|hour| hour.traces).sum(),
@@ -385,5 +339,17 @@ impl Watch {
             trace_ids: reading.trace_ids,
             guarantee: reading.guarantee,
         }
+    }
+
+    /// The hours that the profile likelihood of one change allows for its beginning, with the detector's own.
+    fn onset_between(&self, onset: Timestamp, over_dispersion: f64) -> Option<(Timestamp, Timestamp)> {
+        let sum = |hour: &Hour| {
+            let size = hour.traces as f64;
+            WindowSum { sum: size * hour.estimate.clamp(0.0, 1.0), size }
+        };
+        let windows: Vec<WindowSum> = self.hours.iter().map(sum).collect();
+        let (first, last) = onset_of_share(&windows, over_dispersion)?.range();
+        let at = |position: usize| self.hours.get(position).map(|hour| hour.at);
+        Some((at(first)?.min(onset), at(last)?.max(onset)))
     }
 }

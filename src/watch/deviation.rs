@@ -47,7 +47,7 @@ struct Streak {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Judgment {
     /// Beyond the limit, for so many hours running.
-    Beyond { finding: Finding, hours: u32 },
+    Beyond { finding: Box<Finding>, hours: u32 },
     /// Within the limit, after hours beyond it on this side.
     Returned(Direction),
 }
@@ -67,7 +67,7 @@ impl DeviationRule {
             self.pending = Some((since, joined));
             return Vec::new();
         }
-        let deviations = deviations(after, before, baseline.over_dispersion.factor);
+        let deviations = deviations(after, before, baseline.over_dispersion.at_least_one());
         let direction = if deviations < 0.0 { Direction::Down } else { Direction::Up };
         let previous = self.streak.take();
         if deviations.abs() <= LIMIT {
@@ -84,7 +84,7 @@ impl DeviationRule {
         let finding = Finding { guarantee: finding.guarantee.knowing([&joined, baseline]), ..finding };
         let left = previous.filter(|streak| streak.direction != direction);
         let returned = left.map(|streak| Judgment::Returned(streak.direction));
-        returned.into_iter().chain([Judgment::Beyond { finding, hours: streak.hours }]).collect()
+        returned.into_iter().chain([Judgment::Beyond { finding: Box::new(finding), hours: streak.hours }]).collect()
     }
 }
 
@@ -116,6 +116,8 @@ fn finding(streak: Streak, deviations: f64, (before, after): (&Moments, &Moments
         evidence: deviations.abs().min(1e9),
         threshold: LIMIT,
         onset: streak.since,
+        onset_between: None,
+        explanation: None,
         baseline: Some(before.mean),
         current: Some(after.mean),
         traces: after.count,

@@ -5,22 +5,34 @@ pub mod audit;
 pub mod baseline;
 pub mod bridge;
 pub mod calibration;
+pub mod day;
 pub mod detect;
+pub mod dispersion;
 pub mod drift;
+pub mod expectation;
+pub mod explanation;
 pub mod gate;
 pub mod gate_policy;
 pub mod judge_drift;
 pub mod key;
 pub mod paired;
+pub mod rules;
+pub mod summarize;
 pub mod summary;
+pub mod watched;
 
+mod accumulate;
+mod accumulate_cells;
 mod comparison;
 mod deviation;
 mod score;
+mod shape;
 mod unpaired;
 
 pub(crate) use unpaired::estimate;
 
+#[cfg(test)]
+mod budget_tests;
 #[cfg(test)]
 mod calibration_real_tests;
 #[cfg(test)]
@@ -32,8 +44,12 @@ mod drift_tests;
 #[cfg(test)]
 mod gate_tests;
 #[cfg(test)]
+mod month_tests;
+#[cfg(test)]
 mod real_tests;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
 mod sampling_tests;
+#[cfg(test)]
+mod simulated_streams;

@@ -4,27 +4,28 @@
 //! conversation, so that nothing computed from a summary forgets how the traces were sampled or that turns of
 //! one conversation depend on each other. Summaries of disjoint traces merge.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::accumulate::Accumulator;
+use super::day::HourOfDay;
+use super::dispersion::OverDispersion;
 use crate::domain::ids::TraceId;
-use crate::domain::measurement::{SeriesKind, Value};
+use crate::domain::measurement::{Measurement, SeriesKind, TraceRecord, Value};
 use crate::domain::time::Timestamp;
 use crate::stats::histogram::{Histogram, Scale};
 use crate::stats::moments::Moments;
 use crate::stats::session::{Cell, SessionCounts, transitions};
 
 /// Trace ids kept at each end of a numeric series.
-const EXTREMES: usize = 10;
+pub(super) const EXTREMES: usize = 10;
 /// Trace ids kept for each transition or category.
 const TRACES_PER_CELL: usize = 3;
 /// Categories and transitions that keep trace ids.
 const CELLS_WITH_TRACES: usize = 64;
 /// Largest value and weight that are taken in; squares of more would not stay finite in sums.
 const LARGEST: f64 = 1e20;
-/// Fewer clusters than this say nothing about over-dispersion.
-const LEAST_CLUSTERS: u64 = 12;
 
 /// One trace's value in one series.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +66,12 @@ pub struct SeriesSummary {
     pub over_dispersion: OverDispersion,
     /// The values.
     pub distribution: Distribution,
+    /// The values by hour of the day, where a day cycle is visible.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_hour_of_day: Vec<HourOfDay>,
+    /// The mean of each conversation, as an ordinal series; where conversations have several scores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversations: Option<Box<SeriesSummary>>,
 }
 
 /// The values of a series, by kind.
@@ -112,34 +119,20 @@ pub struct Extremes {
     pub high: Vec<(f64, TraceId)>,
 }
 
-/// Variance of clustered means over that of independent values, at least 1.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct OverDispersion {
-    /// The larger of the factors over hours and over conversations.
-    pub factor: f64,
-    /// Clusters that it was measured over; 0 when there were too few to measure.
-    pub clusters: u64,
-}
-
-impl OverDispersion {
-    const UNKNOWN: Self = Self { factor: 1.0, clusters: 0 };
-
-    fn measured(moments: &Moments) -> Self {
-        if moments.clusters < LEAST_CLUSTERS {
-            return Self::UNKNOWN;
-        }
-        Self { factor: moments.design_effect().max(1.0), clusters: moments.clusters }
-    }
-
-    fn larger(self, other: Self) -> Self {
-        if self.clusters == 0 || other.clusters > 0 && other.factor > self.factor { other } else { self }
-    }
-
-    /// Whether the factor was measured and is no larger than it would be by chance on independent values: a factor
-    /// over g clusters has a standard deviation of about √(2/g) around 1.
+impl<'a> Observation<'a> {
+    /// A trace's value in a series.
     #[must_use]
-    pub fn is_within_chance(self) -> bool {
-        self.clusters > 0 && self.factor <= 1.0 + 2.0 * (2.0 / self.clusters as f64).sqrt()
+    pub fn of(record: &'a TraceRecord, measurement: &'a Measurement) -> Self {
+        Self {
+            trace_id: record.trace_id,
+            conversation: &record.conversation,
+            ended_at: record.ended_at,
+            weight: record.weight(measurement),
+            upstream_unknown: record.upstream_probability.is_none(),
+            kind: measurement.kind,
+            value: &measurement.value,
+            revision: measurement.revision.as_deref(),
+        }
     }
 }
 
@@ -162,17 +155,20 @@ impl SeriesSummary {
     /// `None` without observations.
     #[must_use]
     pub fn of(observations: &[Observation<'_>]) -> Option<Self> {
-        let revision = observations.iter().max_by_key(|one| (one.ended_at, one.revision))?.revision;
-        let kind = observations.iter().find(|one| one.revision == revision)?.kind;
-        let is_counted = |one: &&Observation<'_>| one.revision == revision && is_usable(one, kind);
-        let usable: Vec<&Observation<'_>> = observations.iter().filter(is_counted).collect();
-        let summary = match kind {
-            SeriesKind::Boolean | SeriesKind::Ordinal | SeriesKind::Numeric => numbers(kind, &usable),
-            SeriesKind::Categorical | SeriesKind::Sequence => cells(kind, &usable),
-        };
-        let rejected = (observations.len() - usable.len()) as u64;
-        let upstream_unknown = usable.iter().filter(|one| one.upstream_unknown).count() as u64;
-        Some(Self { rejected, upstream_unknown, revision: revision.map(str::to_owned), ..summary })
+        let newest = observations.iter().max_by_key(|one| (one.ended_at, one.revision))?.revision;
+        let counted = || observations.iter().filter(|one| one.revision == newest);
+        let mut accumulator = Accumulator::new(counted().next()?.kind, true);
+        let mut conversations: BTreeMap<&str, Vec<&Observation<'_>>> = BTreeMap::new();
+        for one in counted() {
+            conversations.entry(one.conversation).or_default().push(one);
+        }
+        for conversation in conversations.values() {
+            conversation.iter().for_each(|one| accumulator.push(one));
+            accumulator.close();
+        }
+        let summary = accumulator.finish();
+        let of_others = (observations.len() - counted().count()) as u64;
+        Some(Self { rejected: summary.rejected + of_others, ..summary })
     }
 
     /// The kind of the series.
@@ -216,11 +212,64 @@ impl SeriesSummary {
             upstream_unknown: self.upstream_unknown + other.upstream_unknown,
             over_dispersion: self.over_dispersion.larger(other.over_dispersion),
             distribution: self.distribution.merge(&other.distribution)?,
+            by_hour_of_day: Vec::new(),
+            conversations: self.merged_conversations(other),
+        })
+    }
+}
+
+impl SeriesSummary {
+    fn merged_conversations(&self, other: &Self) -> Option<Box<Self>> {
+        if self.conversations.is_none() && other.conversations.is_none() {
+            return None;
+        }
+        Some(Box::new(self.by_conversation()?.merge(&other.by_conversation()?)?))
+    }
+
+    /// What a detector of scores bets on: the means of conversations where they have several scores, else the scores.
+    pub(super) fn bet_on(&self) -> &Self {
+        self.conversations.as_deref().unwrap_or(self)
+    }
+
+    /// The means of conversations as an ordinal series; of scores that stand alone, the scores. `None` of other kinds.
+    #[must_use]
+    pub fn by_conversation(&self) -> Option<Self> {
+        if let Some(conversations) = &self.conversations {
+            return Some((**conversations).clone());
+        }
+        let distribution = match &self.distribution {
+            Distribution::Boolean { moments, extremes } => {
+                let mut histogram = Histogram::new(Scale::Unit);
+                histogram.add(1.0, moments.weight * moments.mean);
+                histogram.add(0.0, moments.weight * (1.0 - moments.mean));
+                Distribution::Number { moments: *moments, histogram, extremes: extremes.clone() }
+            }
+            Distribution::Number { histogram, .. } if histogram.scale() == Scale::Unit => self.distribution.clone(),
+            _ => return None,
+        };
+        let Self { traces, rejected, upstream_unknown, over_dispersion, .. } = *self;
+        let by_hour_of_day = self.by_hour_of_day.clone();
+        Some(Self {
+            traces,
+            rejected,
+            upstream_unknown,
+            over_dispersion,
+            distribution,
+            by_hour_of_day,
+            conversations: None,
         })
     }
 }
 
 impl Distribution {
+    /// Traces with a value, of numbers.
+    pub(super) fn traces(&self) -> f64 {
+        match self {
+            Self::Boolean { moments, .. } | Self::Number { moments, .. } => moments.count as f64,
+            Self::Categorical { .. } | Self::Sequence { .. } => 0.0,
+        }
+    }
+
     fn merge(&self, other: &Self) -> Option<Self> {
         Some(match (self, other) {
             (Self::Boolean { moments, extremes }, Self::Boolean { moments: more, extremes: others }) => {
@@ -252,21 +301,25 @@ fn merge_traces(one: &[(Cell, Vec<TraceId>)], two: &[(Cell, Vec<TraceId>)]) -> V
 }
 
 fn keep_traces<'a>(each: impl Iterator<Item = (&'a Cell, TraceId)>) -> Vec<(Cell, Vec<TraceId>)> {
-    let mut kept: BTreeMap<&Cell, Vec<TraceId>> = BTreeMap::new();
-    for (cell, trace) in each {
-        let is_full = kept.len() >= CELLS_WITH_TRACES;
-        if is_full && !kept.contains_key(cell) {
-            continue;
-        }
-        let traces = kept.entry(cell).or_default();
-        if traces.len() < TRACES_PER_CELL && !traces.contains(&trace) {
-            traces.push(trace);
-        }
-    }
-    kept.into_iter().map(|(cell, traces)| (cell.clone(), traces)).collect()
+    let mut kept = BTreeMap::new();
+    each.for_each(|(cell, trace)| keep_trace(&mut kept, cell, trace));
+    kept.into_iter().collect()
 }
 
-fn is_usable(observation: &Observation<'_>, kind: SeriesKind) -> bool {
+/// Keeps a trace that shows a cell, if there is room.
+pub(super) fn keep_trace(kept: &mut BTreeMap<Cell, Vec<TraceId>>, cell: &Cell, trace: TraceId) {
+    let is_full = kept.len() >= CELLS_WITH_TRACES;
+    let traces = match kept.get_mut(cell) {
+        Some(traces) => traces,
+        None if is_full => return,
+        None => kept.entry(cell.clone()).or_default(),
+    };
+    if traces.len() < TRACES_PER_CELL && !traces.contains(&trace) {
+        traces.push(trace);
+    }
+}
+
+pub(super) fn is_usable(observation: &Observation<'_>, kind: SeriesKind) -> bool {
     let weight_is_sound = observation.weight > 0.0 && observation.weight <= LARGEST;
     let value_is_sound = match kind {
         SeriesKind::Boolean | SeriesKind::Ordinal => {
@@ -300,102 +353,4 @@ pub fn cell_counts(value: &Value) -> BTreeMap<Cell, f64> {
         }
         Value::Boolean(_) | Value::Number(_) => BTreeMap::new(),
     }
-}
-
-/// A boolean series counts a score of one half or more as true, as review does.
-fn numbers(kind: SeriesKind, usable: &[&Observation<'_>]) -> SeriesSummary {
-    let is_boolean = kind == SeriesKind::Boolean;
-    let value = |one: &Observation<'_>| {
-        let value = number(one.value).unwrap_or_default();
-        if is_boolean { f64::from(u8::from(value >= 0.5)) } else { value }
-    };
-    let moments = clustered(usable, |one| one.conversation.to_owned(), value);
-    let by_hour = clustered(usable, |one| one.ended_at.hour(), value);
-    let extremes = Extremes::of(usable.iter().map(|one| (value(one), one.trace_id)).collect());
-    let distribution = if is_boolean {
-        Distribution::Boolean { moments, extremes }
-    } else {
-        let scale = if kind == SeriesKind::Ordinal { Scale::Unit } else { Scale::Magnitude };
-        let mut histogram = Histogram::new(scale);
-        usable.iter().for_each(|one| histogram.add(value(one), one.weight));
-        Distribution::Number { moments, histogram, extremes }
-    };
-    let over_dispersion = OverDispersion::measured(&moments).larger(OverDispersion::measured(&by_hour));
-    SeriesSummary {
-        traces: usable.len() as u64,
-        rejected: 0,
-        revision: None,
-        upstream_unknown: 0,
-        over_dispersion,
-        distribution,
-    }
-}
-
-fn clustered<C: Ord>(
-    usable: &[&Observation<'_>],
-    cluster: impl Fn(&Observation<'_>) -> C,
-    value: impl Fn(&Observation<'_>) -> f64,
-) -> Moments {
-    let mut clusters: BTreeMap<C, Vec<(f64, f64)>> = BTreeMap::new();
-    for one in usable {
-        clusters.entry(cluster(one)).or_default().push((value(one), one.weight));
-    }
-    Moments::of_clusters(clusters.values().map(Vec::as_slice))
-}
-
-fn cells(kind: SeriesKind, usable: &[&Observation<'_>]) -> SeriesSummary {
-    let counted: Vec<(&Observation<'_>, BTreeMap<Cell, f64>)> =
-        usable.iter().map(|one| (*one, cell_counts(one.value))).collect();
-    let mut sessions: BTreeMap<&str, (BTreeMap<Cell, f64>, f64)> = BTreeMap::new();
-    for (one, counts) in &counted {
-        let (cells, events) = sessions.entry(one.conversation).or_default();
-        for (cell, count) in counts {
-            *cells.entry(cell.clone()).or_default() += one.weight * count;
-            *events += count;
-        }
-    }
-    let counts = SessionCounts::of_sessions(&sessions.into_values().collect::<Vec<_>>());
-    let over_dispersion = cell_over_dispersion(&counted, &counts);
-    let traces_by_cell =
-        keep_traces(counted.iter().flat_map(|(one, cells)| cells.keys().map(|cell| (cell, one.trace_id))));
-    let distribution = if kind == SeriesKind::Sequence {
-        Distribution::Sequence { counts, traces_by_cell }
-    } else {
-        Distribution::Categorical { counts, traces_by_cell }
-    };
-    let traces = counted.iter().filter(|(_, cells)| !cells.is_empty()).count() as u64;
-    SeriesSummary { traces, rejected: 0, revision: None, upstream_unknown: 0, over_dispersion, distribution }
-}
-
-/// By how much hours vary more than their conversations explain: the variance of the cells' shares clustered by hour
-/// over that clustered by conversation, cells weighing 1/share as in Pearson's statistic.
-fn cell_over_dispersion(counted: &[(&Observation<'_>, BTreeMap<Cell, f64>)], counts: &SessionCounts) -> OverDispersion {
-    let shares: Vec<(Cell, f64)> = counts.shares().filter(|(_, share)| *share > 0.0).collect();
-    let hours = counted.iter().map(|(one, _)| one.ended_at.hour()).collect::<BTreeSet<_>>().len() as u64;
-    if hours < LEAST_CLUSTERS || shares.is_empty() {
-        return OverDispersion::UNKNOWN;
-    }
-    let correction = hours as f64 / (hours as f64 - 1.0);
-    let by_hour = clustered_variance(counted, &shares, |one| one.ended_at.hour()) * correction;
-    let by_conversation = clustered_variance(counted, &shares, |one| one.conversation);
-    let factor = by_hour / by_conversation;
-    OverDispersion { factor: if factor.is_finite() { factor.max(1.0) } else { 1.0 }, clusters: hours }
-}
-
-/// Σ over cells and clusters of (Σ over the cluster's traces of weight · (count - share · events))²/share.
-fn clustered_variance<'a, C: Ord>(
-    counted: &[(&Observation<'a>, BTreeMap<Cell, f64>)],
-    shares: &[(Cell, f64)],
-    cluster: impl Fn(&Observation<'a>) -> C,
-) -> f64 {
-    let mut residuals: BTreeMap<C, Vec<f64>> = BTreeMap::new();
-    for (one, cells) in counted {
-        let events: f64 = cells.values().sum();
-        let sums = residuals.entry(cluster(one)).or_insert_with(|| vec![0.0; shares.len()]);
-        for (sum, (cell, share)) in sums.iter_mut().zip(shares) {
-            *sum += one.weight * (cells.get(cell).copied().unwrap_or(0.0) - share * events);
-        }
-    }
-    let of_cluster = |sums: &Vec<f64>| sums.iter().zip(shares).map(|(sum, (_, share))| sum * sum / share).sum::<f64>();
-    residuals.values().map(of_cluster).sum()
 }

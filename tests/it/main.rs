@@ -13,4 +13,5 @@ mod rabbitmq;
 mod service;
 mod stores;
 mod support;
+mod targets;
 mod web;
