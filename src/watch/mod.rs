@@ -9,6 +9,7 @@ pub mod gate;
 pub mod gate_policy;
 pub mod key;
 pub mod paired;
+pub mod plan;
 pub mod summary;
 pub mod watched;
 
