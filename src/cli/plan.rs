@@ -1,5 +1,6 @@
 //! `driftline plan`: what watching would find and a gate would show, before anything is switched on.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::Context;
@@ -13,18 +14,20 @@ use crate::watch::plan::{Judge, LabelPlan, Plan, SeriesPlan, Wishes, plan, suppo
 /// Most traces and streams that are supposed: a plan is no place for a simulation of everything.
 const MOST_TRACES: u64 = 10_000_000;
 const MOST_STREAMS: u32 = 10_000;
+/// What a supposed series is called that has no name.
+const SUPPOSED: &str = "supposed";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Plan for these series: file:PATH-OR-GLOB[?column=value], where:key=value[,...] or name:BASELINE. Without it,
-    /// for series of yes and no as supposed below.
+    /// for a series of yes and no as supposed below.
     #[arg(long, value_name = "SOURCE", conflicts_with_all = ["share", "traces", "streams", "over_dispersion"])]
     baseline: Option<String>,
     /// Labels to join, JSON lines keyed by trace_id; repeat it for more.
     #[arg(long, value_name = "FILE", requires = "baseline")]
     labels_file: Vec<PathBuf>,
     /// Only this series.
-    #[arg(long, value_name = "NAME", requires = "baseline")]
+    #[arg(long, value_name = "NAME")]
     series: Option<String>,
     /// A drop of the mean score to plan for, such as 0.05; repeat it for more [default: 0.02, 0.05, 0.1].
     #[arg(long, value_name = "X", value_parser = share)]
@@ -35,7 +38,7 @@ pub(super) struct Arguments {
     /// Supposed traces in the baseline.
     #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=MOST_TRACES))]
     traces: u64,
-    /// Supposed number of series that are watched.
+    /// Supposed number of series that are watched, all alike.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_STREAMS)))]
     streams: u32,
     /// Supposed variance of hourly means over that of chance.
@@ -75,7 +78,7 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     check_series(&arguments, &baseline)?;
     let drops = if arguments.drop.is_empty() { vec![0.02, 0.05, 0.1] } else { arguments.drop.clone() };
     let wishes = Wishes {
-        series: arguments.series.clone(),
+        series: arguments.series.clone().or_else(|| arguments.baseline.is_none().then(|| SUPPOSED.to_owned())),
         drops,
         per_day: arguments.per_day.or_else(|| arguments.baseline.is_none().then_some(2_400.0)),
         false_alarms,
@@ -106,10 +109,11 @@ fn judge(arguments: &Arguments) -> Result<Option<Judge>, Failure> {
     }
 }
 
-/// The baseline to plan with: all supposed series are alike, so one is planned and the others share the budget.
+/// The baseline to plan with.
 async fn baseline(arguments: &Arguments, context: &Context) -> Result<Baseline, Failure> {
     let Some(text) = &arguments.baseline else {
-        return Ok(supposed(arguments.share, arguments.traces, arguments.over_dispersion, arguments.streams));
+        let series = arguments.series.as_deref().unwrap_or(SUPPOSED);
+        return Ok(supposed(series, arguments.share, arguments.traces, arguments.over_dispersion, arguments.streams));
     };
     let source = Source::parse(text)?;
     let mut sources = Sources::new(context.settings()?, &arguments.labels_file, None, &[&source])?;
@@ -120,13 +124,11 @@ async fn baseline(arguments: &Arguments, context: &Context) -> Result<Baseline, 
 
 fn check_series(arguments: &Arguments, baseline: &Baseline) -> Result<(), Failure> {
     let Some(name) = &arguments.series else { return Ok(()) };
-    let mut known: Vec<&str> = baseline.series.keys().map(|key| key.series.as_str()).collect();
-    known.dedup();
-    if known.contains(&name.as_str()) {
+    let known: BTreeSet<&str> = baseline.series.keys().map(|key| key.series.as_str()).collect();
+    if known.contains(name.as_str()) {
         return Ok(());
     }
-    known.sort_unstable();
-    known.dedup();
+    let known: Vec<&str> = known.into_iter().collect();
     let known = if known.is_empty() { "none; no trace is selected".to_owned() } else { known.join(", ") };
     Err(Failure::Usage(format!("there is no series {name:?}; known: {known}")))
 }
@@ -145,57 +147,51 @@ fn print(plan: &Plan, output: &mut Output) -> Result<(), Failure> {
     plan.notes.iter().try_for_each(|note| output.line(&format!("- {note}")))
 }
 
-/// Supposed series are alike: one row stands for all that read the same.
-fn row_once(table: &mut Table, last: &mut Option<Vec<String>>, service: &str, series: &str, cells: Vec<String>) {
-    if service == "supposed" && last.as_ref() == Some(&cells) {
-        return;
-    }
-    table.row([series.to_owned()].into_iter().chain(cells.iter().cloned()));
-    *last = Some(cells);
-}
-
 fn print_delays(series: &[SeriesPlan], output: &mut Output) -> Result<(), Failure> {
     let Some(first) = series.first() else { return Ok(()) };
     let found: Vec<String> = first.delays.iter().map(|delay| format!("{} found after", number(delay.drop))).collect();
     let mut headings = vec!["series", "estimate", "of", "baseline", "allowance"];
     headings.extend(found.iter().map(String::as_str));
     headings.push("found in a week");
-    let (mut table, mut last) = (Table::new(&headings), None);
+    let mut table = Table::new(&headings);
     for one in series {
-        let mut cells = vec![number(one.estimate), one.measure.clone(), one.traces.to_string(), number(one.allowance)];
+        let mut cells = vec![
+            one.series.clone(),
+            number(one.estimate),
+            one.measure.clone(),
+            one.traces.to_string(),
+            number(one.allowance),
+        ];
         cells.extend(one.delays.iter().map(|delay| match (delay.traces, delay.days) {
             (Some(traces), Some(days)) => format!("{} traces, {} d", number(traces), number(days)),
             _ => "never".to_owned(),
         }));
         cells.push(one.detectable_within_a_week.map_or_else(|| "nothing".to_owned(), number));
-        row_once(&mut table, &mut last, &one.service, &one.series, cells);
+        table.row(cells);
     }
     output.line(&format!("{table}\n"))
 }
 
 fn print_gates(series: &[SeriesPlan], output: &mut Output) -> Result<(), Failure> {
     let mut table = Table::new(&["gate", "margin", "traces a side", "or pairs", "at hand", "certify"]);
-    let mut last = None;
-    for SeriesPlan { service, series, gate, .. } in series {
+    for SeriesPlan { series, gate, .. } in series {
         let counts = [gate.traces_a_side, gate.pairs].map(|count| format!("{count:.0}"));
         let certify = [gate.traces.to_string(), number(gate.certifiable_margin)];
-        let cells = [number(gate.margin)].into_iter().chain(counts).chain(certify).collect();
-        row_once(&mut table, &mut last, service, series, cells);
+        table.row([series.clone(), number(gate.margin)].into_iter().chain(counts).chain(certify));
     }
     if series.is_empty() { Ok(()) } else { output.line(&format!("{table}\n")) }
 }
 
 fn print_labels(series: &[SeriesPlan], output: &mut Output) -> Result<(), Failure> {
     let headings = ["labels", "share within 5 points", "to trust a judge, at random", "by its verdict"];
-    let (mut table, mut last) = (Table::new(&headings), None);
-    let mut any = false;
-    for SeriesPlan { service, series, labels, .. } in series {
-        let Some(LabelPlan { for_share, for_judge_at_random, for_judge_by_verdict }) = labels else { continue };
-        any = true;
-        let cells = [for_share, for_judge_at_random, for_judge_by_verdict].map(|count| format!("{count:.0}"));
-        row_once(&mut table, &mut last, service, series, cells.to_vec());
+    let mut table = Table::new(&headings);
+    let labelled = series.iter().filter_map(|one| one.labels.map(|labels| (&one.series, labels)));
+    for (series, LabelPlan { for_share, for_judge_at_random, for_judge_by_verdict }) in labelled {
+        let counts = [for_share, for_judge_at_random, for_judge_by_verdict].map(|count| format!("{count:.0}"));
+        table.row([series.clone()].into_iter().chain(counts));
     }
-    if any { output.line(&format!("{table}\n")) } else { Ok(()) }
+    let is_asked = series.iter().any(|one| one.labels.is_some());
+    if is_asked { output.line(&format!("{table}\n")) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 //! **Answer.** With the bounds, thresholds and over-dispersion that the service itself would use. The delay is
 //! ln(c·J)/J hours for an hour that is worth J nats against the bound, which simulations confirm within about 15 %.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::baseline::Baseline;
@@ -147,7 +149,7 @@ pub struct LabelPlan {
 /// Plans for every series over all traces of its service.
 #[must_use]
 pub fn plan(baseline: &Baseline, wishes: &Wishes) -> Plan {
-    let epoch = Epoch::of(baseline, &std::collections::BTreeSet::new(), wishes.false_alarms, HOURS_PER_BUDGET);
+    let epoch = Epoch::of(baseline, &BTreeSet::new(), wishes.false_alarms, HOURS_PER_BUDGET);
     let budget = *epoch.budget();
     let per_day = wishes.per_day.unwrap_or_else(|| traces_per_day(baseline));
     let asked =
@@ -166,9 +168,9 @@ pub fn plan(baseline: &Baseline, wishes: &Wishes) -> Plan {
     }
 }
 
-/// A baseline that does not exist yet: `streams` series of yes and no, each true in that share of so many traces.
+/// A baseline that does not exist yet: a series of yes and no, true in that share of so many traces, among `streams` alike.
 #[must_use]
-pub fn supposed(share: f64, traces: u64, over_dispersion: f64, streams: u32) -> Baseline {
+pub fn supposed(series: &str, share: f64, traces: u64, over_dispersion: f64, streams: u32) -> Baseline {
     let right = (share * traces as f64).round();
     let value = |index: u64| [(f64::from(u8::from((index as f64) < right)), 1.0)];
     let values: Vec<[(f64, f64); 1]> = (0..traces).map(value).collect();
@@ -184,7 +186,7 @@ pub fn supposed(share: f64, traces: u64, over_dispersion: f64, streams: u32) -> 
     baseline.traces = traces;
     let key = |number| SeriesKey {
         service: "supposed".to_owned(),
-        series: if streams == 1 { "series".to_owned() } else { format!("series-{number}") },
+        series: if number == 1 { series.to_owned() } else { format!("{series} {number}") },
         segment: ALL.to_owned(),
     };
     baseline.series = (1..=streams).map(|number| (key(number), summary.clone())).collect();
@@ -371,7 +373,7 @@ mod tests {
             let mut state = StreamState::default();
             let found = (1..2000_i64).find(|hour| {
                 let right = (0..200).filter(|_| rng.f64() < 0.9 - drop).count() as f64;
-                let window = supposed(right / 200.0, 200, 1.0, 1);
+                let window = supposed("a", right / 200.0, 200, 1.0, 1);
                 let at = Timestamp(hour * Timestamp::NANOS_PER_HOUR);
                 let signals = state.observe(at, window.series.values().next().unwrap(), &stream);
                 signals.iter().any(|signal| matches!(signal, Signal::Found(_)))
@@ -383,7 +385,7 @@ mod tests {
 
     #[test]
     fn the_planned_delay_is_what_the_service_takes() {
-        let baseline = supposed(0.9, 10_000, 1.0, 10);
+        let baseline = supposed("a", 0.9, 10_000, 1.0, 10);
         let found = plan(&baseline, &wishes(&[0.05, 0.1]));
         let budget = AlertBudget { false_alarms: 1.0, windows: HOURS_PER_BUDGET, detectors: found.detectors };
         assert!((found.threshold - budget.threshold()).abs() < 1e-6);
@@ -397,7 +399,7 @@ mod tests {
     fn a_short_baseline_a_noisy_judge_and_uneven_hours_make_it_slower() {
         let days = |traces, phi, judge| {
             let wishes = Wishes { judge, ..wishes(&[0.1]) };
-            plan(&supposed(0.9, traces, phi, 10), &wishes).series[0].delays[0].days.unwrap()
+            plan(&supposed("a", 0.9, traces, phi, 10), &wishes).series[0].delays[0].days.unwrap()
         };
         let usual = days(10_000, 1.0, None);
         assert!(days(1_000, 1.0, None) > usual);
@@ -407,7 +409,7 @@ mod tests {
 
     #[test]
     fn two_hundred_traces_certify_no_two_points_and_the_plan_says_so() {
-        let found = plan(&supposed(0.9, 5_000, 1.0, 1), &wishes(&[0.005, 0.05]));
+        let found = plan(&supposed("a", 0.9, 5_000, 1.0, 1), &wishes(&[0.005, 0.05]));
         let series = &found.series[0];
         assert_eq!(series.delays[0].traces, None, "half a point lies within the tolerance");
         assert!((series.gate.traces_a_side - 2783.0).abs() <= 1.0 && (series.gate.pairs - 928.0).abs() <= 1.0);
@@ -418,7 +420,7 @@ mod tests {
 
     #[test]
     fn a_baseline_too_small_to_watch_is_told() {
-        let found = plan(&supposed(0.9, 30, 1.0, 3), &wishes(&[0.05]));
+        let found = plan(&supposed("a", 0.9, 30, 1.0, 3), &wishes(&[0.05]));
         assert!(found.series.is_empty() && found.notes[0].contains("50 independent traces"));
     }
 }
