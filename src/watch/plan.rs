@@ -415,7 +415,7 @@ mod tests {
         assert!((series.gate.traces_a_side - 2783.0).abs() <= 1.0 && (series.gate.pairs - 928.0).abs() <= 1.0);
         assert!(series.gate.certifiable_margin > 0.07);
         assert!(found.notes.iter().any(|note| note.contains("not enough evidence")));
-        assert_eq!(series.labels.unwrap().for_judge_at_random, 1000.0);
+        assert!((series.labels.unwrap().for_judge_at_random - 1000.0).abs() <= 1.0);
     }
 
     #[test]
