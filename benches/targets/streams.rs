@@ -106,7 +106,7 @@ pub(crate) fn false_alarms(effort: Effort) -> Vec<Measured> {
 pub(crate) fn windows_to_find(effort: Effort) -> Vec<Measured> {
     const BEFORE: usize = 40;
     const AFTER: usize = 60;
-    let (runs, mut rng) = (effort.times(30), Rng::with_seed(4));
+    let (runs, mut rng) = (effort.times(100), Rng::with_seed(4));
     let population = Population::binary(0.9);
     let lowered = population.lowered(0.05);
     let mut alarms: Vec<FirstAlarms> = Vec::new();
@@ -171,7 +171,13 @@ pub(crate) fn score_by_score(effort: Effort) -> Vec<Measured> {
             delays.sort_by(f64::total_cmp);
             let (mean, ninth) = (delays.iter().sum::<f64>() / delays.len() as f64, delays[delays.len() * 9 / 10]);
             let is_ours = watcher == 0;
-            let target = |most: f64| if is_ours { Target::AtMost(most) } else { Target::Peer };
+            // Forty delays to a drop of two points are known to within some hundred scores only.
+            let is_noisy = effort == Effort::Quick && drop < 0.03;
+            let target = |most: f64| match (is_ours, is_noisy) {
+                (true, false) => Target::AtMost(most),
+                (true, true) => Target::Told,
+                (false, _) => Target::Peer,
+            };
             all.push(Measured::new(format!("{:.0} points{name}: mean", drop * 100.0), mean, target(mean_target)));
             if ninth_target.is_finite() {
                 all.push(Measured::new(
@@ -197,7 +203,9 @@ fn between_false_alarms(effort: Effort, rng: &mut Rng) -> Measured {
         scores += alarm.map_or(f64::from(limit), |at| at as f64);
         alarms += f64::from(u8::from(alarm.is_some()));
     }
-    Measured::new("scores between false alarms", scores / alarms.max(1.0), Target::AtLeast(200_000.0))
+    // A million scores see a handful of alarms, which is no rate.
+    let target = if effort == Effort::Quick { Target::Told } else { Target::AtLeast(200_000.0) };
+    Measured::new("scores between false alarms", scores / alarms.max(1.0), target)
 }
 
 /// Row 5: conversations of four traces that pass or fail together.
