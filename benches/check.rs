@@ -68,8 +68,8 @@ fn print(baseline: &[f64], current: &[f64]) {
     let (before, after) = (Series::of(baseline), Series::of(current));
     let stream = WatchedStream::new(&before.summary, before.summary.over_dispersion, &BUDGET);
     let table = before.null_table();
-    let ingest =
-        fastest((20_000_000 / current.len()).clamp(5, 100), || Series::take_in(current)) / current.len() as f64;
+    let ingest = current.chunks(CHUNK).map(|chunk| fastest(10, || Series::take_in(chunk)) / chunk.len() as f64);
+    let ingest = ingest.fold(f64::INFINITY, f64::min);
     let check = fastest(20_000, || StreamState::default().observe(Timestamp(0), &after.summary, &stream));
     let tests = fastest(20_000, || six_tests(&before, &after, &table));
     let bytes = serde_json::to_vec(&after.summary).expect("a summary can be written").len();
