@@ -16,9 +16,9 @@ use std::fmt;
 pub(crate) enum Effort {
     /// Seconds without optimisation.
     Quick,
-    /// A minute.
+    /// Seconds with optimisation, all rows half a minute.
     Usual,
-    /// An hour.
+    /// Minutes.
     Long,
 }
 
@@ -28,7 +28,7 @@ impl Effort {
         match self {
             Self::Quick => quick,
             Self::Usual => quick * 8,
-            Self::Long => quick * 160,
+            Self::Long => quick * 40,
         }
     }
 }

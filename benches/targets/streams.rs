@@ -106,7 +106,7 @@ pub(crate) fn false_alarms(effort: Effort) -> Vec<Measured> {
 pub(crate) fn windows_to_find(effort: Effort) -> Vec<Measured> {
     const BEFORE: usize = 40;
     const AFTER: usize = 60;
-    let (runs, mut rng) = (effort.times(30), Rng::with_seed(4));
+    let (runs, mut rng) = (effort.times(100), Rng::with_seed(4));
     let population = Population::binary(0.9);
     let lowered = population.lowered(0.05);
     let mut alarms: Vec<FirstAlarms> = Vec::new();
@@ -126,12 +126,16 @@ pub(crate) fn windows_to_find(effort: Effort) -> Vec<Measured> {
     all
 }
 
+/// Evidence at which the score-by-score detector of row 3 alarms: with a bound below the estimated mean, false alarms are
+/// several times rarer still.
+const SCORE_THRESHOLD: f64 = 75_000.0;
+
 /// A score-by-score stream: the number of scores until the method and Page-Hinkley alarm.
 fn run(share_at: impl Fn(usize) -> f64, limit: usize, rng: &mut Rng) -> [Option<usize>; 2] {
     const BASELINE: f64 = 10_000.0;
     let passed = (0..BASELINE as usize).filter(|_| rng.f64() < 0.9).count() as f64;
     let mean = passed / BASELINE;
-    let mut method = Method::estimated(mean, mean * (1.0 - mean), BASELINE, 1e5);
+    let mut method = Method::estimated(mean, mean * (1.0 - mean), BASELINE, SCORE_THRESHOLD);
     let mut page_hinkley = PageHinkley::default();
     let mut alarms = [None; 2];
     for at in 0..limit {
@@ -167,7 +171,13 @@ pub(crate) fn score_by_score(effort: Effort) -> Vec<Measured> {
             delays.sort_by(f64::total_cmp);
             let (mean, ninth) = (delays.iter().sum::<f64>() / delays.len() as f64, delays[delays.len() * 9 / 10]);
             let is_ours = watcher == 0;
-            let target = |most: f64| if is_ours { Target::AtMost(most) } else { Target::Peer };
+            // Forty delays to a drop of two points are known to within some hundred scores only.
+            let is_noisy = effort == Effort::Quick && drop < 0.03;
+            let target = |most: f64| match (is_ours, is_noisy) {
+                (true, false) => Target::AtMost(most),
+                (true, true) => Target::Told,
+                (false, _) => Target::Peer,
+            };
             all.push(Measured::new(format!("{:.0} points{name}: mean", drop * 100.0), mean, target(mean_target)));
             if ninth_target.is_finite() {
                 all.push(Measured::new(
@@ -188,12 +198,14 @@ fn between_false_alarms(effort: Effort, rng: &mut Rng) -> Measured {
     for _ in 0..runs {
         let passed = (0..10_000).filter(|_| rng.f64() < 0.9).count() as f64;
         let mean = passed / 10_000.0;
-        let mut method = Method::estimated(mean, mean * (1.0 - mean), 10_000.0, 1e5);
+        let mut method = Method::estimated(mean, mean * (1.0 - mean), 10_000.0, SCORE_THRESHOLD);
         let alarm = (0..limit).position(|_| method.alarms_at(&[(f64::from(u8::from(rng.f64() < 0.9)), 1.0)]));
         scores += alarm.map_or(f64::from(limit), |at| at as f64);
         alarms += f64::from(u8::from(alarm.is_some()));
     }
-    Measured::new("scores between false alarms", scores / alarms.max(1.0), Target::AtLeast(200_000.0))
+    // A million scores see a handful of alarms, which is no rate.
+    let target = if effort == Effort::Quick { Target::Told } else { Target::AtLeast(200_000.0) };
+    Measured::new("scores between false alarms", scores / alarms.max(1.0), target)
 }
 
 /// Row 5: conversations of four traces that pass or fail together.

@@ -35,6 +35,7 @@ mod label_files;
 mod labels;
 mod output;
 mod output_file;
+mod plan;
 mod problems;
 mod progress;
 mod replay;
@@ -102,6 +103,8 @@ enum Command {
     Drift(drift::Arguments),
     /// Decide by a policy whether a candidate is good enough.
     Gate(gate::Arguments),
+    /// Tell what watching would find and a gate would show, before anything is switched on.
+    Plan(plan::Arguments),
     /// Show traces as driftline understands them.
     Inspect(inspect::Arguments),
     /// Search evaluated traces.
@@ -149,6 +152,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Baseline(arguments) => baseline::run(arguments, context).await,
         Command::Drift(arguments) => drift::run(arguments, context).await,
         Command::Gate(arguments) => gate::run(arguments, context).await,
+        Command::Plan(arguments) => plan::run(arguments, context).await,
         Command::Inspect(arguments) => inspect::run(arguments, context).await,
         Command::Traces(arguments) => traces::run(arguments, context).await,
         Command::Explain(arguments) => explain::run(arguments, context).await,

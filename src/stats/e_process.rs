@@ -30,6 +30,8 @@
 //! Sources: Shin, Ramdas and Rinaldo (arXiv 2203.03532); Dandapanthula and Ramdas (arXiv 2501.04130) for many streams;
 //! Waudby-Smith and Ramdas 2024 for the bets.
 
+use std::sync::OnceLock;
+
 use serde::{Deserialize, Serialize};
 use statrs::function::beta::ln_beta;
 
@@ -37,6 +39,10 @@ use statrs::function::beta::ln_beta;
 const DROPS: [f64; 8] = [0.01, 0.02, 0.035, 0.05, 0.075, 0.10, 0.15, 0.25];
 /// Largest part of the ruinous bet 1/(1 - bound) that is ever staked.
 const LARGEST_STAKE: f64 = 0.95;
+/// Scores that are multiples of one over this have their logarithms tabled: the edges of histograms of scores.
+const TABLED: usize = 256;
+/// Windows of so many different scores or fewer do without the table.
+const FEW_SCORES: usize = 16;
 /// Evidence at which a stream counts as recovered.
 pub const RECOVERED: f64 = 20.0;
 /// Part of the budget set aside for baselines whose confidence bound is wrong.
@@ -74,6 +80,9 @@ impl AlertBudget {
 pub struct Bets {
     bound: f64,
     stakes: Vec<f64>,
+    /// ln of each bet's factor at each of the [`TABLED`] scores, made when a window first has many of them: taking
+    /// logarithms is most of what a check costs.
+    table: OnceLock<Vec<f64>>,
 }
 
 impl Bets {
@@ -84,23 +93,45 @@ impl Bets {
         let bound = bound.clamp(0.0, 1.0);
         let largest = LARGEST_STAKE / (1.0 - bound).max(f64::EPSILON);
         let stakes = DROPS.iter().map(|drop| (drop / variance.max(f64::EPSILON)).min(largest)).collect();
-        Self { bound, stakes }
+        Self { bound, stakes, table: OnceLock::new() }
     }
 
     /// Bets with given stakes, for reference values.
     #[cfg(test)]
     pub(crate) fn with_stakes(bound: f64, stakes: Vec<f64>) -> Self {
-        Self { bound, stakes }
+        Self { bound, stakes, table: OnceLock::new() }
     }
 
     /// The logarithm of each bet's factor over a window of `(value, count)` pairs, divided by the over-dispersion.
     #[must_use]
     pub fn log_factors(&self, window: &[(f64, f64)], over_dispersion: f64) -> Vec<f64> {
-        let log_factor = |stake: &f64| {
-            let total: f64 = window.iter().map(|(x, count)| count * (stake * (self.bound - x)).ln_1p()).sum();
-            total / over_dispersion.max(1.0)
-        };
-        self.stakes.iter().map(log_factor).collect()
+        let table = (window.len() > FEW_SCORES).then(|| self.table.get_or_init(|| self.tabled()));
+        let mut logs = vec![0.0; self.stakes.len()];
+        for (score, count) in window {
+            let place = table.and_then(|table| {
+                let step = score * TABLED as f64;
+                let at = step as usize * logs.len();
+                (step.fract() == 0.0).then(|| table.get(at..at + logs.len())).flatten()
+            });
+            match place {
+                Some(tabled) => logs.iter_mut().zip(tabled).for_each(|(log, tabled)| *log += count * tabled),
+                None => {
+                    let each = logs.iter_mut().zip(&self.stakes);
+                    each.for_each(|(log, stake)| *log += count * self.log_factor(*stake, *score));
+                }
+            }
+        }
+        logs.iter_mut().for_each(|log| *log /= over_dispersion.max(1.0));
+        logs
+    }
+
+    fn log_factor(&self, stake: f64, score: f64) -> f64 {
+        (stake * (self.bound - score)).ln_1p()
+    }
+
+    fn tabled(&self) -> Vec<f64> {
+        let scores = (0..=TABLED).map(|step| step as f64 / TABLED as f64);
+        scores.flat_map(|score| self.stakes.iter().map(move |stake| self.log_factor(*stake, score))).collect()
     }
 }
 
@@ -322,6 +353,24 @@ mod tests {
         let found = (0..100).filter(|_| blamed_within(0.85, 15)).count();
         assert!(found >= 95, "{found} of 100");
         assert_eq!(SinceChange::default().log_evidence(), 0.0);
+    }
+
+    #[test]
+    fn a_window_of_many_scores_is_worth_the_same_as_its_parts() {
+        let bets = Bets::against_drop(0.7, 0.03);
+        let window: Vec<(f64, f64)> = (0..300).map(|step| (f64::from(step) / 299.0, 2.0)).collect();
+        let edges: Vec<(f64, f64)> = (0..=256).map(|step| (f64::from(step) / 256.0, 1.5)).collect();
+        for window in [window, edges] {
+            let mut parts = vec![0.0; DROPS.len()];
+            for part in window.chunks(FEW_SCORES) {
+                parts.iter_mut().zip(bets.log_factors(part, 2.0)).for_each(|(sum, log)| *sum += log);
+            }
+            let whole = bets.log_factors(&window, 2.0);
+            assert!(
+                whole.iter().zip(&parts).all(|(a, b)| (a - b).abs() < 1e-9 * b.abs().max(1.0)),
+                "{whole:?} {parts:?}"
+            );
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod gate_policy;
 pub mod judge_drift;
 pub mod key;
 pub mod paired;
+pub mod plan;
 pub mod rules;
 pub mod summarize;
 pub mod summary;
