@@ -16,6 +16,7 @@ use crate::domain::time::Timestamp;
 use crate::queries::compare::{check_dimension, dimensions};
 use crate::queries::source::StoredSource;
 use crate::watch::drift::{DriftOptions, drift};
+use crate::watch::history::add_history;
 use crate::watch::paired::paired;
 
 #[derive(Debug, clap::Args)]
@@ -139,15 +140,19 @@ fn compare(
         check_pairing(sources, column, before, after)?;
         let dimensions = before.iter().chain(after).flat_map(|record| record.segments.keys().cloned());
         answer(check_dimension(arguments.by.as_deref(), dimensions.collect()))?;
-        return Ok(paired(before, after, |record| sources.value(record, column), &options));
+        let mut report = paired(before, after, |record| sources.value(record, column), &options);
+        add_history(&mut report, before, after);
+        return Ok(report);
     }
     if !arguments.labels_file.is_empty() && [&baseline, &current].iter().any(|side| matches!(side, Side::Baseline(_))) {
         warn("labels are not joined to a stored baseline, which keeps summaries and no traces");
     }
-    let before = baseline.into_baseline("baseline", &arguments.baseline, now);
-    let after = current.into_baseline("current", &arguments.current, now);
+    let before = baseline.summary("baseline", &arguments.baseline, now);
+    let after = current.summary("current", &arguments.current, now);
     answer(check_dimension(arguments.by.as_deref(), dimensions([&before, &after])))?;
-    Ok(drift(&before, &after, &options))
+    let mut report = drift(&before, &after, &options);
+    add_history(&mut report, baseline.records(), current.records());
+    Ok(report)
 }
 
 /// Refuses to pair what cannot be paired.

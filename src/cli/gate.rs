@@ -95,8 +95,8 @@ fn decide(
     now: Timestamp,
 ) -> Result<GateReport, Failure> {
     let (Some(column), Side::Records(before), Side::Records(after)) = (&policy.pair_by, &baseline, &candidate) else {
-        let before = baseline.into_baseline("baseline", &arguments.baseline, now);
-        let after = candidate.into_baseline("candidate", &arguments.candidate, now);
+        let before = baseline.summary("baseline", &arguments.baseline, now);
+        let after = candidate.summary("candidate", &arguments.candidate, now);
         return Ok(gate(policy, &before, &after, None));
     };
     check_pairing(sources, column, before, after)?;

@@ -7,6 +7,7 @@ mod alerts;
 mod asking;
 mod backfill;
 mod baseline;
+mod charts;
 mod costs;
 mod demo;
 mod drift;
@@ -26,9 +27,13 @@ mod judging;
 mod labels;
 mod output;
 mod output_file;
+mod plot;
 mod problems;
 mod progress;
+mod releases;
+mod releases_text;
 mod replay;
+mod report_html;
 mod runs;
 mod serve;
 mod service;
@@ -100,6 +105,8 @@ enum Command {
     Explain(explain::Arguments),
     /// List alerts.
     Alerts(alerts::Arguments),
+    /// See which versions ran since when, and what each changed.
+    Releases(releases::Arguments),
     /// Add up what judging costs, and show how much of its budgets is left.
     Costs(costs::Arguments),
     /// Send recorded traces to a receiver.
@@ -137,6 +144,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Traces(arguments) => traces::run(arguments, context).await,
         Command::Explain(arguments) => explain::run(arguments, context).await,
         Command::Alerts(arguments) => alerts::run(arguments, context).await,
+        Command::Releases(arguments) => releases::run(arguments, context).await,
         Command::Costs(arguments) => costs::run(arguments, context).await,
         Command::Replay(arguments) => replay::run(arguments, context).await,
     }

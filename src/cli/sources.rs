@@ -1,5 +1,6 @@
 //! Sources of traces: `file:PATH-OR-GLOB[?column=value]`, `where:key=value,…` and `name:BASELINE`.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -97,10 +98,18 @@ pub(super) enum Side {
 
 impl Side {
     /// The side's summary; `name` and `text` say where records came from.
-    pub(super) fn into_baseline(self, name: &str, text: &str, now: Timestamp) -> Baseline {
+    pub(super) fn summary(&self, name: &str, text: &str, now: Timestamp) -> Cow<'_, Baseline> {
         match self {
-            Self::Records(records) => Baseline::from_records(name, now, text, &records),
-            Self::Baseline(baseline) => *baseline,
+            Self::Records(records) => Cow::Owned(Baseline::from_records(name, now, text, records)),
+            Self::Baseline(baseline) => Cow::Borrowed(baseline),
+        }
+    }
+
+    /// The side's traces, of which a baseline keeps none.
+    pub(super) fn records(&self) -> &[TraceRecord] {
+        match self {
+            Self::Records(records) => records,
+            Self::Baseline(_) => &[],
         }
     }
 }

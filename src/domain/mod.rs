@@ -6,6 +6,7 @@ pub mod ids;
 pub mod judge;
 pub mod measurement;
 pub mod money;
+pub mod release;
 pub mod report;
 pub mod text;
 pub mod time;

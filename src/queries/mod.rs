@@ -8,6 +8,7 @@ pub mod costs;
 pub mod explain;
 pub mod inspection;
 pub mod overview;
+pub mod releases;
 pub mod scores;
 pub mod search;
 pub mod selection;
@@ -104,6 +105,28 @@ pub enum QueryError {
         /// What there is.
         known: BTreeSet<String>,
     },
+    /// There is no such version of a service.
+    #[error("service {service:?} has no version {value:?}; known: {}", listed(.known))]
+    UnknownRelease {
+        /// The service.
+        service: String,
+        /// The version that was asked for.
+        value: String,
+        /// What there is.
+        known: BTreeSet<String>,
+    },
+    /// A first version has nothing before it.
+    #[error("no other version ran before {value:?}")]
+    NothingBefore {
+        /// The version.
+        value: String,
+    },
+    /// Both sides are one.
+    #[error("both sides are {text:?}")]
+    SameSides {
+        /// The side.
+        text: String,
+    },
     /// There is no such judge.
     #[error("there is no judge {name:?}")]
     UnknownJudge {
@@ -158,6 +181,8 @@ impl QueryError {
                 | Self::EmptySource { .. }
                 | Self::BaselineName { .. }
                 | Self::UnknownDimension { .. }
+                | Self::NothingBefore { .. }
+                | Self::SameSides { .. }
                 | Self::UnknownJudge { .. }
                 | Self::OutOfRange { .. }
                 | Self::Selection(_)
@@ -178,6 +203,9 @@ impl QueryError {
             Self::EmptySource { .. } => "select traces that are there: search for them first",
             Self::BaselineName { .. } => "write 1 to 100 of A-Z a-z 0-9 . _ -",
             Self::UnknownDimension { .. } => "compare by a dimension that the traces have",
+            Self::UnknownRelease { .. } => "list the releases; versions are counted within a minute of their traces",
+            Self::NothingBefore { .. } => "name the version to compare with",
+            Self::SameSides { .. } => "name two different sides",
             Self::Interrupted(_) => "ask again, about less at once",
             Self::UnknownJudge { .. } => "list the evaluators; judges are those of kind llm_judge",
             Self::OutOfRange { .. } => "give a number in that range",

@@ -114,8 +114,8 @@ fn mix(records: &[TraceRecord]) -> BTreeMap<String, BTreeMap<String, f64>> {
 }
 
 /// Summarises every series of the records, over all and over every segment that `mix` lists.
-fn summarize(
-    records: &[TraceRecord],
+pub(crate) fn summarize<'a>(
+    records: impl IntoIterator<Item = &'a TraceRecord>,
     mix: &BTreeMap<String, BTreeMap<String, f64>>,
 ) -> BTreeMap<SeriesKey, SeriesSummary> {
     let mut observations: BTreeMap<(&str, &str, String), Vec<Observation<'_>>> = BTreeMap::new();

@@ -6,6 +6,7 @@ use fastrand::Rng;
 
 use super::baseline::Baseline;
 use super::comparison::{Comparison, Label, NO_ESTIMATE};
+use super::distribution::distribution;
 use super::key::{ALL, SeriesKey};
 use super::summary::SeriesSummary;
 use super::unpaired;
@@ -60,7 +61,11 @@ pub(crate) fn report(
     let mut comparisons = Vec::new();
     for matched in matches(baseline, current, options.by.as_deref()) {
         let comparison = match (baseline.series.get(&matched.baseline), current.series.get(&matched.current)) {
-            (Some(before), Some(after)) => compare(&matched, before, after, &mut rng),
+            (Some(before), Some(after)) => {
+                let mut comparison = compare(&matched, before, after, &mut rng);
+                comparison.report.distribution = distribution(before, after);
+                comparison
+            }
             (Some(before), None) => {
                 Comparison::new(&matched.label, before.kind(), unpaired::estimate(before), NO_ESTIMATE)
                     .note("the series is missing on the current side")
@@ -86,6 +91,7 @@ pub(crate) fn report(
         traces: Sides { baseline: baseline.traces, current: current.traces },
         series,
         mix: mix(baseline, current),
+        changes: Vec::new(),
         notes: notes(baseline, current, options),
     }
 }

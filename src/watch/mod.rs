@@ -6,12 +6,15 @@ pub mod detect;
 pub mod drift;
 pub mod gate;
 pub mod gate_policy;
+pub mod history;
 pub mod key;
 pub mod paired;
+pub mod releases;
 pub mod summary;
 
 mod comparison;
 mod deviation;
+mod distribution;
 mod score;
 mod unpaired;
 

@@ -30,7 +30,7 @@ use crate::watch::drift::DriftOptions;
 use crate::watch::gate_policy::GatePolicy;
 use crate::watch::key::SeriesKey;
 
-type Answer<T> = Result<Json<T>, WebError>;
+pub(super) type Answer<T> = Result<Json<T>, WebError>;
 
 /// A body as it is sent. Read in two steps: structs also take arrays, of which errors would tell in our own words.
 type Object = serde_json::Map<String, serde_json::Value>;

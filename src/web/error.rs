@@ -62,6 +62,7 @@ const fn status(error: &QueryError) -> StatusCode {
         | QueryError::PendingTrace { .. }
         | QueryError::BodyGone { .. }
         | QueryError::UnknownBaseline { .. }
+        | QueryError::UnknownRelease { .. }
         | QueryError::UnknownSeries { .. } => StatusCode::NOT_FOUND,
         QueryError::Store(StoreError::BaselineExists { .. }) => StatusCode::CONFLICT,
         QueryError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,

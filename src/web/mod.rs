@@ -10,6 +10,7 @@ mod guard;
 mod health;
 mod pages;
 mod parameters;
+mod releases;
 
 use std::fmt;
 use std::sync::Arc;
@@ -79,6 +80,9 @@ pub fn router(state: WebState) -> Router {
         .route("/api/v1/drift", get(api::drift))
         .route("/api/v1/gate", post(api::gate))
         .route("/api/v1/alerts", get(api::alerts))
+        .route("/api/v1/releases", get(releases::releases))
+        .route("/api/v1/releases/show", get(releases::release))
+        .route("/api/v1/releases/compare", get(releases::compare))
         .route("/api/v1/costs", get(api::costs))
         .route("/api/v1/budgets/{scope}", get(api::budget))
         .route("/api/v1/evaluators/backfill", post(api::backfill))

@@ -30,6 +30,11 @@ const CHANGES: &[Change] = &[
         sqlite: include_str!("../../../migrations/sqlite/0003_judging.sql"),
         postgres: include_str!("../../../migrations/postgres/0003_judging.sql"),
     },
+    Change {
+        description: "releases",
+        sqlite: include_str!("../../../migrations/sqlite/0010_releases.sql"),
+        postgres: include_str!("../../../migrations/postgres/0010_releases.sql"),
+    },
 ];
 
 const NEWEST: i64 = CHANGES.len() as i64;
