@@ -21,6 +21,7 @@ use driftline::otlp::{Encoding, RawTrace, TracesData, assemble, decode_traces, s
 use driftline::stats::e_process::AlertBudget;
 use driftline::watch::baseline::Baseline;
 use driftline::watch::detect::StreamState;
+use driftline::watch::watched::WatchedStream;
 use driftline::watch::drift::{DriftOptions, drift};
 use prost::Message;
 
@@ -84,7 +85,8 @@ fn detector_hour(bencher: Bencher<'_, '_>, series: &str) {
     let [before, after] = [baseline(0), baseline(RECORDS)].map(|baseline| baseline.overall(series));
     let (before, after) = (before.expect("the series is measured"), after.expect("the series is measured"));
     let budget = AlertBudget { false_alarms: 1.0, windows: 720.0, detectors: 50 };
-    let hour = |mut state: StreamState| state.observe(Timestamp(0), black_box(&after), &before, &budget);
+    let stream = WatchedStream::new(&before, before.over_dispersion, &budget);
+    let hour = |mut state: StreamState| state.observe(Timestamp(0), black_box(&after), &stream);
     bencher.with_inputs(StreamState::default).bench_values(hour);
 }
 

@@ -10,12 +10,12 @@ use super::notify::{firing, told, webhook_item};
 use crate::backends::store::{AlertFilter, HourCommit, NewOutboxItem, Selection, StoreError};
 use crate::domain::alert::Alert;
 use crate::domain::time::Timestamp;
-use crate::stats::e_process::AlertBudget;
 use crate::telemetry::metrics::SeverityLabels;
 use crate::watch::alerts::{StreamSignal, advance};
 use crate::watch::baseline::Baseline;
-use crate::watch::detect::{Direction, StreamState};
-use crate::watch::key::{ALL, SeriesKey};
+use crate::watch::detect::StreamState;
+use crate::watch::key::SeriesKey;
+use crate::watch::watched::Epoch;
 
 const HOUR: Duration = Duration::from_hours(1);
 /// Hours in the thirty days that the alert budget is stated for.
@@ -151,18 +151,13 @@ impl Watching {
         service: &str,
         hour: Timestamp,
     ) -> Vec<StreamSignal> {
-        let budget = AlertBudget {
-            false_alarms: self.budget_per_30_days,
-            windows: HOURS_PER_BUDGET,
-            detectors: detector_count(baseline),
-        };
-        let watched = baseline.series.iter().filter(|(key, _)| key.service == service && key.segment == ALL);
+        let epoch = Epoch::of(baseline, &BTreeSet::new(), self.budget_per_30_days, HOURS_PER_BUDGET);
         let mut signals = Vec::new();
-        for (key, before) in watched {
+        for (key, watched) in epoch.streams_of(service) {
             let Some(now) = window.series.get(key) else { continue };
             let stream = detectors.streams.entry(key.clone()).or_default();
             let at = hour.plus(HOUR);
-            let found = stream.observe(hour, now, before, &budget);
+            let found = stream.observe(hour, now, &watched);
             signals.extend(found.into_iter().map(|signal| StreamSignal { key: key.clone(), at, signal }));
         }
         signals
@@ -174,12 +169,6 @@ impl Watching {
         }
         news.iter().filter_map(|alert| webhook_item(alert, &self.trace_link)).collect()
     }
-}
-
-/// One-sided detectors over all services of the baseline: they share the alert budget.
-fn detector_count(baseline: &Baseline) -> u64 {
-    let watched = baseline.series.iter().filter(|(key, _)| key.segment == ALL);
-    watched.map(|(_, summary)| Direction::of(summary.kind()).len() as u64).sum::<u64>().max(1)
 }
 
 /// The detectors as they were left, or new ones when the baseline is another.

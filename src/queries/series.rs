@@ -253,7 +253,7 @@ impl Figures {
             estimate: estimate(summary),
             clusters: summary.moments().map(|moments| moments.clusters),
             weight: summary.moments().map(|moments| moments.weight),
-            over_dispersion: summary.over_dispersion.factor,
+            over_dispersion: summary.over_dispersion.at_least_one(),
             p50: quantile(0.5),
             p99: quantile(0.99),
             shares: shares(summary),

@@ -55,18 +55,39 @@ pub fn beta_lower_tail(x: f64, a: f64, b: f64) -> f64 {
 /// The x with P(B <= x) = `probability` for a Beta(a, b) variable, by bisection to the last bit.
 #[must_use]
 pub fn beta_quantile(probability: f64, a: f64, b: f64) -> f64 {
-    let (mut low, mut high) = (0.0_f64, 1.0_f64);
+    bisect(|x| beta_lower_tail(x, a, b) < probability, 0.0, 1.0)
+}
+
+/// Where `is_below` turns false, to the last bit.
+fn bisect(is_below: impl Fn(f64) -> bool, mut low: f64, mut high: f64) -> f64 {
     loop {
         let middle = f64::midpoint(low, high);
         if middle <= low || middle >= high {
             return middle;
         }
-        if beta_lower_tail(middle, a, b) < probability {
+        if is_below(middle) {
             low = middle;
         } else {
             high = middle;
         }
     }
+}
+
+/// P(X >= successes) for X binomial with `trials` and success probability `share`.
+#[must_use]
+pub fn binomial_at_least(successes: u64, trials: u64, share: f64) -> f64 {
+    match successes {
+        0 => 1.0,
+        _ if successes > trials => 0.0,
+        _ => beta_lower_tail(share, successes as f64, (trials - successes) as f64 + 1.0),
+    }
+}
+
+/// The x with P(X <= x) = `probability` for a Gamma variable of that shape and scale 1, by bisection.
+#[must_use]
+pub fn gamma_quantile(probability: f64, shape: f64) -> f64 {
+    let lower_tail = |x: f64| gamma::checked_gamma_lr(shape, x).unwrap_or(f64::NAN);
+    bisect(|x| lower_tail(x) < probability, 0.0, shape + 40.0 * shape.sqrt() + 200.0)
 }
 
 #[cfg(test)]

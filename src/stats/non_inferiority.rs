@@ -1,6 +1,6 @@
 //! Is the candidate good enough, not good enough, or is there too little evidence to say?
 
-use super::distribution::normal_quantile;
+use super::distribution::{normal_quantile, normal_upper_tail};
 use super::interval::Interval;
 
 /// What an interval shows about a difference and a margin.
@@ -34,4 +34,12 @@ pub fn shown(difference: Interval, margin: f64) -> Shown {
 pub fn needed_size(variance: f64, distance: f64, alpha: f64, power: f64) -> f64 {
     let quantiles = normal_quantile(1.0 - alpha) + normal_quantile(power);
     quantiles * quantiles * variance / (distance * distance)
+}
+
+/// One-sided p-values of "worse than the margin" and of "better than the margin the other way" (Wald); the larger is the
+/// p-value of a claim of equivalence (two one-sided tests, Schuirmann 1987). The first alone is that of non-inferiority.
+#[must_use]
+pub fn one_sided_p_values(difference: f64, standard_error: f64, margin: f64) -> (f64, f64) {
+    let tail = |distance: f64| normal_upper_tail(distance / standard_error);
+    (tail(difference + margin), tail(margin - difference))
 }

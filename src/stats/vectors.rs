@@ -4,22 +4,30 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::confidence_sequence::ConfidenceSequence;
 use super::contingency::{ChiSquared, jensen_shannon_distance, likelihood_ratio, pearson};
 use super::distribution::chi_squared_upper_tail;
-use super::e_process::{Bets, Detector};
+use super::e_process::{Bets, Detector, log_mixture_evidence};
+use super::exceedance::{Exceedance, quantile_ranks};
 use super::interval::{Interval, clopper_pearson, clopper_pearson_lower, newcombe, wilson};
 use super::mann_whitney::mann_whitney;
-use super::mix::{SegmentShift, kitagawa};
+use super::mix::{SegmentMeans, SegmentShift, cochran_mantel_haenszel, kitagawa, standardised_difference};
 use super::moments::Moments;
 use super::multiplicity::{benjamini_hochberg, e_benjamini_hochberg, holm};
-use super::non_inferiority::{Shown, needed_size, shown};
+use super::non_inferiority::{Shown, needed_size, one_sided_p_values, shown};
+use super::onset::onset_of_share;
 use super::paired::{bonett_price, mcnemar_exact};
+use super::poisson::rate_interval;
+use super::power::{minimum_detectable_change, power_of_shares, size_for_shares};
+use super::projection::Spending;
 use super::proportion::{cohen_h, fisher_exact, score_test};
 use super::sequence::compare_sessions;
+use super::service_level::{Outcomes, budget_spent, burn_rate};
 use super::session::SessionCounts;
 use super::survey::{Stratum, post_stratified_share};
 use super::wasserstein::Distance;
 use super::welch::welch;
+use super::windows::{WindowSum, over_dispersion_of_shares};
 
 /// Vectors without a counterpart here, by the start of `area name`, and why.
 const NOT_USED: &[(&str, &str)] = &[
@@ -41,11 +49,12 @@ const NOT_USED: &[(&str, &str)] = &[
     ("a.prop_ci Jeffreys", "Wilson and Clopper-Pearson are the intervals"),
     ("a.psi", "a fixed threshold on an index has no error rate"),
     ("a.hellinger", "Jensen-Shannon is the distance"),
-    ("b.betting", "no confidence sequences: streams are watched by detectors"),
-    ("b.empbern", "the same"),
-    ("b.boundary", "the same"),
-    ("b.quantile", "the same"),
-    ("b.eprocess", "the change time is unknown"),
+    ("b.betting hedged-capital betting CS, Bernoulli", "of one instant; the sequence keeps what was once ruled out"),
+    ("b.betting predictable plug-in", "the stakes inside the betting confidence sequence, without its caps"),
+    ("b.betting betting martingale", "the capital inside the betting confidence sequence, for one candidate"),
+    ("b.empbern", "the betting confidence sequence is never wider"),
+    ("b.boundary", "the betting confidence sequence is never wider for scores in [0, 1]"),
+    ("b.quantile", "quantiles are watched as shares beyond a fixed edge"),
     ("b.edetector mixture e-CUSUM", "the Shiryaev-Roberts form has the tight guarantee"),
     ("b.cusum", "peers' detectors"),
     ("b.adwin", "peers' detectors"),
@@ -61,23 +70,26 @@ const NOT_USED: &[(&str, &str)] = &[
     ("d.loop", "measured by evaluators"),
     ("e.wecdf", "quantiles and shares are read off fixed bins"),
     ("e.wks", "Wasserstein-1 is the shape test"),
-    ("e.phi", "over-dispersion is measured from clustered moments, not from equal windows"),
     ("f.", "agreement and correction belong to review"),
-    ("g.ni", "read off the Newcombe interval"),
-    ("g.power power", "the gate states the size that is still needed"),
-    ("g.power sample size", "the two-sided form; the gate is one-sided"),
-    ("g.power minimum", "the gate states the size that is still needed"),
+    ("g.ni non-inferiority z score", "Newcombe's interval decides; it agrees to three digits here"),
     ("g.verdict", "reproduced by a test of its own below"),
     ("h.", "fixed-edge histograms serve quantiles and tests alike"),
-    ("i.cmh", "the split by segment explains, it does not test"),
-    ("i.mix mix-adjusted", "the same"),
-    ("j.", "the detector's own reset marks the onset"),
-    ("ops.", "service-level rules are arithmetic of their own module"),
+    ("ops.poisson two Poisson rates", "one-sided: only a rise of a rate matters"),
 ];
 
 /// What our code says for a vector; `None` when no method here matches.
 fn compute(key: &str, inputs: &Value) -> Option<Vec<(&'static str, f64)>> {
-    let methods = [compare_distributions, compare_shares, compare_counts, estimate, detect];
+    let methods = [
+        compare_distributions,
+        compare_shares,
+        compare_counts,
+        estimate,
+        compare_segments,
+        decide,
+        detect,
+        look_back,
+        hold_service_levels,
+    ];
     methods.into_iter().find_map(|method| method(key, inputs))
 }
 
@@ -188,7 +200,7 @@ fn compare_counts(key: &str, inputs: &Value) -> Option<Vec<(&'static str, f64)>>
     })
 }
 
-/// Sections (e), (g), (i): estimates from weighted, clustered, paired and segmented data.
+/// Section (e): estimates from weighted and clustered data.
 fn estimate(key: &str, inputs: &Value) -> Option<Vec<(&'static str, f64)>> {
     Some(match key {
         "e.hajek Hajek weighted mean, linearised SE (HC0)" => {
@@ -214,6 +226,14 @@ fn estimate(key: &str, inputs: &Value) -> Option<Vec<(&'static str, f64)>> {
             let (estimate, se) = post_stratified_share(&strata);
             vec![("estimate", estimate), ("se", se)]
         }
+        _ => return None,
+    })
+}
+
+/// Section (g): gates and how much data they need.
+fn decide(key: &str, inputs: &Value) -> Option<Vec<(&'static str, f64)>> {
+    let get = |name: &str| number(&inputs[name]);
+    Some(match key {
         "g.paired McNemar" => {
             let (row, other) = (numbers(&inputs["table"][0]), numbers(&inputs["table"][1]));
             vec![("exact_p", mcnemar_exact(row[1] as u64, other[0] as u64))]
@@ -224,18 +244,43 @@ fn estimate(key: &str, inputs: &Value) -> Option<Vec<(&'static str, f64)>> {
             vec![("mean", moments.mean), ("se", moments.standard_error())]
         }
         "g.paired Bonett-Price paired proportion CI (90%)" => {
-            let get = |name: &str| number(&inputs[name]);
             let (difference, interval) = bonett_price(get("n10"), get("n01"), get("n"), get("conf"));
             [vec![("diff", difference)], ends(interval)].concat()
         }
         "g.power non-inferiority sample sizes" => {
-            let get = |name: &str| number(&inputs[name]);
             let size = |variance| needed_size(variance, get("margin"), get("alpha_one_sided"), get("power"));
             let p = get("p");
             vec![("unpaired_per_arm", size(2.0 * p * (1.0 - p))), ("paired_pairs", size(get("discordance")))]
         }
+        "g.power power two proportions .85 vs .90 n=1000/arm" => {
+            vec![("power", power_of_shares(get("p1"), get("p2"), get("n_per_arm"), get("alpha")))]
+        }
+        "g.power sample size .85 vs .90 power .8" => {
+            vec![("n_per_arm", size_for_shares(get("p1"), get("p2"), get("alpha"), get("power")))]
+        }
+        "g.power minimum detectable drop, one-sided" => {
+            let variance = get("p0") * (1.0 - get("p0"));
+            let change = minimum_detectable_change(variance, get("n0"), get("n1"), get("alpha"), get("power"));
+            vec![("mde_normal_at_p0", change)]
+        }
+        key if key.starts_with("g.ni non-inferiority z wald") => {
+            let (difference, error) = difference_of_shares(inputs, ["count_new", "n_new", "count_old", "n_old"]);
+            vec![("p_value", one_sided_p_values(difference, error, get("margin")).0)]
+        }
+        "g.ni TOST equivalence 5pt" => {
+            let (difference, error) = difference_of_shares(inputs, ["count1", "n1", "count2", "n2"]);
+            let (lower, upper) = one_sided_p_values(difference, error, get("upp"));
+            vec![("p_value", lower.max(upper))]
+        }
+        _ => return None,
+    })
+}
+
+/// Section (i): segments.
+fn compare_segments(key: &str, inputs: &Value) -> Option<Vec<(&'static str, f64)>> {
+    let column = |name: &str| numbers(&inputs[name]);
+    Some(match key {
         "i.mix Kitagawa mix/within decomposition" => {
-            let column = |name: &str| numbers(&inputs[name]);
             let (w0, w1, mu0, mu1) = (column("w0"), column("w1"), column("mu0"), column("mu1"));
             let segments: Vec<SegmentShift> = (0..w0.len())
                 .map(|i| SegmentShift {
@@ -249,6 +294,94 @@ fn estimate(key: &str, inputs: &Value) -> Option<Vec<(&'static str, f64)>> {
             let by_segment = listed("within_by_segment", &split.within_by_segment);
             [vec![("mix", split.mix), ("within", split.within)], by_segment].concat()
         }
+        "i.mix mix-adjusted (directly standardised) z vs marginal z" => {
+            let (n0, s0, n1, s1) = (column("n0"), column("s0"), column("n1"), column("s1"));
+            let total: f64 = n1.iter().sum();
+            let mean = |successes: f64, size: f64| {
+                let share = successes / size;
+                (share, share * (1.0 - share) / size)
+            };
+            let segment = |i: usize| SegmentMeans {
+                current_share: n1[i] / total,
+                baseline: mean(s0[i], n0[i]),
+                current: mean(s1[i], n1[i]),
+            };
+            let result = standardised_difference(&(0..n0.len()).map(segment).collect::<Vec<_>>());
+            vec![("adjusted_diff", result.difference), ("adjusted_se", result.standard_error)]
+        }
+        "i.cmh Cochran-Mantel-Haenszel 3 strata" => {
+            let side = |row: &Value| {
+                let row = numbers(row);
+                (row[0], row[0] + row[1])
+            };
+            let tables = inputs["tables"].as_array()?;
+            let segments: Vec<_> = tables.iter().map(|table| (side(&table[0]), side(&table[1]))).collect();
+            let test = cochran_mantel_haenszel(&segments);
+            vec![("statistic", test.statistic), ("p_value", test.p_value)]
+        }
+        _ => return None,
+    })
+}
+
+/// Sections (e) and (j): how windows vary, and since when.
+fn look_back(key: &str, inputs: &Value) -> Option<Vec<(&'static str, f64)>> {
+    let size = number(&inputs["n_per_window"]);
+    let windows: Vec<WindowSum> =
+        numbers(&inputs["successes"]).into_iter().map(|sum| WindowSum { sum, size }).collect();
+    Some(match key {
+        "e.phi over-dispersion factor phi of window pass rates" => {
+            vec![("phi", over_dispersion_of_shares(&windows))]
+        }
+        "j.cp change-point profile likelihood on window counts" => {
+            let set = onset_of_share(&windows, 1.0)?;
+            let positions: Vec<f64> = set.positions.iter().map(|position| *position as f64).collect();
+            let likelihood = ("lr_vs_no_change", set.likelihood_ratio);
+            [vec![("tau_hat", set.most_likely as f64), likelihood], listed("set_cut7", &positions)].concat()
+        }
+        _ => return None,
+    })
+}
+
+/// Service levels: error budgets, tails, rates and spending.
+fn hold_service_levels(key: &str, inputs: &Value) -> Option<Vec<(&'static str, f64)>> {
+    let get = |name: &str| number(&inputs[name]);
+    let outcomes = |bad: &str| Outcomes { bad: get(bad) as u64, total: get("total") as u64 };
+    Some(match key {
+        "ops.burn burn rate" => vec![("burn_rate", burn_rate(outcomes("bad"), get("slo")))],
+        "ops.burn burn-rate thresholds -> budget spent" => {
+            let pairs = inputs["pairs"].as_array()?.iter().map(numbers);
+            let spent = pairs.map(|pair| budget_spent(pair[0], pair[1], get("slo_period_h")));
+            listed("budget_fraction", &spent.collect::<Vec<_>>())
+        }
+        "ops.burn low-traffic burn rate: binomial tail" => {
+            let p = outcomes("bad").p_value(1.0 - get("slo"));
+            vec![("burn_rate", burn_rate(outcomes("bad"), get("slo"))), ("p_at_least_bad_if_on_slo", p)]
+        }
+        "ops.error error rate 5% exact one-sided test" => {
+            let interval = clopper_pearson(get("errors"), get("total"), 0.95);
+            let p = outcomes("errors").p_value(get("p0"));
+            vec![("p_value", p), ("ci95.0", interval.low), ("ci95.1", interval.high)]
+        }
+        "ops.poisson Poisson rate exact CI" => ends(rate_interval(get("count") as u64, get("exposure"), 0.95)),
+        "ops.cost cost projection 80%" => {
+            let spending = Spending {
+                spent: get("spent"),
+                elapsed: get("elapsed_days"),
+                period: get("period_days"),
+                variance: 0.0,
+            };
+            vec![("projected", spending.projected())]
+        }
+        "ops.latency quantile test and order-statistic CI, p95" => {
+            let mut x = numbers(&inputs["x"]);
+            x.sort_by(f64::total_cmp);
+            let (low, high) = quantile_ranks(x.len() as u64, 0.95, 0.9);
+            vec![("ci90.0", x[low? as usize - 1]), ("ci90.1", x[high? as usize - 1])]
+        }
+        "ops.latency p99 >= 3x baseline: exceedance test" => {
+            let exceedance = Exceedance { above: get("exceed") as u64, total: get("n") as u64, allowed: get("p0") };
+            vec![("p_value", exceedance.p_value())]
+        }
         _ => return None,
     })
 }
@@ -260,6 +393,26 @@ fn detect(key: &str, inputs: &Value) -> Option<Vec<(&'static str, f64)>> {
             let windows = numbers(&inputs["x"]).into_iter().map(|x| vec![(x, 1.0)]).collect::<Vec<_>>();
             listed("M", &shiryaev_roberts(inputs, &windows, 1.0))
         }
+        "b.eprocess beta-binomial mixture e-value for a point null (Robbins)" => {
+            let (successes, failures) = (numbers(&inputs["successes"]), numbers(&inputs["failures"]));
+            let evidence = |i: usize| log_mixture_evidence(successes[i], failures[i], number(&inputs["p0"]));
+            listed("log_e", &(0..successes.len()).map(evidence).collect::<Vec<_>>())
+        }
+        "b.betting hedged-capital betting CS, continuous n=60, running intersection" => {
+            let mut sequence = ConfidenceSequence::new(number(&inputs["alpha"]));
+            let after = |score| {
+                sequence.observe(&[(score, 1.0)]);
+                sequence.interval()
+            };
+            let intervals = numbers(&inputs["x"]).into_iter().map(after).collect::<Option<Vec<_>>>()?;
+            let (early, late) = (intervals[19], intervals[59]);
+            vec![
+                ("lower_at.0.1", early.low),
+                ("upper_at.0.1", early.high),
+                ("lower_at.1.1", late.low),
+                ("upper_at.1.1", late.high),
+            ]
+        }
         key if key.starts_with("b.edetector window e-SR") => {
             let counts = |window: &Value| {
                 let window = numbers(window);
@@ -270,6 +423,14 @@ fn detect(key: &str, inputs: &Value) -> Option<Vec<(&'static str, f64)>> {
         }
         _ => return None,
     })
+}
+
+/// Difference of two shares and its standard error, from the names of (count, size) of both.
+fn difference_of_shares(inputs: &Value, names: [&str; 4]) -> (f64, f64) {
+    let [count, size, other_count, other_size] = names.map(|name| number(&inputs[name]));
+    let (share, other) = (count / size, other_count / other_size);
+    let variance = share * (1.0 - share) / size + other * (1.0 - other) / other_size;
+    (share - other, variance.sqrt())
 }
 
 fn number(value: &Value) -> f64 {
@@ -354,10 +515,10 @@ fn shiryaev_roberts(inputs: &Value, windows: &[Vec<(f64, f64)>], temper: f64) ->
 
 /// The expected value under `path`, where `name.3` is the fourth element of a list.
 fn expected_at(expected: &Value, path: &str) -> f64 {
-    match path.rsplit_once('.').and_then(|(name, at)| Some((name, at.parse::<usize>().ok()?))) {
-        Some((name, at)) => number(&expected[name][at]),
-        None => number(&expected[path]),
-    }
+    number(path.split('.').fold(expected, |value, key| match key.parse::<usize>() {
+        Ok(at) => &value[at],
+        Err(_) => &value[key],
+    }))
 }
 
 #[test]

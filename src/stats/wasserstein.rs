@@ -55,21 +55,57 @@ impl Distance {
         positions: &[f64],
         rng: &mut Rng,
     ) -> f64 {
-        let scaled = distance * (size * other_size / (size + other_size)).sqrt();
-        let roots: Vec<f64> = shares.iter().map(|share| share.sqrt()).collect();
-        let mut normals = vec![0.0; shares.len()];
+        let scaled = scaled(distance, size, other_size);
         let mut exceedances = 0;
-        for draw in 1..=DRAWS {
-            fill_standard_normal(&mut normals, rng);
-            let pull: f64 = roots.iter().zip(&normals).map(|(root, z)| root * z).sum();
-            let bridge = roots.iter().zip(&normals).map(|(root, z)| root * (z - root * pull));
-            exceedances += u32::from(self.of_gaps(bridge, positions) >= scaled);
+        for (draw, bridge) in (1..=DRAWS).zip(self.bridges(shares, positions, rng)) {
+            exceedances += u32::from(bridge >= scaled);
             if exceedances == ENOUGH_EXCEEDANCES {
                 return f64::from(exceedances) / f64::from(draw);
             }
         }
         f64::from(exceedances + 1) / f64::from(DRAWS + 1)
     }
+
+    /// The null law of samples from `shares`, to be drawn once a baseline and asked as often as wanted.
+    pub fn null_table(self, shares: &[f64], positions: &[f64], rng: &mut Rng) -> NullTable {
+        let mut draws: Vec<f64> = self.bridges(shares, positions, rng).take(DRAWS as usize).collect();
+        draws.sort_by(f64::total_cmp);
+        NullTable { draws }
+    }
+
+    /// Distances drawn under no change, scaled by the root of nm/(n+m); without end.
+    fn bridges(self, shares: &[f64], positions: &[f64], rng: &mut Rng) -> impl Iterator<Item = f64> {
+        let roots: Vec<f64> = shares.iter().map(|share| share.sqrt()).collect();
+        let mut normals = vec![0.0; shares.len()];
+        std::iter::repeat_with(move || {
+            fill_standard_normal(&mut normals, rng);
+            let pull: f64 = roots.iter().zip(&normals).map(|(root, z)| root * z).sum();
+            let bridge = roots.iter().zip(&normals).map(|(root, z)| root * (z - root * pull));
+            self.of_gaps(bridge, positions)
+        })
+    }
+}
+
+/// The null law of a distance for one baseline, so that each check against it costs a search.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NullTable {
+    /// Scaled distances drawn under no change, ascending.
+    draws: Vec<f64>,
+}
+
+impl NullTable {
+    /// p-value of `distance` between samples of `size` and `other_size`, effective sizes where weighted.
+    #[must_use]
+    pub fn p_value(&self, distance: f64, size: f64, other_size: f64) -> f64 {
+        let scaled = scaled(distance, size, other_size);
+        let exceedances = self.draws.len() - self.draws.partition_point(|draw| *draw < scaled);
+        (exceedances as f64 + 1.0) / (self.draws.len() as f64 + 1.0)
+    }
+}
+
+/// A distance on the scale on which its null law does not depend on the sizes.
+fn scaled(distance: f64, size: f64, other_size: f64) -> f64 {
+    distance * (size * other_size / (size + other_size)).sqrt()
 }
 
 /// Fills with independent standard normals (Box and Muller 1958).
@@ -123,6 +159,24 @@ mod tests {
             let found = rejections(distance, &shares, &[0.06, 0.14, 0.25, 0.35, 0.2], &mut rng);
             assert!(found > 300, "{distance:?}: {found} of 400");
         }
+    }
+
+    #[test]
+    fn a_table_drawn_once_keeps_the_false_alarm_rate_at_every_size() {
+        let mut rng = Rng::with_seed(6);
+        let shares = [0.02, 0.08, 0.15, 0.4, 0.35];
+        let table = Distance::Wasserstein1.null_table(&shares, &POSITIONS, &mut rng);
+        for size in [60_usize, 600] {
+            let mut rejects = || {
+                let (baseline, current) = (draw(&shares, 3000, &mut rng), draw(&shares, size, &mut rng));
+                let seen = Distance::Wasserstein1.between(&baseline, &current, &POSITIONS);
+                table.p_value(seen, 3000.0, size as f64) < 0.05
+            };
+            let false_alarms = (0..400).filter(|_| rejects()).count();
+            assert!((6..=34).contains(&false_alarms), "{false_alarms} of 400 at 5 % with {size}");
+        }
+        assert!(table.p_value(0.5, 3000.0, 600.0) < 1e-3);
+        assert_eq!(table.p_value(0.0, 3000.0, 600.0), 1.0);
     }
 
     #[test]

@@ -7,14 +7,14 @@
 //! `score`; categories and tool sequences to the p-value of this hour against the baseline, as an e-value,
 //! which counts as no evidence (at most 1) while the distance is too small to matter.
 //!
-//! **When it fires.** At the evidence that the alert budget asks of each of its detectors. The bound is not the
-//! baseline's mean but a lower confidence bound of it less one point: the point is the smallest change worth an alert,
-//! and the confidence is set so that wrong bounds use up a tenth of the budget.
+//! **When it fires.** At the evidence that the alert budget asks of each of its detectors ([`super::watched`]). The bound
+//! is not the baseline's mean but a lower confidence bound of it, and at least one point below it: the point is the
+//! smallest change worth an alert, and the confidence is set so that wrong bounds use up a tenth of the budget.
 //!
 //! **Where it is exact.** For scores of independent traces of equal weight. With sampling weights, conversations of
 //! several traces or hours that vary more than chance allows, evidence is tempered by the over-dispersion of the
-//! baseline and the guarantee is approximate, as for p-values of categories and sequences. Each finding says which,
-//! and why.
+//! baseline ([`super::dispersion`]) and the guarantee is approximate, as for p-values of categories and sequences. Each
+//! finding says which, and why.
 //!
 //! **Cold start.** A baseline worth fewer than 50 independent traces (20 conversations and 50 traces for categories,
 //! 100 for sequences) watches nothing. Hours too thin for a p-value are joined until they suffice. An hour without
@@ -27,22 +27,18 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::comparison::{distance_matters, moved, traces_of_risen};
 use super::deviation::{DeviationRule, Judgment};
-use super::score::{Score, Scored};
-use super::summary::{Distribution, SeriesSummary};
+use super::shape;
+use super::summary::SeriesSummary;
+use super::watched::WatchedStream;
 use crate::domain::ids::TraceId;
 use crate::domain::measurement::SeriesKind;
 use crate::domain::report::Transition;
 use crate::domain::time::Timestamp;
-use crate::stats::e_process::{AlertBudget, Bets, Detector, Recovery, log_calibrated};
-use crate::stats::sequence::{SessionComparison, compare_sessions};
-use crate::stats::session::{Cell, SessionCounts};
+use crate::stats::e_process::{Detector, Recovery};
 
 /// Hours remembered for the estimate since the onset: four weeks.
 const REMEMBERED_HOURS: usize = 28 * 24;
-/// Fewest conversations for a p-value.
-const LEAST_CONVERSATIONS: u64 = 20;
 
 /// Which way a stream went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -171,48 +167,42 @@ struct Alarm {
 
 /// What is remembered of one hour.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-struct Hour {
-    at: Timestamp,
-    traces: u64,
-    weight: f64,
-    estimate: f64,
+pub(super) struct Hour {
+    pub(super) at: Timestamp,
+    pub(super) traces: u64,
+    pub(super) weight: f64,
+    pub(super) estimate: f64,
 }
 
 /// One hour, brought to what a detector reads.
-struct Reading {
-    at: Timestamp,
-    log_factors: Vec<f64>,
-    log_factors_of_recovery: Vec<f64>,
-    hour: Hour,
-    measure: String,
-    baseline: f64,
-    transitions: Vec<Transition>,
-    trace_ids: Vec<TraceId>,
-    guarantee: Guarantee,
+pub(super) struct Reading {
+    pub(super) at: Timestamp,
+    pub(super) log_factors: Vec<f64>,
+    pub(super) log_factors_of_recovery: Vec<f64>,
+    pub(super) hour: Hour,
+    pub(super) measure: String,
+    pub(super) baseline: f64,
+    pub(super) transitions: Vec<Transition>,
+    pub(super) trace_ids: Vec<TraceId>,
+    pub(super) guarantee: Guarantee,
 }
 
 impl StreamState {
     /// Takes in the hour that starts at `at`; hours must come in order, each once. An hour of another kind than the
     /// baseline's changes nothing.
-    pub fn observe(
-        &mut self,
-        at: Timestamp,
-        window: &SeriesSummary,
-        baseline: &SeriesSummary,
-        budget: &AlertBudget,
-    ) -> Vec<Signal> {
+    pub fn observe(&mut self, at: Timestamp, window: &SeriesSummary, stream: &WatchedStream<'_>) -> Vec<Signal> {
+        let baseline = stream.baseline();
         if window.kind() != baseline.kind() || window.traces == 0 {
             return Vec::new();
         }
-        let threshold = budget.threshold();
         let mut signals = Vec::new();
         for direction in Direction::of(baseline.kind()) {
             let reading = match direction {
-                Direction::Shape => self.shape_reading(at, window, baseline),
-                Direction::Down | Direction::Up => score_reading(*direction, at, window, baseline, budget),
+                Direction::Shape => self.joined(at, window, stream).and_then(|(at, joined)| stream.shape(at, &joined)),
+                Direction::Down | Direction::Up => stream.score(*direction, at, window),
             };
             let watch = self.watch(*direction);
-            signals.extend(reading.and_then(|reading| watch.take_in(reading, threshold)));
+            signals.extend(reading.and_then(|reading| watch.take_in(reading, stream.threshold())));
         }
         let judgments = self.deviation.observe(at, window, baseline);
         signals.extend(judgments.into_iter().map(|judgment| match judgment {
@@ -220,6 +210,25 @@ impl StreamState {
             Judgment::Returned(direction) => Signal::Returned(direction),
         }));
         signals
+    }
+
+    /// The hour joined to those still pending, and the first of them, once they suffice for a test.
+    fn joined(
+        &mut self,
+        at: Timestamp,
+        window: &SeriesSummary,
+        stream: &WatchedStream<'_>,
+    ) -> Option<(Timestamp, SeriesSummary)> {
+        let (since, joined) = match self.pending.take() {
+            Some((since, pending)) => (since, pending.merge(window)?),
+            None => (at, window.clone()),
+        };
+        let baseline_suffices = shape::suffices(stream.baseline());
+        if baseline_suffices && shape::suffices(&joined) {
+            return Some((since, joined));
+        }
+        self.pending = Some((since, joined)).filter(|_| baseline_suffices);
+        None
     }
 
     /// Whether any direction is in alarm.
@@ -236,107 +245,6 @@ impl StreamState {
         });
         &mut self.watches[index]
     }
-
-    /// Joins the hour to those still pending, and tests them once they suffice.
-    fn shape_reading(&mut self, at: Timestamp, window: &SeriesSummary, baseline: &SeriesSummary) -> Option<Reading> {
-        let (since, joined) = match self.pending.take() {
-            Some((since, pending)) => (since, pending.merge(window)?),
-            None => (at, window.clone()),
-        };
-        if !suffices(&joined) || !suffices(baseline) {
-            self.pending = Some((since, joined)).filter(|_| suffices(baseline));
-            return None;
-        }
-        let ((before, _), (after, traces_by_cell)) = (cells(baseline)?, cells(&joined)?);
-        let result = compare_sessions(before, after)?;
-        let matters = distance_matters(result.jensen_shannon_distance);
-        let log_e_value = log_calibrated(result.p_value) / baseline.over_dispersion.factor;
-        let (cell, share, baseline_share) = leading_cell(&result, before, after)?;
-        Some(Reading {
-            at: since,
-            log_factors: vec![if matters { log_e_value } else { log_e_value.min(0.0) }],
-            // Half of the tests at most have p > 0.2 while the change lasts: a fair bet on those that do.
-            log_factors_of_recovery: vec![if result.p_value > 0.2 || !matters { 1.5_f64.ln() } else { 0.5_f64.ln() }],
-            hour: Hour { at: since, traces: joined.traces, weight: after.weight, estimate: share },
-            measure: cell,
-            baseline: baseline_share,
-            transitions: moved(&result.shifts),
-            trace_ids: traces_of_risen(&result.shifts, traces_by_cell),
-            guarantee: Guarantee {
-                is_exact: false,
-                reason: "p-values against one estimated baseline, by a large-sample test".to_owned(),
-            }
-            .knowing([&joined, baseline]),
-        })
-    }
-}
-
-type TracesByCell = [(Cell, Vec<TraceId>)];
-
-fn cells(summary: &SeriesSummary) -> Option<(&SessionCounts, &TracesByCell)> {
-    match &summary.distribution {
-        Distribution::Categorical { counts, traces_by_cell } | Distribution::Sequence { counts, traces_by_cell } => {
-            Some((counts, traces_by_cell))
-        }
-        Distribution::Boolean { .. } | Distribution::Number { .. } => None,
-    }
-}
-
-/// Whether a summary of categories or sequences is large enough for a p-value.
-fn suffices(summary: &SeriesSummary) -> bool {
-    let least_traces = if summary.kind() == SeriesKind::Sequence { 100 } else { 50 };
-    summary.traces >= least_traces && cells(summary).is_some_and(|(counts, _)| counts.sessions >= LEAST_CONVERSATIONS)
-}
-
-/// The cell that moved most, else the most frequent one: what it is called, its share now, and in the baseline.
-fn leading_cell(
-    result: &SessionComparison,
-    before: &SessionCounts,
-    after: &SessionCounts,
-) -> Option<(String, f64, f64)> {
-    let cell = result.shifts.first().map(|shift| shift.cell.clone()).or_else(|| before.largest_cell())?;
-    let name = if cell.0.is_empty() { cell.1.clone() } else { format!("{} → {}", cell.0, cell.1) };
-    Some((format!("share of {name}"), after.share_of(&cell)?.0, before.share_of(&cell)?.0))
-}
-
-fn score_reading(
-    direction: Direction,
-    at: Timestamp,
-    window: &SeriesSummary,
-    baseline: &SeriesSummary,
-    budget: &AlertBudget,
-) -> Option<Reading> {
-    let score = Score::of(direction, baseline)?;
-    let bound = score.bound(budget.baseline_confidence())?;
-    let over_dispersion = baseline.over_dispersion.factor;
-    let Scored { against, for_recovery, estimate, trace_ids } = score.apply(window)?;
-    Some(Reading {
-        at,
-        log_factors: Bets::against_drop(bound, score.variance(bound)).log_factors(&against, over_dispersion),
-        log_factors_of_recovery: Bets::against_drop(1.0 - bound, score.variance(bound))
-            .log_factors(&for_recovery, over_dispersion),
-        hour: Hour { at, traces: window.traces, weight: window.moments()?.weight, estimate },
-        measure: score.measure(),
-        baseline: score.baseline(),
-        transitions: Vec::new(),
-        trace_ids,
-        guarantee: guarantee(window, baseline),
-    })
-}
-
-fn guarantee(window: &SeriesSummary, baseline: &SeriesSummary) -> Guarantee {
-    let is_simple = |summary: &SeriesSummary| summary.moments().is_some_and(|moments| moments.is_simple_sample());
-    let reason = if !is_simple(window) || !is_simple(baseline) {
-        "traces are weighted by sampling or share conversations; evidence is tempered"
-    } else if baseline.over_dispersion.clusters == 0 {
-        "the baseline is too short to see whether its hours vary more than chance allows"
-    } else if !baseline.over_dispersion.is_within_chance() {
-        "hours of the baseline vary more than chance allows; evidence is tempered"
-    } else {
-        let reason = "independent traces of equal weight".to_owned();
-        return Guarantee { is_exact: true, reason }.knowing([window, baseline]);
-    };
-    Guarantee { is_exact: false, reason: reason.to_owned() }.knowing([window, baseline])
 }
 
 impl Watch {

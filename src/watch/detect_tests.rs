@@ -4,6 +4,7 @@ use fastrand::Rng;
 
 use super::detect::{Direction, Finding, Guarantee, Signal, StreamState};
 use super::summary::{Observation, SeriesSummary};
+use super::watched::WatchedStream;
 use crate::domain::ids::TraceId;
 use crate::domain::measurement::{SeriesKind, Value};
 use crate::domain::time::Timestamp;
@@ -93,7 +94,7 @@ fn first_alarm(
     let mut stream = StreamState::default();
     (0..hours).find_map(|hour| {
         let window = summary(kind, hour, 1, rng, |rng| draw(hour >= change, rng));
-        stream.observe(at(hour), &window, &baseline, budget).into_iter().find_map(|signal| match signal {
+        stream.observe(at(hour), &window, &WatchedStream::new(&baseline, baseline.over_dispersion, budget)).into_iter().find_map(|signal| match signal {
             Signal::Found(finding) => Some((hour, finding)),
             _ => None,
         })
@@ -165,7 +166,7 @@ fn over_dispersed_hours_are_tempered_and_their_guarantee_is_approximate() {
             let mut stream = StreamState::default();
             for hour in 0..60 {
                 let window = uneven(kind, 0.14, hour, 1, &mut rng);
-                for signal in stream.observe(at(hour), &window, &baseline, &budget) {
+                for signal in stream.observe(at(hour), &window, &WatchedStream::new(&baseline, baseline.over_dispersion, &budget)) {
                     if let Signal::Found(finding) = signal {
                         assert!(!finding.guarantee.is_exact);
                         alarms += 1;
@@ -193,7 +194,7 @@ fn an_alarm_goes_on_recovers_and_can_be_raised_again() {
             let window = summary(kind, hour, 1, &mut rng, |rng| draw(is_changed, rng));
             let text = serde_json::to_string(&stream).unwrap();
             stream = serde_json::from_str(&text).unwrap();
-            for signal in stream.observe(at(hour), &window, &baseline, &budget) {
+            for signal in stream.observe(at(hour), &window, &WatchedStream::new(&baseline, baseline.over_dispersion, &budget)) {
                 match signal {
                     Signal::Found(_) => story.push(("found", hour)),
                     Signal::Recovered(_) => story.push(("recovered", hour)),
@@ -228,12 +229,12 @@ fn silence_other_kinds_and_tiny_baselines_change_nothing() {
     let mut stream = StreamState::default();
     let baseline = summary(SeriesKind::Boolean, -50, 50, &mut rng, |rng| boolean(false, rng));
     let other = summary(SeriesKind::Numeric, 0, 1, &mut rng, |rng| numeric(false, rng));
-    assert!(stream.observe(at(0), &other, &baseline, &budget).is_empty());
+    assert!(stream.observe(at(0), &other, &WatchedStream::new(&baseline, baseline.over_dispersion, &budget)).is_empty());
     assert_eq!(stream, StreamState::default());
     let tiny = summary(SeriesKind::Boolean, -1, 1, &mut rng, |rng| boolean(false, rng));
     for hour in 0..50 {
         let window = summary(SeriesKind::Boolean, hour, 1, &mut rng, |_| Value::Boolean(false));
-        let signals = stream.observe(at(hour), &window, &tiny, &budget);
+        let signals = stream.observe(at(hour), &window, &WatchedStream::new(&tiny, tiny.over_dispersion, &budget));
         assert!(signals.is_empty(), "{signals:?}");
     }
     assert!(!stream.is_alarmed());
@@ -249,7 +250,7 @@ fn two_standard_deviations_fire_about_as_often_as_they_say_and_follow_a_change()
         let mut stream = StreamState::default();
         for hour in 0..100 {
             let window = summary(SeriesKind::Boolean, hour, 2, &mut rng, |rng| boolean(false, rng));
-            let signals = stream.observe(at(hour), &window, &baseline, &budget);
+            let signals = stream.observe(at(hour), &window, &WatchedStream::new(&baseline, baseline.over_dispersion, &budget));
             judged += 1;
             beyond += usize::from(signals.iter().any(|signal| matches!(signal, Signal::Deviates { .. })));
         }
@@ -262,7 +263,7 @@ fn two_standard_deviations_fire_about_as_often_as_they_say_and_follow_a_change()
     let mut longest = 0;
     for hour in 0..12 {
         let window = summary(SeriesKind::Boolean, hour, 4, &mut rng, |rng| boolean(true, rng));
-        for signal in stream.observe(at(hour), &window, &baseline, &budget) {
+        for signal in stream.observe(at(hour), &window, &WatchedStream::new(&baseline, baseline.over_dispersion, &budget)) {
             if let Signal::Deviates { finding, hours } = signal {
                 assert!(finding.direction == Direction::Down && finding.evidence > 2.0);
                 longest = longest.max(hours);

@@ -67,7 +67,7 @@ impl DeviationRule {
             self.pending = Some((since, joined));
             return Vec::new();
         }
-        let deviations = deviations(after, before, baseline.over_dispersion.factor);
+        let deviations = deviations(after, before, baseline.over_dispersion.at_least_one());
         let direction = if deviations < 0.0 { Direction::Down } else { Direction::Up };
         let previous = self.streak.take();
         if deviations.abs() <= LIMIT {

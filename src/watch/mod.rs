@@ -3,6 +3,7 @@
 pub mod alerts;
 pub mod baseline;
 pub mod detect;
+pub mod dispersion;
 pub mod drift;
 pub mod gate;
 pub mod gate_policy;
@@ -11,15 +12,19 @@ pub mod key;
 pub mod paired;
 pub mod releases;
 pub mod summary;
+pub mod watched;
 
 mod comparison;
 mod deviation;
 mod distribution;
 mod score;
+mod shape;
 mod unpaired;
 
 pub(crate) use unpaired::estimate;
 
+#[cfg(test)]
+mod budget_tests;
 #[cfg(test)]
 mod detect_tests;
 #[cfg(test)]
@@ -32,3 +37,5 @@ mod real_tests;
 mod samples;
 #[cfg(test)]
 mod sampling_tests;
+#[cfg(test)]
+mod simulated_streams;

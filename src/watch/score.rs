@@ -10,6 +10,7 @@
 //! valid; percentiles are put on bin edges, so that the counts beyond them are exact.
 
 use super::detect::Direction;
+use super::dispersion::OverDispersion;
 use super::summary::{Distribution, Extremes, SeriesSummary};
 use crate::domain::ids::TraceId;
 use crate::stats::histogram::{Histogram, Scale};
@@ -24,16 +25,19 @@ const LEAST_BASELINE: f64 = 50.0;
 const LEAST_CLUSTERS: u64 = 20;
 
 /// The score of one direction, fixed by the baseline.
+#[derive(Debug)]
 pub(crate) struct Score {
     direction: Direction,
     rule: Rule,
-    /// Independent traces that the baseline is worth.
+    /// Traces of equal weight that the baseline is worth.
     size: f64,
+    dispersion: OverDispersion,
     /// Mean of the baseline's scores.
     mean: f64,
     variance: f64,
 }
 
+#[derive(Debug)]
 enum Rule {
     /// The share of true values.
     Boolean,
@@ -60,7 +64,7 @@ pub(crate) struct Scored {
 
 impl Score {
     /// The score of a direction; `None` when the baseline is too small or has no scores.
-    pub(crate) fn of(direction: Direction, baseline: &SeriesSummary) -> Option<Self> {
+    pub(crate) fn of(direction: Direction, baseline: &SeriesSummary, dispersion: OverDispersion) -> Option<Self> {
         let rule = match &baseline.distribution {
             Distribution::Boolean { .. } => Rule::Boolean,
             Distribution::Number { histogram, .. } if histogram.scale() == Scale::Unit => Rule::Value,
@@ -70,19 +74,25 @@ impl Score {
             Distribution::Categorical { .. } | Distribution::Sequence { .. } => return None,
         };
         let moments = baseline.moments().filter(|moments| moments.clusters >= LEAST_CLUSTERS)?;
-        let size = moments.kish_size() / baseline.over_dispersion.factor;
-        let score = Self { direction, rule, size, mean: 0.0, variance: 0.0 };
+        let score = Self { direction, rule, size: moments.kish_size(), dispersion, mean: 0.0, variance: 0.0 };
         let scores = Moments::of_cluster(&score.apply(baseline)?.against);
         Some(Self { mean: scores.mean, variance: scores.variance(), ..score })
-            .filter(|score| score.size >= LEAST_BASELINE)
+            .filter(|score| score.size / dispersion.at_least_one() >= LEAST_BASELINE)
     }
 
-    /// What the mean score is taken to be at least: a lower confidence bound less the tolerance; `None` when nothing
-    /// can fall below it.
+    /// What the mean score is taken to be at least: a lower confidence bound, and no less than the tolerance below the
+    /// mean; `None` when nothing can fall below it.
     pub(crate) fn bound(&self, confidence: f64) -> Option<f64> {
         let mean = self.mean.clamp(0.0, 1.0);
-        let bound = clopper_pearson_lower(mean * self.size, self.size, confidence) - TOLERANCE;
+        let size = self.size * self.dispersion.worth_of_trace(confidence);
+        let bound = clopper_pearson_lower(mean * size, size, confidence).min(mean - TOLERANCE);
         Some(bound).filter(|bound| *bound > 0.0)
+    }
+
+    /// The mean score above which the stream counts as back: below the bound by the tolerance, so that an alarm ends
+    /// although the bound lies close to the baseline's mean.
+    pub(crate) fn bound_of_recovery(bound: f64) -> f64 {
+        (bound - TOLERANCE).max(0.0)
     }
 
     /// Variance of one score near the bound: of a yes or no exactly; of a value as in the baseline, at least that of
@@ -205,7 +215,7 @@ mod tests {
         let summary = summary(SeriesKind::Ordinal, &values);
         let truth = summary.moments().unwrap().mean;
         for direction in [Direction::Down, Direction::Up] {
-            let score = Score::of(direction, &summary).unwrap();
+            let score = Score::of(direction, &summary, summary.over_dispersion).unwrap();
             let scored = score.apply(&summary).unwrap();
             let exact = if direction == Direction::Up { 1.0 - truth } else { truth };
             assert!(mean(&scored.against) >= exact && mean(&scored.against) < exact + 0.005);
@@ -217,7 +227,7 @@ mod tests {
     fn tails_of_a_magnitude_count_exactly_what_lies_beyond() {
         let values: Vec<f64> = (1..=1000).map(f64::from).collect();
         let baseline = summary(SeriesKind::Numeric, &values);
-        let up = Score::of(Direction::Up, &baseline).unwrap();
+        let up = Score::of(Direction::Up, &baseline, baseline.over_dispersion).unwrap();
         let edge: f64 = up.measure().rsplit(' ').next().unwrap().parse().unwrap();
         let beyond = values.iter().filter(|value| **value > edge).count() as f64 / 1000.0;
         assert!((up.baseline() - beyond).abs() < 1e-12 && beyond <= 0.1, "{} {beyond}", up.baseline());
@@ -227,7 +237,10 @@ mod tests {
 
     #[test]
     fn a_small_baseline_watches_nothing() {
-        assert!(Score::of(Direction::Down, &summary(SeriesKind::Boolean, &[1.0; 40])).is_none());
-        assert!(Score::of(Direction::Down, &summary(SeriesKind::Boolean, &[1.0; 60])).is_some());
+        let watched = |traces: usize| {
+            let baseline = summary(SeriesKind::Boolean, &vec![1.0; traces]);
+            Score::of(Direction::Down, &baseline, baseline.over_dispersion).is_some()
+        };
+        assert!(!watched(40) && watched(60));
     }
 }

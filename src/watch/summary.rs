@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::dispersion::{LEAST_CLUSTERS, OverDispersion};
 use crate::domain::ids::TraceId;
 use crate::domain::measurement::{SeriesKind, Value};
 use crate::domain::time::Timestamp;
@@ -23,8 +24,6 @@ const TRACES_PER_CELL: usize = 3;
 const CELLS_WITH_TRACES: usize = 64;
 /// Largest value and weight that are taken in; squares of more would not stay finite in sums.
 const LARGEST: f64 = 1e20;
-/// Fewer clusters than this say nothing about over-dispersion.
-const LEAST_CLUSTERS: u64 = 12;
 
 /// One trace's value in one series.
 #[derive(Debug, Clone, Copy)]
@@ -104,37 +103,6 @@ pub struct Extremes {
     pub low: Vec<(f64, TraceId)>,
     /// Highest values.
     pub high: Vec<(f64, TraceId)>,
-}
-
-/// Variance of clustered means over that of independent values, at least 1.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct OverDispersion {
-    /// The larger of the factors over hours and over conversations.
-    pub factor: f64,
-    /// Clusters that it was measured over; 0 when there were too few to measure.
-    pub clusters: u64,
-}
-
-impl OverDispersion {
-    const UNKNOWN: Self = Self { factor: 1.0, clusters: 0 };
-
-    fn measured(moments: &Moments) -> Self {
-        if moments.clusters < LEAST_CLUSTERS {
-            return Self::UNKNOWN;
-        }
-        Self { factor: moments.design_effect().max(1.0), clusters: moments.clusters }
-    }
-
-    fn larger(self, other: Self) -> Self {
-        if self.clusters == 0 || other.clusters > 0 && other.factor > self.factor { other } else { self }
-    }
-
-    /// Whether the factor was measured and is no larger than it would be by chance on independent values: a factor
-    /// over g clusters has a standard deviation of about √(2/g) around 1.
-    #[must_use]
-    pub fn is_within_chance(self) -> bool {
-        self.clusters > 0 && self.factor <= 1.0 + 2.0 * (2.0 / self.clusters as f64).sqrt()
-    }
 }
 
 impl Extremes {
@@ -300,7 +268,7 @@ fn numbers(kind: SeriesKind, usable: &[&Observation<'_>]) -> SeriesSummary {
         usable.iter().for_each(|one| histogram.add(value(one), one.weight));
         Distribution::Number { moments, histogram, extremes }
     };
-    let over_dispersion = OverDispersion::measured(&moments).larger(OverDispersion::measured(&by_hour));
+    let over_dispersion = OverDispersion::measured(&moments, &by_hour);
     SeriesSummary { traces: usable.len() as u64, rejected: 0, upstream_unknown: 0, over_dispersion, distribution }
 }
 
@@ -352,7 +320,7 @@ fn cell_over_dispersion(counted: &[(&Observation<'_>, BTreeMap<Cell, f64>)], cou
     let by_hour = clustered_variance(counted, &shares, |one| one.ended_at.hour()) * correction;
     let by_conversation = clustered_variance(counted, &shares, |one| one.conversation);
     let factor = by_hour / by_conversation;
-    OverDispersion { factor: if factor.is_finite() { factor.max(1.0) } else { 1.0 }, clusters: hours }
+    OverDispersion { factor: if factor.is_finite() { factor } else { 1.0 }, clusters: hours, cluster_size: 0.0 }
 }
 
 /// Σ over cells and clusters of (Σ over the cluster's traces of weight · (count - share · events))²/share.

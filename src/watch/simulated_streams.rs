@@ -1,0 +1,76 @@
+//! Hours of yes and no for simulations: made from counts, as a summary of so many traces would be.
+
+use fastrand::Rng;
+
+use super::dispersion::OverDispersion;
+use super::summary::{Distribution, Extremes, SeriesSummary};
+use crate::stats::distribution::normal_quantile;
+use crate::stats::moments::Moments;
+
+/// Traces of one hour: true and false, with their weight.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tally {
+    pub(crate) right: usize,
+    pub(crate) wrong: usize,
+    pub(crate) weight: f64,
+}
+
+impl Tally {
+    fn traces(self) -> usize {
+        self.right + self.wrong
+    }
+}
+
+/// So many traces, right with a share that the hour moves: `factor` is the over-dispersion of hours of this size.
+pub(crate) fn draw(share: f64, traces: usize, factor: f64, rng: &mut Rng) -> Tally {
+    let correlation = (factor - 1.0) / (traces as f64 - 1.0).max(1.0);
+    let normal = normal_quantile(rng.f64().clamp(1e-12, 1.0 - 1e-12));
+    let of_hour = (share + (correlation * share * (1.0 - share)).sqrt() * normal).clamp(0.0, 1.0);
+    let right = (0..traces).filter(|_| rng.f64() < of_hour).count();
+    Tally { right, wrong: traces - right, weight: 1.0 }
+}
+
+/// The summary of one hour.
+pub(crate) fn window(tallies: &[Tally]) -> SeriesSummary {
+    summary(moments(tallies), OverDispersion::UNKNOWN)
+}
+
+/// The summary of many hours, with what their over-dispersion is measured to be.
+pub(crate) fn baseline(hours: &[Vec<Tally>]) -> SeriesSummary {
+    let by_hour = hours.iter().map(|tallies| Moments::of_cluster(&values(tallies)));
+    let by_hour = by_hour.fold(Moments::default(), |all, hour| all.merge(&hour));
+    let moments = moments(&hours.concat());
+    summary(moments, OverDispersion::measured(&moments, &by_hour))
+}
+
+fn summary(moments: Moments, over_dispersion: OverDispersion) -> SeriesSummary {
+    let distribution = Distribution::Boolean { moments, extremes: Extremes::default() };
+    SeriesSummary { traces: moments.count, rejected: 0, upstream_unknown: 0, over_dispersion, distribution }
+}
+
+fn moments(tallies: &[Tally]) -> Moments {
+    tallies.iter().fold(Moments::default(), |all, tally| {
+        let one = |value: f64| Moments::of_cluster(&[(value, tally.weight)]);
+        all.merge(&copies(one(1.0), tally.right)).merge(&copies(one(0.0), tally.wrong))
+    })
+}
+
+/// The same moments so many times over, by doubling.
+fn copies(mut one: Moments, mut times: usize) -> Moments {
+    let mut all = Moments::default();
+    while times > 0 {
+        if times % 2 == 1 {
+            all = all.merge(&one);
+        }
+        one = one.merge(&one);
+        times /= 2;
+    }
+    all
+}
+
+fn values(tallies: &[Tally]) -> Vec<(f64, f64)> {
+    let each = |tally: &Tally| {
+        (0..tally.traces()).map(|index| (f64::from(u8::from(index < tally.right)), tally.weight)).collect::<Vec<_>>()
+    };
+    tallies.iter().flat_map(each).collect()
+}
