@@ -3,9 +3,9 @@
 use maud::{Markup, html};
 
 use super::table::{clip_to, number};
+use crate::domain::measurement::SeriesKind;
 use crate::domain::release::ChangeEvent;
 use crate::domain::report::{DistributionBin, Estimate, HistoryPoint, SeriesReport};
-use crate::domain::measurement::SeriesKind;
 use crate::domain::time::Timestamp;
 
 /// Width of an interval plot in a table, in pixels.
@@ -209,7 +209,10 @@ fn marks(changes: &[ChangeEvent], x: &Axis) -> Markup {
     for change in changes.iter().filter(|change| inside(change.at)) {
         let place = x.place(change.at.0 as f64);
         let is_apart = marks.last().is_none_or(|(last, _)| place - last >= LABEL_ROOM);
-        marks.push((place, if is_apart { clip_to(&format!("{} {}", change.subject, change.to), 22) } else { String::new() }));
+        marks.push((
+            place,
+            if is_apart { clip_to(&format!("{} {}", change.subject, change.to), 22) } else { String::new() },
+        ));
     }
     html! {
         @for (place, label) in &marks {

@@ -85,20 +85,15 @@ async fn report(arguments: &Arguments, context: &Context) -> Result<DriftReport,
 
 /// Asks a running service, which knows neither this machine's files nor its labels.
 async fn ask(service: &Service, arguments: &Arguments) -> Result<DriftReport, Failure> {
-    let sides = [&arguments.baseline, &arguments.current];
-    for side in sides {
-        if matches!(Source::parse(side)?, Source::Files { .. }) {
-            let file = side.strip_prefix("file:").unwrap_or(side);
-            return Err(Failure::Usage(format!("--url: a service cannot read the file {file}; leave out --url")));
-        }
-    }
+    let sides = [Source::parse(&arguments.baseline)?, Source::parse(&arguments.current)?];
+    let [baseline, current] = [sides[0].for_service()?, sides[1].for_service()?];
     if !arguments.labels_file.is_empty() || arguments.pair_by.is_some() {
         return Err(Failure::Usage("--url: a service joins no labels and pairs nothing; leave out --url".to_owned()));
     }
     let parameter = |name: &str, value: String| (name.to_owned(), value);
     let mut parameters = vec![
-        parameter("baseline", arguments.baseline.clone()),
-        parameter("current", arguments.current.clone()),
+        parameter("baseline", baseline),
+        parameter("current", current),
         parameter("alpha", arguments.alpha.to_string()),
         parameter("seed", arguments.seed.to_string()),
     ];
@@ -136,7 +131,7 @@ fn compare(
     now: Timestamp,
 ) -> Result<DriftReport, Failure> {
     let options = DriftOptions { alpha: arguments.alpha, by: arguments.by.clone(), seed: arguments.seed };
-    if let (Some(column), Side::Records(before), Side::Records(after)) = (&arguments.pair_by, &baseline, &current) {
+    if let (Some(column), Some(before), Some(after)) = (&arguments.pair_by, baseline.records(), current.records()) {
         check_pairing(sources, column, before, after)?;
         let dimensions = before.iter().chain(after).flat_map(|record| record.segments.keys().cloned());
         answer(check_dimension(arguments.by.as_deref(), dimensions.collect()))?;
@@ -151,7 +146,7 @@ fn compare(
     let after = current.summary("current", &arguments.current, now);
     answer(check_dimension(arguments.by.as_deref(), dimensions([&before, &after])))?;
     let mut report = drift(&before, &after, &options);
-    add_history(&mut report, baseline.records(), current.records());
+    add_history(&mut report, baseline.records().unwrap_or_default(), current.records().unwrap_or_default());
     Ok(report)
 }
 

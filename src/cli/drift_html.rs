@@ -126,6 +126,7 @@ fn table_row(row: &SeriesReport) -> Markup {
 }
 
 fn details(row: &SeriesReport, report: &DriftReport) -> Markup {
+    let history = charts::history(&row.history, &report.changes);
     html! {
         section {
             h2 { (printable(&place(row))) }
@@ -138,8 +139,8 @@ fn details(row: &SeriesReport, report: &DriftReport) -> Markup {
                 @if !row.distribution.is_empty() {
                     div { h3 { "How the values are distributed" } (charts::distribution(row)) }
                 }
-                @if row.history.len() > 1 {
-                    div { h3 { "Over time, with 95 % intervals" } (charts::history(&row.history, &report.changes)) }
+                @if !history.0.is_empty() {
+                    div { h3 { "Over time, with 95 % intervals" } (history) }
                 }
             }
             (transitions(&row.transitions))
@@ -185,7 +186,8 @@ fn difference(moved: &Transition) -> String {
     let difference = (moved.current - moved.baseline) * 100.0;
     let half = 1.96 * (difference / moved.z).abs();
     if half.is_finite() {
-        format!("{difference:+.1} ({:+.1} to {:+.1}) points", difference - half, difference + half)
+        let (low, high) = ((difference - half).max(-100.0), (difference + half).min(100.0));
+        format!("{difference:+.1} ({low:+.1} to {high:+.1}) points")
     } else {
         format!("{difference:+.1} points")
     }

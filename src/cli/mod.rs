@@ -21,6 +21,7 @@ mod evaluators_report;
 mod explain;
 mod failure;
 mod gate;
+mod gate_html;
 mod gate_text;
 mod inspect;
 mod judging;

@@ -201,6 +201,19 @@ pub struct GateSeries {
     pub reason: String,
 }
 
+/// What a gate compared with what.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GateDesign {
+    /// The same tasks on both sides.
+    Paired,
+    /// Conversations of the candidate with ones of the baseline at the same time.
+    Concurrent,
+    /// All traces of one side with all of the other.
+    #[default]
+    Independent,
+}
+
 /// A gate's whole answer: fail if any series fails, pass if all pass, else inconclusive.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GateReport {
@@ -208,6 +221,16 @@ pub struct GateReport {
     pub verdict: GateVerdict,
     /// One-sided error rate of each series' verdict.
     pub alpha: f64,
+    /// What was compared with what.
+    #[serde(default)]
+    pub design: GateDesign,
+    /// Whether production traffic was compared that chance did not assign to the sides: a difference may then come from
+    /// who was sent where.
+    #[serde(default, rename = "observational")]
+    pub is_observational: bool,
+    /// Whether the answer holds however often it is looked at.
+    #[serde(default, rename = "sequential")]
+    pub is_sequential: bool,
     /// Each series of the policy.
     pub series: Vec<GateSeries>,
     /// What limits the whole answer, in plain words.

@@ -32,7 +32,12 @@ pub async fn notice_releases(shared: Shared, definitions: Vec<Definition>) {
     match shared.store.note_definitions(&definitions, shared.now()).await {
         Ok(changes) => {
             for change in changes {
-                tracing::info!(subject = change.subject, from = change.from, to = change.to, "a definition has changed");
+                tracing::info!(
+                    subject = change.subject,
+                    from = change.from,
+                    to = change.to,
+                    "a definition has changed"
+                );
             }
         }
         Err(error) => tracing::warn!(error = causes(&error), "changes of definitions could not be noted"),

@@ -121,6 +121,12 @@ pub enum QueryError {
         /// The version.
         value: String,
     },
+    /// A stored baseline keeps no traces.
+    #[error("{text:?} is a summary, to which no traces arrive")]
+    NoTraces {
+        /// The source as it was written.
+        text: String,
+    },
     /// Both sides are one.
     #[error("both sides are {text:?}")]
     SameSides {
@@ -182,6 +188,7 @@ impl QueryError {
                 | Self::BaselineName { .. }
                 | Self::UnknownDimension { .. }
                 | Self::NothingBefore { .. }
+                | Self::NoTraces { .. }
                 | Self::SameSides { .. }
                 | Self::UnknownJudge { .. }
                 | Self::OutOfRange { .. }
@@ -205,6 +212,7 @@ impl QueryError {
             Self::UnknownDimension { .. } => "compare by a dimension that the traces have",
             Self::UnknownRelease { .. } => "list the releases; versions are counted within a minute of their traces",
             Self::NothingBefore { .. } => "name the version to compare with",
+            Self::NoTraces { .. } => "give the candidate as where:key=value[,key=value]",
             Self::SameSides { .. } => "name two different sides",
             Self::Interrupted(_) => "ask again, about less at once",
             Self::UnknownJudge { .. } => "list the evaluators; judges are those of kind llm_judge",

@@ -187,7 +187,8 @@ fn hours_of(hours: &[VersionHour], release: &Release) -> Vec<ReleaseHour> {
     }
     let first = release.first_seen_at.hour();
     let since = by_hour.range(..first).next_back().map_or(first, |(hour, _)| *hour);
-    let row = |(hour, (traces, all)): (&Timestamp, &(u64, u64))| ReleaseHour { hour: *hour, traces: *traces, all: *all };
+    let row =
+        |(hour, (traces, all)): (&Timestamp, &(u64, u64))| ReleaseHour { hour: *hour, traces: *traces, all: *all };
     by_hour.range(since..).map(row).collect()
 }
 
@@ -245,7 +246,8 @@ async fn sides(
     store.visit_records(&selection, sort).await?;
     for (value, records) in [(&before, &old), (&release.value, &new)] {
         if records.is_empty() {
-            let text = format!("{}={value} within {} of the change", release.dimension, humantime::format_duration(window));
+            let text =
+                format!("{}={value} within {} of the change", release.dimension, humantime::format_duration(window));
             return Err(QueryError::EmptySource { text });
         }
     }

@@ -39,7 +39,13 @@ pub struct Baseline {
     pub series: BTreeMap<SeriesKey, SeriesSummary>,
     /// The smallest trace ids.
     pub identity: BTreeSet<TraceId>,
+    /// By which revisions the evaluators' series were scored; those that nothing is known of are left out.
+    #[serde(default)]
+    pub revisions: Revisions,
 }
+
+/// The revisions of each evaluator.
+pub type Revisions = BTreeMap<String, BTreeSet<String>>;
 
 impl Baseline {
     /// Summarises records, over all of them and by each of the most frequent values of each dimension.
@@ -66,7 +72,39 @@ impl Baseline {
                 .into_iter()
                 .take(IDENTITY)
                 .collect(),
+            revisions: Revisions::new(),
         }
+    }
+
+    /// The same with the revisions that its scores are of.
+    #[must_use]
+    pub fn with_revisions(self, revisions: Revisions) -> Self {
+        Self { revisions, ..self }
+    }
+
+    /// Says of a series that no revision scored on both sides why it cannot be compared.
+    #[must_use]
+    pub fn revision_conflict(&self, other: &Self, series: &str) -> Option<String> {
+        let (before, after) = (self.revisions.get(series)?, other.revisions.get(series)?);
+        let listed = |revisions: &BTreeSet<String>| revisions.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        before.is_disjoint(after).then(|| {
+            format!(
+                "it was scored by revision {} before and by {} now, and revisions are never compared; take a new \
+                 baseline, or score the same traces with both",
+                listed(before),
+                listed(after)
+            )
+        })
+    }
+
+    /// Says of two selections that they share traces, as far as the kept trace ids tell.
+    #[must_use]
+    pub fn overlap(&self, other: &Self) -> Option<&'static str> {
+        if self.traces == 0 || self.identity.is_disjoint(&other.identity) {
+            return None;
+        }
+        let is_same = self.identity == other.identity && self.traces == other.traces;
+        Some(if is_same { "both sides hold the same traces" } else { "both sides share traces" })
     }
 
     /// Says of two selections together how much of their sampling is not known, if anything is not.

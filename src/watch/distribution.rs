@@ -16,7 +16,9 @@ const MOST_CELLS: usize = 16;
 /// The bars; none when the kinds differ or there is no value.
 pub(crate) fn distribution(before: &SeriesSummary, after: &SeriesSummary) -> Vec<DistributionBin> {
     match (&before.distribution, &after.distribution) {
-        (Distribution::Boolean { moments, .. }, Distribution::Boolean { moments: other, .. }) => booleans(moments, other),
+        (Distribution::Boolean { moments, .. }, Distribution::Boolean { moments: other, .. }) => {
+            booleans(moments, other)
+        }
         (Distribution::Number { histogram, .. }, Distribution::Number { histogram: other, .. })
             if histogram.scale() == other.scale() =>
         {
@@ -80,7 +82,8 @@ fn grouped(histogram: &Histogram, group: impl Fn(i32) -> i32) -> BTreeMap<i32, f
 }
 
 fn cells(before: &SessionCounts, after: &SessionCounts) -> Vec<DistributionBin> {
-    let (before, after): (BTreeMap<Cell, f64>, BTreeMap<Cell, f64>) = (before.shares().collect(), after.shares().collect());
+    let (before, after): (BTreeMap<Cell, f64>, BTreeMap<Cell, f64>) =
+        (before.shares().collect(), after.shares().collect());
     let names: BTreeSet<&Cell> = before.keys().chain(after.keys()).collect();
     let share = |side: &BTreeMap<Cell, f64>, name: &Cell| side.get(name).copied().unwrap_or_default();
     let mut bins: Vec<DistributionBin> =

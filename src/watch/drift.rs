@@ -61,11 +61,17 @@ pub(crate) fn report(
     let mut comparisons = Vec::new();
     for matched in matches(baseline, current, options.by.as_deref()) {
         let comparison = match (baseline.series.get(&matched.baseline), current.series.get(&matched.current)) {
-            (Some(before), Some(after)) => {
-                let mut comparison = compare(&matched, before, after, &mut rng);
-                comparison.report.distribution = distribution(before, after);
-                comparison
-            }
+            (Some(before), Some(after)) => match baseline.revision_conflict(current, &matched.label.series) {
+                Some(conflict) => {
+                    let (kind, before, after) = (after.kind(), unpaired::estimate(before), unpaired::estimate(after));
+                    Comparison::new(&matched.label, kind, before, after).note(&conflict)
+                }
+                None => {
+                    let mut comparison = compare(&matched, before, after, &mut rng);
+                    comparison.report.distribution = distribution(before, after);
+                    comparison
+                }
+            },
             (Some(before), None) => {
                 Comparison::new(&matched.label, before.kind(), unpaired::estimate(before), NO_ESTIMATE)
                     .note("the series is missing on the current side")
@@ -217,7 +223,7 @@ fn mix(baseline: &Baseline, current: &Baseline) -> BTreeMap<String, BTreeMap<Str
 
 fn notes(baseline: &Baseline, current: &Baseline, options: &DriftOptions) -> Vec<String> {
     let mut notes: Vec<String> = baseline.upstream_note(current).into_iter().collect();
-    if baseline.identity == current.identity && baseline.traces > 0 {
+    if baseline.identity == current.identity && baseline.traces == current.traces && baseline.traces > 0 {
         notes.push("baseline and current hold the same traces".to_owned());
     } else if !baseline.identity.is_disjoint(&current.identity) {
         notes.push("baseline and current share traces; p-values assume that they do not".to_owned());

@@ -8,7 +8,7 @@ use super::key::ALL;
 use super::releases::{notice, version_hours};
 use super::summary::SeriesSummary;
 use super::unpaired;
-use crate::domain::measurement::TraceRecord;
+use crate::domain::measurement::{SeriesKind, TraceRecord};
 use crate::domain::report::{DriftReport, HistoryPoint};
 use crate::domain::time::Timestamp;
 
@@ -18,13 +18,15 @@ const STRETCHES: u64 = 40;
 /// The summaries of one stretch of one side, by service and series.
 type Stretch = BTreeMap<(String, String), SeriesSummary>;
 
-/// Adds to a report how its series went over the traces that it compared, and the versions that came.
+/// Adds to a report how its numbers and shares went over the traces that it compared, and the versions that came.
 pub fn add_history(report: &mut DriftReport, baseline: &[TraceRecord], current: &[TraceRecord]) {
     let width = stretch_width(baseline, current);
     let sides = [(false, stretches(baseline, width)), (true, stretches(current, width))];
     for row in &mut report.series {
         let service = row.segment.strip_prefix("service=");
-        if service.is_none() && row.segment != ALL {
+        // The largest category of one stretch need not be that of the next.
+        let is_number = !matches!(row.kind, SeriesKind::Categorical | SeriesKind::Sequence);
+        if !is_number || service.is_none() && row.segment != ALL {
             continue;
         }
         for (is_current, stretches) in &sides {
@@ -79,8 +81,7 @@ mod tests {
     #[test]
     fn every_trace_is_in_one_point_of_its_side_and_a_new_version_is_marked() {
         let mut rng = Rng::with_seed(5);
-        let (mut before, mut after) =
-            (traces(HEALTHY, 0, 300, 1, &mut rng), traces(HEALTHY, 300, 300, 1, &mut rng));
+        let (mut before, mut after) = (traces(HEALTHY, 0, 300, 1, &mut rng), traces(HEALTHY, 300, 300, 1, &mut rng));
         before.iter_mut().for_each(|one| drop(one.segments.insert("release".into(), "1".into())));
         after.iter_mut().for_each(|one| drop(one.segments.insert("release".into(), "2".into())));
         let summary = |records: &[TraceRecord]| Baseline::from_records("", Timestamp(0), "", records);

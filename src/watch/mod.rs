@@ -17,6 +17,8 @@ pub mod watched;
 mod comparison;
 mod deviation;
 mod distribution;
+mod gate_sequential;
+mod gate_units;
 mod score;
 mod shape;
 mod unpaired;

@@ -15,9 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::domain::measurement::TraceRecord;
-use crate::domain::release::{
-    ChangeEvent, ChangeKind, Release, ReleaseStatus, VERSION_DIMENSIONS, VersionHour,
-};
+use crate::domain::release::{ChangeEvent, ChangeKind, Release, ReleaseStatus, VERSION_DIMENSIONS, VersionHour};
 use crate::domain::time::Timestamp;
 
 /// Fewest traces of a release.
@@ -132,9 +130,9 @@ fn release(history: &Hours<'_>, value: &str, main: Option<&str>) -> Option<Relea
     let recent_share = share_since(history, value, latest.minus(RECENT).hour());
     let status = match () {
         () if traces < LEAST_TRACES || share < LEAST_SHARE => ReleaseStatus::Unsettled,
+        () if recent_share == 0.0 => ReleaseStatus::Gone,
         () if main == Some(value) => ReleaseStatus::Main,
-        () if recent_share > 0.0 => ReleaseStatus::Concurrent,
-        () => ReleaseStatus::Gone,
+        () => ReleaseStatus::Concurrent,
     };
     Some(Release {
         service: first.service.clone(),
@@ -246,8 +244,9 @@ mod tests {
 
     #[test]
     fn versions_that_take_turns_are_two_releases_and_no_stream_of_changes() {
-        let turns: Vec<&[(&str, u64)]> =
-            (0..20).map(|hour| if hour % 2 == 0 { &[("1", 30), ("2", 25)][..] } else { &[("1", 25), ("2", 30)] }).collect();
+        let turns: Vec<&[(&str, u64)]> = (0..20)
+            .map(|hour| if hour % 2 == 0 { &[("1", 30), ("2", 25)][..] } else { &[("1", 25), ("2", 30)] })
+            .collect();
         let noticed = notice(&history(&turns));
         assert_eq!(noticed.changes.len(), 1, "{:?}", noticed.changes);
         assert_eq!(find(&noticed, "1").status, ReleaseStatus::Main);
@@ -270,7 +269,11 @@ mod tests {
     fn what_has_no_recent_trace_is_gone() {
         let mut hours = history(&[&[("1", 50)], &[("2", 50)]]);
         for hour in hours.iter_mut().filter(|hour| hour.value == "2") {
-            *hour = VersionHour { hour: Timestamp(hour.hour.0 * 100), last_at: Timestamp(hour.hour.0 * 100), ..hour.clone() };
+            *hour = VersionHour {
+                hour: Timestamp(hour.hour.0 * 100),
+                last_at: Timestamp(hour.hour.0 * 100),
+                ..hour.clone()
+            };
         }
         assert_eq!(find(&notice(&hours), "1").status, ReleaseStatus::Gone);
     }

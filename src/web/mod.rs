@@ -6,6 +6,7 @@
 mod api;
 mod assets;
 mod error;
+mod gate;
 mod guard;
 mod health;
 mod pages;
@@ -78,7 +79,7 @@ pub fn router(state: WebState) -> Router {
         .route("/api/v1/series", get(api::series))
         .route("/api/v1/series/{key}", get(api::one_series))
         .route("/api/v1/drift", get(api::drift))
-        .route("/api/v1/gate", post(api::gate))
+        .route("/api/v1/gate", post(gate::gate))
         .route("/api/v1/alerts", get(api::alerts))
         .route("/api/v1/releases", get(releases::releases))
         .route("/api/v1/releases/show", get(releases::release))
@@ -96,6 +97,7 @@ pub fn router(state: WebState) -> Router {
         .route("/traces", get(pages::traces))
         .route("/traces/{id}", get(pages::trace))
         .route("/alerts", get(pages::alerts))
+        .route("/releases", get(pages::releases))
         .fallback(async || WebError::no_such_path())
         .method_not_allowed_fallback(async || WebError::no_such_method())
         .with_state(state);

@@ -8,6 +8,7 @@ mod ledger;
 mod lifecycle;
 mod outbox;
 mod reads;
+mod releases;
 mod sampling;
 mod traces;
 mod waiting;

@@ -6,3 +6,4 @@ mod costs;
 mod fixtures;
 mod guard;
 mod pages;
+mod releases;

@@ -3,7 +3,7 @@
 //! Counts are taken anew from the traces' own rows for every hour that has been recorded into, so they are exact whatever
 //! was superseded, and counting twice changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sqlx::any::AnyRow;
@@ -11,6 +11,7 @@ use sqlx::{AnyConnection, Row};
 
 use super::columns::{count, key, parse_word, text, word};
 use super::retry::retried;
+use super::selection::Selection;
 use super::statement::{Statement, insert};
 use super::{Store, StoreError};
 use crate::domain::release::{ChangeEvent, ChangeKind, VERSION_DIMENSIONS, VersionHour};
@@ -83,7 +84,10 @@ impl Store {
                 counted,
                 |row, one| {
                     row.bind(one.service.as_str()).bind(one.dimension.as_str()).bind(one.value.as_str()).bind(one.hour);
-                    row.bind(i64::try_from(one.traces).unwrap_or(i64::MAX)).bind(one.first_at).bind(one.last_at).bind(now);
+                    row.bind(i64::try_from(one.traces).unwrap_or(i64::MAX))
+                        .bind(one.first_at)
+                        .bind(one.last_at)
+                        .bind(now);
                 },
                 // Another process may have counted the same hour meanwhile.
                 "ON CONFLICT (service, hour, dimension, value) DO UPDATE SET traces = excluded.traces, \
@@ -109,6 +113,27 @@ impl Store {
             }
             statement.sql(" ORDER BY service, dimension, hour, value");
             statement.fetch(&self.readers).await?.iter().map(read_version_hour).collect()
+        })
+        .await
+    }
+
+    /// By which revisions the evaluators scored the traces of a selection.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn revisions(&self, selection: &Selection) -> Result<BTreeMap<String, BTreeSet<String>>, StoreError> {
+        retried("read revisions", || async {
+            let mut statement = Statement::new(
+                "SELECT DISTINCT evaluator, revision FROM evaluation WHERE outcome = 'scored' \
+                 AND trace_id IN (SELECT trace_id FROM trace WHERE 1 = 1",
+            );
+            selection.narrow(&mut statement);
+            statement.sql(")");
+            let mut revisions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+            for row in statement.fetch(&self.readers).await? {
+                revisions.entry(row.try_get("evaluator")?).or_default().insert(row.try_get("revision")?);
+            }
+            Ok(revisions)
         })
         .await
     }

@@ -5,6 +5,7 @@ mod alerts;
 mod figures;
 mod layout;
 mod overview;
+mod releases;
 mod span_tree;
 mod text;
 mod timeline;
@@ -13,6 +14,7 @@ mod traces;
 
 pub(super) use alerts::alerts;
 pub(super) use overview::overview;
+pub(super) use releases::releases;
 pub(super) use trace::trace;
 pub(super) use traces::traces;
 
