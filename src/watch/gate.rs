@@ -21,7 +21,7 @@
 use super::baseline::Baseline;
 use super::gate_policy::{Bound, Direction, GatePolicy, Goal};
 pub use super::gate_sequential::gate_sequentially;
-pub use super::gate_units::Traces;
+pub use super::gate_units::{TaskOf, Traces};
 use super::gate_units::{UnitPair, pairs};
 use super::summary::{Distribution, SeriesSummary};
 use crate::domain::report::{GateDesign, GateReport, GateSeries, GateVerdict};

@@ -11,6 +11,9 @@ use super::summary::number;
 use crate::domain::measurement::{SeriesKind, TraceRecord};
 use crate::domain::time::Timestamp;
 
+/// Which task a trace ran, if known.
+pub type TaskOf<'a> = dyn Fn(&TraceRecord) -> Option<String> + 'a;
+
 /// The traces of both sides, for a gate that pairs or that looks again as they arrive.
 pub struct Traces<'a> {
     /// The baseline's records; none when only its summary is kept.
@@ -18,7 +21,7 @@ pub struct Traces<'a> {
     /// The candidate's records.
     pub candidate: &'a [TraceRecord],
     /// Which task a trace ran, if known; absent when the policy does not pair by task.
-    pub task: Option<&'a dyn Fn(&TraceRecord) -> Option<String>>,
+    pub task: Option<&'a TaskOf<'a>>,
     /// Whether they are production traffic, which may have been assigned to the sides by who it came from.
     pub is_production: bool,
 }
