@@ -88,6 +88,7 @@ fn of_moments(moments: Moments, over_dispersion: OverDispersion, histogram: Opti
         traces: moments.count,
         rejected: 0,
         upstream_unknown: 0,
+        revision: None,
         over_dispersion,
         distribution,
         by_hour_of_day: Vec::new(),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
+use ring::digest::{SHA256, digest};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +21,7 @@ use crate::backends::http::{AddressError, HttpSender};
 use crate::backends::judge::{JudgeClient, SettingsError};
 use crate::backends::store::{CompletionPolicy, Store, StoreError};
 use crate::domain::money::NanoUsd;
+use crate::domain::release::ChangeKind;
 use crate::evaluate::kinds::Behaviour;
 use crate::evaluate::mistake::InvalidEvaluators;
 use crate::evaluate::run::Evaluators;
@@ -34,6 +36,7 @@ use crate::pipeline::intake::Intake;
 use crate::pipeline::judging::{Judging, judge};
 use crate::pipeline::notify::{Notifying, notify};
 use crate::pipeline::receive::{Receiver, grpc_router, http_router};
+use crate::pipeline::releases::{Definition, definitions, notice_releases};
 use crate::pipeline::retention::{BodyRetention, JudgingRetention, purge};
 use crate::pipeline::reviewing::draw_audit;
 use crate::pipeline::scoring::{Scoring, score};
@@ -334,6 +337,7 @@ impl Service {
         clients: BTreeMap<String, JudgeClient>,
         destinations: Vec<Destination>,
     ) {
+        let judged_by = judged_by(settings, &evaluators);
         let scoring = Arc::new(scoring(settings, evaluators, &destinations));
         if roles.contains(&Role::Evaluate) {
             for _ in 0..evaluating_tasks() {
@@ -355,6 +359,7 @@ impl Service {
         if roles.contains(&Role::Watch) {
             self.parts.spawn(watch(shared.clone(), watching(settings)));
             self.parts.spawn(notify(shared.clone(), notifying(settings)));
+            self.parts.spawn(notice_releases(shared.clone(), judged_by));
             let judging =
                 JudgingRetention { verdicts: settings.judge.remember, ledger: settings.retention.judge_requests };
             self.parts.spawn(purge(shared.clone(), judging));
@@ -375,6 +380,22 @@ fn scoring(settings: &Settings, evaluators: Arc<Evaluators>, destinations: &[Des
         max_age: settings.complete.max_age,
         destinations: destinations.iter().filter(is_written_back).map(|it| it.name.clone()).collect(),
     }
+}
+
+/// What traces are judged and watched by: the evaluators' revisions, and a digest of each section of the settings that
+/// decides what is sampled, watched or alarmed.
+fn judged_by(settings: &Settings, evaluators: &Evaluators) -> Vec<Definition> {
+    let sections = [
+        ("sampling", format!("{:?}", settings.sampling)),
+        ("watch", format!("{:?}", settings.watch)),
+        ("alerts", settings.alerts.budget_per_30_days.to_string()),
+        ("prices", format!("{:?}", settings.prices)),
+    ];
+    let configured = sections.map(|(section, content)| {
+        let digest = hex::encode(&digest(&SHA256, content.as_bytes()).as_ref()[..6]);
+        (ChangeKind::Configuration, section.to_owned(), digest)
+    });
+    definitions(evaluators).into_iter().chain(configured).collect()
 }
 
 /// The judging stage as the settings want it.

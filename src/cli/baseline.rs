@@ -8,14 +8,14 @@ use super::Context;
 use super::drift_text;
 use super::failure::{Exit, Failure, chain};
 use super::output::{Output, counted, warn};
-use super::service::answer;
+use super::service::{Place, Service, answer};
 use super::sources::{Side, Source, Sources, now, open};
 use super::table::Table;
 use crate::app::settings::Settings;
 use crate::backends::store::{Store, StoreError};
 use crate::domain::time::Timestamp;
 use crate::queries::QueryError;
-use crate::queries::baselines::{baseline, check_name};
+use crate::queries::baselines::{BaselineRow, Baselines, CreatedBaseline, baseline, baselines, check_name};
 use crate::queries::selection::instant;
 use crate::queries::source::StoredSource;
 use crate::watch::baseline::Baseline;
@@ -33,11 +33,16 @@ enum Command {
     /// Take a baseline from files or from the store.
     Create(Create),
     /// List the baselines of the store.
-    List,
+    List {
+        #[command(flatten)]
+        place: Place,
+    },
     /// Show what a baseline holds.
     Show {
         /// The baseline's name.
         name: String,
+        #[command(flatten)]
+        place: Place,
     },
 }
 
@@ -57,63 +62,98 @@ struct Create {
     /// Labels to join, JSON lines keyed by trace_id; repeat it for more.
     #[arg(long, value_name = "FILE")]
     labels_file: Vec<PathBuf>,
+    #[command(flatten)]
+    place: Place,
 }
 
 pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
-    let settings = context.settings()?;
     match arguments.command {
-        Command::Create(create) => run_create(create, settings, context).await,
-        Command::List => list(&settings, context).await,
-        Command::Show { name } => show(&answer(baseline(&open(&settings, true).await?, &name).await)?, context),
+        Command::Create(create) => run_create(create, context).await,
+        Command::List { place } => list(&place, context).await,
+        Command::Show { name, place } => show(&asked_baseline(&name, &place, context).await?, context),
     }
 }
 
-async fn run_create(create: Create, settings: Settings, context: &Context) -> Result<Exit, Failure> {
+async fn asked_baseline(name: &str, place: &Place, context: &Context) -> Result<Baseline, Failure> {
+    match place.service()? {
+        Some(service) => service.get(&["api", "v1", "baselines", name], &[]).await,
+        None => answer(baseline(&open(&context.settings()?, true).await?, name).await),
+    }
+}
+
+async fn run_create(create: Create, context: &Context) -> Result<Exit, Failure> {
     answer(check_name(&create.name))?;
-    // First of all, so that a store that cannot be written is told before anything long is read.
-    let store = open(&settings, false).await?;
-    let baseline = take(&create, settings).await?;
-    insert(&store, &baseline).await?;
-    store.close().await;
+    let (traces, series) = match create.place.service()? {
+        Some(service) => ask_for(&create, &service).await?,
+        None => take_and_keep(&create, context).await?,
+    };
     let mut output = Output::new();
     if context.json {
-        let series = baseline.series.len();
-        output.json(&json!({ "name": baseline.name, "traces": baseline.traces, "series": series }))?;
+        output.json(&json!({ "name": create.name, "traces": traces, "series": series }))?;
     } else {
-        let (traces, series) = (counted(baseline.traces, "trace"), baseline.series.len());
-        output.line(&format!("baseline {}: {traces}, {series} series over all segments", baseline.name))?;
+        let traces = counted(traces, "trace");
+        output.line(&format!("baseline {}: {traces}, {series} series over all segments", create.name))?;
     }
     output.finish()?;
     Ok(Exit::Done)
+}
+
+/// Has a running service take it, which knows neither this machine's files nor its labels.
+async fn ask_for(create: &Create, service: &Service) -> Result<(u64, usize), Failure> {
+    if !create.labels_file.is_empty() {
+        return Err(Failure::Usage("--url: a service joins no labels; leave out --url".to_owned()));
+    }
+    let from = bounded(create, now())?.for_service()?;
+    let body = json!({ "name": create.name, "from": from });
+    let created: CreatedBaseline = service.post(&["api", "v1", "baselines"], &body).await?;
+    Ok((created.traces, created.series))
+}
+
+async fn take_and_keep(create: &Create, context: &Context) -> Result<(u64, usize), Failure> {
+    let settings = context.settings()?;
+    // First of all, so that a store that cannot be written is told before anything long is read.
+    let store = open(&settings, false).await?;
+    let baseline = take(create, settings).await?;
+    insert(&store, &baseline).await?;
+    store.close().await;
+    Ok((baseline.traces, baseline.series.len()))
+}
+
+/// The source with the bounds that were given apart.
+fn bounded(create: &Create, now: Timestamp) -> Result<Source, Failure> {
+    let mut source = Source::parse(&create.from)?;
+    if let Source::Stored(StoredSource::Where(conditions)) = &mut source {
+        for (key, text) in [("since", &create.since), ("until", &create.until)] {
+            let Some(text) = text else { continue };
+            conditions.push((key.to_owned(), time(&format!("--{key}"), text, now)?.to_string()));
+        }
+    }
+    source.fixed(now)
 }
 
 async fn take(create: &Create, settings: Settings) -> Result<Baseline, Failure> {
     let now = now();
     let bound = |what, text: &Option<String>| text.as_deref().map(|text| time(what, text, now)).transpose();
     let (since, until) = (bound("--since", &create.since)?, bound("--until", &create.until)?);
-    let mut source = Source::parse(&create.from)?;
-    if let Source::Stored(StoredSource::Where(conditions)) = &mut source {
-        let bounds = [("since", since), ("until", until)];
-        conditions.extend(bounds.into_iter().filter_map(|(key, time)| Some((key.to_owned(), time?.to_string()))));
-    }
+    let source = bounded(create, now)?;
     let mut sources = Sources::new(settings, &create.labels_file, None, &[&source])?;
-    let Side::Records(mut records) = sources.load(&source).await? else {
+    let Side::Traces(mut traces) = sources.load(&source).await? else {
         return Err(Failure::Usage(
             "--from: a baseline never changes, so a copy would be the same; name traces".to_owned(),
         ));
     };
     let is_in = |ended_at| since.is_none_or(|since| ended_at >= since) && until.is_none_or(|until| ended_at < until);
-    records.retain(|record| is_in(record.ended_at));
+    traces.records.retain(|record| is_in(record.ended_at));
     sources.problems.report();
     if !sources.problems.is_empty() {
         let message =
             format!("{} with the input; a baseline never changes, so it is not taken", sources.problems.counted());
         return Err(Failure::CouldNot(message));
     }
-    if records.is_empty() {
+    if traces.records.is_empty() {
         return Err(Failure::CouldNot(format!("no trace is selected by {}; no baseline is taken", create.from)));
     }
-    Ok(Baseline::from_records(&create.name, now, &selection(create, since, until), &records))
+    Ok(traces.summary(&create.name, &selection(create, since, until), now))
 }
 
 fn time(what: &str, text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
@@ -137,14 +177,16 @@ async fn insert(store: &Store, baseline: &Baseline) -> Result<(), Failure> {
     })
 }
 
-async fn list(settings: &Settings, context: &Context) -> Result<Exit, Failure> {
-    let baselines = open(settings, true).await?.baselines().await;
-    let baselines = baselines.map_err(|error| Failure::could_not("list baselines", &error))?;
+async fn list(place: &Place, context: &Context) -> Result<Exit, Failure> {
+    let baselines = match place.service()? {
+        Some(service) => service.get::<Baselines>(&["api", "v1", "baselines"], &[]).await?,
+        None => answer(baselines(&open(&context.settings()?, true).await?).await)?,
+    }
+    .baselines;
     let mut output = Output::new();
     if context.json {
-        let row = |name: &str, created_at: Timestamp, selection: &str| json!({ "name": name, "created_at": created_at.to_string(), "selection": selection });
-        let rows = baselines.iter().map(|stored| row(&stored.name, stored.created_at, &stored.selection));
-        output.json(&rows.collect::<Vec<_>>())?;
+        let row = |it: &BaselineRow| json!({ "name": it.name, "created_at": it.created_at.to_string(), "selection": it.selection });
+        output.json(&baselines.iter().map(row).collect::<Vec<_>>())?;
     } else if baselines.is_empty() {
         warn("there is no baseline; driftline baseline create NAME --from SOURCE takes one");
     } else {

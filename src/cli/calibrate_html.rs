@@ -1,9 +1,9 @@
 //! Judges against people as one page that needs nothing else.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use super::calibrate_text::{Plotted, agreed, agreement, labels, moved, plotted, standing};
-use super::drift_html::STYLE;
+use super::report_html::page as whole_page;
 use super::table::number;
 use crate::domain::text::printable;
 use crate::queries::calibration::{CalibrationReport, JudgeCalibration};
@@ -17,22 +17,12 @@ const ROUNDS_HEIGHT: f64 = 90.0;
 
 /// The page.
 pub(super) fn page(report: &CalibrationReport) -> String {
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                title { "Judges against people" }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                h1 { "Judges against people" }
-                @if report.judges.is_empty() { p { "No judge has scored anything here." } }
-                @for judge in &report.judges { (section(judge)) }
-            }
-        }
+    let content = html! {
+        h1 { "Judges against people" }
+        @if report.judges.is_empty() { p { "No judge has scored anything here." } }
+        @for judge in &report.judges { (section(judge)) }
     };
-    page.into_string()
+    whole_page("Judges against people", &content)
 }
 
 fn section(of: &JudgeCalibration) -> Markup {

@@ -16,6 +16,7 @@ use crate::domain::time::Timestamp;
 use crate::queries::compare::{check_dimension, dimensions};
 use crate::queries::source::StoredSource;
 use crate::watch::drift::{DriftOptions, drift};
+use crate::watch::history::add_history;
 use crate::watch::paired::paired;
 
 #[derive(Debug, clap::Args)]
@@ -84,20 +85,15 @@ async fn report(arguments: &Arguments, context: &Context) -> Result<DriftReport,
 
 /// Asks a running service, which knows neither this machine's files nor its labels.
 async fn ask(service: &Service, arguments: &Arguments) -> Result<DriftReport, Failure> {
-    let sides = [&arguments.baseline, &arguments.current];
-    for side in sides {
-        if matches!(Source::parse(side)?, Source::Files { .. }) {
-            let file = side.strip_prefix("file:").unwrap_or(side);
-            return Err(Failure::Usage(format!("--url: a service cannot read the file {file}; leave out --url")));
-        }
-    }
+    let sides = [Source::parse(&arguments.baseline)?, Source::parse(&arguments.current)?];
+    let [baseline, current] = [sides[0].for_service()?, sides[1].for_service()?];
     if !arguments.labels_file.is_empty() || arguments.pair_by.is_some() {
         return Err(Failure::Usage("--url: a service joins no labels and pairs nothing; leave out --url".to_owned()));
     }
     let parameter = |name: &str, value: String| (name.to_owned(), value);
     let mut parameters = vec![
-        parameter("baseline", arguments.baseline.clone()),
-        parameter("current", arguments.current.clone()),
+        parameter("baseline", baseline),
+        parameter("current", current),
         parameter("alpha", arguments.alpha.to_string()),
         parameter("seed", arguments.seed.to_string()),
     ];
@@ -139,19 +135,23 @@ fn compare(
     now: Timestamp,
 ) -> Result<DriftReport, Failure> {
     let options = DriftOptions { alpha: arguments.alpha, by: arguments.by.clone(), seed: arguments.seed };
-    if let (Some(column), Side::Records(before), Side::Records(after)) = (&arguments.pair_by, &baseline, &current) {
+    if let (Some(column), Some(before), Some(after)) = (&arguments.pair_by, baseline.records(), current.records()) {
         check_pairing(sources, column, before, after)?;
         let dimensions = before.iter().chain(after).flat_map(|record| record.segments.keys().cloned());
         answer(check_dimension(arguments.by.as_deref(), dimensions.collect()))?;
-        return Ok(paired(before, after, |record| sources.value(record, column), &options));
+        let mut report = paired(before, after, |record| sources.value(record, column), &options);
+        add_history(&mut report, before, after);
+        return Ok(report);
     }
     if !arguments.labels_file.is_empty() && [&baseline, &current].iter().any(|side| matches!(side, Side::Baseline(_))) {
         warn("labels are not joined to a stored baseline, which keeps summaries and no traces");
     }
-    let before = baseline.into_baseline("baseline", &arguments.baseline, now);
-    let after = current.into_baseline("current", &arguments.current, now);
+    let before = baseline.summary("baseline", &arguments.baseline, now);
+    let after = current.summary("current", &arguments.current, now);
     answer(check_dimension(arguments.by.as_deref(), dimensions([&before, &after])))?;
-    Ok(drift(&before, &after, &options))
+    let mut report = drift(&before, &after, &options);
+    add_history(&mut report, baseline.records().unwrap_or_default(), current.records().unwrap_or_default());
+    Ok(report)
 }
 
 /// Refuses to pair what cannot be paired.

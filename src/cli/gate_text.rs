@@ -3,7 +3,7 @@
 use maud::{PreEscaped, html};
 
 use super::table::{Table, number};
-use crate::domain::report::{GateReport, GateSeries, GateVerdict};
+use crate::domain::report::{GateDesign, GateReport, GateSeries, GateVerdict};
 use crate::domain::text::printable;
 
 const HEADINGS: [&str; 7] = ["series", "verdict", "bound", "difference", "interval", "n", "needed n"];
@@ -14,7 +14,35 @@ pub(super) fn text(report: &GateReport) -> String {
     report.series.iter().for_each(|row| table.row(cells(row)));
     let reasons = report.series.iter().map(|row| format!("{}: {}", row.series, row.reason));
     let reasons: Vec<String> = reasons.chain(report.notes.iter().map(|note| format!("note: {note}"))).collect();
-    format!("{}, alpha {}\n\n{table}\n\n{}", verdict(report.verdict), report.alpha, reasons.join("\n"))
+    format!(
+        "{}, alpha {}, {}\n\n{table}\n\n{}",
+        verdict(report.verdict),
+        report.alpha,
+        design(report),
+        reasons.join("\n")
+    )
+}
+
+/// What was compared with what, in words.
+pub(super) fn design(report: &GateReport) -> String {
+    let design = match report.design {
+        GateDesign::Paired => "paired by task",
+        GateDesign::Concurrent => "pairs of concurrent conversations",
+        GateDesign::Independent => "independent traces",
+    };
+    let observational = if report.is_observational { ", observational" } else { "" };
+    let sequential = if report.is_sequential { ", valid at every look" } else { "" };
+    format!("{design}{observational}{sequential}")
+}
+
+/// What is still open, on one line.
+pub(super) fn progress(report: &GateReport) -> String {
+    let row = |row: &GateSeries| {
+        let more = row.needed_n.map(|needed| needed.saturating_sub(row.n_candidate)).filter(|more| *more > 0);
+        let more = more.map(|more| format!(", about {more} more")).unwrap_or_default();
+        format!("{} {} at {}{more}", row.series, verdict(row.verdict).to_lowercase(), row.n_candidate)
+    };
+    format!("waiting: {}", report.series.iter().map(row).collect::<Vec<_>>().join("; "))
 }
 
 /// For a pull request.
@@ -25,6 +53,8 @@ pub(super) fn markdown(report: &GateReport) -> String {
     };
     let mut lines = vec![
         format!("### Gate: {}", verdict(report.verdict)),
+        String::new(),
+        format!("alpha {}, {}", report.alpha, design(report)),
         String::new(),
         line(&HEADINGS.map(str::to_owned)),
         line(&HEADINGS.map(|_| "---".to_owned())),
@@ -56,7 +86,7 @@ pub(super) fn junit(report: &GateReport) -> String {
     html! { (PreEscaped("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n")) (suite) }.into_string()
 }
 
-const fn verdict(verdict: GateVerdict) -> &'static str {
+pub(super) const fn verdict(verdict: GateVerdict) -> &'static str {
     match verdict {
         GateVerdict::Pass => "PASS",
         GateVerdict::Fail => "FAIL",
@@ -77,8 +107,14 @@ fn cells(row: &GateSeries) -> Vec<String> {
         known(row.difference),
         interval,
         format!("{} and {}", row.n_baseline, row.n_candidate),
-        row.needed_n.map_or_else(|| "-".to_owned(), |needed| needed.to_string()),
+        needed(row),
     ]
+}
+
+/// `4200 (about 4100 more)`.
+pub(super) fn needed(row: &GateSeries) -> String {
+    let more = |needed: u64| format!("{needed} (about {} more)", needed.saturating_sub(row.n_candidate));
+    row.needed_n.map_or_else(|| "-".to_owned(), more)
 }
 
 #[cfg(test)]
@@ -103,7 +139,15 @@ mod tests {
             row("<x>|\"y\"", GateVerdict::Fail),
             row("cost", GateVerdict::Inconclusive),
         ];
-        GateReport { verdict: GateVerdict::Fail, alpha: 0.05, series, notes: Vec::new() }
+        GateReport {
+            verdict: GateVerdict::Fail,
+            alpha: 0.05,
+            design: GateDesign::Independent,
+            is_observational: true,
+            is_sequential: false,
+            series,
+            notes: Vec::new(),
+        }
     }
 
     #[test]

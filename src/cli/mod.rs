@@ -12,6 +12,7 @@ mod baseline;
 mod calibrate;
 mod calibrate_html;
 mod calibrate_text;
+mod charts;
 mod costs;
 mod dead_letters;
 mod demo;
@@ -27,6 +28,7 @@ mod evaluators_report;
 mod explain;
 mod failure;
 mod gate;
+mod gate_html;
 mod gate_text;
 mod inspect;
 mod judges;
@@ -36,9 +38,13 @@ mod labels;
 mod output;
 mod output_file;
 mod plan;
+mod plot;
 mod problems;
 mod progress;
+mod releases;
+mod releases_text;
 mod replay;
+mod report_html;
 mod review;
 mod runs;
 mod serve;
@@ -113,6 +119,8 @@ enum Command {
     Explain(explain::Arguments),
     /// List alerts, look at one with all that it affects, take it in hand, silence it.
     Alerts(alerts::Arguments),
+    /// See which versions ran since when, and what each changed.
+    Releases(releases::Arguments),
     /// Add up what judging costs, and show how much of its budgets is left.
     Costs(costs::Arguments),
     /// Look at messages of the queue that could not be read, and put them back.
@@ -157,6 +165,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Traces(arguments) => traces::run(arguments, context).await,
         Command::Explain(arguments) => explain::run(arguments, context).await,
         Command::Alerts(arguments) => alerts::run(arguments, context).await,
+        Command::Releases(arguments) => releases::run(arguments, context).await,
         Command::Costs(arguments) => costs::run(arguments, context).await,
         Command::DeadLetters(arguments) => dead_letters::run(arguments, context).await,
         Command::Review(arguments) => review::run(arguments, context).await,

@@ -119,7 +119,7 @@ async fn baseline(arguments: &Arguments, context: &Context) -> Result<Baseline, 
     let mut sources = Sources::new(context.settings()?, &arguments.labels_file, None, &[&source])?;
     let side = sources.load(&source).await?;
     sources.problems.report();
-    Ok(side.into_baseline("baseline", text, now()))
+    Ok(side.summary("baseline", text, now()).into_owned())
 }
 
 fn check_series(arguments: &Arguments, baseline: &Baseline) -> Result<(), Failure> {

@@ -1,5 +1,6 @@
 //! Sources of traces: `file:PATH-OR-GLOB[?column=value]`, `where:key=value,…` and `name:BASELINE`.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -15,13 +16,14 @@ use crate::backends::store::{Store, StoreError};
 use crate::domain::measurement::TraceRecord;
 use crate::domain::report::DriftReport;
 use crate::domain::time::Timestamp;
+use crate::evaluate::definition::EvaluatorDefinition;
 use crate::evaluate::run::{Evaluators, evaluate};
 use crate::queries::QueryError;
 use crate::queries::baselines::baseline;
 use crate::queries::compare::note_uncalibrated;
-use crate::queries::selection::{Condition, selection};
+use crate::queries::selection::{Condition, instant, selection};
 use crate::queries::source::StoredSource;
-use crate::watch::baseline::Baseline;
+use crate::watch::baseline::{Baseline, Revisions};
 
 /// Where a side of a comparison comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +49,35 @@ impl Source {
             return files(text);
         }
         Ok(Self::Stored(answer(StoredSource::parse(text))?))
+    }
+
+    /// The same with ages such as `since=1h` counted back from `now` once and for all, so that it stays one selection.
+    ///
+    /// # Errors
+    /// A time that is none.
+    pub(super) fn fixed(self, now: Timestamp) -> Result<Self, Failure> {
+        let Self::Stored(StoredSource::Where(mut conditions)) = self else { return Ok(self) };
+        for (key, value) in conditions.iter_mut().filter(|(key, _)| key == "since" || key == "until") {
+            *value = answer(instant(key, value, now).map_err(QueryError::from))?.to_string();
+        }
+        Ok(Self::Stored(StoredSource::Where(conditions)))
+    }
+
+    /// How it is written for a service, which knows no files of this machine.
+    ///
+    /// # Errors
+    /// It is files.
+    pub(super) fn for_service(&self) -> Result<String, Failure> {
+        match self {
+            Self::Files { pattern, .. } => {
+                Err(Failure::Usage(format!("--url: a service cannot read the file {pattern}; leave out --url")))
+            }
+            Self::Stored(StoredSource::Name(name)) => Ok(format!("name:{name}")),
+            Self::Stored(StoredSource::Where(conditions)) => {
+                let written = conditions.iter().map(|(key, value)| format!("{key}={}", value.replace(',', "\\,")));
+                Ok(format!("where:{}", written.collect::<Vec<_>>().join(",")))
+            }
+        }
     }
 
     /// The files that are read.
@@ -92,18 +123,44 @@ fn filter(text: &str) -> Result<Condition, Failure> {
 /// One side of a comparison.
 pub(super) enum Side {
     /// Traces one by one.
-    Records(Vec<TraceRecord>),
+    Traces(SideTraces),
     /// Their summary alone.
     Baseline(Box<Baseline>),
 }
 
+/// Traces with what is known of them together.
+#[derive(Default)]
+pub(super) struct SideTraces {
+    /// The traces.
+    pub(super) records: Vec<TraceRecord>,
+    /// By which revisions they were scored.
+    pub(super) revisions: Revisions,
+    /// Whether they were received from running agents, and not read from a file.
+    pub(super) is_production: bool,
+}
+
 impl Side {
     /// The side's summary; `name` and `text` say where records came from.
-    pub(super) fn into_baseline(self, name: &str, text: &str, now: Timestamp) -> Baseline {
+    pub(super) fn summary(&self, name: &str, text: &str, now: Timestamp) -> Cow<'_, Baseline> {
         match self {
-            Self::Records(records) => Baseline::from_records(name, now, text, &records),
-            Self::Baseline(baseline) => *baseline,
+            Self::Traces(traces) => Cow::Owned(traces.summary(name, text, now)),
+            Self::Baseline(baseline) => Cow::Borrowed(baseline),
         }
+    }
+
+    /// The side's traces, of which a baseline keeps none.
+    pub(super) fn records(&self) -> Option<&[TraceRecord]> {
+        match self {
+            Self::Traces(traces) => Some(&traces.records),
+            Self::Baseline(_) => None,
+        }
+    }
+}
+
+impl SideTraces {
+    /// The traces' summary.
+    pub(super) fn summary(&self, name: &str, text: &str, now: Timestamp) -> Baseline {
+        Baseline::from_records(name, now, text, &self.records).with_revisions(self.revisions.clone())
     }
 }
 
@@ -143,7 +200,7 @@ impl Sources {
     /// # Errors
     /// The files, the store or the baseline are not there, or a filter names an unknown column.
     pub(super) async fn load(&mut self, source: &Source) -> Result<Side, Failure> {
-        let mut records = match source {
+        let mut traces = match source {
             Source::Files { pattern, .. } => self.read_files(pattern)?,
             Source::Stored(StoredSource::Where(conditions)) => self.read_store(conditions).await?,
             Source::Stored(StoredSource::Name(name)) => {
@@ -153,12 +210,12 @@ impl Sources {
         };
         if let Source::Files { filters, .. } = source {
             for (column, value) in filters {
-                self.check_column(column, &records)?;
-                records.retain(|record| self.value(record, column).is_some_and(|found| found == *value));
+                self.check_column(column, &traces.records)?;
+                traces.records.retain(|record| self.value(record, column).is_some_and(|found| found == *value));
             }
         }
-        self.labels.join(&mut records, &self.apart);
-        Ok(Side::Records(records))
+        self.labels.join(&mut traces.records, &self.apart);
+        Ok(Side::Traces(traces))
     }
 
     /// Adds a note on each judge of the store among the series whose errors are not known.
@@ -170,20 +227,25 @@ impl Sources {
         answer(note_uncalibrated(&store, report).await)
     }
 
-    fn read_files(&mut self, pattern: &str) -> Result<Vec<TraceRecord>, Failure> {
+    fn read_files(&mut self, pattern: &str) -> Result<SideTraces, Failure> {
         let mut files = TraceFiles::new(expand(&[pattern.to_owned()])?, &self.settings);
         let policy = &self.settings.sampling;
         let records = files.by_ref().map(|trace| evaluate(&trace, &self.evaluators, policy).record).collect();
         let (_, problems) = files.finish()?;
         self.problems.append(problems);
-        Ok(records)
+        let revision =
+            |definition: &EvaluatorDefinition| (definition.name.clone(), [definition.revision.clone()].into());
+        let revisions = self.evaluators.definitions().iter().map(revision).collect();
+        Ok(SideTraces { records, revisions, is_production: false })
     }
 
-    async fn read_store(&self, conditions: &[Condition]) -> Result<Vec<TraceRecord>, Failure> {
+    async fn read_store(&self, conditions: &[Condition]) -> Result<SideTraces, Failure> {
         let selection = selection(conditions, &self.settings.attributes, now()).map_err(QueryError::from);
         let selection = answer(selection)?;
         let store = open(&self.settings, true).await?;
-        answer(store.records(&selection).await.map_err(QueryError::from))
+        let records = answer(store.records(&selection).await.map_err(QueryError::from))?;
+        let revisions = answer(store.revisions(&selection).await.map_err(QueryError::from))?;
+        Ok(SideTraces { records, revisions, is_production: true })
     }
 
     /// A trace's value in a label column, else in a segment.

@@ -9,6 +9,7 @@ pub mod judge;
 pub mod label;
 pub mod measurement;
 pub mod money;
+pub mod release;
 pub mod report;
 pub mod silence;
 pub mod text;

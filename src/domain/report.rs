@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::TraceId;
 use super::measurement::SeriesKind;
+use super::release::ChangeEvent;
+use super::time::Timestamp;
 
 /// Verdict on one series, or on a whole report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +67,29 @@ pub struct Transition {
     pub z: f64,
 }
 
+/// One bar of a distribution, on both sides.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DistributionBin {
+    /// The value, range of values, category or transition.
+    pub label: String,
+    /// Share of the baseline.
+    pub baseline: f64,
+    /// Share of the current side.
+    pub current: f64,
+}
+
+/// An estimate over a stretch of time.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct HistoryPoint {
+    /// Start of the stretch, in nanoseconds since the Unix epoch.
+    pub at: Timestamp,
+    /// Whether it is of the current side.
+    pub is_current: bool,
+    /// The estimate.
+    #[serde(flatten)]
+    pub estimate: Estimate,
+}
+
 /// The comparison of one series.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SeriesReport {
@@ -101,6 +126,12 @@ pub struct SeriesReport {
     /// What limits this number, in plain words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// How the values are distributed on both sides: values in order, categories and transitions by share.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub distribution: Vec<DistributionBin>,
+    /// How the estimate went over time, where traces were compared and not summaries alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<HistoryPoint>,
 }
 
 /// A whole drift report.
@@ -116,6 +147,9 @@ pub struct DriftReport {
     pub series: Vec<SeriesReport>,
     /// Share of traces by segment value on each side: `dimension → value → (baseline, current)`.
     pub mix: BTreeMap<String, BTreeMap<String, (f64, f64)>>,
+    /// Versions that came or went back during the compared traffic, earliest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<ChangeEvent>,
     /// What limits the whole report, in plain words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -167,6 +201,19 @@ pub struct GateSeries {
     pub reason: String,
 }
 
+/// What a gate compared with what.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GateDesign {
+    /// The same tasks on both sides.
+    Paired,
+    /// Conversations of the candidate with ones of the baseline at the same time.
+    Concurrent,
+    /// All traces of one side with all of the other.
+    #[default]
+    Independent,
+}
+
 /// A gate's whole answer: fail if any series fails, pass if all pass, else inconclusive.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GateReport {
@@ -174,6 +221,16 @@ pub struct GateReport {
     pub verdict: GateVerdict,
     /// One-sided error rate of each series' verdict.
     pub alpha: f64,
+    /// What was compared with what.
+    #[serde(default)]
+    pub design: GateDesign,
+    /// Whether production traffic was compared that chance did not assign to the sides: a difference may then come from
+    /// who was sent where.
+    #[serde(default, rename = "observational")]
+    pub is_observational: bool,
+    /// Whether the answer holds however often it is looked at.
+    #[serde(default, rename = "sequential")]
+    pub is_sequential: bool,
     /// Each series of the policy.
     pub series: Vec<GateSeries>,
     /// What limits the whole answer, in plain words.

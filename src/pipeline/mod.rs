@@ -21,6 +21,7 @@ pub mod judging;
 pub mod judgment;
 pub mod notify;
 pub mod receive;
+pub mod releases;
 pub mod retention;
 pub mod reviewing;
 pub mod scoring;

@@ -11,8 +11,9 @@ use crate::domain::time::Timestamp;
 use crate::normalize::AttributeMapping;
 use crate::watch::baseline::Baseline;
 use crate::watch::drift::{DriftOptions, drift as compare};
-use crate::watch::gate::{Tasks, gate as judge};
+use crate::watch::gate::{Traces, gate as judge, gate_sequentially};
 use crate::watch::gate_policy::GatePolicy;
+use crate::watch::history::add_history;
 
 /// Compares two sources series by series.
 ///
@@ -31,7 +32,13 @@ pub async fn drift(
     let (baseline, current) = sides(store, sources, names, now).await?;
     check_dimension(options.by.as_deref(), dimensions([&baseline.summary, &current.summary]))?;
     let options = options.clone();
-    let mut report = compute(move || compare(&baseline.summary, &current.summary, &options)).await?;
+    let mut report = compute(move || {
+        let mut report = compare(&baseline.summary, &current.summary, &options);
+        let (before, after) = (baseline.records.unwrap_or_default(), current.records.unwrap_or_default());
+        add_history(&mut report, &before, &after);
+        report
+    })
+    .await?;
     note_uncalibrated(store, &mut report).await?;
     Ok(report)
 }
@@ -72,29 +79,42 @@ pub fn dimensions(sides: [&Baseline; 2]) -> BTreeSet<String> {
     sides.into_iter().flat_map(|side| side.mix.keys().cloned()).collect()
 }
 
-/// Judges a candidate against a baseline. Traces are paired by the policy's attribute where both sides have traces.
+/// Judges a candidate against a baseline. Traces are paired by the policy's attribute where both sides have traces. With
+/// `is_sequential` the answer holds however often it is asked for, as more traces arrive.
 ///
 /// # Errors
-/// A source means nothing, or the store failed.
+/// A source means nothing, the candidate is a summary without traces that is to be asked for again, or the store failed.
 pub async fn gate(
     store: &Store,
     sources: (&str, &str),
     policy: &GatePolicy,
+    is_sequential: bool,
     names: &AttributeMapping,
     now: Timestamp,
 ) -> Result<GateReport, QueryError> {
     let (baseline, candidate) = sides(store, sources, names, now).await?;
+    if is_sequential && candidate.records.is_none() {
+        return Err(QueryError::NoTraces { text: sources.1.to_owned() });
+    }
     let policy = policy.clone();
-    compute(move || judge_sides(&policy, &baseline, &candidate)).await
+    compute(move || judge_sides(&policy, &baseline, &candidate, is_sequential)).await
 }
 
-fn judge_sides(policy: &GatePolicy, baseline: &Side, candidate: &Side) -> GateReport {
+fn judge_sides(policy: &GatePolicy, baseline: &Side, candidate: &Side, is_sequential: bool) -> GateReport {
     let task = |record: &TraceRecord| record.segments.get(policy.pair_by.as_ref()?).cloned();
-    let tasks = match (&policy.pair_by, &baseline.records, &candidate.records) {
-        (Some(_), Some(baseline), Some(candidate)) => Some(Tasks { baseline, candidate, task: &task }),
-        _ => None,
+    let Some(records) = &candidate.records else { return judge(policy, &baseline.summary, &candidate.summary, None) };
+    let is_paired = policy.pair_by.is_some() && baseline.records.is_some();
+    let traces = Traces {
+        baseline: baseline.records.as_deref(),
+        candidate: records,
+        task: is_paired.then_some(&task),
+        is_production: true,
     };
-    judge(policy, &baseline.summary, &candidate.summary, tasks.as_ref())
+    if is_sequential {
+        gate_sequentially(policy, &baseline.summary, &candidate.summary, &traces)
+    } else {
+        judge(policy, &baseline.summary, &candidate.summary, Some(&traces))
+    }
 }
 
 async fn sides(

@@ -13,6 +13,7 @@ pub mod inspection;
 pub mod judge_revisions;
 pub mod judges;
 pub mod overview;
+pub mod releases;
 pub mod review;
 pub mod runbooks;
 pub mod scores;
@@ -115,6 +116,34 @@ pub enum QueryError {
         name: String,
         /// What there is.
         known: BTreeSet<String>,
+    },
+    /// There is no such version of a service.
+    #[error("service {service:?} has no version {value:?}; known: {}", listed(.known))]
+    UnknownRelease {
+        /// The service.
+        service: String,
+        /// The version that was asked for.
+        value: String,
+        /// What there is.
+        known: BTreeSet<String>,
+    },
+    /// A first version has nothing before it.
+    #[error("no other version ran before {value:?}")]
+    NothingBefore {
+        /// The version.
+        value: String,
+    },
+    /// A stored baseline keeps no traces.
+    #[error("{text:?} is a summary, to which no traces arrive")]
+    NoTraces {
+        /// The source as it was written.
+        text: String,
+    },
+    /// Both sides are one.
+    #[error("both sides are {text:?}")]
+    SameSides {
+        /// The side.
+        text: String,
     },
     /// There is no such alert.
     #[error("there is no alert {id:?}")]
@@ -220,6 +249,9 @@ impl QueryError {
                 | Self::EmptySource { .. }
                 | Self::BaselineName { .. }
                 | Self::UnknownDimension { .. }
+                | Self::NothingBefore { .. }
+                | Self::NoTraces { .. }
+                | Self::SameSides { .. }
                 | Self::UnknownJudge { .. }
                 | Self::Label { .. }
                 | Self::AlertOver { .. }
@@ -247,6 +279,10 @@ impl QueryError {
             Self::EmptySource { .. } => "select traces that are there: search for them first",
             Self::BaselineName { .. } => "write 1 to 100 of A-Z a-z 0-9 . _ -",
             Self::UnknownDimension { .. } => "compare by a dimension that the traces have",
+            Self::UnknownRelease { .. } => "list the releases; versions are counted within a minute of their traces",
+            Self::NothingBefore { .. } => "name the version to compare with",
+            Self::NoTraces { .. } => "give the candidate as where:key=value[,key=value]",
+            Self::SameSides { .. } => "name two different sides",
             Self::Interrupted(_) => "ask again, about less at once",
             Self::UnknownAlert { .. } => "list the alerts: an id has 16 hexadecimal digits",
             Self::AlertOver { .. } => "list the open alerts",

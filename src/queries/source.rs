@@ -56,10 +56,11 @@ pub async fn side(store: &Store, text: &str, names: &AttributeMapping, now: Time
     match StoredSource::parse(text)? {
         StoredSource::Name(name) => Ok(Side { summary: baseline(store, &name).await?, records: None }),
         StoredSource::Where(conditions) => {
-            let records = store.records(&selection(&conditions, names, now)?).await?;
+            let selection = selection(&conditions, names, now)?;
+            let (records, revisions) = (store.records(&selection).await?, store.revisions(&selection).await?);
             let text = text.to_owned();
             compute(move || Side {
-                summary: Baseline::from_records(&text, now, &text, &records),
+                summary: Baseline::from_records(&text, now, &text, &records).with_revisions(revisions),
                 records: Some(records),
             })
             .await

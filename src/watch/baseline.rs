@@ -41,7 +41,13 @@ pub struct Baseline {
     pub series: BTreeMap<SeriesKey, SeriesSummary>,
     /// The smallest trace ids.
     pub identity: BTreeSet<TraceId>,
+    /// By which revisions the evaluators' series were scored; those that nothing is known of are left out.
+    #[serde(default)]
+    pub revisions: Revisions,
 }
+
+/// The revisions of each evaluator.
+pub type Revisions = BTreeMap<String, BTreeSet<String>>;
 
 impl Baseline {
     /// Summarises records, over all of them and by each of the most frequent values of each dimension.
@@ -50,6 +56,51 @@ impl Baseline {
         let mut summarizer = Summarizer::default();
         records.iter().for_each(|record| summarizer.add(record.clone()));
         summarizer.finish(name, now, selection)
+    }
+
+    /// The same with the revisions that its scores are of.
+    #[must_use]
+    pub fn with_revisions(self, revisions: Revisions) -> Self {
+        Self { revisions, ..self }
+    }
+
+    /// Says of a series, summarised here as `before` and there as `after`, that no revision scored on both sides.
+    #[must_use]
+    pub fn revision_conflict(
+        &self,
+        other: &Self,
+        series: &str,
+        (before, after): (&SeriesSummary, &SeriesSummary),
+    ) -> Option<String> {
+        let (before, after) = (self.revisions_of(series, before)?, other.revisions_of(series, after)?);
+        let listed = |revisions: &BTreeSet<&str>| revisions.iter().copied().collect::<Vec<_>>().join(", ");
+        before.is_disjoint(&after).then(|| {
+            format!(
+                "it was scored by revision {} before and by {} now, and revisions are never compared; take a new \
+                 baseline; driftline evaluators bridge says how far both compare",
+                listed(&before),
+                listed(&after)
+            )
+        })
+    }
+
+    /// The revisions that a series' scores are of: the one that its summary counts, else all that scored in the
+    /// selection.
+    fn revisions_of<'a>(&'a self, series: &str, summary: &'a SeriesSummary) -> Option<BTreeSet<&'a str>> {
+        match &summary.revision {
+            Some(revision) => Some(BTreeSet::from([revision.as_str()])),
+            None => Some(self.revisions.get(series)?.iter().map(String::as_str).collect()),
+        }
+    }
+
+    /// Says of two selections that they share traces, as far as the kept trace ids tell.
+    #[must_use]
+    pub fn overlap(&self, other: &Self) -> Option<&'static str> {
+        if self.traces == 0 || self.identity.is_disjoint(&other.identity) {
+            return None;
+        }
+        let is_same = self.identity == other.identity && self.traces == other.traces;
+        Some(if is_same { "both sides hold the same traces" } else { "both sides share traces" })
     }
 
     /// Says of two selections together how much of their sampling is not known, if anything is not.

@@ -59,6 +59,8 @@ impl Comparison {
             evidence: Vec::new(),
             pairs: None,
             note: None,
+            distribution: Vec::new(),
+            history: Vec::new(),
         };
         Self { report, standing: Standing::Insufficient, matters: false }
     }

@@ -6,6 +6,7 @@ use fastrand::Rng;
 
 use super::baseline::Baseline;
 use super::comparison::{Comparison, Label, NO_ESTIMATE};
+use super::distribution::distribution;
 use super::key::{ALL, SeriesKey};
 use super::summary::SeriesSummary;
 use super::unpaired;
@@ -60,11 +61,20 @@ pub(crate) fn report(
     let mut comparisons = Vec::new();
     for matched in matches(baseline, current, options.by.as_deref()) {
         let comparison = match (baseline.series.get(&matched.baseline), current.series.get(&matched.current)) {
-            (Some(before), Some(after)) if !before.is_of_one_revision(after) => {
-                Comparison::new(&matched.label, after.kind(), unpaired::estimate(before), unpaired::estimate(after))
-                    .note(&other_revision(before, after))
+            (Some(before), Some(after)) => {
+                match baseline.revision_conflict(current, &matched.label.series, (before, after)) {
+                    Some(conflict) => {
+                        let (kind, before, after) =
+                            (after.kind(), unpaired::estimate(before), unpaired::estimate(after));
+                        Comparison::new(&matched.label, kind, before, after).note(&conflict)
+                    }
+                    None => {
+                        let mut comparison = compare(&matched, before, after, &mut rng);
+                        comparison.report.distribution = distribution(before, after);
+                        comparison
+                    }
+                }
             }
-            (Some(before), Some(after)) => compare(&matched, before, after, &mut rng),
             (Some(before), None) => {
                 Comparison::new(&matched.label, before.kind(), unpaired::estimate(before), NO_ESTIMATE)
                     .note("the series is missing on the current side")
@@ -90,19 +100,9 @@ pub(crate) fn report(
         traces: Sides { baseline: baseline.traces, current: current.traces },
         series,
         mix: mix(baseline, current),
+        changes: Vec::new(),
         notes: notes(baseline, current, options),
     }
-}
-
-/// Why summaries of two revisions of an evaluator are not compared.
-pub(crate) fn other_revision(before: &SeriesSummary, after: &SeriesSummary) -> String {
-    let name = |side: &SeriesSummary| side.revision.clone().unwrap_or_default();
-    format!(
-        "revision {} of the evaluator scored the baseline, and {} the other side, which are different series; \
-         driftline evaluators bridge says how far they compare",
-        name(before),
-        name(after)
-    )
 }
 
 /// Adjusts over all judged rows, concludes each, and puts drift first and then small p-values.
@@ -226,7 +226,7 @@ fn mix(baseline: &Baseline, current: &Baseline) -> BTreeMap<String, BTreeMap<Str
 
 fn notes(baseline: &Baseline, current: &Baseline, options: &DriftOptions) -> Vec<String> {
     let mut notes: Vec<String> = baseline.upstream_note(current).into_iter().collect();
-    if baseline.identity == current.identity && baseline.traces > 0 {
+    if baseline.identity == current.identity && baseline.traces == current.traces && baseline.traces > 0 {
         notes.push("baseline and current hold the same traces".to_owned());
     } else if !baseline.identity.is_disjoint(&current.identity) {
         notes.push("baseline and current share traces; p-values assume that they do not".to_owned());

@@ -13,15 +13,18 @@
 //! the size at which the difference seen would be shown with the policy's power.
 //!
 //! **Cold start.** Means need 20 traces (or tasks) from 20 conversations a side. The gate is a fixed look: repeating
-//! it as traces arrive until it passes voids α.
+//! it as traces arrive until it passes voids α, which is what [`gate_sequentially`] is for.
+//!
+//! **A canary.** Its conversations may be paired with the baseline's of the same hour and stratum. Unless chance decided
+//! who got the candidate, that is an observation and no experiment, and the report says so.
 
 use super::baseline::Baseline;
-use super::drift::other_revision;
 use super::gate_policy::{Bound, Direction, GatePolicy, Goal};
-use super::paired::{Pair, join, values_by_task};
+pub use super::gate_sequential::gate_sequentially;
+pub use super::gate_units::{TaskOf, Traces};
+use super::gate_units::{UnitPair, pairs};
 use super::summary::{Distribution, SeriesSummary};
-use crate::domain::measurement::TraceRecord;
-use crate::domain::report::{GateReport, GateSeries, GateVerdict};
+use crate::domain::report::{GateDesign, GateReport, GateSeries, GateVerdict};
 use crate::stats::distribution::student_quantile;
 use crate::stats::interval::{Interval, clopper_pearson, newcombe, wilson};
 use crate::stats::moments::Moments;
@@ -32,15 +35,34 @@ use crate::stats::welch::welch;
 
 /// Fewest traces, conversations or tasks behind a mean's interval.
 const LEAST: u64 = 20;
+/// Series that are named where one is not known.
+const KNOWN: usize = 40;
 
-/// The records of both sides with what tells their tasks, for a paired gate.
-pub struct Tasks<'a> {
-    /// The baseline's records.
-    pub baseline: &'a [TraceRecord],
-    /// The candidate's records.
-    pub candidate: &'a [TraceRecord],
-    /// Which task a trace ran, if known.
-    pub task: &'a dyn Fn(&TraceRecord) -> Option<String>,
+/// Why a series cannot be judged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Problem {
+    #[error("no trace is selected on the {0} side")]
+    NoTraces(&'static str),
+    #[error("the {side} has no values of {series}; it has {known}")]
+    UnknownSeries { side: &'static str, series: String, known: String },
+    #[error("the series is not a number, so nothing is better or worse")]
+    NotANumber,
+    #[error("fewer than {LEAST} traces or conversations on a side")]
+    TooFew,
+    #[error("the series changed its kind between the sides")]
+    OtherKind,
+    #[error("{0}, so that a difference between them says nothing")]
+    Overlap(&'static str),
+    #[error("{0}")]
+    OtherRevision(String),
+    #[error("fewer than {LEAST} conversations have one of the other side in the same hour and stratum")]
+    TooFewPairs,
+    #[error("no task or conversation has one of the other side beside it")]
+    NoPairs,
+    #[error("concurrent conversations need traces on both sides, and a stored baseline keeps none")]
+    NoTracesToPair,
+    #[error("the baseline is too small to compare with")]
+    NoBaseline,
 }
 
 /// What is known about one difference, positive when the candidate is better.
@@ -55,11 +77,12 @@ struct Evidence {
     units: &'static str,
 }
 
-/// Judges a candidate by a policy. Series are taken over all services of a side.
+/// Judges a candidate by a policy, at one look. Series are taken over all services of a side. Without `traces` nothing
+/// is paired.
 #[must_use]
-pub fn gate(policy: &GatePolicy, baseline: &Baseline, candidate: &Baseline, tasks: Option<&Tasks<'_>>) -> GateReport {
-    let evidence: Vec<Result<Evidence, String>> =
-        policy.goals.iter().map(|goal| evidence(goal, baseline, candidate, tasks)).collect();
+pub fn gate(policy: &GatePolicy, baseline: &Baseline, candidate: &Baseline, traces: Option<&Traces<'_>>) -> GateReport {
+    let evidence: Vec<Result<Evidence, Problem>> =
+        policy.goals.iter().map(|goal| evidence(policy, goal, (baseline, candidate), traces)).collect();
     let failing: Vec<f64> = policy
         .goals
         .iter()
@@ -74,11 +97,37 @@ pub fn gate(policy: &GatePolicy, baseline: &Baseline, candidate: &Baseline, task
         .zip(failing)
         .map(|((goal, evidence), failing)| match evidence {
             Ok(evidence) => judged(policy, goal, &evidence, failing),
-            Err(reason) => unjudged(goal, reason),
+            Err(problem) => unjudged(goal, problem),
         })
         .collect();
-    let notes = baseline.upstream_note(candidate).into_iter().collect();
-    GateReport { verdict: overall(&series), alpha: policy.alpha, series, notes }
+    with_notes(policy, series, baseline, candidate, traces)
+}
+
+/// The report of judged series, with what limits it.
+pub(crate) fn with_notes(
+    policy: &GatePolicy,
+    series: Vec<GateSeries>,
+    baseline: &Baseline,
+    candidate: &Baseline,
+    traces: Option<&Traces<'_>>,
+) -> GateReport {
+    let design = match traces {
+        Some(traces) if traces.task.is_some() => GateDesign::Paired,
+        Some(_) if policy.concurrent => GateDesign::Concurrent,
+        _ => GateDesign::Independent,
+    };
+    let is_production = traces.is_some_and(|traces| traces.is_production);
+    let is_observational = is_production && design != GateDesign::Paired && !policy.is_randomized;
+    let mut notes: Vec<String> = baseline.upstream_note(candidate).into_iter().collect();
+    if is_observational {
+        notes.push(
+            "observational: as far as the policy says, chance did not decide which traffic the candidate got, so a \
+             difference may come from who was sent where; write assignment = \"random\" if it did"
+                .to_owned(),
+        );
+    }
+    let (verdict, alpha) = (overall(&series), policy.alpha);
+    GateReport { verdict, alpha, design, is_observational, is_sequential: false, series, notes }
 }
 
 fn overall(series: &[GateSeries]) -> GateVerdict {
@@ -99,7 +148,7 @@ const fn margin(goal: &Goal) -> f64 {
     }
 }
 
-fn unjudged(goal: &Goal, reason: String) -> GateSeries {
+pub(crate) fn unjudged(goal: &Goal, problem: Problem) -> GateSeries {
     GateSeries {
         series: goal.series.clone(),
         verdict: GateVerdict::Inconclusive,
@@ -110,7 +159,35 @@ fn unjudged(goal: &Goal, reason: String) -> GateSeries {
         n_baseline: 0,
         n_candidate: 0,
         needed_n: None,
-        reason,
+        reason: problem.to_string(),
+    }
+}
+
+/// What was found of one series.
+pub(crate) struct Settled {
+    pub(crate) verdict: GateVerdict,
+    pub(crate) difference: f64,
+    pub(crate) interval: Interval,
+    pub(crate) n_baseline: u64,
+    pub(crate) n_candidate: u64,
+    pub(crate) needed_n: Option<u64>,
+    pub(crate) reason: String,
+}
+
+impl Settled {
+    pub(crate) fn row(self, goal: &Goal) -> GateSeries {
+        GateSeries {
+            series: goal.series.clone(),
+            verdict: self.verdict,
+            margin: goal.bound.value(),
+            difference: Some(self.difference),
+            low: Some(self.interval.low),
+            high: Some(self.interval.high),
+            n_baseline: self.n_baseline,
+            n_candidate: self.n_candidate,
+            needed_n: self.needed_n,
+            reason: self.reason,
+        }
     }
 }
 
@@ -133,27 +210,19 @@ fn judged(policy: &GatePolicy, goal: &Goal, evidence: &Evidence, failing: f64) -
         }
         (GateVerdict::Inconclusive, _) => "shows neither",
     };
+    let does_not_vary = if low == high { "; no value differs from another" } else { "" };
     let reason = format!(
         "the {:.0} % interval {low:+.4} to {high:+.4} of the difference {:+.4}, positive being better, \
-         against {:+.4} over {} {}, {relation}",
+         against {:+.4} over {} {}, {relation}{does_not_vary}",
         confidence * 100.0,
         evidence.difference,
-        -margin,
+        0.0 - margin,
         evidence.n_candidate,
         evidence.units
     );
-    GateSeries {
-        series: goal.series.clone(),
-        verdict,
-        margin: goal.bound.value(),
-        difference: Some(evidence.difference),
-        low: Some(low),
-        high: Some(high),
-        n_baseline: evidence.n_baseline,
-        n_candidate: evidence.n_candidate,
-        needed_n,
-        reason,
-    }
+    let (n_baseline, n_candidate) = (evidence.n_baseline, evidence.n_candidate);
+    let interval = Interval { low, high };
+    Settled { verdict, difference: evidence.difference, interval, n_baseline, n_candidate, needed_n, reason }.row(goal)
 }
 
 /// Traces (or pairs) a side at which the difference seen would be shown; `None` when it sits on the margin.
@@ -178,43 +247,75 @@ fn failing_p_value(evidence: &Evidence, margin: f64) -> f64 {
 }
 
 fn evidence(
+    policy: &GatePolicy,
     goal: &Goal,
-    baseline: &Baseline,
-    candidate: &Baseline,
-    tasks: Option<&Tasks<'_>>,
-) -> Result<Evidence, String> {
-    let after = side(candidate, &goal.series, "candidate")?;
-    match goal.bound {
-        Bound::Floor(floor) => against_bound(&after, floor, 1.0),
-        Bound::Ceiling(ceiling) => against_bound(&after, ceiling, -1.0),
-        Bound::Margin { direction, .. } => {
-            let sign = if direction == Direction::HigherIsBetter { 1.0 } else { -1.0 };
-            let before = side(baseline, &goal.series, "baseline")?;
-            if !before.is_of_one_revision(&after) {
-                return Err(other_revision(&before, &after));
-            }
-            let paired = tasks.map(|tasks| pairs(tasks, &goal.series, &after));
-            if let Some(pairs) = paired.filter(|pairs| pairs.len() as u64 >= LEAST) {
-                return paired_evidence(&pairs, sign);
-            }
-            unpaired_evidence(&before, &after, sign)
+    (baseline, candidate): (&Baseline, &Baseline),
+    traces: Option<&Traces<'_>>,
+) -> Result<Evidence, Problem> {
+    let sides = sides_of(goal, baseline, candidate)?;
+    let after = sides.candidate;
+    let (direction, before) = match (goal.bound, sides.baseline) {
+        (Bound::Floor(floor), _) => return against_bound(&after, floor, 1.0),
+        (Bound::Ceiling(ceiling), _) => return against_bound(&after, ceiling, -1.0),
+        (Bound::Margin { direction, .. }, before) => (direction, before.ok_or(Problem::NoBaseline)?),
+    };
+    let sign = if direction == Direction::HigherIsBetter { 1.0 } else { -1.0 };
+    let sides = traces.and_then(|traces| Some((traces, traces.baseline?)));
+    let paired = sides.filter(|(traces, _)| traces.task.is_some() || policy.concurrent);
+    match paired.map(|(traces, before)| (traces.task.is_some(), pairs(policy, goal, after.kind(), before, traces))) {
+        Some((is_task, pairs)) if pairs.len() as u64 >= LEAST => {
+            moments(&after, 1)?;
+            Ok(paired_evidence(&pairs, sign, is_task))
         }
+        Some((false, _)) => Err(Problem::TooFewPairs),
+        None if policy.concurrent => Err(Problem::NoTracesToPair),
+        Some((true, _)) | None => unpaired_evidence(&before, &after, sign),
     }
 }
 
-fn side(baseline: &Baseline, series: &str, name: &str) -> Result<SeriesSummary, String> {
+/// A series on both sides.
+pub(crate) struct SidesOf {
+    /// Absent for a bound that needs no baseline.
+    pub(crate) baseline: Option<SeriesSummary>,
+    pub(crate) candidate: SeriesSummary,
+}
+
+/// The series of both sides, where they can be compared.
+pub(crate) fn sides_of(goal: &Goal, baseline: &Baseline, candidate: &Baseline) -> Result<SidesOf, Problem> {
+    let after = side(candidate, &goal.series, "candidate")?;
+    if !matches!(goal.bound, Bound::Margin { .. }) {
+        return Ok(SidesOf { baseline: None, candidate: after });
+    }
+    let before = side(baseline, &goal.series, "baseline")?;
+    if let Some(overlap) = baseline.overlap(candidate) {
+        return Err(Problem::Overlap(overlap));
+    }
+    if let Some(conflict) = baseline.revision_conflict(candidate, &goal.series, (&before, &after)) {
+        return Err(Problem::OtherRevision(conflict));
+    }
+    if before.kind() != after.kind() {
+        return Err(Problem::OtherKind);
+    }
+    Ok(SidesOf { baseline: Some(before), candidate: after })
+}
+
+fn side(baseline: &Baseline, series: &str, name: &'static str) -> Result<SeriesSummary, Problem> {
+    if baseline.traces == 0 {
+        return Err(Problem::NoTraces(name));
+    }
     let summary = baseline.overall(series).filter(|summary| summary.traces > 0);
-    summary.ok_or_else(|| format!("the {name} has no values of {series}"))
+    summary.ok_or_else(|| {
+        let known: std::collections::BTreeSet<&str> = baseline.series.keys().map(|key| key.series.as_str()).collect();
+        let known = known.into_iter().take(KNOWN).collect::<Vec<_>>().join(", ");
+        Problem::UnknownSeries { side: name, series: series.to_owned(), known }
+    })
 }
 
-fn moments(summary: &SeriesSummary) -> Result<(&Moments, bool), String> {
+fn moments(summary: &SeriesSummary, least: u64) -> Result<(&Moments, bool), Problem> {
     let is_boolean = matches!(summary.distribution, Distribution::Boolean { .. });
-    let moments = summary.moments().ok_or("the series is not a number, so nothing is better or worse")?;
-    let is_enough = moments.count.min(moments.clusters) >= LEAST;
-    if is_enough || is_boolean && moments.is_simple_sample() {
-        return Ok((moments, is_boolean));
-    }
-    Err(format!("fewer than {LEAST} traces or conversations on a side"))
+    let moments = summary.moments().ok_or(Problem::NotANumber)?;
+    let is_enough = moments.count.min(moments.clusters) >= least;
+    if is_enough || is_boolean && moments.is_simple_sample() { Ok((moments, is_boolean)) } else { Err(Problem::TooFew) }
 }
 
 /// Turns an interval of "candidate minus other" so that positive is better.
@@ -222,8 +323,8 @@ fn turned(interval: Interval, sign: f64) -> Interval {
     if sign < 0.0 { Interval { low: -interval.high, high: -interval.low } } else { interval }
 }
 
-fn against_bound(after: &SeriesSummary, bound: f64, sign: f64) -> Result<Evidence, String> {
-    let (moments, is_boolean) = moments(after)?;
+fn against_bound(after: &SeriesSummary, bound: f64, sign: f64) -> Result<Evidence, Problem> {
+    let (moments, is_boolean) = moments(after, LEAST)?;
     let moments = *moments;
     let size = moments.effective_size();
     let share = moments.mean.clamp(0.0, 1.0);
@@ -248,18 +349,15 @@ fn against_bound(after: &SeriesSummary, bound: f64, sign: f64) -> Result<Evidenc
     })
 }
 
-fn unpaired_evidence(before: &SeriesSummary, after: &SeriesSummary, sign: f64) -> Result<Evidence, String> {
-    let ((before, is_boolean), (after, is_boolean_too)) = (moments(before)?, moments(after)?);
-    if is_boolean != is_boolean_too {
-        return Err("the series changed its kind between the sides".to_owned());
-    }
+fn unpaired_evidence(before: &SeriesSummary, after: &SeriesSummary, sign: f64) -> Result<Evidence, Problem> {
+    let ((before, is_boolean), (after, _)) = (moments(before, LEAST)?, moments(after, LEAST)?);
     let (before, after) = (*before, *after);
     let (size, other_size) = (after.effective_size(), before.effective_size());
     let interval: Box<dyn Fn(f64) -> Interval> = if is_boolean {
         let (share, other_share) = (after.mean.clamp(0.0, 1.0), before.mean.clamp(0.0, 1.0));
         Box::new(move |confidence| turned(newcombe(share, size, other_share, other_size, confidence), sign))
     } else {
-        let test = welch(&after, &before).ok_or("fewer than two conversations on a side")?;
+        let test = welch(&after, &before).ok_or(Problem::TooFew)?;
         Box::new(move |confidence| turned(test.interval(confidence), sign))
     };
     let per_trace = |moments: &Moments, size: f64| moments.variance() * moments.count as f64 / size;
@@ -273,20 +371,16 @@ fn unpaired_evidence(before: &SeriesSummary, after: &SeriesSummary, sign: f64) -
     })
 }
 
-fn pairs(tasks: &Tasks<'_>, series: &str, like: &SeriesSummary) -> Vec<Pair> {
-    let by_task = |records: &[TraceRecord]| values_by_task(series, like, records.iter(), tasks.task);
-    join(by_task(tasks.baseline), by_task(tasks.candidate))
-}
-
-fn paired_evidence(pairs: &[Pair], sign: f64) -> Result<Evidence, String> {
-    let differences: Vec<f64> = pairs.iter().map(|pair| sign * (pair.after.mean - pair.before.mean)).collect();
-    let count = differences.len() as f64;
-    let is_yes_or_no =
-        pairs.iter().all(|pair| [pair.before.mean, pair.after.mean].iter().all(|x| *x == 0.0 || *x == 1.0));
-    let rows: Vec<[(f64, f64); 1]> = differences.iter().map(|difference| [(*difference, 1.0)]).collect();
-    let moments = Moments::of_clusters(rows.iter().map(<[(f64, f64); 1]>::as_slice));
-    let interval: Box<dyn Fn(f64) -> Interval> = if is_yes_or_no {
-        let pairs_with = |sign: f64| differences.iter().filter(|d| **d == sign).count() as f64;
+fn paired_evidence(pairs: &[UnitPair], sign: f64, is_task: bool) -> Evidence {
+    let count = pairs.len() as f64;
+    let differences: Vec<(f64, f64)> =
+        pairs.iter().map(|pair| (sign * (pair.after - pair.before), pair.weight)).collect();
+    let weighs_the_same = differences.iter().all(|(_, weight)| *weight == differences[0].1);
+    let is_answer = |value: f64| value == 0.0 || value == 1.0;
+    let is_yes_or_no = pairs.iter().all(|pair| is_answer(pair.before) && is_answer(pair.after));
+    let moments = Moments::of_clusters(differences.iter().map(std::slice::from_ref));
+    let interval: Box<dyn Fn(f64) -> Interval> = if is_yes_or_no && weighs_the_same {
+        let pairs_with = |sign: f64| differences.iter().filter(|(difference, _)| *difference == sign).count() as f64;
         let (gained, lost) = (pairs_with(1.0), pairs_with(-1.0));
         Box::new(move |confidence| bonett_price(gained, lost, count, confidence).1)
     } else {
@@ -296,12 +390,12 @@ fn paired_evidence(pairs: &[Pair], sign: f64) -> Result<Evidence, String> {
             Interval::around(mean, student_quantile(f64::midpoint(1.0, confidence), count - 1.0) * error)
         })
     };
-    Ok(Evidence {
+    Evidence {
         difference: moments.mean,
         interval,
-        n_baseline: differences.len() as u64,
-        n_candidate: differences.len() as u64,
-        unit_variance: moments.variance(),
-        units: "tasks that ran on both sides",
-    })
+        n_baseline: pairs.len() as u64,
+        n_candidate: pairs.len() as u64,
+        unit_variance: moments.variance() * count / moments.effective_size(),
+        units: if is_task { "tasks that ran on both sides" } else { "pairs of concurrent conversations" },
+    }
 }

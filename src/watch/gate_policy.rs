@@ -11,6 +11,12 @@ pub struct GatePolicy {
     pub power: f64,
     /// Column that says which task a trace ran.
     pub pair_by: Option<String>,
+    /// Whether the candidate's conversations are compared with the baseline's of the same hour alone.
+    pub concurrent: bool,
+    /// Dimensions in which concurrent conversations must agree too.
+    pub strata: Vec<String>,
+    /// Whether chance decided which conversations the candidate got.
+    pub is_randomized: bool,
     /// What is asked, series by series.
     pub goals: Vec<Goal>,
 }
@@ -22,6 +28,8 @@ pub struct Goal {
     pub series: String,
     /// The bound.
     pub bound: Bound,
+    /// Largest difference that counts where the gate may be looked at any time, for series without a bound.
+    pub range: Option<f64>,
 }
 
 /// A bound on one series, in the units of the series.
@@ -70,7 +78,24 @@ struct Written {
     power: f64,
     pair_by: Option<String>,
     #[serde(default)]
+    concurrent: bool,
+    #[serde(default)]
+    strata: Vec<String>,
+    #[serde(default)]
+    assignment: Assignment,
+    #[serde(default)]
     series: Vec<WrittenSeries>,
+}
+
+/// How conversations came to one side or the other.
+#[derive(Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Assignment {
+    /// By chance.
+    Random,
+    /// In a way that may have to do with how they went.
+    #[default]
+    Observational,
 }
 
 #[derive(Deserialize)]
@@ -81,6 +106,7 @@ struct WrittenSeries {
     margin: Option<f64>,
     floor: Option<f64>,
     ceiling: Option<f64>,
+    range: Option<f64>,
 }
 
 const fn default_alpha() -> f64 {
@@ -108,17 +134,36 @@ impl GatePolicy {
         if written.series.is_empty() {
             mistakes.push("no [[series]] is asked for".to_owned());
         }
+        if written.pair_by.is_some() && written.concurrent {
+            mistakes.push("pair_by and concurrent are both given, and traces can be paired in one way only".to_owned());
+        }
+        if !written.strata.is_empty() && !written.concurrent {
+            mistakes.push("strata are given without concurrent = true".to_owned());
+        }
+        for (place, series) in written.series.iter().enumerate() {
+            if written.series[..place].iter().any(|earlier| earlier.series == series.series) {
+                mistakes.push(format!("series {:?} is asked for twice", series.series));
+            }
+        }
         let mut goals = Vec::new();
         for series in written.series {
             match series.bound() {
-                Ok(bound) => goals.push(Goal { series: series.series, bound }),
+                Ok(bound) => goals.push(Goal { series: series.series, bound, range: series.range }),
                 Err(mistake) => mistakes.push(format!("series {:?}: {mistake}", series.series)),
             }
         }
         if !mistakes.is_empty() {
             return Err(InvalidGatePolicy::Mistakes(mistakes));
         }
-        Ok(Self { alpha: written.alpha, power: written.power, pair_by: written.pair_by, goals })
+        Ok(Self {
+            alpha: written.alpha,
+            power: written.power,
+            pair_by: written.pair_by,
+            concurrent: written.concurrent,
+            strata: written.strata,
+            is_randomized: written.assignment == Assignment::Random,
+            goals,
+        })
     }
 }
 
@@ -137,6 +182,9 @@ impl WrittenSeries {
             (None, None, Some(ceiling), _) => Bound::Ceiling(ceiling),
             _ => return Err("exactly one of margin, floor and ceiling is needed".to_owned()),
         };
+        if let Some(range) = self.range.filter(|range| !(range.is_finite() && *range > 0.0)) {
+            return Err(format!("range is {range}, must be above zero"));
+        }
         let value = bound.value();
         if !value.is_finite() || matches!(bound, Bound::Margin { .. }) && value < 0.0 {
             return Err(format!("{value} is not a bound"));
@@ -182,6 +230,8 @@ mod tests {
         let text = r#"
             alpha = 0.7
             power = nan
+            pair_by = "task"
+            concurrent = true
             [[series]]
             series = "a"
             margin = 0.1
@@ -197,9 +247,27 @@ mod tests {
             series = "d"
             direction = "lower_is_better"
             margin = -1
+            [[series]]
+            series = "e"
+            floor = 1
+            range = 0
+            [[series]]
+            series = "e"
+            floor = nan
         "#;
         let message = GatePolicy::parse(text).unwrap_err().to_string();
-        for part in ["alpha is 0.7", "power is NaN", "\"a\"", "\"b\"", "\"c\"", "\"d\""] {
+        for part in [
+            "alpha is 0.7",
+            "power is NaN",
+            "paired in one way only",
+            "\"a\"",
+            "\"b\"",
+            "\"c\"",
+            "\"d\"",
+            "range is 0",
+            "\"e\" is asked for twice",
+            "NaN is not a bound",
+        ] {
             assert!(message.contains(part), "{part} is not in {message}");
         }
     }

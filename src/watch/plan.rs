@@ -179,8 +179,11 @@ pub fn supposed(series: &str, share: f64, traces: u64, over_dispersion: f64, str
         traces,
         rejected: 0,
         upstream_unknown: 0,
+        revision: None,
         over_dispersion: OverDispersion { factor: over_dispersion, clusters: 0, cluster_size: 0.0 },
         distribution: Distribution::Boolean { moments, extremes: Extremes::default() },
+        by_hour_of_day: Vec::new(),
+        conversations: None,
     };
     let mut baseline = Baseline::from_records("supposed", Timestamp(0), "", &[]);
     baseline.traces = traces;
@@ -350,6 +353,7 @@ fn notes(series: &[SeriesPlan], wishes: &Wishes) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::watch::detect::{Signal, StreamState};
+    use crate::watch::expectation::Mix;
     use crate::watch::watched::WatchedStream;
 
     fn wishes(drops: &[f64]) -> Wishes {
@@ -375,7 +379,7 @@ mod tests {
                 let right = (0..200).filter(|_| rng.f64() < 0.9 - drop).count() as f64;
                 let window = supposed("a", right / 200.0, 200, 1.0, 1);
                 let at = Timestamp(hour * Timestamp::NANOS_PER_HOUR);
-                let signals = state.observe(at, window.series.values().next().unwrap(), &stream);
+                let signals = state.observe(at, window.series.values().next().unwrap(), &Mix::new(), &stream);
                 signals.iter().any(|signal| matches!(signal, Signal::Found(_)))
             });
             found.unwrap() as f64

@@ -42,7 +42,8 @@ pub(crate) fn push(accumulator: &mut Accumulator, tallies: &[Tally], ended_at: T
             let value = Value::Boolean(index < tally.right);
             let (kind, weight) = (SeriesKind::Boolean, tally.weight);
             let (conversation, upstream_unknown, value) = ("", false, &value);
-            let one = Observation { trace_id, conversation, ended_at, weight, upstream_unknown, kind, value };
+            let one =
+                Observation { trace_id, conversation, ended_at, weight, upstream_unknown, kind, value, revision: None };
             accumulator.push(&one);
             accumulator.close();
         }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::accumulate::Accumulator;
-use super::baseline::{Baseline, IDENTITY, VALUES_PER_DIMENSION};
+use super::baseline::{Baseline, IDENTITY, Revisions, VALUES_PER_DIMENSION};
 use super::key::{ALL, SeriesKey};
 use super::summary::{Observation, SeriesSummary};
 use crate::domain::ids::TraceId;
@@ -83,6 +83,7 @@ impl Summarizer {
             identity: self.identity,
             series: summaries(self.series, &mix),
             mix,
+            revisions: Revisions::new(),
         }
     }
 

@@ -253,6 +253,7 @@ impl SeriesSummary {
             traces,
             rejected,
             upstream_unknown,
+            revision: self.revision.clone(),
             over_dispersion,
             distribution,
             by_hour_of_day,

@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{FromRequest, Path, Request, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -12,7 +12,7 @@ use super::error::WebError;
 use super::parameters::Parameters;
 use crate::backends::store::{AlertFilter, Selection};
 use crate::domain::ids::TraceId;
-use crate::domain::report::{DriftReport, GateReport};
+use crate::domain::report::DriftReport;
 use crate::normalize::Inspection;
 use crate::queries::alerts::Alerts;
 use crate::queries::backfill::{BackfillRequest, Planned};
@@ -31,7 +31,6 @@ use crate::queries::trace::TraceView;
 use crate::queries::{self, QueryError};
 use crate::watch::baseline::Baseline;
 use crate::watch::drift::DriftOptions;
-use crate::watch::gate_policy::GatePolicy;
 use crate::watch::key::SeriesKey;
 
 pub(super) type Answer<T> = Result<Json<T>, WebError>;
@@ -138,52 +137,6 @@ pub(super) async fn drift(State(state): State<WebState>, mut parameters: Paramet
     parameters.finish()?;
     let sources = (baseline.as_str(), current.as_str());
     Ok(Json(queries::compare::drift(&state.store, sources, &options, &state.names, state.clock.now()).await?))
-}
-
-/// A gate as it is asked for.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct GateRequest {
-    baseline: String,
-    candidate: String,
-    /// The text of `gate.toml`, or the same keys as JSON.
-    policy: serde_json::Value,
-}
-
-/// JSON with both sources and the policy; or `gate.toml` itself, with the sources as parameters.
-pub(super) async fn gate(
-    State(state): State<WebState>,
-    mut parameters: Parameters,
-    request: Request,
-) -> Answer<GateReport> {
-    let is_toml = request.headers().get(header::CONTENT_TYPE).is_some_and(|it| it.as_bytes() == b"application/toml");
-    let (baseline, candidate, policy) = if is_toml {
-        let sources = (parameters.require("baseline")?, parameters.require("candidate")?);
-        (sources.0, sources.1, text(request).await?)
-    } else {
-        let asked: GateRequest = read(Json::from_request(request, &()).await)?;
-        (asked.baseline, asked.candidate, policy_text(asked.policy)?)
-    };
-    parameters.finish()?;
-    let policy = GatePolicy::parse(&policy).map_err(QueryError::from)?;
-    let sources = (baseline.as_str(), candidate.as_str());
-    Ok(Json(queries::compare::gate(&state.store, sources, &policy, &state.names, state.clock.now()).await?))
-}
-
-async fn text(request: Request) -> Result<String, WebError> {
-    let unreadable = |rejection: axum::extract::rejection::StringRejection| {
-        WebError::new(rejection.status(), rejection.body_text(), "send the text of gate.toml")
-    };
-    String::from_request(request, &()).await.map_err(unreadable)
-}
-
-fn policy_text(policy: serde_json::Value) -> Result<String, WebError> {
-    match policy {
-        serde_json::Value::String(text) => Ok(text),
-        policy => toml::to_string(&policy).map_err(|error| {
-            WebError::bad_request(format!("policy cannot be read: {error}"), "send the keys of gate.toml")
-        }),
-    }
 }
 
 pub(super) async fn alerts(State(state): State<WebState>, mut parameters: Parameters) -> Answer<Alerts> {

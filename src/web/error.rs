@@ -71,6 +71,7 @@ const fn status(error: &QueryError) -> StatusCode {
         | QueryError::UnknownBaseline { .. }
         | QueryError::UnknownAlert { .. }
         | QueryError::UnknownSilence { .. }
+        | QueryError::UnknownRelease { .. }
         | QueryError::UnknownSeries { .. } => StatusCode::NOT_FOUND,
         QueryError::Store(StoreError::BaselineExists { .. }) => StatusCode::CONFLICT,
         QueryError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,

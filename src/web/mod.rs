@@ -7,10 +7,12 @@ mod alerts_api;
 mod api;
 mod assets;
 mod error;
+mod gate;
 mod guard;
 mod health;
 mod pages;
 mod parameters;
+mod releases;
 
 use std::fmt;
 use std::sync::Arc;
@@ -83,13 +85,16 @@ pub fn router(state: WebState) -> Router {
         .route("/api/v1/series", get(api::series))
         .route("/api/v1/series/{key}", get(api::one_series))
         .route("/api/v1/drift", get(api::drift))
-        .route("/api/v1/gate", post(api::gate))
+        .route("/api/v1/gate", post(gate::gate))
         .route("/api/v1/alerts", get(api::alerts))
         .route("/api/v1/alerts/{id}", get(alerts_api::alert))
         .route("/api/v1/alerts/{id}/traces", get(alerts_api::affected))
         .route("/api/v1/alerts/{id}/ack", post(alerts_api::acknowledge))
         .route("/api/v1/alerts/silences", get(alerts_api::silences).post(alerts_api::silence))
         .route("/api/v1/alerts/silences/{id}/end", post(alerts_api::unsilence))
+        .route("/api/v1/releases", get(releases::releases))
+        .route("/api/v1/releases/show", get(releases::release))
+        .route("/api/v1/releases/compare", get(releases::compare))
         .route("/api/v1/costs", get(api::costs))
         .route("/api/v1/budgets/{scope}", get(api::budget))
         .route("/api/v1/judges", get(api::judges))
@@ -110,6 +115,7 @@ pub fn router(state: WebState) -> Router {
         .route("/alerts", get(pages::alerts))
         .route("/alerts/{id}", get(pages::alert))
         .route("/runbooks/{name}", get(pages::runbook))
+        .route("/releases", get(pages::releases))
         .fallback(async || WebError::no_such_path())
         .method_not_allowed_fallback(async || WebError::no_such_method())
         .with_state(state);

@@ -5,6 +5,7 @@ mod agreement;
 mod crash;
 mod demo;
 mod deploy;
+mod deploy_gates;
 mod emitters;
 mod fuzz_seeds;
 mod hostile;

@@ -13,6 +13,7 @@ mod ledger;
 mod lifecycle;
 mod outbox;
 mod reads;
+mod releases;
 mod sampling;
 mod traces;
 mod waiting;

@@ -8,4 +8,5 @@ mod feedback;
 mod fixtures;
 mod guard;
 mod pages;
+mod releases;
 mod review;

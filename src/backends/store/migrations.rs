@@ -31,6 +31,11 @@ const CHANGES: &[Change] = &[
         postgres: include_str!("../../../migrations/postgres/0003_judging.sql"),
     },
     Change {
+        description: "external scores",
+        sqlite: include_str!("../../../migrations/sqlite/0004_external_scores.sql"),
+        postgres: include_str!("../../../migrations/postgres/0004_external_scores.sql"),
+    },
+    Change {
         description: "judge controls",
         sqlite: include_str!("../../../migrations/sqlite/0005_judge_controls.sql"),
         postgres: include_str!("../../../migrations/postgres/0005_judge_controls.sql"),
@@ -47,13 +52,13 @@ const CHANGES: &[Change] = &[
     },
     Change {
         description: "alerts",
-        sqlite: include_str!("../../../migrations/sqlite/0009_alerts.sql"),
-        postgres: include_str!("../../../migrations/postgres/0009_alerts.sql"),
+        sqlite: include_str!("../../../migrations/sqlite/0008_alerts.sql"),
+        postgres: include_str!("../../../migrations/postgres/0008_alerts.sql"),
     },
     Change {
-        description: "external scores",
-        sqlite: include_str!("../../../migrations/sqlite/0004_external_scores.sql"),
-        postgres: include_str!("../../../migrations/postgres/0004_external_scores.sql"),
+        description: "releases",
+        sqlite: include_str!("../../../migrations/sqlite/0009_releases.sql"),
+        postgres: include_str!("../../../migrations/postgres/0009_releases.sql"),
     },
 ];
 

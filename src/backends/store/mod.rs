@@ -28,6 +28,7 @@ mod ledger;
 mod migrations;
 mod outbox;
 mod read;
+mod releases;
 mod retry;
 mod sampling;
 mod selection;

@@ -190,7 +190,7 @@ async fn upsert_traces(
         connection,
         "trace (trace_id, version, root_span_id, service, release, model, environment, conversation_id, user_id, \
          started_at, ended_at, recorded_at, failing, error, sampled, keep_body_until, body_purged, decision, record, \
-         stratum, upstream_probability, stored_bytes)",
+         stratum, upstream_probability, stored_bytes, prompt_version, agent_version)",
         &rows,
         |row, (trace, record, stored_bytes)| {
             row.bind(trace.trace_id).bind(trace.version).bind(trace.root_span_id).bind(key(&trace.service));
@@ -202,6 +202,9 @@ async fn upsert_traces(
             row.bind(trace.keep_body_until).bind(0_i64).bind(text(&trace.decision)).bind(record.as_str());
             row.bind(trace.stratum.as_deref().map(key)).bind_score(trace.record.upstream_probability);
             row.bind(*stored_bytes);
+            for dimension in ["prompt_version", "agent_version"] {
+                row.bind(trace.record.segments.get(dimension).map(|value| key(value)));
+            }
         },
         "ON CONFLICT (trace_id) DO UPDATE SET version = excluded.version, root_span_id = excluded.root_span_id, \
          service = excluded.service, release = excluded.release, model = excluded.model, \
@@ -210,7 +213,8 @@ async fn upsert_traces(
          failing = excluded.failing, error = excluded.error, sampled = excluded.sampled, \
          keep_body_until = excluded.keep_body_until, decision = excluded.decision, record = excluded.record, \
          stratum = excluded.stratum, upstream_probability = excluded.upstream_probability, \
-         stored_bytes = trace.stored_bytes + excluded.stored_bytes \
+         stored_bytes = trace.stored_bytes + excluded.stored_bytes, \
+         prompt_version = excluded.prompt_version, agent_version = excluded.agent_version \
          WHERE trace.version < excluded.version RETURNING trace_id",
     );
     Ok(read_trace_ids(&written.await?)?.into_iter().collect())

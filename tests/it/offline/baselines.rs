@@ -1,6 +1,18 @@
 //! Baselines in the embedded store.
 
+use serde_json::Value;
+
 use super::program::Folder;
+
+/// A report without what only traces can tell, of which a baseline keeps none.
+fn without_history(report: &Value) -> Value {
+    let mut report = report.clone();
+    report.as_object_mut().unwrap().remove("changes");
+    for row in report["series"].as_array_mut().unwrap() {
+        row.as_object_mut().unwrap().remove("history");
+    }
+    report
+}
 
 #[test]
 fn a_baseline_is_taken_once_and_compared_by_name() {
@@ -18,7 +30,7 @@ fn a_baseline_is_taken_once_and_compared_by_name() {
     let by_file =
         ["drift", "--json", "--baseline", "traces.jsonl?release=1.4.0", "--current", "traces.jsonl?release=1.5.0"];
     let (by_name, by_file) = (folder.ends(0, &by_name).json(), folder.ends(0, &by_file).json());
-    assert_eq!(by_name, by_file);
+    assert_eq!(without_history(&by_name), without_history(&by_file));
     assert_eq!(by_name["verdict"], "drift");
 }
 

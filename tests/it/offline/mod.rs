@@ -1,5 +1,6 @@
 //! The commands that need no service, as a user runs them: the real program, its output and its exit code.
 
+mod bad_comparisons;
 mod bad_input;
 mod baselines;
 mod bridges;

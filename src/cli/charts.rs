@@ -1,0 +1,254 @@
+//! Charts as inline SVG. All text is escaped by maud and stripped of control characters.
+
+use maud::{Markup, html};
+
+use super::table::{clip_to, number};
+use crate::domain::measurement::SeriesKind;
+use crate::domain::release::ChangeEvent;
+use crate::domain::report::{DistributionBin, Estimate, HistoryPoint, SeriesReport};
+use crate::domain::time::Timestamp;
+
+/// Width of an interval plot in a table, in pixels.
+const INTERVAL_WIDTH: f64 = 160.0;
+/// Size of a chart.
+const WIDTH: f64 = 560.0;
+const HEIGHT: f64 = 170.0;
+/// Room for labels at the left, and below.
+const LEFT: f64 = 52.0;
+const BELOW: f64 = 22.0;
+const ABOVE: f64 = 18.0;
+/// Height of a category's row.
+const ROW: f64 = 24.0;
+/// Room for a category's name.
+const NAME: f64 = 220.0;
+/// Characters of a category's name.
+const LONGEST_NAME: usize = 36;
+/// Changes closer than this share a label.
+const LABEL_ROOM: f64 = 70.0;
+
+/// A number line.
+struct Axis {
+    low: f64,
+    high: f64,
+    start: f64,
+    length: f64,
+}
+
+impl Axis {
+    /// `None` when the values span nothing.
+    fn over(values: impl IntoIterator<Item = f64>, start: f64, length: f64) -> Option<Self> {
+        let ends = values.into_iter().filter(|value| value.is_finite());
+        let (low, high) =
+            ends.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), end| (low.min(end), high.max(end)));
+        (high > low).then_some(Self { low, high, start, length })
+    }
+
+    fn at(&self, value: f64) -> String {
+        format!("{:.1}", self.place(value))
+    }
+
+    fn place(&self, value: f64) -> f64 {
+        self.start + (value - self.low) / (self.high - self.low) * self.length
+    }
+}
+
+fn ends(estimate: &Estimate) -> [Option<f64>; 2] {
+    [estimate.low, estimate.high]
+}
+
+/// Both intervals on one scale, the baseline above.
+pub(super) fn intervals(before: &Estimate, after: &Estimate) -> Markup {
+    let known = [ends(before), ends(after)].concat().into_iter().collect::<Option<Vec<f64>>>();
+    let Some(axis) = known.and_then(|ends| Axis::over(ends, 5.0, INTERVAL_WIDTH - 10.0)) else { return html! {} };
+    html! {
+        svg width=(INTERVAL_WIDTH) height="22" role="img" aria-label="95 % intervals" {
+            (interval(before, &axis, "7", "b", "bl"))
+            (interval(after, &axis, "16", "a", "al"))
+        }
+    }
+}
+
+fn interval(side: &Estimate, axis: &Axis, y: &str, fill: &str, line: &str) -> Markup {
+    let (Some(low), Some(value), Some(high)) = (side.low, side.estimate, side.high) else { return html! {} };
+    html! {
+        line class=(line) x1=(axis.at(low)) x2=(axis.at(high)) y1=(y) y2=(y) stroke-width="2" {}
+        circle class=(fill) cx=(axis.at(value)) cy=(y) r="3.2" {}
+    }
+}
+
+/// An interval of a difference against what it must exceed.
+pub(super) fn against(low: f64, value: f64, high: f64, bound: f64) -> Markup {
+    let Some(axis) = Axis::over([low, high, bound, 0.0], 5.0, INTERVAL_WIDTH - 10.0) else { return html! {} };
+    let shown = Estimate { n: 0, estimate: Some(value), low: Some(low), high: Some(high), upstream_unknown: 0 };
+    html! {
+        svg width=(INTERVAL_WIDTH) height="26" role="img" aria-label="interval of the difference" {
+            line class="axis" x1=(axis.at(0.0)) x2=(axis.at(0.0)) y1="2" y2="24" {}
+            line class="margin" x1=(axis.at(bound)) x2=(axis.at(bound)) y1="2" y2="24" {}
+            (interval(&shown, &axis, "13", "a", "al"))
+        }
+    }
+}
+
+/// How the values of a series are distributed on both sides.
+pub(super) fn distribution(row: &SeriesReport) -> Markup {
+    match row.kind {
+        _ if row.distribution.is_empty() => html! {},
+        SeriesKind::Categorical | SeriesKind::Sequence | SeriesKind::Boolean => rows(&row.distribution),
+        SeriesKind::Numeric | SeriesKind::Ordinal => columns(&row.distribution),
+    }
+}
+
+fn largest(bins: &[DistributionBin]) -> f64 {
+    bins.iter().map(|bin| bin.baseline.max(bin.current)).fold(f64::MIN_POSITIVE, f64::max)
+}
+
+fn tooltip(bin: &DistributionBin) -> String {
+    let DistributionBin { label, baseline, current } = bin;
+    format!("{}: {} %, now {} %", clip_to(label, LONGEST_NAME), number(baseline * 100.0), number(current * 100.0))
+}
+
+/// Bars that stand beside each other, in order of value.
+fn columns(bins: &[DistributionBin]) -> Markup {
+    let (largest, slot) = (largest(bins), (WIDTH - LEFT) / bins.len() as f64);
+    let room = HEIGHT - BELOW - ABOVE;
+    let bar = |share: f64, x: f64, class| {
+        let height = share / largest * room;
+        let (y, width) = (HEIGHT - BELOW - height, (slot * 0.42).min(40.0));
+        html! { rect class=(class) x=(format!("{x:.1}")) y=(format!("{y:.1}")) width=(format!("{width:.1}")) height=(format!("{height:.1}")) {} }
+    };
+    let step = bins.len().div_ceil(4).max(1);
+    html! {
+        svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) width=(WIDTH) role="img" aria-label="distribution" {
+            (frame())
+            text x="0" y=(ABOVE + 8.0) { (number(largest * 100.0)) " %" }
+            @for (place, bin) in bins.iter().enumerate() {
+                @let x = LEFT + slot * place as f64;
+                g {
+                    title { (tooltip(bin)) }
+                    (bar(bin.baseline, x + slot * 0.06, "b"))
+                    (bar(bin.current, x + slot * 0.06 + (slot * 0.42).min(40.0), "a"))
+                }
+                @if place % step == 0 { text x=(format!("{x:.1}")) y=(HEIGHT - 6.0) { (lower_end(&bin.label)) } }
+            }
+        }
+    }
+}
+
+/// Where a range of values begins.
+fn lower_end(label: &str) -> String {
+    clip_to(label.split(" to ").next().unwrap_or(label), 12)
+}
+
+fn frame() -> Markup {
+    let bottom = HEIGHT - BELOW;
+    html! { line class="axis" x1=(LEFT) x2=(WIDTH) y1=(bottom) y2=(bottom) {} }
+}
+
+/// Bars below each other, largest first, with their names.
+fn rows(bins: &[DistributionBin]) -> Markup {
+    let (largest, height) = (largest(bins), ROW * bins.len() as f64 + 4.0);
+    let width = |share: f64| format!("{:.1}", share / largest * (WIDTH - NAME - 110.0));
+    html! {
+        svg viewBox=(format!("0 0 {WIDTH} {height}")) width=(WIDTH) role="img" aria-label="shares" {
+            @for (place, bin) in bins.iter().enumerate() {
+                @let y = ROW * place as f64;
+                g {
+                    title { (tooltip(bin)) }
+                    text class="value" x=(NAME - 8.0) y=(y + 16.0) text-anchor="end" { (clip_to(&bin.label, LONGEST_NAME)) }
+                    rect class="b" x=(NAME) y=(y + 3.0) width=(width(bin.baseline)) height="8" {}
+                    rect class="a" x=(NAME) y=(y + 12.0) width=(width(bin.current)) height="8" {}
+                    text x=(WIDTH - 104.0) y=(y + 16.0) {
+                        (format!("{:.1} % → {:.1} %", bin.baseline * 100.0, bin.current * 100.0))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Estimates over time with their intervals, and a line where a version came.
+pub(super) fn history(points: &[HistoryPoint], changes: &[ChangeEvent]) -> Markup {
+    let times = points.iter().map(|point| point.at.0 as f64);
+    let values = points.iter().flat_map(|point| [point.estimate.low, point.estimate.estimate, point.estimate.high]);
+    let x = Axis::over(times, LEFT + 6.0, WIDTH - LEFT - 14.0);
+    // Upwards is smaller.
+    let y = Axis::over(values.flatten(), HEIGHT - BELOW - 2.0, -(HEIGHT - BELOW - ABOVE - 2.0));
+    let (Some(x), Some(y)) = (x, y) else { return html! {} };
+    html! {
+        svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) width=(WIDTH) role="img" aria-label="over time" {
+            (frame())
+            text x="0" y=(ABOVE + 6.0) { (number(y.high)) }
+            text x="0" y=(HEIGHT - BELOW) { (number(y.low)) }
+            text x=(LEFT) y=(HEIGHT - 6.0) { (moment(x.low)) }
+            text x=(WIDTH) y=(HEIGHT - 6.0) text-anchor="end" { (moment(x.high)) }
+            (marks(changes, &x))
+            @for point in points { (point_mark(point, &x, &y)) }
+        }
+    }
+}
+
+fn point_mark(point: &HistoryPoint, x: &Axis, y: &Axis) -> Markup {
+    let (fill, line) = if point.is_current { ("a", "al") } else { ("b", "bl") };
+    let at = x.at(point.at.0 as f64);
+    let Estimate { n, estimate: Some(value), low, high, .. } = point.estimate else { return html! {} };
+    html! {
+        g {
+            title { (point.at.to_string()) ": " (number(value)) " over " (n) " traces" }
+            @if let (Some(low), Some(high)) = (low, high) {
+                line class=(line) x1=(at) x2=(at) y1=(y.at(low)) y2=(y.at(high)) stroke-opacity=".6" {}
+            }
+            circle class=(fill) cx=(at) cy=(y.at(value)) r="2.8" {}
+        }
+    }
+}
+
+/// Versions that came; what comes at about one time has one label.
+fn marks(changes: &[ChangeEvent], x: &Axis) -> Markup {
+    let inside = |at: Timestamp| (x.low..=x.high).contains(&(at.0 as f64));
+    let mut marks: Vec<(f64, String)> = Vec::new();
+    for change in changes.iter().filter(|change| inside(change.at)) {
+        let place = x.place(change.at.0 as f64);
+        let is_apart = marks.last().is_none_or(|(last, _)| place - last >= LABEL_ROOM);
+        marks.push((
+            place,
+            if is_apart { clip_to(&format!("{} {}", change.subject, change.to), 22) } else { String::new() },
+        ));
+    }
+    html! {
+        @for (place, label) in &marks {
+            @let anchor = if *place > WIDTH / 2.0 { "end" } else { "start" };
+            line class="change" x1=(format!("{place:.1}")) x2=(format!("{place:.1}")) y1=(ABOVE - 4.0) y2=(HEIGHT - BELOW) {}
+            text class="mark" x=(format!("{place:.1}")) y="10" text-anchor=(anchor) { (label) }
+        }
+    }
+}
+
+/// To the minute.
+fn moment(nanos: f64) -> String {
+    let text = Timestamp(nanos as i64).to_string();
+    text.get(..16).unwrap_or(&text).replace('T', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bins(label: &str) -> Vec<DistributionBin> {
+        vec![DistributionBin { label: label.to_owned(), baseline: 0.25, current: 0.75 }]
+    }
+
+    #[test]
+    fn names_of_categories_cannot_break_out_of_a_chart() {
+        let svg = rows(&bins("<script>\u{1b}[2J")).into_string();
+        assert!(!svg.contains("<script>") && !svg.contains('\u{1b}'), "{svg}");
+        assert!(svg.contains("25.0 % → 75.0 %"), "{svg}");
+    }
+
+    #[test]
+    fn what_spans_nothing_is_not_drawn() {
+        let same = Estimate { n: 3, estimate: Some(1.0), low: Some(1.0), high: Some(1.0), upstream_unknown: 0 };
+        assert_eq!(intervals(&same, &same).into_string(), "");
+        assert_eq!(history(&[], &[]).into_string(), "");
+        assert!(!columns(&bins("0")).into_string().contains("NaN"));
+    }
+}

@@ -1,0 +1,95 @@
+//! Releases: which versions came when, what share of the traffic they have, and what else changed.
+
+use axum::extract::State;
+use axum::response::Html;
+use maud::{Markup, html};
+
+use super::super::WebState;
+use super::super::parameters::Parameters;
+use super::PageError;
+use super::layout::{badge, instant, page};
+use super::text::clipped;
+use crate::domain::release::{ChangeEvent, ChangeKind, Release, ReleaseStatus};
+use crate::queries::releases::{ReleaseFilter, releases as ask};
+
+/// Changes shown; the last ones.
+const CHANGES: usize = 50;
+
+pub(in crate::web) async fn releases(
+    State(state): State<WebState>,
+    mut parameters: Parameters,
+) -> Result<Html<String>, PageError> {
+    let filter = ReleaseFilter {
+        service: parameters.take("service"),
+        unsettled: parameters.parse("unsettled", "true or false")?.unwrap_or(false),
+    };
+    parameters.finish()?;
+    let found = ask(&state.store, &filter).await?;
+    let others = found.changes.iter().rev().filter(|change| change.kind != ChangeKind::Release).take(CHANGES);
+    Ok(page(
+        "Releases",
+        "/releases",
+        &html! {
+            h1 { "Releases" }
+            @if found.releases.is_empty() {
+                p.muted { "No version has been noticed yet. Traces tell theirs by service.version, model and prompt_version." }
+            } @else {
+                (table(&found.releases))
+            }
+            h2 { "What else changed" }
+            ul { @for change in others { li { (line(change)) } } }
+            p.muted { "What a release changed: driftline releases compare SERVICE VERSION --html FILE" }
+        },
+    ))
+}
+
+fn table(releases: &[Release]) -> Markup {
+    html! {
+        div.scroll {
+            table {
+                thead { tr { @for heading in ["service", "kind", "version", "before", "first seen", "traces", "share now", ""] { th { (heading) } } } }
+                tbody { @for release in releases { (row(release)) } }
+            }
+        }
+    }
+}
+
+fn row(release: &Release) -> Markup {
+    html! {
+        tr {
+            td { (clipped(&release.service, 80)) }
+            td.muted { (clipped(&release.dimension, 40)) }
+            td { strong { (clipped(&release.value, 80)) } }
+            td { @if let Some(previous) = &release.previous { (clipped(previous, 80)) } }
+            td.nowrap { (instant(release.first_seen_at)) }
+            td.number { (release.traces) }
+            td.number { (format!("{:.1} %", release.recent_share * 100.0)) }
+            td { (status(release.status)) }
+        }
+    }
+}
+
+fn status(status: ReleaseStatus) -> Markup {
+    match status {
+        ReleaseStatus::Main => badge("good", "main"),
+        ReleaseStatus::Concurrent => badge("info", "concurrent"),
+        ReleaseStatus::Gone => badge("", "gone"),
+        ReleaseStatus::Unsettled => badge("warn", "unsettled"),
+    }
+}
+
+fn line(change: &ChangeEvent) -> Markup {
+    let kind = match change.kind {
+        ChangeKind::Release => "release",
+        ChangeKind::Rollback => "rollback",
+        ChangeKind::Judge => "judge",
+        ChangeKind::Evaluator => "evaluator",
+        ChangeKind::Configuration => "configuration",
+    };
+    html! {
+        (instant(change.at)) " " (badge("", kind)) " "
+        @if let Some(service) = &change.service { (clipped(service, 80)) " " }
+        (clipped(&change.subject, 80)) ": "
+        (clipped(change.from.as_deref().unwrap_or("nothing"), 80)) " → " strong { (clipped(&change.to, 80)) }
+    }
+}
