@@ -19,6 +19,7 @@ use driftline::stats::wasserstein::{Distance, NullTable};
 use driftline::stats::welch::welch;
 use driftline::watch::detect::StreamState;
 use driftline::watch::dispersion::OverDispersion;
+use driftline::watch::expectation::Mix;
 use driftline::watch::summary::{Distribution, Extremes, SeriesSummary};
 use driftline::watch::watched::WatchedStream;
 use fastrand::Rng;
@@ -70,7 +71,7 @@ fn print(baseline: &[f64], current: &[f64]) {
     let table = before.null_table();
     let ingest = current.chunks(CHUNK).map(|chunk| fastest(10, || Series::take_in(chunk)) / chunk.len() as f64);
     let ingest = ingest.fold(f64::INFINITY, f64::min);
-    let check = fastest(20_000, || StreamState::default().observe(Timestamp(0), &after.summary, &stream));
+    let check = fastest(20_000, || StreamState::default().observe(Timestamp(0), &after.summary, &Mix::new(), &stream));
     let tests = fastest(20_000, || six_tests(&before, &after, &table));
     let bytes = serde_json::to_vec(&after.summary).expect("a summary can be written").len();
     let [ingest, check, tests] = [ingest * 1e9, check * 1e6, tests * 1e6];
@@ -114,7 +115,16 @@ impl Series {
         let distribution = Distribution::Number { moments, histogram, extremes: extremes(scores) };
         let over_dispersion = OverDispersion { factor: 1.0, clusters: 50, cluster_size: 0.0 };
         let traces = scores.len() as u64;
-        let summary = SeriesSummary { traces, rejected: 0, upstream_unknown: 0, over_dispersion, distribution };
+        let summary = SeriesSummary {
+            traces,
+            rejected: 0,
+            upstream_unknown: 0,
+            revision: None,
+            over_dispersion,
+            distribution,
+            by_hour_of_day: Vec::new(),
+            conversations: None,
+        };
         Self { summary, moments, counts, positions: (0..BINS as i32).map(|bin| Scale::Unit.upper_edge(bin)).collect() }
     }
 

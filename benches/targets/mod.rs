@@ -11,7 +11,7 @@ mod watched;
 
 use std::fmt;
 
-/// How much work to put into a measurement.
+/// How much work to put into a measurement; the test makes the least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effort {
     /// Seconds without optimisation.

@@ -95,12 +95,16 @@ impl Score {
         (bound - TOLERANCE).max(0.0)
     }
 
-    /// Variance of one score near the bound: of a yes or no exactly; of a value as in the baseline, at least that of
-    /// one score in a thousand being wrong.
+    /// Variance of one score whose mean is at the bound. Of a yes or no it follows from the mean; of a value it is taken
+    /// to be that of baseline scores some of which have become zero, which for a yes or no is the same. A baseline in
+    /// which all was well has no variance of its own, and bets sized by that would lose on every success.
     pub(crate) fn variance(&self, bound: f64) -> f64 {
         match self.rule {
             Rule::Boolean | Rule::Tail(_) => bound * (1.0 - bound),
-            Rule::Value => self.variance.max(0.001),
+            Rule::Value => {
+                let kept = (bound / self.mean).min(1.0);
+                kept * self.mean.mul_add(self.mean, self.variance) - bound * bound
+            }
         }
     }
 
