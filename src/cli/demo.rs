@@ -24,7 +24,7 @@ pub(super) struct Arguments {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Traces to send, half before the release and half after it.
-    #[arg(long, default_value_t = 3000, value_parser = clap::value_parser!(u32).range(100..=100_000))]
+    #[arg(long, default_value_t = 3500, value_parser = clap::value_parser!(u32).range(100..=100_000))]
     traces: u32,
 }
 

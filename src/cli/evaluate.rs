@@ -37,7 +37,9 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
     let settings = context.settings()?;
-    let evaluators = app::evaluators(&settings, arguments.evaluators.as_deref());
+    // Who is named is meant, switched off or not.
+    let load = if arguments.only.is_empty() { app::evaluators } else { app::every_evaluator };
+    let evaluators = load(&settings, arguments.evaluators.as_deref());
     let evaluators = only(evaluators.map_err(|error| Failure::Usage(error.to_string()))?, &arguments.only)?;
     let (judges, services) = (Judges::new(&settings, &evaluators)?, Services::new(&evaluators)?);
     let files = expand(&arguments.files)?;

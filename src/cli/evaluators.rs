@@ -75,7 +75,7 @@ struct Folder {
 }
 
 pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
-    let loaded = app::evaluators(&context.settings()?, arguments.command.directory());
+    let loaded = app::every_evaluator(&context.settings()?, arguments.command.directory());
     let evaluators = loaded.map_err(|error| Failure::Usage(error.to_string()))?;
     let mut output = Output::new();
     let exit = match &arguments.command {
@@ -102,6 +102,9 @@ struct Known {
     scored: Vec<JudgeRevision>,
 }
 
+/// How an evaluator is shown that the settings switch off.
+const OFF: &str = " (off)";
+
 async fn known(evaluators: &Evaluators, context: &Context) -> Result<Known, Failure> {
     let Ok(store) = Store::open(&context.settings()?.store.url, true).await else { return Ok(Known::default()) };
     let scored = judge_revisions(&store, evaluators).await.map_err(|error| Failure::CouldNot(chain(&error)))?;
@@ -119,15 +122,15 @@ impl Known {
 }
 
 fn list(evaluators: &Evaluators, known: &Known, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
-    let definitions = evaluators.definitions();
+    let (definitions, disabled) = (evaluators.definitions(), &context.settings()?.evaluators.disabled);
     if context.json {
-        output.json(&definitions.iter().map(|definition| described(definition, known)).collect::<Vec<_>>())?;
+        output.json(&definitions.iter().map(|definition| described(definition, known, disabled)).collect::<Vec<_>>())?;
         return Ok(Exit::Done);
     }
     let mut table = Table::new(&["name", "kind", "revision", "judge", "cases", "a pass means"]);
     for definition in definitions {
         table.row(vec![
-            definition.name.clone(),
+            format!("{}{}", definition.name, if disabled.contains(&definition.name) { OFF } else { "" }),
             definition.kind.name.to_owned(),
             definition.revision.clone(),
             known.calibrated(definition).map_or("", standing_word).to_owned(),
@@ -146,11 +149,12 @@ const fn standing_word(calibrated: bool) -> &'static str {
     if calibrated { "calibrated" } else { "uncalibrated" }
 }
 
-fn described(definition: &EvaluatorDefinition, known: &Known) -> serde_json::Value {
+fn described(definition: &EvaluatorDefinition, known: &Known, disabled: &[String]) -> serde_json::Value {
     json!({
         "name": definition.name,
         "kind": definition.kind.name,
         "revision": definition.revision,
+        "enabled": !disabled.contains(&definition.name),
         "scored": known.scored.iter().filter(|it| it.evaluator == definition.name).collect::<Vec<_>>(),
         "annotator_kind": definition.annotator_kind(),
         "target": definition.target,

@@ -115,7 +115,7 @@ impl Side {
                 Failure::Usage(format!("{text}: no loaded evaluator has this revision; {remedy}"))
             })?
         };
-        let loaded = app::evaluators(&settings, None).map_err(|error| Failure::Usage(error.to_string()))?;
+        let loaded = app::every_evaluator(&settings, None).map_err(|error| Failure::Usage(error.to_string()))?;
         let evaluators = loaded.only(&[name]).map_err(|names| Failure::Usage(names.join(", ")))?;
         Ok(Self::new(text.to_owned(), evaluators, settings))
     }

@@ -71,6 +71,16 @@ impl Evaluators {
         if unknown.is_empty() { Ok(self) } else { Err(unknown) }
     }
 
+    /// Leaves out the evaluators of these names.
+    ///
+    /// # Errors
+    /// The names that no evaluator has.
+    pub fn without(mut self, names: &[String]) -> Result<Self, Vec<String>> {
+        let unknown: Vec<String> = names.iter().filter(|name| self.get(name).is_none()).cloned().collect();
+        self.definitions.retain(|definition| !names.contains(&definition.name));
+        if unknown.is_empty() { Ok(self) } else { Err(unknown) }
+    }
+
     /// Every evaluator, sorted by name.
     #[must_use]
     pub fn definitions(&self) -> &[EvaluatorDefinition] {

@@ -75,7 +75,7 @@ section!(CompleteSettings {
     late_window: Duration,
     max_trace_mib: usize,
 });
-section!(EvaluatorSettings { directory: String });
+section!(EvaluatorSettings { directory: String, disabled: Vec<String> });
 section!(RetentionSettings {
     #[serde(deserialize_with = "duration")]
     traces: Duration,
