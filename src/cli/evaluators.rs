@@ -124,7 +124,8 @@ impl Known {
 fn list(evaluators: &Evaluators, known: &Known, context: &Context, output: &mut Output) -> Result<Exit, Failure> {
     let (definitions, disabled) = (evaluators.definitions(), &context.settings()?.evaluators.disabled);
     if context.json {
-        output.json(&definitions.iter().map(|definition| described(definition, known, disabled)).collect::<Vec<_>>())?;
+        output
+            .json(&definitions.iter().map(|definition| described(definition, known, disabled)).collect::<Vec<_>>())?;
         return Ok(Exit::Done);
     }
     let mut table = Table::new(&["name", "kind", "revision", "judge", "cases", "a pass means"]);

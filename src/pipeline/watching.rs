@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::Shared;
 use crate::backends::store::{AlertFilter, HourCommit, Selection, StoreError};
 use crate::domain::time::Timestamp;
 use crate::watch::alerts::{StreamSignal, advance};
 use crate::watch::baseline::Baseline;
-use crate::watch::detect::{Signal, StreamState};
+use crate::watch::detect::{Finding, Signal, StreamState};
 use crate::watch::explanation::explain;
 use crate::watch::key::SeriesKey;
 use crate::watch::rules::RuleState;
@@ -185,14 +186,21 @@ async fn explain_found(
     baseline: &Baseline,
     window: &Baseline,
 ) -> Result<(), StoreError> {
+    let since = |at: Timestamp, finding: &Finding| finding.onset.max(at.minus(EXPLAINED));
+    let found = signals.iter().filter_map(|one| match &one.signal {
+        Signal::Found(finding) => Some((one.key.service.clone(), since(one.at, finding))),
+        _ => None,
+    });
+    let Some((service, first)) = found.min_by_key(|(_, since)| *since) else { return Ok(()) };
+    let earlier = shared.store.watched_hours(&service, first).await?;
+    // Of an hour's hundreds of series, each finding reads its own.
+    let earlier: Vec<(Timestamp, BTreeMap<SeriesKey, &RawValue>)> =
+        earlier.iter().map(|hour| (hour.hour, serde_json::from_str(&hour.summary).unwrap_or_default())).collect();
     for StreamSignal { key, at, signal } in signals {
         let Signal::Found(finding) = signal else { continue };
-        let since = finding.onset.max(at.minus(EXPLAINED));
         let mut current = window.series_of(key);
-        for earlier in shared.store.watched_hours(&key.service, since).await? {
-            if let Ok(series) = serde_json::from_str(&earlier.summary) {
-                merge_series(&mut current, key, series);
-            }
+        for (_, series) in earlier.iter().filter(|(hour, _)| *hour >= since(*at, finding)) {
+            merge_series(&mut current, key, series);
         }
         finding.explanation = explain(baseline, &current, key, finding.direction);
         if let (Some(explanation), Some(stream)) = (&finding.explanation, detectors.streams.get_mut(key)) {
@@ -206,12 +214,13 @@ async fn explain_found(
 fn merge_series(
     current: &mut BTreeMap<SeriesKey, SeriesSummary>,
     key: &SeriesKey,
-    earlier: BTreeMap<SeriesKey, SeriesSummary>,
+    earlier: &BTreeMap<SeriesKey, &RawValue>,
 ) {
-    let same = earlier.into_iter().filter(|(other, _)| other.service == key.service && other.series == key.series);
+    let same = earlier.iter().filter(|(other, _)| other.service == key.service && other.series == key.series);
     for (key, summary) in same {
-        let joined = current.get(&key).and_then(|sum| sum.merge(&summary)).unwrap_or(summary);
-        current.insert(key, joined);
+        let Ok(summary) = serde_json::from_str::<SeriesSummary>(summary.get()) else { continue };
+        let joined = current.get(key).and_then(|sum| sum.merge(&summary)).unwrap_or(summary);
+        current.insert(key.clone(), joined);
     }
 }
 
