@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn well_known_factors_that_differ_keep_to_themselves() {
         let mut rng = Rng::with_seed(2);
-        let truth = |index: u64| if index % 2 == 0 { 1.0 } else { 6.0 };
+        let truth = |index: u64| if index.is_multiple_of(2) { 1.0 } else { 6.0 };
         let own: Vec<OverDispersion> = (0..20).map(|index| measured(truth(index), 700, &mut rng)).collect();
         for (index, one) in pooled(&own).into_iter().enumerate() {
             let truth = truth(index as u64);

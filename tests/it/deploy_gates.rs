@@ -1,11 +1,14 @@
 //! The CI and canary files of `deploy/` hold: they are YAML, and what they ask of the program it has.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::LazyLock;
 
 use driftline::watch::gate_policy::GatePolicy;
 use serde_json::Value;
+
+use crate::support::services::{find, require};
 
 const FILES: [&str; 5] = [
     "github-action/action.yml",
@@ -19,17 +22,17 @@ fn deploy(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(name)
 }
 
-/// A YAML file as JSON, read by PyYAML, which Debian has as python3-yaml; `None`, visibly, where it is not.
-fn yaml(name: &str) -> Option<Value> {
+/// A YAML file as JSON, read by PyYAML, which Debian has as python3-yaml.
+fn yaml(name: &str) -> Value {
+    static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| {
+        let python = find("python3", "/usr/bin", "python3-yaml");
+        require(&python, &["-c", "import yaml"], "python3-yaml");
+        python
+    });
     let script = "import json, sys, yaml; print(json.dumps(yaml.load(open(sys.argv[1]), Loader=yaml.BaseLoader)))";
-    let output = Command::new("python3").args(["-c", script]).arg(deploy(name)).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    if said.contains("No module named 'yaml'") {
-        eprintln!("skipped: no PyYAML");
-        return None;
-    }
-    assert!(output.status.success(), "{name}: {said}");
-    Some(serde_json::from_slice(&output.stdout).unwrap())
+    let output = Command::new(&*PYTHON).args(["-c", script]).arg(deploy(name)).output().unwrap();
+    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 fn help() -> String {
@@ -52,7 +55,7 @@ fn every_file_is_yaml_and_every_flag_in_it_is_one_of_the_gate() {
 
 #[test]
 fn the_policies_of_the_canary_files_are_policies() {
-    let (Some(argo), Some(flagger)) = (yaml("argo-rollouts-analysis.yml"), yaml("flagger-canary.yml")) else { return };
+    let (argo, flagger) = (yaml("argo-rollouts-analysis.yml"), yaml("flagger-canary.yml"));
     let asked = &argo["spec"]["metrics"][0]["provider"]["web"]["jsonBody"];
     let posted = &flagger["analysis"]["webhooks"][1]["metadata"];
     for request in [asked, posted] {
@@ -63,8 +66,8 @@ fn the_policies_of_the_canary_files_are_policies() {
 }
 
 /// Runs the action's script with a program in place of driftline that ends with `code`.
-fn action(code: i32, on_inconclusive: &str) -> Option<(Output, String)> {
-    let action = yaml("github-action/action.yml")?;
+fn action(code: i32, on_inconclusive: &str) -> (Output, String) {
+    let action = yaml("github-action/action.yml");
     let step = &action["runs"]["steps"][0];
     let folder = tempfile::tempdir().unwrap();
     let fake = format!("#!/bin/sh\necho \"$@\" > arguments\necho '### Gate' > driftline-gate.md\nexit {code}\n");
@@ -86,7 +89,7 @@ fn action(code: i32, on_inconclusive: &str) -> Option<(Output, String)> {
     command.envs(step["env"].as_object().unwrap().keys().map(|name| (name.clone(), given(name))));
     let output = command.output().unwrap();
     let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap_or_default();
-    Some((output, ["arguments", "summary", "output"].map(read).concat()))
+    (output, ["arguments", "summary", "output"].map(read).concat())
 }
 
 #[test]
@@ -94,12 +97,11 @@ fn the_action_ends_as_the_gate_does_and_says_the_verdict() {
     for (code, on_inconclusive, ends, verdict) in
         [(0, "fail", 0, "pass"), (1, "pass", 1, "fail"), (3, "fail", 3, "inconclusive"), (3, "pass", 0, "inconclusive")]
     {
-        let Some((output, written)) = action(code, on_inconclusive) else { return };
+        let (output, written) = action(code, on_inconclusive);
         assert_eq!(output.status.code(), Some(ends), "{}", String::from_utf8_lossy(&output.stderr));
         assert!(written.contains(&format!("verdict={verdict}\n")) && written.contains("### Gate"), "{written}");
         assert!(written.contains("--baseline a b; BASELINE --candidate") && written.contains("--wait 5m"), "{written}");
     }
-    if let Some((output, written)) = action(4, "pass") {
-        assert_eq!((output.status.code(), written.contains("verdict=")), (Some(4), false));
-    }
+    let (output, written) = action(4, "pass");
+    assert_eq!((output.status.code(), written.contains("verdict=")), (Some(4), false));
 }

@@ -1,5 +1,7 @@
 //! The quick version of `cargo bench --bench targets`.
 
+#[expect(clippy::expect_used, reason = "a measurement fails by panicking")]
+#[expect(dead_code, reason = "the bench makes more effort")]
 #[path = "../../benches/targets/mod.rs"]
 mod simulated;
 
