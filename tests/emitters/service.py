@@ -58,7 +58,7 @@ class Service:
     def loaded_evaluators(self):
         command = [self.program, "evaluators", "list", "--json"]
         listed = subprocess.run(command, cwd=self.folder.name, check=True, capture_output=True, text=True).stdout
-        return {evaluator["name"] for evaluator in json.loads(listed)}
+        return {evaluator["name"] for evaluator in json.loads(listed) if evaluator["enabled"]}
 
     def runs_of(self, name, count):
         """What driftline understood of the traces of a service, with the names of the evaluators that have a row."""

@@ -175,7 +175,8 @@ pub(crate) fn requests(traces: &[SimulatedTrace], together: usize) -> Vec<Export
 
 /// How many evaluators a service without a folder of its own has.
 pub(crate) fn shipped_evaluators() -> usize {
-    driftline::evaluate::run::Evaluators::load(None, BTreeMap::new()).unwrap().definitions().len()
+    let settings = driftline::app::settings::load(None).unwrap();
+    driftline::app::evaluators(&settings, None).unwrap().definitions().len()
 }
 
 /// The evaluators of rows, of which none may stand twice.

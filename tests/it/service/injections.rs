@@ -188,6 +188,7 @@ fn judging(settings: &mut Settings, url: &str, control_share: f64) {
     let model = JudgeModelSettings { timeout: Duration::from_secs(30), concurrency: 32, ..model };
     settings.judge.models = [("default".to_owned(), model)].into();
     settings.judge.attempts = 1;
+    settings.evaluators.disabled = Vec::new();
     settings.judge.control_share = control_share;
     settings.sampling.healthy_rate = 1.0;
 }
