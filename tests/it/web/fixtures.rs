@@ -262,7 +262,7 @@ fn alert(summary: &str, trace_id: Option<TraceId>) -> Alert {
         service: "support-agent".to_owned(),
         series: "loop".to_owned(),
         segment: "all".to_owned(),
-        direction: "down".to_owned(),
+        direction: "shape".to_owned(),
         detector: "e_sr".to_owned(),
         guarantee: "approximate: hours are over-dispersed".to_owned(),
         summary: summary.to_owned(),
