@@ -1,6 +1,6 @@
 //! A service in this process, spans to send to it, and patience.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

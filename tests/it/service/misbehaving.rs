@@ -110,7 +110,11 @@ async fn whatever_it_does(provider: Provider) {
 
     let rows = judgements(&running.store, &traces).await;
     let (scored, failed) = (count(&rows, Outcome::Scored), count(&rows, Outcome::Failed));
-    assert_eq!(scored + failed + count(&rows, Outcome::NotEvaluable) + count(&rows, Outcome::NotApplicable), rows.len(), "{rows:?}");
+    assert_eq!(
+        scored + failed + count(&rows, Outcome::NotEvaluable) + count(&rows, Outcome::NotApplicable),
+        rows.len(),
+        "{rows:?}"
+    );
     assert!(scored > traces.len() + 5 && failed > 0, "{scored} scored, {failed} failed");
     assert!(rows.iter().all(|row| row.evaluation.value.is_none_or(|value| value == 1.0)), "a failure is never a zero");
     let of_other = rows.iter().filter(|row| row.evaluation.evaluator == "tone");
