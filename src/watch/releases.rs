@@ -5,7 +5,7 @@
 //! **Rule.** Each hour says how many traces carried which value. A value is *settled*, and thereby a release, once
 //! [`LEAST_TRACES`] traces and [`LEAST_SHARE`] of the traffic since its first trace carry it; a test call or a typing
 //! error never is. It is first seen once: a value that vanishes and returns is the same release. The *main* version is
-//! the one most traces carry; it changes when another has led in [`STEADY_HOURS`] hours of traffic in a row, so that two
+//! the one most traces carry; it changes when another has led in `STEADY_HOURS` hours of traffic in a row, so that two
 //! versions that run beside each other, or a rollout that goes to and fro, are no stream of changes. A main version that
 //! was main before is a rollback.
 //!

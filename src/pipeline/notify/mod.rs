@@ -1,11 +1,11 @@
 //! Tells people and machines of alerts.
 //!
 //! Detectors, people and budgets change alerts in the store, and the store keeps each step. This stage follows the steps
-//! of each alert, decides for each channel what there is to say ([`plan`]), and puts the messages into the outbox in the
+//! of each alert, decides for each channel what there is to say (`plan`), and puts the messages into the outbox in the
 //! transaction that notes what has been told: each step is told once, whoever dies in between. By the clock come
 //! reminders, what a silence had held back, and alerts whose detector has fallen silent.
 //!
-//! A message holds the alert; what a channel makes of it ([`format`]) is decided when it is sent, so that no secret is
+//! A message holds the alert; what a channel makes of it (`format`) is decided when it is sent, so that no secret is
 //! stored.
 
 pub mod channel;
