@@ -115,7 +115,12 @@ impl Known {
     /// Whether a judge is calibrated; `None` for what is no judge.
     fn calibrated(&self, definition: &EvaluatorDefinition) -> Option<bool> {
         match definition.behaviour {
-            Behaviour::Judge(_) => Some(self.standings.is_calibrated(&definition.name, &definition.revision)),
+            Behaviour::Judge(_) => {
+                // What the provider's model makes of the definition's revision, once it has scored.
+                let scored = self.scored.iter().filter(|it| it.evaluator == definition.name);
+                let newest = scored.max_by_key(|it| it.last_seen_at).map(|it| it.revision.as_str());
+                Some(self.standings.is_calibrated(&definition.name, newest.unwrap_or(&definition.revision)))
+            }
             Behaviour::Rule(_) | Behaviour::Service(_) => None,
         }
     }

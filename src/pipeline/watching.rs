@@ -58,6 +58,9 @@ struct Detectors {
     streams: BTreeMap<SeriesKey, StreamState>,
     #[serde(default)]
     rules: RuleState,
+    /// The last hour that they observed.
+    #[serde(default)]
+    observed: Option<Timestamp>,
 }
 
 impl Watching {
@@ -123,8 +126,10 @@ impl Watching {
         let mut detectors = detectors(previous_state.as_deref(), baseline);
         // What the baseline was made from, and what came before it, cannot have moved away from it.
         let is_after_baseline = hour > baseline.ended_between.1.min(baseline.created_at).hour();
-        let mut signals =
-            if is_after_baseline { self.observe(&mut detectors, &window, baseline, service, hour) } else { vec![] };
+        // Hours come in order; one that first has traces when later ones were observed is counted as late, not as news.
+        let is_news = is_after_baseline && detectors.observed.is_none_or(|observed| hour > observed);
+        let mut signals = if is_news { self.observe(&mut detectors, &window, baseline, service, hour) } else { vec![] };
+        detectors.observed = detectors.observed.max(Some(hour));
         explain_found(shared, &mut detectors, &mut signals, baseline, &window).await?;
         let filter = AlertFilter { open_only: true, service: Some(service.to_owned()) };
         let open = shared.store.alerts(&filter).await?;
@@ -219,8 +224,9 @@ fn merge_series(
     let same = earlier.iter().filter(|(other, _)| other.service == key.service && other.series == key.series);
     for (key, summary) in same {
         let Ok(summary) = serde_json::from_str::<SeriesSummary>(summary.get()) else { continue };
-        let joined = current.get(key).and_then(|sum| sum.merge(&summary)).unwrap_or(summary);
-        current.insert(key.clone(), joined);
+        // Of another kind or revision: not what the finding is about.
+        let joined = current.get(key).map_or(Some(summary.clone()), |sum| sum.merge(&summary));
+        current.extend(joined.map(|joined| (key.clone(), joined)));
     }
 }
 

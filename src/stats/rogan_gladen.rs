@@ -47,12 +47,14 @@ pub fn rogan_gladen(share: f64, size: f64, labelled: &Confusion, confidence: f64
         specificity: labelled.true_fail / fails,
         fails,
     };
-    let youden = plain.youden();
-    if youden.is_nan() || youden < LEAST_YOUDEN {
+    let z = normal_quantile(f64::midpoint(1.0, confidence));
+    let adjusted = plain.with_pseudo_counts(z);
+    // Of few labels the pseudo-counts may leave nothing of an index.
+    let youden = plain.youden().min(adjusted.youden());
+    if plain.youden().is_nan() || youden < LEAST_YOUDEN {
         return Err(Uninformative { youden });
     }
-    let z = normal_quantile(f64::midpoint(1.0, confidence));
-    let (centre, half_width) = lang_reiczigel(&plain, z);
+    let (centre, half_width) = lang_reiczigel(&adjusted, z);
     Ok(Corrected {
         estimate: plain.corrected().clamp(0.0, 1.0),
         standard_error: plain.standard_error(),
@@ -75,6 +77,18 @@ impl Rates {
         self.sensitivity + self.specificity - 1.0
     }
 
+    /// The rates that the interval is made of: z²/2 judged runs added to either verdict, a label to each outcome.
+    fn with_pseudo_counts(&self, z: f64) -> Self {
+        Self {
+            share: (self.size * self.share + z * z / 2.0) / (self.size + z * z),
+            size: self.size + z * z,
+            sensitivity: (self.passes * self.sensitivity + 1.0) / (self.passes + 2.0),
+            passes: self.passes + 2.0,
+            specificity: (self.fails * self.specificity + 1.0) / (self.fails + 2.0),
+            fails: self.fails + 2.0,
+        }
+    }
+
     fn corrected(&self) -> f64 {
         (self.share + self.specificity - 1.0) / self.youden()
     }
@@ -91,16 +105,8 @@ fn variance(share: f64, size: f64) -> f64 {
     share * (1.0 - share) / size
 }
 
-/// Centre and half width of the interval: the rates with pseudo-counts added, the estimate shifted.
-fn lang_reiczigel(plain: &Rates, z: f64) -> (f64, f64) {
-    let adjusted = Rates {
-        share: (plain.size * plain.share + z * z / 2.0) / (plain.size + z * z),
-        size: plain.size + z * z,
-        sensitivity: (plain.passes * plain.sensitivity + 1.0) / (plain.passes + 2.0),
-        passes: plain.passes + 2.0,
-        specificity: (plain.fails * plain.specificity + 1.0) / (plain.fails + 2.0),
-        fails: plain.fails + 2.0,
-    };
+/// Centre and half width of the interval: of the rates with pseudo-counts, the estimate shifted.
+fn lang_reiczigel(adjusted: &Rates, z: f64) -> (f64, f64) {
     let estimate = adjusted.corrected();
     let of_passes = estimate * variance(adjusted.sensitivity, adjusted.passes);
     let of_fails = (1.0 - estimate) * variance(adjusted.specificity, adjusted.fails);

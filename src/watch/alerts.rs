@@ -106,14 +106,17 @@ struct Ledger {
 }
 
 impl Ledger {
-    /// Opens or updates the alert; a deviation adds nothing to what the detector has confirmed.
+    /// Opens or updates the alert; to what the detector has confirmed another rule adds nothing but that it is louder.
     fn raise(&mut self, key: &SeriesKey, finding: &Finding, at: Timestamp, rule: Rule<'_>) {
         let fingerprint = fingerprint(key, finding.direction);
         let known = self.alerts.get(&fingerprint);
-        if known.is_some_and(|alert| alert.detector == BUDGETED && rule.detector != BUDGETED) {
+        if let Some(alert) = known.filter(|alert| alert.detector == BUDGETED && rule.detector != BUDGETED) {
+            if rule.severity > alert.severity {
+                let louder = Alert { severity: rule.severity, raised_at: at, updated_at: at, ..alert.clone() };
+                self.note(louder);
+            }
             return;
         }
-        let is_new = known.is_none() || matches!(self.changes.get(&fingerprint), Some(AlertChange::Opened(_)));
         let base = known.cloned().unwrap_or_else(|| opened(fingerprint.clone(), key, finding, at));
         let severity = rule.severity.max(base.severity);
         let alert = Alert {
@@ -123,7 +126,13 @@ impl Ledger {
             guarantee: rule.guarantee,
             ..updated(&base, key, finding, at)
         };
-        self.alerts.insert(fingerprint.clone(), alert.clone());
+        self.note(alert);
+    }
+
+    fn note(&mut self, alert: Alert) {
+        let fingerprint = alert.fingerprint.clone();
+        let known = self.alerts.insert(fingerprint.clone(), alert.clone());
+        let is_new = known.is_none() || matches!(self.changes.get(&fingerprint), Some(AlertChange::Opened(_)));
         let change = if is_new { AlertChange::Opened(alert) } else { AlertChange::Updated(alert) };
         self.changes.insert(fingerprint, change);
     }

@@ -9,6 +9,9 @@
 //! nothing has changed within segments, so bets against it stay valid. The deviation of each segment and hour is drawn
 //! to zero by 200 traces' worth, so that what is hardly known moves nothing.
 //!
+//! **Hours and segments.** A day cycle may be nothing but the day's mix, so the two are never simply added: of hour, mix
+//! and both together the lowest mean is expected, which can cost power and never raises a false alarm.
+//!
 //! **Which segments.** Those of one dimension, the one that explains most, if its segments differ in the baseline by more
 //! than chance (χ², p < 0.01). Never the model or a version: what comes with those is a change of the agent.
 //!
@@ -57,12 +60,16 @@ impl Expectation {
         let explained = |one: &&Segments<'_>| explained(one, score, mean).unwrap_or(0.0);
         let best = segments.iter().max_by(|a, b| explained(a).total_cmp(&explained(b)));
         let best = best.filter(|best| explained(best) > 0.0);
-        let total = summary.moments().map_or(1.0, |moments| moments.weight);
-        let of_segment = |(segment, part): (&String, &&SeriesSummary)| {
-            let share = part.moments()?.weight / total;
-            Some((segment.clone(), (share, deviation(&part.distribution)?)))
-        };
-        let segments = best.map(|best| best.parts.iter().filter_map(of_segment).collect()).unwrap_or_default();
+        let segments = best.map(|best| {
+            // Shares among the traces that have the dimension, as an hour's are.
+            let weight = |part: &&SeriesSummary| part.moments().map(|moments| moments.weight);
+            let total: f64 = best.parts.values().filter_map(weight).sum();
+            let of_segment = |(segment, part): (&String, &&SeriesSummary)| {
+                Some((segment.clone(), (weight(part)? / total, deviation(&part.bet_on().distribution)?)))
+            };
+            best.parts.iter().filter_map(of_segment).collect()
+        });
+        let segments = segments.unwrap_or_default();
         Self { hours, segments }
     }
 
@@ -81,7 +88,8 @@ impl Expectation {
         let moved = |(segment, (share, deviation)): (&String, &(f64, f64))| {
             (mix.get(segment).copied().unwrap_or(0.0) / weight - share) * deviation
         };
-        of_hour + self.segments.iter().map(moved).sum::<f64>()
+        let of_mix: f64 = self.segments.iter().map(moved).sum();
+        if self.hours.is_empty() { of_mix } else { of_hour.min(of_mix).min(of_hour + of_mix) }
     }
 }
 

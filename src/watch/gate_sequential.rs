@@ -247,6 +247,8 @@ fn against_baseline(
 
 /// The baseline's mean, missed on either side with probability `alpha`.
 fn baseline_interval(before: &SeriesSummary, alpha: f64) -> Option<Interval> {
+    // The candidate's units are conversations too.
+    let before = before.bet_on();
     let moments = before.moments().filter(|moments| moments.clusters > 1)?;
     Some(match &before.distribution {
         Distribution::Boolean { .. } => {

@@ -38,8 +38,8 @@ use crate::stats::service_level::{Outcomes, Urgency, burn_rate, urgency};
 const ERROR_LIMIT: f64 = 0.05;
 /// Share of runs that must be good.
 const OBJECTIVE: f64 = 0.99;
-/// Hours of the long window of the burn rate.
-const LONG_WINDOW: usize = 12;
+/// Hours over which a slow burn warns; a fast one pages for its last hour alone (SRE workbook, chapter 5).
+const LONG_WINDOW: usize = 6;
 /// Level of the tests of shares and of silence.
 const LEVEL: f64 = 1e-3;
 /// Shares that a rule watches: its name, the series and the category.
@@ -102,16 +102,16 @@ impl RuleState {
         self.errors.drain(..self.errors.len().saturating_sub(LONG_WINDOW));
         let add = |sum: Outcomes, (bad, total): &(u64, u64)| Outcomes { bad: sum.bad + bad, total: sum.total + total };
         let long = self.errors.iter().fold(Outcomes::default(), add);
-        let severity = match urgency(long, short, OBJECTIVE) {
-            Urgency::None => None,
-            Urgency::Warn => Some(Severity::Warn),
-            Urgency::Page => Some(Severity::Page),
+        let severity = match (urgency(short, short, OBJECTIVE), urgency(long, short, OBJECTIVE)) {
+            (Urgency::Page, _) | (_, Urgency::Page) => Some(Severity::Page),
+            (_, Urgency::Warn) => Some(Severity::Warn),
+            _ => None,
         };
         Some(Count {
             rule: "burn_rate",
             key,
             severity,
-            measure: format!("burn rate of an objective of {OBJECTIVE} over {} hours", self.errors.len()),
+            measure: format!("burn rate of an objective of {OBJECTIVE} over {} hours with traffic", self.errors.len()),
             baseline: None,
             current: burn_rate(long, OBJECTIVE),
             traces: long.total,

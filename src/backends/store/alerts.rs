@@ -10,7 +10,7 @@ use super::retry::retried;
 use super::statement::{Statement, Values, insert};
 use super::traces::classify;
 use super::{Store, StoreError};
-use crate::domain::alert::{Alert, AlertEvent, AlertState, Amendment, Transition};
+use crate::domain::alert::{Alert, AlertEvent, AlertState, Amendment, Severity, Transition};
 use crate::domain::evaluation::FailureClass;
 use crate::domain::time::Timestamp;
 
@@ -210,8 +210,10 @@ pub(super) async fn report_alerts(
             confirm(connection, &kept.fingerprint, now).await?;
         }
         note(connection, stored.as_ref(), &kept, now).await?;
-        // What is wrong with a trace by itself stands.
-        classify(connection, &alert.trace_ids, FailureClass::Drifting).await?;
+        // What merely deviates, one hour in twenty does; and what is wrong with a trace by itself stands.
+        if alert.severity > Severity::Info {
+            classify(connection, &alert.trace_ids, FailureClass::Drifting).await?;
+        }
     }
     Ok(())
 }

@@ -211,7 +211,8 @@ async fn upsert_traces(
          environment = excluded.environment, conversation_id = excluded.conversation_id, user_id = excluded.user_id, \
          started_at = excluded.started_at, ended_at = excluded.ended_at, recorded_at = excluded.recorded_at, \
          failing = excluded.failing, error = excluded.error, sampled = excluded.sampled, \
-         keep_body_until = excluded.keep_body_until, decision = excluded.decision, record = excluded.record, \
+         keep_body_until = CASE WHEN trace.keep_body_until > excluded.keep_body_until \
+         THEN trace.keep_body_until ELSE excluded.keep_body_until END, decision = excluded.decision, record = excluded.record, \
          stratum = excluded.stratum, upstream_probability = excluded.upstream_probability, \
          stored_bytes = trace.stored_bytes + excluded.stored_bytes, \
          prompt_version = excluded.prompt_version, agent_version = excluded.agent_version \

@@ -66,6 +66,11 @@ async fn ask(worker: &Worker, due: &DueAnchor) -> Result<FinishedAnchor, StoreEr
     let (asked, calls) = judge_anchor(worker, due, (definition, judge), &trace).await;
     Ok(match asked {
         Ok(verdict) => finished(verdict.map(|it| AnchorScore { round_at, ..it }), next_round, calls),
+        // Asked again it would cost as much and say no more.
+        Err(error) if !error.is_transient() && !matches!(error, JudgmentError::Budget | JudgmentError::NoTurn) => {
+            tracing::warn!(trace_id = %anchor.trace_id, evaluator = anchor.evaluator, %error, "anchor has no verdict");
+            finished(None, next_round, calls)
+        }
         Err(error) => {
             tracing::info!(trace_id = %anchor.trace_id, evaluator = anchor.evaluator, %error, "anchor has no verdict yet");
             finished(None, worker.shared.now().plus(AGAIN).min(next_round), calls)
@@ -102,7 +107,7 @@ async fn judge_anchor(
         Some(AnchorScore {
             trace_id: due.anchor.trace_id,
             evaluator: definition.name.clone(),
-            revision: definition.revision.clone(),
+            revision: evaluation.revision.clone(),
             round_at: Timestamp(0),
             passed: evaluation.value? >= 0.5,
             reason: evaluation.explanation,
