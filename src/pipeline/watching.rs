@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::Shared;
 use crate::backends::store::{AlertFilter, HourCommit, Selection, StoreError};
 use crate::domain::time::Timestamp;
-use crate::watch::alerts::{StreamSignal, advance};
+use crate::watch::alerts::{StreamSignal, advance, ended_with_their_baseline};
 use crate::watch::baseline::Baseline;
 use crate::watch::detect::{Finding, Signal, StreamState};
 use crate::watch::explanation::explain;
@@ -123,7 +123,7 @@ impl Watching {
         shared.store.visit_records(&Selection::of_hour(service, hour), |record| summarizer.add(record)).await?;
         let window = summarizer.finish("", hour, "");
         let previous_state = shared.store.detector_state(service).await?;
-        let mut detectors = detectors(previous_state.as_deref(), baseline);
+        let (mut detectors, is_replaced) = detectors(previous_state.as_deref(), baseline);
         // What the baseline was made from, and what came before it, cannot have moved away from it.
         let is_after_baseline = hour > baseline.ended_between.1.min(baseline.created_at).hour();
         // Hours come in order; one that first has traces when later ones were observed is counted as late, not as news.
@@ -132,8 +132,13 @@ impl Watching {
         detectors.observed = detectors.observed.max(Some(hour));
         explain_found(shared, &mut detectors, &mut signals, baseline, &window).await?;
         let filter = AlertFilter { open_only: true, service: Some(service.to_owned()) };
-        let open = shared.store.alerts(&filter).await?;
-        let changes = advance(&open, &signals);
+        let mut open = shared.store.alerts(&filter).await?;
+        let mut alerts = Vec::new();
+        if is_replaced {
+            alerts = ended_with_their_baseline(&open, hour.plus(HOUR));
+            open.retain(|one| alerts.iter().all(|ended| ended.fingerprint != one.fingerprint));
+        }
+        alerts.extend(advance(&open, &signals).iter().map(|change| change.alert().clone()));
         let commit = HourCommit {
             service: service.to_owned(),
             hour,
@@ -141,7 +146,7 @@ impl Watching {
             previous_state,
             detector_state: json(&detectors),
             summary: json(&window.series),
-            alerts: changes.iter().map(|change| change.alert().clone()).collect(),
+            alerts,
         };
         let is_first = shared.store.commit_hour(&commit, shared.now()).await?;
         if is_first {
@@ -175,12 +180,14 @@ impl Watching {
     }
 }
 
-/// The detectors as they were left, or new ones when the baseline is another.
-fn detectors(state: Option<&str>, baseline: &Baseline) -> Detectors {
+/// The detectors as they were left, or new ones when the baseline is another; and whether they replace others.
+fn detectors(state: Option<&str>, baseline: &Baseline) -> (Detectors, bool) {
     let identity = format!("{}@{}", baseline.name, baseline.created_at.0);
     let kept: Option<Detectors> = state.and_then(|state| serde_json::from_str(state).ok());
-    kept.filter(|detectors| detectors.baseline == identity)
-        .unwrap_or_else(|| Detectors { baseline: identity, ..Detectors::default() })
+    match kept {
+        Some(kept) if kept.baseline == identity => (kept, false),
+        kept => (Detectors { baseline: identity, ..Detectors::default() }, kept.is_some()),
+    }
 }
 
 /// Adds to each new finding of the detectors where its change comes from, and lets its detector remember it.

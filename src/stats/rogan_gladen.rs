@@ -50,9 +50,10 @@ pub fn rogan_gladen(share: f64, size: f64, labelled: &Confusion, confidence: f64
     let z = normal_quantile(f64::midpoint(1.0, confidence));
     let adjusted = plain.with_pseudo_counts(z);
     // Of few labels the pseudo-counts may leave nothing of an index.
-    let youden = plain.youden().min(adjusted.youden());
-    if plain.youden().is_nan() || youden < LEAST_YOUDEN {
-        return Err(Uninformative { youden });
+    for youden in [plain.youden(), adjusted.youden()] {
+        if youden.is_nan() || youden < LEAST_YOUDEN {
+            return Err(Uninformative { youden });
+        }
     }
     let (centre, half_width) = lang_reiczigel(&adjusted, z);
     Ok(Corrected {

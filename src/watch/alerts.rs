@@ -61,6 +61,26 @@ pub fn fingerprint(key: &SeriesKey, direction: Direction) -> String {
     hex::encode(&ring::digest::digest(&ring::digest::SHA256, text.as_bytes()).as_ref()[..8])
 }
 
+/// Those of the open alerts that are about streams, ended: what they were compared with is no longer the baseline, so no
+/// detector remembers them.
+#[must_use]
+pub fn ended_with_their_baseline(open: &[Alert], at: Timestamp) -> Vec<Alert> {
+    let is_of_stream = |alert: &&Alert| {
+        let (service, series, segment) = (alert.service.clone(), alert.series.clone(), alert.segment.clone());
+        let key = SeriesKey { service, series, segment };
+        let directions = [Direction::Down, Direction::Up, Direction::Shape];
+        alert.state.is_open() && directions.iter().any(|one| fingerprint(&key, *one) == alert.fingerprint)
+    };
+    let ended = |alert: &Alert| Alert {
+        state: AlertState::Resolved,
+        summary: format!("{}; ended because another baseline is watched now", alert.summary),
+        updated_at: at,
+        resolved_at: Some(at),
+        ..alert.clone()
+    };
+    open.iter().filter(is_of_stream).map(ended).collect()
+}
+
 /// Applies signals, in order, to the open alerts. A trouble that goes on without an open alert opens one, so that a
 /// lost alert comes back.
 #[must_use]
@@ -252,6 +272,30 @@ mod tests {
 
     fn signal(hour: i64, signal: Signal) -> StreamSignal {
         StreamSignal { key: key(), at: Timestamp(hour * Timestamp::NANOS_PER_HOUR), signal }
+    }
+
+    #[test]
+    fn a_page_is_not_held_back_by_a_warning_about_the_same() {
+        let finding = finding(Direction::Up, 0.99, 1);
+        let ruled = Signal::Ruled {
+            rule: "burn_rate".to_owned(),
+            severity: Severity::Page,
+            finding: Box::new(finding.clone()),
+        };
+        let opened = advance(&[], &[signal(1, Signal::Found(finding)), signal(1, ruled)]);
+        let [AlertChange::Opened(alert)] = &opened[..] else { panic!("{opened:?}") };
+        assert_eq!((alert.severity, alert.detector.as_str()), (Severity::Page, BUDGETED));
+    }
+
+    #[test]
+    fn alerts_of_streams_end_with_the_baseline_they_were_about_and_others_stay() {
+        let opened = advance(&[], &[signal(1, Signal::Found(finding(Direction::Down, 0.8, 1)))]);
+        let of_stream = opened[0].alert().clone();
+        let other = Alert { fingerprint: "budget".to_owned(), ..of_stream.clone() };
+        let ended = ended_with_their_baseline(&[of_stream.clone(), other], Timestamp(7));
+        let [alert] = &ended[..] else { panic!("{ended:?}") };
+        assert_eq!((&alert.fingerprint, alert.state), (&of_stream.fingerprint, AlertState::Resolved));
+        assert_eq!(alert.resolved_at, Some(Timestamp(7)));
     }
 
     #[test]

@@ -128,3 +128,54 @@ fn explained(segments: &Segments<'_>, score: &Score, mean: f64) -> Option<f64> {
     let degrees = segments.parts.len() as f64 - 1.0;
     Some(statistic).filter(|statistic| chi_squared_upper_tail(*statistic, degrees) < LEVEL)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::detect::Direction;
+    use super::super::dispersion::OverDispersion;
+    use super::*;
+    use crate::domain::measurement::{SeriesKind, Value};
+    use crate::watch::samples::{measurement, record};
+
+    /// Conversations of four turns, each later turn worse; three in ten carry a tier, and those that do are better.
+    fn traffic() -> Baseline {
+        let one = |index: usize| {
+            let (conversation, turn) = (index / 4, index % 4);
+            let mut one = record(index, &format!("c{conversation}"));
+            let tier = match conversation % 10 {
+                0 => Some("gold"),
+                1 | 2 => Some("free"),
+                _ => None,
+            };
+            one.segments.extend(tier.map(|tier| ("tier".to_owned(), tier.to_owned())));
+            let is_right = if tier == Some("gold") { true } else { (index * 7) % 10 >= 1 + turn };
+            one.measurements = vec![measurement("right", SeriesKind::Boolean, Value::Boolean(is_right))];
+            one
+        };
+        Baseline::from_records("b", Timestamp(0), "", &(0..8_000).map(one).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_baselines_own_traffic_is_expected_to_have_the_baselines_mean() {
+        let baseline = traffic();
+        let key = SeriesKey { service: "agent".to_owned(), series: "right".to_owned(), segment: ALL.to_owned() };
+        let summary = baseline.series[&key].bet_on();
+        for direction in [Direction::Down, Direction::Up] {
+            let score = Score::of(direction, summary, OverDispersion::UNKNOWN).unwrap();
+            let expectation = Expectation::of(&score, summary, &Segments::of(&baseline, &key));
+            assert!(!expectation.segments.is_empty(), "tiers differ");
+            let expectation = Expectation { hours: BTreeMap::new(), ..expectation };
+            let shift = expectation.shift(Timestamp(0), &baseline.mix_of(&key));
+            assert!(shift.abs() < 1e-9, "{direction:?}: {shift}");
+        }
+    }
+
+    #[test]
+    fn a_day_cycle_and_a_mix_that_may_be_the_same_thing_are_not_added_up() {
+        let segments = BTreeMap::from([("tier=a".to_owned(), (0.5, -0.1)), ("tier=b".to_owned(), (0.5, 0.1))]);
+        let expectation = Expectation { hours: BTreeMap::from([(0, 0.05)]), segments };
+        let mix = |a: f64| Mix::from([("tier=a".to_owned(), a), ("tier=b".to_owned(), 1.0 - a)]);
+        assert!((expectation.shift(Timestamp(0), &mix(0.25)) - 0.05).abs() < 1e-9, "both say it is better");
+        assert!((expectation.shift(Timestamp(0), &mix(1.0)) - -0.1).abs() < 1e-9, "the mix says it is worse");
+    }
+}
