@@ -41,7 +41,7 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     let load = if arguments.only.is_empty() { app::evaluators } else { app::every_evaluator };
     let evaluators = load(&settings, arguments.evaluators.as_deref());
     let evaluators = only(evaluators.map_err(|error| Failure::Usage(error.to_string()))?, &arguments.only)?;
-    let (judges, services) = (Judges::new(&settings, &evaluators)?, Services::new(&evaluators)?);
+    let (judges, services) = (Judges::new(&settings, &evaluators, None)?, Services::new(&evaluators)?);
     let files = expand(&arguments.files)?;
     refuse_inputs(&arguments.output, &[&files[..], context.config.as_slice()].concat())?;
     let mut files = TraceFiles::new(files, &settings);

@@ -1,5 +1,7 @@
-//! `driftline evaluators bridge`: the same traces scored by two revisions. Nothing is stored.
+//! `driftline evaluators bridge`: the same traces scored by two revisions. No score is stored; what judges are asked
+//! for them is in the store's ledger.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 
@@ -17,7 +19,7 @@ use crate::app::service::{budget_policy, judge_clients};
 use crate::app::settings::Settings;
 use crate::backends::clock::{Clock as _, SystemClock};
 use crate::backends::judge::{JudgeClient, JudgeModelSettings};
-use crate::backends::store::Store;
+use crate::backends::store::{Store, StoreError};
 use crate::domain::evaluation::Outcome;
 use crate::domain::money::NanoUsd;
 use crate::domain::trace::Trace;
@@ -26,6 +28,8 @@ use crate::evaluate::judge::Judge;
 use crate::evaluate::kinds::Behaviour;
 use crate::evaluate::mistake::InvalidEvaluators;
 use crate::evaluate::run::{Evaluators, evaluate};
+use crate::limits::budget::ALL_SERVICES;
+use crate::pipeline::ledgered::Ledger;
 use crate::queries::costs::budget_of;
 use crate::queries::judge_revisions::judge_revisions;
 use crate::watch::bridge::{Bridge, LEAST_PAIRS, bridge};
@@ -42,10 +46,13 @@ pub(super) struct Arguments {
     /// At most so many traces, drawn by their ids.
     #[arg(long, value_name = "N", default_value_t = 200)]
     sample: usize,
-    /// Spend without asking.
+    /// Spend without asking, also where no store is whose ledger could hold the requests.
     #[arg(long)]
     yes: bool,
 }
+
+/// The most that asking about the traces of each service can cost; empty where no judge is asked.
+type Most = BTreeMap<String, NanoUsd>;
 
 /// One of the two revisions, ready to score.
 struct Side {
@@ -67,17 +74,29 @@ pub(super) async fn run(
     let old = Side::find(&arguments.old, evaluators, store.as_ref(), &settings).await?;
     let new = Side::find(&arguments.new, evaluators, store.as_ref(), &settings).await?;
     let traces = sample(arguments, &settings).await?;
-    let most = [old.most_it_can_cost(&traces)?, new.most_it_can_cost(&traces)?].into_iter().sum();
-    within_budget(most, store.as_ref(), &settings).await?;
-    agreed(most, arguments.yes)?;
-    let (before, after) = (old.scores(&traces).await?, new.scores(&traces).await?);
+    let mut most = Most::new();
+    for side in [&old, &new] {
+        side.add_most(&traces, &mut most)?;
+    }
+    let ledger = if most.is_empty() { None } else { ledger(&settings).await? };
+    let in_ledger = (!most.is_empty()).then_some(ledger.is_some());
+    if let Some(ledger) = &ledger {
+        within_budget(&most, ledger).await?;
+    }
+    agreed(most.values().copied().sum(), in_ledger, arguments.yes)?;
+    let (before, after) = (old.scores(&traces, ledger.as_ref()).await?, new.scores(&traces, ledger.as_ref()).await?);
     let pairs: Vec<(f64, f64)> = before.into_iter().zip(after).filter_map(|(old, new)| Some((old?, new?))).collect();
     let found = bridge(&pairs);
     if context.json {
         let (old, new, beyond) = (&old.revision, &new.revision, found.as_ref().map(Bridge::comparable_beyond));
-        output.json(
-            &json!({ "old": old, "new": new, "traces": traces.len(), "bridge": found, "comparable_beyond": beyond }),
-        )?;
+        output.json(&json!({
+            "old": old,
+            "new": new,
+            "traces": traces.len(),
+            "bridge": found,
+            "comparable_beyond": beyond,
+            "in_ledger": in_ledger,
+        }))?;
     } else {
         show(found.as_ref(), pairs.len(), &old, &new, traces.len(), output)?;
     }
@@ -141,19 +160,23 @@ impl Side {
         self.evaluators.definitions().first()
     }
 
-    /// What asking the judge about all traces can cost; nothing for a rule.
-    fn most_it_can_cost(&self, traces: &[Trace]) -> Result<NanoUsd, Failure> {
-        let Some(judge) = self.definition().and_then(judge_of) else { return Ok(NanoUsd::ZERO) };
+    /// Adds what asking the judge about all traces can cost; nothing for a rule.
+    fn add_most(&self, traces: &[Trace], most: &mut Most) -> Result<(), Failure> {
+        let Some(judge) = self.definition().and_then(judge_of) else { return Ok(()) };
         let clients = judge_clients(&self.settings).map_err(|error| Failure::Usage(chain(&error)))?;
         let unconfigured =
             || Failure::Usage(format!("no judge model is configured; set [judge.models.{}]", judge.model));
         let client = clients.get(&judge.model).ok_or_else(unconfigured)?;
-        Ok(traces.iter().map(|trace| most_for(judge, trace, client)).sum())
+        for trace in traces {
+            let of_service = most.entry(trace.service.clone()).or_default();
+            *of_service = *of_service + most_for(judge, trace, client);
+        }
+        Ok(())
     }
 
     /// The score of each trace, where there is one.
-    async fn scores(&self, traces: &[Trace]) -> Result<Vec<Option<f64>>, Failure> {
-        let judges = Judges::new(&self.settings, &self.evaluators)?;
+    async fn scores(&self, traces: &[Trace], ledger: Option<&Ledger>) -> Result<Vec<Option<f64>>, Failure> {
+        let judges = Judges::new(&self.settings, &self.evaluators, ledger)?;
         let bar = progress::bar(traces.len() as u64, &format!("traces by {}", self.revision));
         let score = async |trace: &Trace| {
             let evaluated = evaluate(trace, &self.evaluators, &self.settings.sampling);
@@ -195,22 +218,48 @@ async fn sample(arguments: &Arguments, settings: &Settings) -> Result<Vec<Trace>
     Ok(drawn.into_values().collect())
 }
 
-/// Refuses what is more than is left of the day's budget.
-async fn within_budget(most: NanoUsd, store: Option<&Store>, settings: &Settings) -> Result<(), Failure> {
-    let Some(store) = store else { return Ok(()) };
-    let budget = budget_of(store, "all", &budget_policy(settings), SystemClock.now()).await;
-    let budget = budget.map_err(|error| Failure::CouldNot(chain(&error)))?;
-    match budget.limit_usd.map(|limit| limit - budget.committed_usd) {
-        Some(left) if most.usd() > left => {
-            let remedy = "take a smaller --sample, or raise [judge.budget] daily_usd";
-            Err(Failure::Usage(format!("it may cost {most}, and ${left:.2} are left of the day's budget; {remedy}")))
-        }
-        _ => Ok(()),
+/// The ledger of the configured store; `None` where there is no store.
+async fn ledger(settings: &Settings) -> Result<Option<Ledger>, Failure> {
+    let url = &settings.store.url;
+    if let Err(StoreError::Missing { .. }) = Store::open(url, true).await {
+        return Ok(None);
     }
+    let remedy = "what judges are asked has to be entered in its ledger; stop driftline serve first, or keep the store in \
+                  PostgreSQL, which both can use at once";
+    let store = Store::open(url, false).await.map_err(|error| match error {
+        StoreError::InUse { path } => {
+            Failure::CouldNot(format!("the store at {} is in use, and {remedy}", path.display()))
+        }
+        error => Failure::CouldNot(chain(&error)),
+    })?;
+    Ok(Some(Ledger { store, policy: budget_policy(settings) }))
 }
 
-/// Asks a person before money is spent.
-fn agreed(most: NanoUsd, yes: bool) -> Result<(), Failure> {
+/// Refuses what is more than is left of one of the day's budgets.
+async fn within_budget(most: &Most, ledger: &Ledger) -> Result<(), Failure> {
+    for scope in ledger.policy.daily.keys() {
+        let of_scope =
+            |(service, most): (&String, &NanoUsd)| (scope == ALL_SERVICES || scope == service).then_some(*most);
+        let most: NanoUsd = most.iter().filter_map(of_scope).sum();
+        let budget = budget_of(&ledger.store, scope, &ledger.policy, SystemClock.now()).await;
+        let budget = budget.map_err(|error| Failure::CouldNot(chain(&error)))?;
+        let left = budget.limit_usd.map_or(f64::INFINITY, |limit| limit - budget.committed_usd);
+        if most.usd() > left {
+            let remedy = "take a smaller --sample, or raise [judge.budget]";
+            let what = format!("it may cost {most}, and ${left:.2} are left of the day's budget of {}", budget.scope);
+            return Err(Failure::Usage(format!("{what}; {remedy}")));
+        }
+    }
+    Ok(())
+}
+
+/// Asks a person before money is spent. What would be in no ledger has to be agreed to beforehand.
+fn agreed(most: NanoUsd, in_ledger: Option<bool>, yes: bool) -> Result<(), Failure> {
+    if in_ledger == Some(false) {
+        let told = format!("there is no store: the requests, {most} at most, are in no ledger and count for no budget");
+        warn(&told);
+        return if yes { Ok(()) } else { Err(Failure::Usage("nothing was asked; agree with --yes".to_owned())) };
+    }
     if yes || most == NanoUsd::ZERO {
         return Ok(());
     }

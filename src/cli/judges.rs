@@ -44,7 +44,7 @@ fn cells(judge: &JudgeState) -> Vec<String> {
     let rate = |Share { value, low, high }: Share| format!("{} [{}, {}]", percent(value), percent(low), percent(high));
     let remark = match (judge.in_doubt, judge.current) {
         (true, _) => "in doubt: it can be talked round",
-        (false, false) => "no longer loaded",
+        (false, false) => "no longer judges",
         (false, true) => "",
     };
     vec![

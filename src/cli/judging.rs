@@ -14,21 +14,29 @@ use crate::evaluate::kinds::Behaviour;
 use crate::evaluate::run::{EvaluatedTrace, Evaluators, JudgeTask, unscored};
 use crate::limits::retry::Patience;
 use crate::pipeline::judgment::{DirectAsker, judgment_or_failure};
+use crate::pipeline::ledgered::{Ledger, LedgeredAsker};
 
 /// The configured judge models, ready to be asked by the loaded evaluators.
 pub(super) struct Judges<'a> {
     askers: BTreeMap<String, DirectAsker>,
     evaluators: &'a Evaluators,
     patience: Patience,
+    ledger: Option<&'a Ledger>,
 }
 
 impl<'a> Judges<'a> {
+    /// With a ledger every request is entered in it, and none leaves that the day's budget does not allow.
+    ///
     /// # Errors
     /// A judge model's settings cannot work.
-    pub(super) fn new(settings: &Settings, evaluators: &'a Evaluators) -> Result<Self, Failure> {
+    pub(super) fn new(
+        settings: &Settings,
+        evaluators: &'a Evaluators,
+        ledger: Option<&'a Ledger>,
+    ) -> Result<Self, Failure> {
         let clients = judge_clients(settings).map_err(|error| Failure::Usage(chain(&error)))?;
         let askers = clients.into_iter().map(|(name, client)| (name, DirectAsker::new(client))).collect();
-        Ok(Self { askers, evaluators, patience: patience(settings) })
+        Ok(Self { askers, evaluators, patience: patience(settings), ledger })
     }
 
     /// Calls that may be under way at once, over all models; never zero.
@@ -72,6 +80,10 @@ impl<'a> Judges<'a> {
             return Some(failed("the judge's input cannot be prepared".to_owned()));
         };
         let mut rng = Rng::with_seed(u64::from_be_bytes(*trace.root_span_id.as_bytes()));
-        Some(judgment_or_failure(asker, trace, definition, &prepared, &self.patience, &mut rng).await)
+        let Some(ledger) = self.ledger else {
+            return Some(judgment_or_failure(asker, trace, definition, &prepared, &self.patience, &mut rng).await);
+        };
+        let asker = LedgeredAsker { ledger, direct: asker, lane: &judge.model, definition, trace };
+        Some(judgment_or_failure(&asker, trace, definition, &prepared, &self.patience, &mut rng).await)
     }
 }

@@ -87,8 +87,13 @@ impl Judging {
     /// How long a claim of a lane's job holds.
     fn lease(&self, lane: &str) -> Duration {
         let timeout = self.clients.get(lane).map(|client| client.settings().timeout).unwrap_or_default();
-        timeout * CALLS_IN_LEASE + LEASE
+        longest_call(timeout)
     }
+}
+
+/// How long calls that wait `timeout` for an answer can be under way for one job.
+pub(super) const fn longest_call(timeout: Duration) -> Duration {
+    timeout.saturating_mul(CALLS_IN_LEASE).saturating_add(LEASE)
 }
 
 /// One lane, and the lease of its gate.
@@ -276,8 +281,8 @@ impl Worker {
             return Vec::new();
         }
         let asker = self.asker(subject, client);
-        if let Some(is_caught) = control::ask(&asker, subject.definition, judge, fastrand::f64()).await {
-            control::count(&self.shared, subject.definition, is_caught).await;
+        if let Some(decided) = control::ask(&asker, subject.definition, judge, fastrand::f64()).await {
+            control::count(&self.shared, subject.definition, &decided).await;
         }
         asker.into_calls()
     }

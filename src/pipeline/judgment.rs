@@ -1,6 +1,7 @@
 //! One judgment: questions to a judge model until there is a verdict, or a reason why there is none.
 //!
-//! How a question is put is the asker's: offline it is simply sent, in the service it is paid for and let through first.
+//! How a question is put is the asker's: offline it is simply sent, or entered in a ledger
+//! first; in the service it is paid for and let through.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use fastrand::Rng;
 use ring::digest::{Context, SHA256};
 use ring::rand::{SystemRandom, generate};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::backends::judge::{JudgeClient, JudgeError};
 use crate::domain::evaluation::{Evaluation, Outcome};
@@ -206,6 +207,17 @@ impl DirectAsker {
     pub const fn concurrency(&self) -> u32 {
         self.client.settings().concurrency
     }
+
+    /// The way to the model.
+    pub(super) const fn client(&self) -> &JudgeClient {
+        &self.client
+    }
+
+    /// Waits for a turn, which lasts until it is dropped.
+    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed, so a refused turn cannot happen; without one the call goes ahead.
+        self.turns.acquire().await.ok()
+    }
 }
 
 impl Asker for DirectAsker {
@@ -214,8 +226,7 @@ impl Asker for DirectAsker {
     }
 
     async fn ask(&self, request: &JudgeRequest) -> Result<JudgeAnswer, JudgmentError> {
-        // The semaphore is never closed, so a refused turn cannot happen; without one the call goes ahead.
-        let _turn = self.turns.acquire().await.ok();
+        let _turn = self.turn().await;
         Ok(self.client.complete(request).await?)
     }
 }

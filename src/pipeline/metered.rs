@@ -45,9 +45,8 @@ impl MeteredAsker<'_> {
     }
 
     fn call(&self, request: &JudgeRequest) -> Result<JudgeCall, JudgmentError> {
-        let id = generate::<[u8; 16]>(&SystemRandom::new()).map_err(|_| JudgmentError::Random)?.expose();
         Ok(JudgeCall {
-            id,
+            id: call_id()?,
             reserved_at: self.shared.now(),
             lane: self.lane.to_owned(),
             evaluator: self.job.evaluator.clone(),
@@ -84,27 +83,6 @@ impl MeteredAsker<'_> {
         };
         self.gate.leave(thought, ended);
         asked
-    }
-
-    /// What a request is charged with: its price where the tokens are known, the most it can cost where it may be on
-    /// the bill, and nothing where it never left or was turned away.
-    fn charge(&self, reserved: NanoUsd, asked: &Result<JudgeAnswer, JudgeError>) -> NanoUsd {
-        match (usage(asked), asked) {
-            (Some(usage), _) => self.client.settings().cost(usage.input, usage.output).unwrap_or_default(),
-            (None, Err(error)) if !error.may_be_billed() => NanoUsd::ZERO,
-            (None, _) => reserved,
-        }
-    }
-
-    fn settled(&self, reserved: NanoUsd, sent_at: Timestamp, asked: &Result<JudgeAnswer, JudgeError>) -> Settled {
-        Settled {
-            charged: self.charge(reserved, asked),
-            outcome: asked.as_ref().map_or_else(JudgeError::as_str, |_| "answered").to_owned(),
-            response_model: asked.as_ref().ok().and_then(|answer| answer.model.clone()),
-            usage: usage(asked).unwrap_or_default(),
-            sent_at,
-            at: self.shared.now(),
-        }
     }
 
     fn count(&self, settled: &Settled, asked: &Result<JudgeAnswer, JudgeError>) {
@@ -148,10 +126,42 @@ impl Asker for MeteredAsker<'_> {
         crash_point("judge.send");
         let asked = self.send(request, thought).await;
         crash_point("judge.answer");
-        let settled = self.settled(call.reserved, sent_at, &asked);
+        let settled = settled(self.client, call.reserved, (sent_at, self.shared.now()), &asked);
         self.count(&settled, &asked);
         self.note(call, settled);
         Ok(asked?)
+    }
+}
+
+/// A name for a request that no other has.
+pub(super) fn call_id() -> Result<[u8; 16], JudgmentError> {
+    Ok(generate(&SystemRandom::new()).map_err(|_| JudgmentError::Random)?.expose())
+}
+
+/// How a request ended that was sent and answered, or given up, at these instants.
+pub(super) fn settled(
+    client: &JudgeClient,
+    reserved: NanoUsd,
+    (sent_at, at): (Timestamp, Timestamp),
+    asked: &Result<JudgeAnswer, JudgeError>,
+) -> Settled {
+    Settled {
+        charged: charge(client, reserved, asked),
+        outcome: asked.as_ref().map_or_else(JudgeError::as_str, |_| "answered").to_owned(),
+        response_model: asked.as_ref().ok().and_then(|answer| answer.model.clone()),
+        usage: usage(asked).unwrap_or_default(),
+        sent_at,
+        at,
+    }
+}
+
+/// What a request is charged with: its price where the tokens are known, the most it can cost where it may be on the
+/// bill, and nothing where it never left or was turned away.
+fn charge(client: &JudgeClient, reserved: NanoUsd, asked: &Result<JudgeAnswer, JudgeError>) -> NanoUsd {
+    match (usage(asked), asked) {
+        (Some(usage), _) => client.settings().cost(usage.input, usage.output).unwrap_or_default(),
+        (None, Err(error)) if !error.may_be_billed() => NanoUsd::ZERO,
+        (None, _) => reserved,
     }
 }
 

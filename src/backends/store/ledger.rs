@@ -126,6 +126,19 @@ impl Store {
         .await
     }
 
+    /// Settles requests that no job of the queue has sent.
+    ///
+    /// # Errors
+    /// The database failed; then they stay reserved in full.
+    pub async fn settle_calls(&self, calls: &[JudgeCall]) -> Result<(), StoreError> {
+        retried("settle judge calls", || async {
+            let mut transaction = self.begin().await?;
+            settle(&mut transaction, &calls.iter().collect::<Vec<_>>()).await?;
+            transaction.commit().await
+        })
+        .await
+    }
+
     /// The budgets of a day, by scope.
     ///
     /// # Errors

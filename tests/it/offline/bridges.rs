@@ -2,9 +2,13 @@
 
 use std::fs;
 
+use driftline::backends::clock::{Clock as _, SystemClock};
+use driftline::backends::store::{CostDimension, CostSelection, Selection, Store};
+use driftline::domain::money::NanoUsd;
+use driftline::limits::budget::day_of;
 use driftline::simulate::judge::ScriptedJudge;
 
-use super::program::Folder;
+use super::program::{Folder, Run};
 
 fn limits(folder: &Folder, name: &str, tool_calls: u32) {
     fs::create_dir_all(folder.path(name)).unwrap();
@@ -32,21 +36,80 @@ fn two_revisions_of_a_rule_are_compared_on_the_same_traces() {
     folder.ends(2, &["evaluators", "bridge", "0123456789ab", "after", "--from", "file:traces.jsonl"]).says("revision");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn judges_are_asked_only_for_money_that_someone_agreed_to() {
-    let (folder, judge) = (Folder::new(), ScriptedJudge::start().await.unwrap());
+/// A folder with traces, a priced judge model and these further settings.
+fn with_judge(judge: &ScriptedJudge, further: &str) -> Folder {
+    let folder = Folder::new();
     let model = format!("base_url = \"{}\"\nmodel = \"m\"\ninput_usd_per_mtok = 1.0\n", judge.base_url());
-    folder.write("driftline.toml", format!("[judge.models.default]\n{model}output_usd_per_mtok = 1.0\n"));
+    let model = format!("[judge.models.default]\n{model}output_usd_per_mtok = 1.0\n");
+    folder.write("driftline.toml", format!("[store]\nurl = \"sqlite://store.db\"\n{model}{further}"));
     folder.ends(0, &["simulate", "--scenario", "ungrounded_claim", "--traces", "60", "-o", "traces.jsonl"]);
-    let run = tokio::task::spawn_blocking(move || {
-        let listed = folder.ends(0, &["evaluators", "list", "--json"]).json();
-        let known = listed.as_array().unwrap().iter().find(|it| it["name"] == "groundedness").unwrap();
-        let known = known["revision"].as_str().unwrap().to_owned();
-        let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/evaluators/groundedness");
-        let asked = ["evaluators", "bridge", &known, shipped, "--from", "file:traces.jsonl", "--sample", "30"];
-        folder.ends(2, &asked).says("--yes");
-        folder.ends(0, &[asked.as_slice(), &["--yes", "--json"]].concat()).json()
+    folder
+}
+
+/// Compares the shipped groundedness with itself on 30 traces.
+fn bridge(folder: &Folder, code: i32, further: &[&str]) -> Run {
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/evaluators/groundedness");
+    let asked = ["evaluators", "bridge", shipped, shipped, "--from", "file:traces.jsonl", "--sample", "30"];
+    folder.ends(code, &[asked.as_slice(), further].concat())
+}
+
+async fn store(folder: &Folder, read_only: bool) -> Store {
+    Store::open(&format!("sqlite://{}", folder.path("store.db").display()), read_only).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_store_judges_are_asked_only_when_someone_agreed_that_no_ledger_holds_it() {
+    let judge = ScriptedJudge::start().await.unwrap();
+    let folder = with_judge(&judge, "");
+    tokio::task::spawn_blocking(move || {
+        bridge(&folder, 2, &[]).says("no ledger").says("--yes");
+        let run = bridge(&folder, 0, &["--yes", "--json"]);
+        let found = run.says("no ledger").json();
+        assert_eq!((&found["bridge"]["pairs"], &found["bridge"]["agreement"]), (&30.into(), &1.0.into()), "{found}");
+        assert_eq!(found["in_ledger"], false);
+        assert!(!folder.path("store.db").exists(), "and no store is made");
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_judges_are_asked_is_in_the_ledger_and_their_scores_are_not_stored() {
+    let judge = ScriptedJudge::start().await.unwrap();
+    let folder = with_judge(&judge, "[judge.budget]\ndaily_usd = 50.0\n");
+    store(&folder, false).await.close().await;
+    tokio::task::block_in_place(|| {
+        bridge(&folder, 2, &[]).says("--yes");
+        let found = bridge(&folder, 0, &["--yes", "--json"]).json();
+        assert_eq!((&found["bridge"]["pairs"], &found["in_ledger"]), (&30.into(), &true.into()), "{found}");
     });
-    let found = run.await.unwrap();
-    assert_eq!((&found["bridge"]["pairs"], &found["bridge"]["agreement"]), (&30.into(), &1.0.into()), "{found}");
+    let store = store(&folder, true).await;
+    let rows = store.costs(CostDimension::Evaluator, &CostSelection::default()).await.unwrap();
+    assert_eq!((rows.len(), rows[0].part.as_deref()), (1, Some("groundedness")), "{rows:?}");
+    assert_eq!((rows[0].requests, rows[0].answered, rows[0].unsettled), (60, 60, NanoUsd::ZERO));
+    let budget = store.budget_day(day_of(SystemClock.now())).await.unwrap();
+    assert!(
+        rows[0].charged > NanoUsd::ZERO && budget.iter().map(|it| it.committed).eq([rows[0].charged]),
+        "{budget:?}"
+    );
+    assert!(store.search(&Selection::default(), 10).await.unwrap().is_empty());
+    assert!(store.records(&Selection::default()).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_judge_is_asked_beyond_the_budget_of_the_day_or_of_a_service_or_beside_the_ledger() {
+    let judge = ScriptedJudge::start().await.unwrap();
+    let budgets = [("all", "daily_usd = 0.001"), ("support-agent", "services = { support-agent = 0.001 }")];
+    for (scope, budget) in budgets {
+        let folder = with_judge(&judge, &format!("[judge.budget]\n{budget}\n"));
+        let held = store(&folder, false).await;
+        tokio::task::block_in_place(|| _ = bridge(&folder, 4, &["--yes"]).says("in use"));
+        held.close().await;
+        drop(held);
+        tokio::task::block_in_place(|| {
+            _ = bridge(&folder, 2, &["--yes"]).says(&format!("left of the day's budget of {scope}"))
+        });
+        let rows = store(&folder, true).await.costs(CostDimension::Evaluator, &CostSelection::default()).await.unwrap();
+        assert_eq!(rows, [], "{budget}");
+    }
 }
