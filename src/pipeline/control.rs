@@ -59,11 +59,23 @@ async fn record(shared: &Shared, evaluator: &str, revision: &str, is_caught: boo
     let catches = of_this.map(|it| Catches { caught: it.caught, missed: it.missed }).unwrap_or_default();
     let fingerprint = fingerprint(evaluator, revision);
     let open = store.alerts(&AlertFilter { open_only: true, service: None }).await?;
-    let open = open.into_iter().find(|alert| alert.fingerprint == fingerprint);
-    match (open, catches.is_in_doubt()) {
+    let of_judge = open.into_iter().filter(|alert| alert.detector == DETECTOR && alert.series == evaluator);
+    let (this, others): (Vec<Alert>, Vec<Alert>) = of_judge.partition(|alert| alert.fingerprint == fingerprint);
+    // What another revision was in doubt for ends with it.
+    for other in others {
+        store.put_alert(&over(other, now), now).await?;
+    }
+    match (this.into_iter().next(), catches.is_in_doubt()) {
         (None, true) => store.put_alert(&alert(evaluator, revision, catches, now), now).await,
-        (Some(open), false) => store.put_alert(&over(open, catches, now), now).await,
-        (None, false) | (Some(_), true) => Ok(()),
+        (Some(open), true) => {
+            let Alert { onset_at, raised_at, .. } = open;
+            store.put_alert(&Alert { onset_at, raised_at, ..alert(evaluator, revision, catches, now) }, now).await
+        }
+        (Some(open), false) => {
+            let current = catches.rate().map(|rate| rate.value);
+            store.put_alert(&Alert { current, ..over(open, now) }, now).await
+        }
+        (None, false) => Ok(()),
     }
 }
 
@@ -102,9 +114,8 @@ fn alert(evaluator: &str, revision: &str, catches: Catches, now: Timestamp) -> A
     }
 }
 
-fn over(open: Alert, catches: Catches, now: Timestamp) -> Alert {
-    let current = catches.rate().map(|rate| rate.value);
-    Alert { state: AlertState::Resolved, current, updated_at: now, resolved_at: Some(now), ..open }
+fn over(open: Alert, now: Timestamp) -> Alert {
+    Alert { state: AlertState::Resolved, updated_at: now, resolved_at: Some(now), ..open }
 }
 
 #[cfg(test)]
