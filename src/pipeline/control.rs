@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(alert.fingerprint, fingerprint("groundedness", "abc"));
         assert_ne!(alert.fingerprint, fingerprint("safety", "abc"));
         assert_ne!(alert.fingerprint, fingerprint("groundedness", "abd"));
-        let over = over(alert, Catches { caught: 100, missed: 0 }, Timestamp(9));
+        let over = over(alert, Timestamp(9));
         assert_eq!((over.state, over.current), (AlertState::Resolved, Some(1.0)));
     }
 }

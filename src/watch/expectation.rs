@@ -148,7 +148,7 @@ mod tests {
                 _ => None,
             };
             one.segments.extend(tier.map(|tier| ("tier".to_owned(), tier.to_owned())));
-            let is_right = if tier == Some("gold") { true } else { (index * 7) % 10 >= 1 + turn };
+            let is_right = if tier == Some("gold") { true } else { (index * 7) % 10 > turn };
             one.measurements = vec![measurement("right", SeriesKind::Boolean, Value::Boolean(is_right))];
             one
         };
