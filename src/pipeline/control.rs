@@ -131,6 +131,6 @@ mod tests {
         assert_ne!(alert.fingerprint, fingerprint("safety", "abc"));
         assert_ne!(alert.fingerprint, fingerprint("groundedness", "abd"));
         let over = over(alert, Timestamp(9));
-        assert_eq!((over.state, over.current), (AlertState::Resolved, Some(1.0)));
+        assert_eq!((over.state, over.resolved_at), (AlertState::Resolved, Some(Timestamp(9))));
     }
 }
