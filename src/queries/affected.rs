@@ -12,7 +12,7 @@ use super::{QueryError, compute};
 use crate::backends::store::{Place, Selection, Store, StoredTrace};
 use crate::domain::alert::{Alert, AlertEvent};
 use crate::domain::ids::TraceId;
-use crate::domain::measurement::{Measurement, TraceRecord, Value};
+use crate::domain::measurement::{TraceRecord, Value};
 use crate::domain::report::Estimate;
 use crate::domain::silence::Silence;
 use crate::domain::time::Timestamp;
@@ -179,21 +179,8 @@ fn value(record: &TraceRecord, alert: &Alert) -> Option<Value> {
 fn current(records: &[TraceRecord], series: &str) -> Option<Estimate> {
     let measured = records.iter().filter_map(|record| Some((record, record.measurement(series)?)));
     let observations: Vec<Observation<'_>> =
-        measured.map(|(record, measurement)| observation(record, measurement)).collect();
+        measured.map(|(record, measurement)| Observation::of(record, measurement)).collect();
     SeriesSummary::of(&observations).map(|summary| estimate(&summary))
-}
-
-fn observation<'a>(record: &'a TraceRecord, measurement: &'a Measurement) -> Observation<'a> {
-    Observation {
-        trace_id: record.trace_id,
-        conversation: &record.conversation,
-        ended_at: record.ended_at,
-        weight: record.weight(measurement),
-        upstream_unknown: record.upstream_probability.is_none(),
-        kind: measurement.kind,
-        value: &measurement.value,
-        revision: measurement.revision.as_deref(),
-    }
 }
 
 /// The series in the watched baseline, if that has it.

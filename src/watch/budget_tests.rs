@@ -130,7 +130,7 @@ fn many_streams_on_a_small_over_dispersed_baseline_stay_within_the_budget() {
 }
 
 #[test]
-#[ignore = "a table of whole months: minutes in a release build"]
+#[ignore = "a table of whole months, minutes: cargo test --release --lib a_month_of_five -- --ignored --nocapture"]
 #[expect(clippy::print_stdout, reason = "the table is what it is run for")]
 fn a_month_of_five_hundred_streams() {
     let seeds = std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(5);

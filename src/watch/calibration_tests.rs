@@ -120,7 +120,7 @@ fn corrected_intervals_hold_the_true_rate_where_the_raw_ones_do_not() {
 }
 
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "takes minutes: cargo test --release --lib over_a_long_run -- --ignored --nocapture"]
 fn corrected_intervals_hold_the_true_rate_over_a_long_run() {
     compare(4_000, 0.93);
 }

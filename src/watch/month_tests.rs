@@ -203,7 +203,7 @@ fn a_small_month_finds_its_regressions_in_their_segment_and_nothing_else() {
 }
 
 #[test]
-#[ignore = "a table of whole months"]
+#[ignore = "a table of whole months, minutes: cargo test --release --lib a_busy_month -- --ignored --nocapture"]
 #[expect(clippy::print_stdout, reason = "the table is what it is run for")]
 fn a_busy_month() {
     let seeds = std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(3);

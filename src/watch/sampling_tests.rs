@@ -198,7 +198,7 @@ fn weighted_shares_and_their_intervals_are_right_where_plain_ones_are_off_by_ten
 
 /// `cargo test --release --lib watch::sampling_tests -- --ignored --nocapture`
 #[test]
-#[ignore = "takes minutes without optimization"]
+#[ignore = "a minute in release: cargo test --release --lib watch::sampling_tests -- --ignored --nocapture"]
 #[expect(clippy::print_stdout, reason = "it is run for its figures")]
 fn over_many_repetitions_bias_is_below_two_tenths_of_a_point_and_coverage_between_93_and_97() {
     for way in WAYS {

@@ -13,7 +13,7 @@ fn the_demo_finds_what_was_planted_and_nothing_else_and_the_gate_fails_the_relea
 
 /// `cargo test --test it -- --ignored twenty_demos`
 #[test]
-#[ignore = "takes ten minutes"]
+#[ignore = "takes ten minutes: cargo test --test it -- --ignored twenty_demos --nocapture"]
 #[expect(clippy::print_stderr, reason = "the figures are what it is run for")]
 fn twenty_demos_raise_at_most_one_false_alarm() {
     let mut false_alarms = 0;

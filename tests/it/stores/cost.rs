@@ -15,7 +15,7 @@ const BATCH: usize = 100;
 const BODY_BYTES: usize = 25_000;
 
 #[tokio::test]
-#[ignore = "a measurement"]
+#[ignore = "a measurement: cargo test --release --test it -- --ignored cost_of_a_trace --nocapture"]
 async fn cost_of_a_trace() {
     let sqlite = TestStore::sqlite().await;
     measure("sqlite", &sqlite.store).await;
