@@ -1,9 +1,15 @@
-//! Many small writes as few transactions: one task takes with it whatever has come up while the last one was committed.
+//! Many small requests to the store as few: one task takes with it whatever has come up while the last group was under
+//! way, and a moment longer.
+
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
 /// Writes in one transaction at most: the other stages want the writer too.
 const LARGEST_GROUP: usize = 256;
+/// How long the first of a group waits for others. Each statement wakes a thread and each commit syncs a file, which is
+/// most of what a judgement costs us; beside a model's answer it is nothing.
+const LINGER: Duration = Duration::from_millis(5);
 
 /// The way in.
 #[derive(Debug)]
@@ -24,7 +30,7 @@ pub(super) fn grouped<T, A>() -> (Grouped<T, A>, Entries<T, A>) {
 }
 
 impl<T, A> Grouped<T, A> {
-    /// Hands in an entry and waits until it is committed; `None` when it could not be.
+    /// Hands in an entry and waits for its answer; `None` when the store had none.
     pub(super) async fn submit(&self, entry: T) -> Option<A> {
         let (sender, answer) = oneshot::channel();
         self.entries.send((entry, sender)).ok()?;
@@ -38,10 +44,15 @@ pub(super) struct Waiting<A>(Vec<oneshot::Sender<A>>);
 impl<T, A> Entries<T, A> {
     /// The next group, and those who wait for it; `None` when every way in is gone.
     pub(super) async fn next(&mut self) -> Option<(Vec<T>, Waiting<A>)> {
-        let mut group = Vec::new();
-        let count = self.entries.recv_many(&mut group, LARGEST_GROUP).await;
+        let mut group = vec![self.entries.recv().await?];
+        if self.entries.len() + 1 < LARGEST_GROUP {
+            tokio::time::sleep(LINGER).await;
+        }
+        if !self.entries.is_empty() {
+            self.entries.recv_many(&mut group, LARGEST_GROUP - 1).await;
+        }
         let (entries, waiting) = group.into_iter().unzip();
-        (count > 0).then_some((entries, Waiting(waiting)))
+        Some((entries, Waiting(waiting)))
     }
 }
 

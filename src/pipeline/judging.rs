@@ -20,6 +20,7 @@ use super::control;
 use super::gate::Gate;
 use super::judge_spans::CallSpan;
 use super::judgment::{Decided, JudgmentError, judgment, question_hash};
+use super::known_verdicts::KnownVerdicts;
 use super::metered::MeteredAsker;
 use super::resolved_model::ResolvedModel;
 use super::scoring::{Scoring, count};
@@ -72,13 +73,18 @@ pub struct Judging {
 pub async fn judge(shared: Shared, judging: Arc<Judging>) {
     let longest_call = judging.clients.keys().map(|lane| judging.lease(lane)).max().unwrap_or_default();
     let (books, bookkeeping) = Books::new(judging.treasury.clone(), longest_call);
-    let books = Arc::new(books);
+    let (known, lookups) = KnownVerdicts::new();
+    let (books, known) = (Arc::new(books), Arc::new(known));
     let mut parts = JoinSet::new();
     for lane in judging.clients.keys() {
-        parts.spawn(work(shared.clone(), Arc::clone(&judging), Arc::clone(&books), lane.clone()));
+        let (books, known) = (Arc::clone(&books), Arc::clone(&known));
+        parts.spawn(work(shared.clone(), Arc::clone(&judging), books, known, lane.clone()));
     }
+    drop(known);
     parts.spawn(give_up_strays(shared.clone(), Arc::clone(&judging), books));
-    parts.spawn(async move { bookkeeping.keep(&shared).await });
+    parts.spawn(async move {
+        tokio::join!(bookkeeping.keep(&shared), lookups.answer(&shared));
+    });
     // A part that panicked ends this one too, and with it the service, which is then started again.
     while let Some(Ok(())) = parts.join_next().await {}
 }
@@ -97,7 +103,7 @@ pub(super) const fn longest_call(timeout: Duration) -> Duration {
 }
 
 /// One lane, and the lease of its gate.
-async fn work(shared: Shared, judging: Arc<Judging>, books: Arc<Books>, name: String) {
+async fn work(shared: Shared, judging: Arc<Judging>, books: Arc<Books>, known: Arc<KnownVerdicts>, name: String) {
     let Some(client) = judging.clients.get(&name) else { return };
     let limits = client.settings().limits();
     let gate = Arc::new(Gate::default());
@@ -105,6 +111,7 @@ async fn work(shared: Shared, judging: Arc<Judging>, books: Arc<Books>, name: St
         shared: shared.clone(),
         judging: Arc::clone(&judging),
         books,
+        known,
         gate: Arc::clone(&gate),
         resolved_model: ResolvedModel::load(&shared, &name, &client.settings().model).await,
         lane: name.clone(),
@@ -112,7 +119,7 @@ async fn work(shared: Shared, judging: Arc<Judging>, books: Arc<Books>, name: St
     let mut jobs = JoinSet::new();
     let working = async {
         while !shared.is_stopping() {
-            let room = gate.room(&limits, shared.now()).saturating_sub(jobs.len()).min(LARGEST_CLAIM);
+            let room = worth_claiming(gate.room(&limits, shared.now()), jobs.len());
             match worker.claim(room).await {
                 Ok(claimed) if claimed.is_empty() => wait(&shared, &mut jobs).await,
                 Ok(claimed) => worker.start(claimed, &mut jobs),
@@ -122,6 +129,13 @@ async fn work(shared: Shared, judging: Arc<Judging>, books: Arc<Books>, name: St
         while jobs.join_next().await.is_some() {}
     };
     tokio::join!(working, anchors::rescore(&worker), gate.keep_leased(&shared, &judging.worker, &name, &limits));
+}
+
+/// How many jobs to claim while so many of so many are in hand: none until a quarter is gone, for a claim of one costs
+/// as much as a claim of many.
+fn worth_claiming(most: usize, in_hand: usize) -> usize {
+    let room = most.saturating_sub(in_hand);
+    if room >= most.div_ceil(4) { room.min(LARGEST_CLAIM) } else { 0 }
 }
 
 /// Waits until a job has ended, but not long: others may be due by then.
@@ -166,6 +180,7 @@ struct Worker {
     shared: Shared,
     judging: Arc<Judging>,
     books: Arc<Books>,
+    known: Arc<KnownVerdicts>,
     gate: Arc<Gate>,
     lane: String,
     resolved_model: ResolvedModel,
@@ -250,11 +265,7 @@ impl Worker {
 
     /// The verdict of the same model on the same question, if there is one.
     async fn known(&self, key: &[u8; 32]) -> Option<Decided> {
-        let cached = self.shared.store.cached_verdict(key).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "known verdicts cannot be looked up; the judge is asked");
-            None
-        });
-        let decided = cached.and_then(|verdict| serde_json::from_str::<Decided>(&verdict).ok());
+        let decided = self.known.get(*key).await;
         let decided = decided.filter(|decided| self.resolved_model.is_current(decided.model()));
         self.shared.metrics.judge_cache_hits.inc_by(u64::from(decided.is_some()));
         decided

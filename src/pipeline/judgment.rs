@@ -175,12 +175,12 @@ pub fn question_hash(
     definition: &EvaluatorDefinition,
     identity: &JudgeModelIdentity,
 ) -> [u8; 32] {
-    let request = serde_json::to_vec(&prepared.render(NO_NONCE)).unwrap_or_default();
-    let identity = serde_json::to_vec(identity).unwrap_or_default();
+    let JudgeRequest { system, user, schema, max_tokens } = prepared.render(NO_NONCE);
+    let rest = serde_json::to_string(&(identity, schema, max_tokens)).unwrap_or_default();
     let mut context = Context::new(&SHA256);
-    for part in [definition.name.as_bytes(), definition.revision.as_bytes(), &identity, &request] {
+    for part in [&definition.name, &definition.revision, &rest, &system, &user] {
         context.update(&(part.len() as u64).to_be_bytes());
-        context.update(part);
+        context.update(part.as_bytes());
     }
     let mut hash = [0; 32];
     hash.copy_from_slice(context.finish().as_ref());

@@ -19,6 +19,7 @@ pub mod intake;
 pub mod judge_spans;
 pub mod judging;
 pub mod judgment;
+mod known_verdicts;
 pub mod ledgered;
 pub mod notify;
 pub mod receive;

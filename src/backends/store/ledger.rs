@@ -12,7 +12,7 @@ use sqlx::{AnyConnection, Row};
 
 use super::columns::{key, text};
 use super::retry::retried;
-use super::statement::{Statement, insert};
+use super::statement::{Statement, for_keys, insert};
 use super::{Store, StoreError};
 use crate::domain::ids::TraceId;
 use crate::domain::judge::TokenUsage;
@@ -152,14 +152,17 @@ impl Store {
         .await
     }
 
-    /// The verdict that was given to the same question.
+    /// The verdicts given before on these questions, by question, where there are some.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn cached_verdict(&self, key: &[u8; 32]) -> Result<Option<String>, StoreError> {
-        retried("look up a verdict", || async {
-            let query = sqlx::query_scalar("SELECT verdict FROM judge_cache WHERE key = $1").bind(key.as_slice());
-            query.fetch_optional(&self.readers).await
+    pub async fn cached_verdicts(&self, keys: &[[u8; 32]]) -> Result<BTreeMap<Vec<u8>, String>, StoreError> {
+        retried("look up verdicts", || async {
+            let slices: Vec<&[u8]> = keys.iter().map(<[u8; 32]>::as_slice).collect();
+            let mut connection = self.readers.acquire().await?;
+            let rows =
+                for_keys(&mut connection, "SELECT key, verdict FROM judge_cache WHERE key IN", &slices, "").await?;
+            rows.iter().map(|row| Ok((row.try_get("key")?, row.try_get("verdict")?))).collect()
         })
         .await
     }

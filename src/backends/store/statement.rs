@@ -4,19 +4,29 @@ use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::{Any, AnyConnection, Arguments, AssertSqlSafe, Encode, Executor, Type};
 
 /// Rows in one statement: few different sizes, so that each connection keeps every statement prepared.
-const SIZES: [usize; 3] = [64, 8, 1];
+const SIZES: [usize; 4] = [64, 16, 4, 1];
+
+/// What `sqlx` calls the database whose placeholders are numbered.
+const NUMBERED: &str = "PostgreSQL";
 
 /// A statement in the making.
 pub(super) struct Statement {
     sql: String,
     arguments: AnyArguments,
+    is_numbered: bool,
     invalid: Option<sqlx::Error>,
 }
 
 impl Statement {
     /// Starts with our own text.
     pub(super) fn new(sql: &str) -> Self {
-        Self { sql: sql.to_owned(), arguments: AnyArguments::default(), invalid: None }
+        Self { sql: sql.to_owned(), arguments: AnyArguments::default(), is_numbered: true, invalid: None }
+    }
+
+    /// Starts one with many values. SQLite takes numbers too, but looks each up among all that come before it, which is
+    /// the square of the work.
+    fn of_many(connection: &AnyConnection, sql: &str) -> Self {
+        Self { is_numbered: connection.backend_name() == NUMBERED, ..Self::new(sql) }
     }
 
     /// Adds our own text.
@@ -30,16 +40,18 @@ impl Statement {
         if let Err(error) = self.arguments.add(value) {
             self.invalid.get_or_insert(sqlx::Error::Encode(error));
         }
-        self.sql.push('$');
-        self.sql.push_str(&self.arguments.len().to_string());
+        if self.is_numbered {
+            self.sql.push('$');
+            self.sql.push_str(&self.arguments.len().to_string());
+        } else {
+            self.sql.push('?');
+        }
         self
     }
 
     /// Adds `(value, value, …)`, filled up to a fixed size by repeating the last one.
     fn list<'v, T: Copy + Encode<'v, Any> + Type<Any>>(&mut self, values: &[T]) -> &mut Self {
-        let size = SIZES.into_iter().rev().find(|size| *size >= values.len()).unwrap_or(values.len());
-        let filled = values.iter().chain(values.last().into_iter().cycle()).take(size);
-        for (place, value) in filled.enumerate() {
+        for (place, value) in filled_up(values).enumerate() {
             self.sql(if place == 0 { "(" } else { ", " }).bind(*value);
         }
         self.sql(")")
@@ -93,7 +105,7 @@ pub(super) async fn insert<R>(
 ) -> Result<Vec<AnyRow>, sqlx::Error> {
     let mut returned = Vec::new();
     for part in in_fixed_sizes(rows) {
-        let mut statement = Statement::new("INSERT INTO ");
+        let mut statement = Statement::of_many(connection, "INSERT INTO ");
         statement.sql(into).sql(" VALUES ");
         for (place, row) in part.iter().enumerate() {
             statement.sql(if place == 0 { "(" } else { ", (" });
@@ -106,7 +118,7 @@ pub(super) async fn insert<R>(
     Ok(returned)
 }
 
-/// Runs `{before} (VALUES (…), (…)) {after}` for all rows, and reads what it returns; `before` ends in `(column, …) IN`.
+/// Runs `{before} (VALUES (…), (…)) {after}` for all rows (some more than once), and reads what it returns; `before` ends in `(column, …) IN`.
 pub(super) async fn for_rows<R>(
     connection: &mut AnyConnection,
     before: &str,
@@ -115,10 +127,10 @@ pub(super) async fn for_rows<R>(
     after: &str,
 ) -> Result<Vec<AnyRow>, sqlx::Error> {
     let mut returned = Vec::new();
-    for part in in_fixed_sizes(rows) {
-        let mut statement = Statement::new(before);
+    for part in rows.chunks(SIZES[0]) {
+        let mut statement = Statement::of_many(connection, before);
         statement.sql(" (VALUES ");
-        for (place, row) in part.iter().enumerate() {
+        for (place, row) in filled_up(part).enumerate() {
             statement.sql(if place == 0 { "(" } else { ", (" });
             write(&mut Values { statement: &mut statement, separator: "" }, row);
             statement.sql(")");
@@ -138,11 +150,17 @@ pub(super) async fn for_keys<'v, T: Copy + Encode<'v, Any> + Type<Any>>(
 ) -> Result<Vec<AnyRow>, sqlx::Error> {
     let mut returned = Vec::new();
     for part in keys.chunks(SIZES[0]) {
-        let mut statement = Statement::new(before);
+        let mut statement = Statement::of_many(connection, before);
         statement.sql(" ").list(part).sql(after);
         returned.extend(statement.fetch(&mut *connection).await?);
     }
     Ok(returned)
+}
+
+/// As many as the next of [`SIZES`], by repeating the last one.
+fn filled_up<T>(values: &[T]) -> impl Iterator<Item = &T> {
+    let size = SIZES.into_iter().rev().find(|size| *size >= values.len()).unwrap_or(values.len());
+    values.iter().chain(values.last().into_iter().cycle()).take(size)
 }
 
 /// Cuts a slice into parts whose lengths are among [`SIZES`], largest first.
@@ -163,7 +181,7 @@ mod tests {
     fn rows_are_cut_into_few_different_sizes_and_none_is_lost() {
         let rows: Vec<u32> = (0..146).collect();
         let parts: Vec<&[u32]> = in_fixed_sizes(&rows).collect();
-        assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [64, 64, 8, 8, 1, 1]);
+        assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [64, 64, 16, 1, 1]);
         assert_eq!(parts.concat(), rows);
         assert_eq!(in_fixed_sizes::<u32>(&[]).count(), 0);
     }
@@ -172,7 +190,7 @@ mod tests {
     fn lists_are_filled_up_with_their_last_value() {
         let mut statement = Statement::new("x IN ");
         statement.list(&[5_i64, 6, 7]);
-        assert_eq!(statement.sql, "x IN ($1, $2, $3, $4, $5, $6, $7, $8)");
-        assert_eq!(statement.arguments.len(), 8);
+        assert_eq!(statement.sql, "x IN ($1, $2, $3, $4)");
+        assert_eq!(statement.arguments.len(), 4);
     }
 }

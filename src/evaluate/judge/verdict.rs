@@ -52,8 +52,7 @@ pub fn parse_verdict(answer: &str, material: &str) -> Result<Verdict, VerdictErr
     let answer = &answer[..answer.floor_char_boundary(LONGEST_ANSWER)];
     let verdicts: Vec<(&str, Map<String, Value>)> =
         objects(answer).into_iter().filter(|(_, object)| field(object, "verdict").is_some()).collect();
-    let material = if verdicts.is_empty() { String::new() } else { bare(material) };
-    let is_own = |(text, _): &&(&str, Map<String, Value>)| !material.contains(&bare(text));
+    let is_own = |(text, _): &&(&str, Map<String, Value>)| !holds(material, text);
     let mut own = verdicts.iter().filter(is_own).peekable();
     if own.peek().is_none() {
         return Err(if verdicts.is_empty() { VerdictError::NoVerdict } else { VerdictError::Quotation });
@@ -71,10 +70,18 @@ pub fn parse_verdict(answer: &str, material: &str) -> Result<Verdict, VerdictErr
     Ok(Verdict { is_yes: decision == Decision::Yes, reason })
 }
 
-/// A text without what JSON may or may not write: spaces, escapes, and the case of letters.
-fn bare(text: &str) -> String {
+/// Whether a JSON object stands in a text, apart from what JSON may or may not write.
+fn holds(text: &str, object: &str) -> bool {
+    text.match_indices('{').any(|(start, _)| {
+        let mut found = bare(&text[start..]);
+        bare(object).all(|character| found.next() == Some(character))
+    })
+}
+
+/// A text without spaces, escapes, and the case of letters.
+fn bare(text: &str) -> impl Iterator<Item = char> {
     let is_kept = |character: &char| !character.is_whitespace() && *character != '\\';
-    text.chars().filter(is_kept).map(|character| character.to_ascii_lowercase()).collect()
+    text.chars().filter(is_kept).map(|character| character.to_ascii_lowercase())
 }
 
 /// Every outermost JSON object in a text, as it is written and as it is read.
