@@ -34,6 +34,7 @@ mod control;
 mod crash_point;
 mod gate;
 mod grouped;
+mod hour_alerts;
 mod metered;
 mod resolved_model;
 mod retry;
