@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use driftline::backends::clock::{Clock, SystemClock};
 use driftline::simulate::SimulatedTrace;
 use prost::Message as _;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::time::Instant;
 
 use super::fixtures::{PROTOBUF, eventually, post, requests, simulated};
 use crate::support::serve::Serve;

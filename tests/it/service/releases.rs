@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use driftline::backends::clock::{Clock, SystemClock};
@@ -40,12 +40,14 @@ async fn a_first_count_that_was_interrupted_is_taken_up_again_however_old_the_tr
     let text = fs::read_to_string(&settings).unwrap().replace("before.db", "driftline.db");
     fs::write(&settings, text).unwrap();
 
+    let folder = Path::new(&settings).parent().unwrap();
+    let log = fs::File::options().append(true).open(folder.join("log")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_driftline"));
-    command.arg("serve").current_dir(Path::new(&settings).parent().unwrap()).stderr(Stdio::null());
+    command.arg("serve").current_dir(folder).stderr(log);
     let dying = command.env("DRIFTLINE_CRASH_AT", "an hour of versions is counted").spawn().unwrap();
     let dying = RefCell::new(dying);
     eventually("that it died", async || dying.borrow_mut().try_wait().unwrap()).await;
-    assert_eq!(counted(&store).await, 1);
+    assert_eq!(counted(&store).await, 1, "{}", serve.log());
     serve.restart();
     eventually("every trace to be counted", async || (counted(&store).await == 5).then_some(())).await;
 }

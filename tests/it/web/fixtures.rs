@@ -278,6 +278,6 @@ fn alert(summary: &str, trace_id: Option<TraceId>) -> Alert {
         acknowledgement: None,
         no_data_since: None,
         parent: None,
-        evidence: Evidence { affects: Affects::False, ..Evidence::default() },
+        evidence: Evidence { affects: Affects::AtMost(1.0), ..Evidence::default() },
     }
 }
