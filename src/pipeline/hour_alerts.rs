@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::Shared;
-use super::releases::{changes_around, count_versions};
+use super::releases::changes_around;
 use crate::backends::store::{AlertFilter, StoreError};
 use crate::domain::alert::Alert;
 use crate::domain::time::Timestamp;
@@ -13,6 +13,10 @@ use crate::watch::alerts::{StreamSignal, advance, ended_with_their_baseline, end
 use crate::watch::baseline::Baseline;
 use crate::watch::grouping::{group, onset};
 use crate::watch::releases::nearest_change;
+
+const HOUR: Duration = Duration::from_hours(1);
+/// How far back versions are counted when an alert is raised; what is older was counted before.
+const LONGEST_COUNT: Duration = Duration::from_hours(48);
 
 /// An hour of a service beside what it is compared with.
 pub(super) struct HourAlerts<'a> {
@@ -45,7 +49,7 @@ impl HourAlerts<'_> {
     }
 
     fn ended(&self, open: &[Alert]) -> Vec<Alert> {
-        let end = self.hour.plus(Duration::from_hours(1));
+        let end = self.hour.plus(HOUR);
         match (self.is_replaced, self.is_news) {
             (true, _) => ended_with_their_baseline(open, end),
             (false, true) => ended_with_their_revision(open, self.window, self.baseline, end),
@@ -58,8 +62,7 @@ impl HourAlerts<'_> {
         if raised.iter().all(|alert| !alert.state.is_open()) {
             return Ok(());
         }
-        // A version that came within this hour may be counted only now.
-        count_versions(shared).await?;
+        self.count_versions(shared, open, raised).await?;
         let changes = changes_around(shared, self.service).await?;
         for alert in raised.iter_mut().filter(|alert| alert.state.is_open()) {
             let is_same = |one: &Alert| one.fingerprint == alert.fingerprint && one.detector == alert.detector;
@@ -67,6 +70,20 @@ impl HourAlerts<'_> {
                 self.say_whom_it_affects(alert);
             }
             alert.evidence.nearest_change = nearest_change(&changes, (&alert.service, &alert.series), onset(alert));
+        }
+        Ok(())
+    }
+
+    /// Counts the versions of the hours in which new alerts may have begun: the next count of everything may be a minute
+    /// away, and they are told before.
+    async fn count_versions(&self, shared: &Shared, open: &[Alert], raised: &[Alert]) -> Result<(), StoreError> {
+        let is_new = |alert: &&Alert| open.iter().all(|one| one.fingerprint != alert.fingerprint);
+        let begun = raised.iter().filter(is_new).map(|alert| onset(alert).0).min();
+        let Some(begun) = begun else { return Ok(()) };
+        let mut hour = begun.hour().max(self.hour.minus(LONGEST_COUNT));
+        while hour <= self.hour {
+            shared.store.count_versions(self.service, hour, shared.now()).await?;
+            hour = hour.plus(HOUR);
         }
         Ok(())
     }

@@ -73,11 +73,8 @@ async fn step(shared: &Shared, known: &mut Option<Versions>) -> Result<bool, Sto
 }
 
 /// Counts the versions of every hour that was recorded into since the last pass that came to its end, and gives the
-/// counts.
-///
-/// # Errors
-/// The store failed; hours that were counted stay so, and are counted again.
-pub(super) async fn count_versions(shared: &Shared) -> Result<Vec<VersionHour>, StoreError> {
+/// counts. Hours that were counted before it failed stay so, and are counted again.
+async fn count_versions(shared: &Shared) -> Result<Vec<VersionHour>, StoreError> {
     let started = shared.now();
     let mut counted = Vec::new();
     for (service, hour) in shared.store.uncounted_hours().await? {

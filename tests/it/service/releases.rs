@@ -27,7 +27,8 @@ async fn a_first_count_that_was_interrupted_is_taken_up_again_however_old_the_tr
     let mut serve = Serve::start(SETTINGS);
     serve.kill();
     // A store that was filled long ago, by a program that did not count.
-    let store = Store::open(&serve.sqlite_url(), false).await.unwrap();
+    let url = serve.sqlite_url();
+    let store = Store::open(&url, false).await.unwrap();
     let traces: Vec<_> = (1..=5)
         .map(|number| {
             let mut one = plain(number);
@@ -36,7 +37,9 @@ async fn a_first_count_that_was_interrupted_is_taken_up_again_however_old_the_tr
         })
         .collect();
     store.record_traces(&traces, seconds(90_000)).await.unwrap();
-    let settings = serve.sqlite_url().replace("sqlite://", "").replace("driftline.db", "driftline.toml");
+    store.close().await;
+    drop(store);
+    let settings = url.replace("sqlite://", "").replace("driftline.db", "driftline.toml");
     let text = fs::read_to_string(&settings).unwrap().replace("before.db", "driftline.db");
     fs::write(&settings, text).unwrap();
 
@@ -47,6 +50,7 @@ async fn a_first_count_that_was_interrupted_is_taken_up_again_however_old_the_tr
     let dying = command.env("DRIFTLINE_CRASH_AT", "an hour of versions is counted").spawn().unwrap();
     let dying = RefCell::new(dying);
     eventually("that it died", async || dying.borrow_mut().try_wait().unwrap()).await;
+    let store = Store::open(&url, true).await.unwrap();
     assert_eq!(counted(&store).await, 1, "{}", serve.log());
     serve.restart();
     eventually("every trace to be counted", async || (counted(&store).await == 5).then_some(())).await;
