@@ -37,7 +37,7 @@ use crate::pipeline::judging::{Judging, judge};
 use crate::pipeline::notify::{Notifying, notify};
 use crate::pipeline::receive::{Receiver, grpc_router, http_router};
 use crate::pipeline::releases::{Definition, definitions, notice_releases};
-use crate::pipeline::retention::{BodyRetention, JudgingRetention, purge};
+use crate::pipeline::retention::{BodyRetention, Retention, purge};
 use crate::pipeline::reviewing::draw_audit;
 use crate::pipeline::scoring::{Scoring, score};
 use crate::pipeline::watching::{Watching, watch};
@@ -360,11 +360,17 @@ impl Service {
             self.parts.spawn(watch(shared.clone(), watching(settings)));
             self.parts.spawn(notify(shared.clone(), notifying(settings)));
             self.parts.spawn(notice_releases(shared.clone(), judged_by));
-            let judging =
-                JudgingRetention { verdicts: settings.judge.remember, ledger: settings.retention.judge_requests };
-            self.parts.spawn(purge(shared.clone(), judging));
+            self.parts.spawn(purge(shared.clone(), retention(settings)));
             self.parts.spawn(draw_audit(shared.clone(), audit_policy(settings)));
         }
+    }
+}
+
+const fn retention(settings: &Settings) -> Retention {
+    Retention {
+        verdicts: settings.judge.remember,
+        ledger: settings.retention.judge_requests,
+        alert_steps: settings.retention.alert_steps,
     }
 }
 

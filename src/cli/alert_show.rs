@@ -1,13 +1,16 @@
 //! `driftline alerts show`: one alert with all that is behind it.
 
 use super::Context;
+use super::alerts::headline;
+use super::drift_text::transition;
 use super::failure::{Exit, Failure};
 use super::output::{Output, counted};
 use super::service::{Asked, Place, answer};
-use super::table::{Table, number};
+use super::table::{Table, clip, number};
 use crate::app::channels::links;
 use crate::backends::clock::{Clock as _, SystemClock};
-use crate::domain::alert::AlertEvent;
+use crate::domain::alert::{Alert, AlertEvent};
+use crate::domain::explanation::{Contribution, Evidence, Explanation};
 use crate::domain::report::Estimate;
 use crate::queries::affected::{Affected, AffectedTrace, AlertDetail, MOST_AFFECTED, affected, alert_detail};
 
@@ -15,7 +18,7 @@ use crate::queries::affected::{Affected, AffectedTrace, AlertDetail, MOST_AFFECT
 pub(super) struct Show {
     /// The alert's id, as `alerts list` shows it.
     id: String,
-    /// Every affected trace, not only the first.
+    /// Every affected trace, not only the first; with --json that is so by itself.
     #[arg(long)]
     all: bool,
     #[command(flatten)]
@@ -26,19 +29,39 @@ impl Show {
     pub(super) async fn run(&self, context: &Context) -> Result<Exit, Failure> {
         let asked = self.place.open(context).await?;
         let mut detail = self.detail(&asked, context).await?;
-        while let Some(next) = detail.affected.next.take_if(|_| self.all) {
-            let page = self.page(&asked, next).await?;
-            detail.affected.traces.extend(page.traces);
-            detail.affected.next = page.next;
-        }
         let mut output = Output::new();
         if context.json {
-            output.json(&detail)?
+            while let Some(next) = detail.affected.next.take() {
+                let page = self.page(&asked, next).await?;
+                detail.affected.traces.extend(page.traces);
+                detail.affected.next = page.next;
+            }
+            output.json(&detail)?;
         } else {
-            print(&detail, &mut output)?
+            self.print(detail, &asked, &mut output).await?;
         }
         output.finish()?;
         Ok(Exit::Done)
+    }
+
+    /// Page after page of the affected traces, so that no number of them fills the memory.
+    async fn print(&self, mut detail: AlertDetail, asked: &Asked, output: &mut Output) -> Result<(), Failure> {
+        print_alert(&detail, output)?;
+        print_life(&detail, output)?;
+        output.line(&format!(
+            "{}; affected is {}",
+            counted(detail.affected_traces, "affected trace"),
+            detail.affected_are
+        ))?;
+        print_traces(&detail.affected.traces, output)?;
+        while let Some(next) = detail.affected.next.take_if(|_| self.all) {
+            detail.affected = self.page(asked, next).await?;
+            print_traces(&detail.affected.traces, output)?;
+        }
+        match &detail.affected.next {
+            Some(_) => output.line(&format!("{} are shown; all of them with --all", detail.affected.traces.len())),
+            None => Ok(()),
+        }
     }
 
     async fn detail(&self, asked: &Asked, context: &Context) -> Result<AlertDetail, Failure> {
@@ -63,28 +86,78 @@ impl Show {
     }
 }
 
-fn print(detail: &AlertDetail, output: &mut Output) -> Result<(), Failure> {
+fn print_alert(detail: &AlertDetail, output: &mut Output) -> Result<(), Failure> {
     let alert = &detail.alert;
-    let state = format!("{:?}", alert.state).to_lowercase();
-    output.line(&format!("{} {state}: {}", alert.severity.as_str().to_uppercase(), alert.summary))?;
-    let mut facts = vec![
-        ("where", format!("{}, {}, {}", alert.service, alert.series, alert.segment)),
-        ("since", format!("{}, raised {}", alert.onset_at, alert.raised_at)),
+    output.line(&headline(alert))?;
+    let measure = Some(&alert.evidence.measure).filter(|measure| !measure.is_empty());
+    let mut facts = vec![("where", format!("{}, {}, {}", alert.service, alert.series, alert.segment))];
+    facts.extend(measure.map(|measure| ("measure", measure.clone())));
+    facts.extend([
+        ("since", format!("{}, raised {}", alert.since(), alert.raised_at)),
         ("baseline", interval(detail.baseline_estimate.as_ref())),
         ("now", interval(detail.current_estimate.as_ref())),
         ("guarantee", format!("{} ({})", alert.guarantee, alert.detector)),
-        ("link", detail.link.clone()),
-        ("runbook", detail.runbook_url.clone()),
-    ];
+    ]);
+    facts.extend(alert.evidence.nearest_change.iter().map(|change| ("change", change.to_string())));
+    facts.extend([("link", detail.link.clone()), ("runbook", detail.runbook_url.clone())]);
+    facts.extend(hands(detail));
+    facts.iter().try_for_each(|(name, fact)| output.line(&format!("  {name:<10} {fact}")))?;
+    if !alert.trace_ids.is_empty() {
+        output.line("most contributing traces:")?;
+        alert.trace_ids.iter().try_for_each(|trace_id| output.line(&format!("  {trace_id}")))?;
+    }
+    print_origin(&alert.evidence, output)?;
+    print_group(&detail.group, output)
+}
+
+/// Who has it, and what keeps it quiet.
+fn hands(detail: &AlertDetail) -> Vec<(&'static str, String)> {
+    let alert = &detail.alert;
+    let mut facts = Vec::new();
     if let Some(taken) = &alert.acknowledgement {
         let note = taken.note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
         facts.push(("taken by", format!("{} at {}{note}", taken.by, taken.at)));
     }
     facts.extend(alert.no_data_since.map(|since| ("no data", format!("since {since}"))));
+    facts.extend(alert.parent.iter().map(|parent| ("cause", format!("one with alert {parent}"))));
     let silences = detail.silences.iter();
     facts.extend(silences.map(|it| ("silenced", format!("by {} until {}: {}", it.by, it.ends_at, it.reason))));
-    facts.iter().try_for_each(|(name, fact)| output.line(&format!("  {name:<10} {fact}")))?;
-    print_affected(detail, output)?;
+    facts
+}
+
+/// Where the change comes from: segments by what they contribute, and what moved inside the series.
+fn print_origin(evidence: &Evidence, output: &mut Output) -> Result<(), Failure> {
+    if let Some(explanation) = &evidence.explanation {
+        let Explanation { dimension, mix, within, .. } = explanation;
+        output.line(&format!("by {dimension}: {mix:+.3} is another mix, {within:+.3} is within"))?;
+        let mut table = Table::new(&["segment", "traces", "baseline", "now", "contributes", "95 % interval"]);
+        explanation.segments.iter().for_each(|segment| table.row(contribution(segment)));
+        output.line(&table.to_string())?;
+        if !explanation.new_versions.is_empty() {
+            output.line(&format!("new since the baseline: {}", explanation.new_versions.join(", ")))?;
+        }
+    }
+    if !evidence.transitions.is_empty() {
+        output.line("moved most, as shares of all, with the change's 95 % interval:")?;
+    }
+    evidence.transitions.iter().try_for_each(|moved| output.line(&format!("  {}", transition(moved))))
+}
+
+fn contribution(of: &Contribution) -> [String; 6] {
+    let Contribution { segment, traces, baseline, current, contribution, low, high } = of;
+    let interval = format!("{low:+.3} to {high:+.3}");
+    let (baseline, current) = (format!("{baseline:.3}"), format!("{current:.3}"));
+    [segment.clone(), traces.to_string(), baseline, current, format!("{contribution:+.3}"), interval]
+}
+
+fn print_group(group: &[Alert], output: &mut Output) -> Result<(), Failure> {
+    if !group.is_empty() {
+        output.line(&format!("of the same cause, and {} more series:", group.len()))?;
+    }
+    group.iter().try_for_each(|alert| output.line(&format!("  {} {}", alert.fingerprint, headline(alert))))
+}
+
+fn print_life(detail: &AlertDetail, output: &mut Output) -> Result<(), Failure> {
     output.line("history:")?;
     detail.history.iter().try_for_each(|event| output.line(&format!("  {}", step(event))))
 }
@@ -96,25 +169,21 @@ fn interval(estimate: Option<&Estimate>) -> String {
     format!("{}{}, {}", number(*value), range.unwrap_or_default(), counted(*n, "trace"))
 }
 
-fn print_affected(detail: &AlertDetail, output: &mut Output) -> Result<(), Failure> {
-    let (all, shown) = (detail.affected_traces, &detail.affected);
-    output.line(&format!("{}:", counted(all, "affected trace")))?;
-    let mut table = Table::new(&["trace", "ended", "conversation", "user", "ids"]);
-    shown.traces.iter().for_each(|trace| table.row(row(trace)));
-    if !shown.traces.is_empty() {
-        output.line(&table.to_string())?;
+fn print_traces(traces: &[AffectedTrace], output: &mut Output) -> Result<(), Failure> {
+    if traces.is_empty() {
+        return Ok(());
     }
-    match &shown.next {
-        Some(_) => output.line(&format!("{} are shown; all of them with --all", shown.traces.len())),
-        None => Ok(()),
-    }
+    let mut table = Table::new(&["trace", "ended", "value", "conversation", "user", "ids"]);
+    traces.iter().for_each(|trace| table.row(row(trace)));
+    output.line(&table.to_string())
 }
 
-fn row(trace: &AffectedTrace) -> [String; 5] {
+fn row(trace: &AffectedTrace) -> [String; 6] {
     let ids = trace.attributes.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let (conversation, user) = (text(&trace.conversation_id), text(&trace.user_id));
-    [trace.trace_id.to_string(), trace.ended_at.to_string(), conversation, user, ids.join(" ")]
+    let value = clip(&serde_json::json!(trace.value).to_string());
+    [trace.trace_id.to_string(), trace.ended_at.to_string(), value, conversation, user, ids.join(" ")]
 }
 
 fn step(event: &AlertEvent) -> String {

@@ -10,7 +10,7 @@ use super::output::Output;
 use super::service::{Asked, Place, answer};
 use crate::backends::store::AlertFilter;
 use crate::domain::alert::Alert;
-use crate::queries::alerts::{Alerts, alerts};
+use crate::queries::alerts::{AlertGroup, Alerts, alerts};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -66,7 +66,7 @@ impl List {
         } else if found.alerts.is_empty() {
             output.line("no alerts")?;
         } else {
-            found.alerts.iter().try_for_each(|alert| print(alert, &mut output))?;
+            found.groups().iter().try_for_each(|group| print_group(group, &mut output))?;
         }
         output.finish()?;
         Ok(Exit::Done)
@@ -87,10 +87,26 @@ impl List {
     }
 }
 
+fn print_group(group: &AlertGroup, output: &mut Output) -> Result<(), Failure> {
+    print(&group.parent, output)?;
+    if group.children.is_empty() {
+        return Ok(());
+    }
+    output.line(&format!("  and {} more series:", group.children.len()))?;
+    group.children.iter().try_for_each(|child| output.line(&format!("    {} {}", child.fingerprint, headline(child))))
+}
+
+/// Severity, state and sentence.
+pub(super) fn headline(alert: &Alert) -> String {
+    format!("{} {}: {}", alert.severity.as_str().to_uppercase(), alert.state.as_str(), alert.summary)
+}
+
 fn print(alert: &Alert, output: &mut Output) -> Result<(), Failure> {
-    let (severity, state) = (format!("{:?}", alert.severity), format!("{:?}", alert.state));
     let traces: Vec<String> = alert.trace_ids.iter().take(3).map(ToString::to_string).collect();
-    output.line(&format!("{} {}: {}", severity.to_uppercase(), state.to_lowercase(), alert.summary))?;
-    output.line(&format!("  {}, since {}, raised {}", alert.fingerprint, alert.onset_at, alert.raised_at))?;
+    output.line(&headline(alert))?;
+    output.line(&format!("  {}, since {}, raised {}", alert.fingerprint, alert.since(), alert.raised_at))?;
+    if let Some(change) = &alert.evidence.nearest_change {
+        output.line(&format!("  nearest change: {change}"))?;
+    }
     if traces.is_empty() { Ok(()) } else { output.line(&format!("  traces: {}", traces.join(", "))) }
 }

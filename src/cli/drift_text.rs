@@ -101,9 +101,10 @@ fn details(row: &SeriesReport) -> String {
 
 /// A category has no `from`.
 pub(super) fn transition(transition: &Transition) -> String {
-    let Transition { from, to, baseline, current, z } = transition;
+    let Transition { from, to, baseline, current, z, low, high } = transition;
     let name = if from.is_empty() { clip(to) } else { format!("{} -> {}", clip(from), clip(to)) };
-    format!("{name}: {} -> {} (z {z:+.1})", percent(*baseline), percent(*current))
+    let change = format!("{:+.1} to {:+.1} points", low * 100.0, high * 100.0);
+    format!("{name}: {} -> {} ({change}, z {z:+.1})", percent(*baseline), percent(*current))
 }
 
 fn percent(share: f64) -> String {

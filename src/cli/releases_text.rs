@@ -3,7 +3,7 @@
 use super::drift_text::{self, estimate};
 use super::plot::{Scale, interval, spark};
 use super::table::{Table, number};
-use crate::domain::release::{ChangeEvent, ChangeKind, Release, ReleaseStatus};
+use crate::domain::release::{ChangeKind, Release, ReleaseStatus};
 use crate::domain::report::DriftVerdict;
 use crate::queries::releases::{Headline, ReleaseComparison, ReleaseDetail, Releases};
 
@@ -18,7 +18,8 @@ pub(super) fn list(found: &Releases) -> String {
     }
     let mut table = Table::new(&["service", "kind", "version", "before", "first seen", "traces", "share", "status"]);
     found.releases.iter().for_each(|release| table.row(cells(release)));
-    let others: Vec<String> = found.changes.iter().filter(|it| it.kind != ChangeKind::Release).map(change).collect();
+    let others: Vec<String> =
+        found.changes.iter().filter(|it| it.kind != ChangeKind::Release).map(ToString::to_string).collect();
     if others.is_empty() {
         return table.to_string();
     }
@@ -54,7 +55,7 @@ pub(super) fn detail(found: &ReleaseDetail) -> String {
         format!("before it: {}", release.previous.as_deref().unwrap_or("nothing")),
         format!("share by hour of traffic: {}", spark(&shares, 1.0)),
     ];
-    lines.extend(found.changes.iter().map(change));
+    lines.extend(found.changes.iter().map(ToString::to_string));
     lines.join("\n")
 }
 
@@ -101,20 +102,6 @@ fn moved(row: &Headline) -> &'static str {
         DriftVerdict::NoDrift => "same",
         DriftVerdict::InsufficientEvidence => "too few",
     }
-}
-
-/// A change as a line.
-pub(super) fn change(event: &ChangeEvent) -> String {
-    let ChangeEvent { at, kind, service, subject, from, to } = event;
-    let what = match kind {
-        ChangeKind::Release => "release",
-        ChangeKind::Rollback => "rollback",
-        ChangeKind::Judge => "judge revision",
-        ChangeKind::Evaluator => "evaluator revision",
-        ChangeKind::Configuration => "configuration",
-    };
-    let service = service.as_ref().map(|service| format!("{service} ")).unwrap_or_default();
-    format!("{at} {what}: {service}{subject} {} -> {to}", from.as_deref().unwrap_or("nothing"))
 }
 
 const fn status(status: ReleaseStatus) -> &'static str {

@@ -5,8 +5,6 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use crate::domain::release::ChangeEvent;
 use crate::domain::text::printable;
 
-use super::releases_text::change;
-
 const STYLE: &str = ":root{color-scheme:light dark;--ground:#fff;--raised:#f6f7f9;--text:#1c2128;--muted:#5d6673;\
     --line:#dfe3e8;--before:#8b95a3;--after:#0b62c4;--bad:#b3261e;--warn:#8a5a00;--good:#1a7f4b;--mark:#a33ea1}\
     @media (prefers-color-scheme:dark){:root{--ground:#14171c;--raised:#1c2128;--text:#e4e8ee;--muted:#98a2b0;\
@@ -59,7 +57,7 @@ pub(super) fn changes(changes: &[ChangeEvent]) -> Markup {
     html! {
         @if !changes.is_empty() {
             h2 { "Changes in this time" }
-            ul { @for event in changes { li { (printable(&change(event))) } } }
+            ul { @for event in changes { li { (printable(&event.to_string())) } } }
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::explanation::Evidence;
 use super::ids::TraceId;
 use super::time::Timestamp;
 
@@ -48,6 +49,17 @@ pub enum AlertState {
 }
 
 impl AlertState {
+    /// Its word in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Firing => "firing",
+            Self::Acknowledged => "acknowledged",
+            Self::Resolved => "resolved",
+        }
+    }
+
     /// Whether the alert is still about something that goes on.
     #[must_use]
     pub const fn is_open(self) -> bool {
@@ -100,6 +112,12 @@ pub struct Alert {
     /// No detector has confirmed the alert since: it can neither be said to go on nor to be over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_data_since: Option<Timestamp>,
+    /// The alert that this one has one cause with: while that is open and as loud, it alone is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// What is behind it.
+    #[serde(default, flatten)]
+    pub evidence: Evidence,
 }
 
 /// Who has an alert in hand.
@@ -169,6 +187,23 @@ impl Alert {
     #[must_use]
     pub fn runbook_url(&self, web: &str) -> String {
         format!("{web}/runbooks/{}", self.runbook)
+    }
+
+    /// Whether another alert speaks for this one: it has one cause with it, is open, and as loud. What is over stands with
+    /// its group whatever became of that.
+    #[must_use]
+    pub fn is_told_by(&self, other: &Self) -> bool {
+        let is_heard = other.state.is_open() && other.severity >= self.severity;
+        self.parent.as_ref() == Some(&other.fingerprint) && (is_heard || !self.state.is_open())
+    }
+
+    /// `2026-01-05T10:00:00Z, between 2026-01-05T09:00:00Z and 2026-01-05T11:00:00Z`: the onset, and how sure that is.
+    #[must_use]
+    pub fn since(&self) -> String {
+        match self.evidence.onset_between {
+            Some((first, last)) if first < last => format!("{}, between {first} and {last}", self.onset_at),
+            _ => self.onset_at.to_string(),
+        }
     }
 
     /// What is kept of a detector's report: what people did with the alert that is open stands, until it gets louder.
@@ -271,6 +306,8 @@ impl Alert {
             runbook: "quality-drift".to_owned(),
             acknowledgement: None,
             no_data_since: None,
+            parent: None,
+            evidence: Evidence::default(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod alert;
 pub mod evaluation;
+pub mod explanation;
 pub mod external_score;
 pub mod feedback;
 pub mod ids;

@@ -1,5 +1,7 @@
 //! What changed around an agent: its versions, as its own traces tell of them, and what it is judged and watched by.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::time::Timestamp;
@@ -81,6 +83,20 @@ pub enum ChangeKind {
     Configuration,
 }
 
+impl ChangeKind {
+    /// Its word in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Rollback => "rollback",
+            Self::Judge => "judge",
+            Self::Evaluator => "evaluator",
+            Self::Configuration => "configuration",
+        }
+    }
+}
+
 /// Something that changed at an instant, and that a change of a series may come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangeEvent {
@@ -96,4 +112,14 @@ pub struct ChangeEvent {
     pub from: Option<String>,
     /// What it is.
     pub to: String,
+}
+
+impl fmt::Display for ChangeEvent {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, kind, service, subject, from, to } = self;
+        let revision = if matches!(kind, ChangeKind::Judge | ChangeKind::Evaluator) { " revision" } else { "" };
+        let service = service.as_ref().map(|service| format!("{service} ")).unwrap_or_default();
+        let from = from.as_deref().unwrap_or("nothing");
+        write!(formatter, "{at} {}{revision}: {service}{subject} {from} -> {to}", kind.as_str())
+    }
 }

@@ -65,6 +65,12 @@ pub struct Transition {
     pub current: f64,
     /// Standardised difference with the pooled, clustered variance.
     pub z: f64,
+    /// Lower end of the 95 % interval of `current - baseline`, by the same variance.
+    #[serde(default)]
+    pub low: f64,
+    /// Upper end.
+    #[serde(default)]
+    pub high: f64,
 }
 
 /// One bar of a distribution, on both sides.

@@ -59,7 +59,11 @@ impl SilenceMatcher {
     /// Whether everything asked for holds of the alert.
     #[must_use]
     pub fn matches(&self, alert: &Alert) -> bool {
-        self.0.iter().all(|(key, pattern)| matches(pattern, value(alert, key)))
+        // Who silences an alert by its id means those that it speaks for too.
+        let parent = |key: &str| alert.parent.as_deref().filter(|_| key == "fingerprint");
+        self.0.iter().all(|(key, pattern)| {
+            matches(pattern, value(alert, key)) || parent(key).is_some_and(|parent| matches(pattern, parent))
+        })
     }
 }
 

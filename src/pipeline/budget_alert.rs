@@ -4,6 +4,7 @@ use ring::digest::{SHA256, digest};
 
 use super::notify::JUDGE_BUDGET as DETECTOR;
 use crate::domain::alert::{Alert, AlertState, Severity};
+use crate::domain::explanation::Evidence;
 use crate::domain::money::NanoUsd;
 use crate::domain::time::Timestamp;
 use crate::limits::budget::{ALL_SERVICES, day_of};
@@ -36,6 +37,8 @@ pub(super) fn budget_alert(scope: &str, limit: NanoUsd, committed: NanoUsd, now:
         runbook: "judge-budget".to_owned(),
         acknowledgement: None,
         no_data_since: None,
+        parent: None,
+        evidence: Evidence::default(),
     }
 }
 

@@ -9,6 +9,7 @@ use super::Shared;
 use super::judgment::{Asker, Decided, judgment};
 use crate::backends::store::{AlertFilter, StoreError};
 use crate::domain::alert::{Alert, AlertState, Severity};
+use crate::domain::explanation::Evidence;
 use crate::domain::time::Timestamp;
 use crate::evaluate::cases::trace_of;
 use crate::evaluate::control::{Catches, LEAST_CATCH_RATE, WINDOW_DAYS};
@@ -111,6 +112,8 @@ fn alert(evaluator: &str, revision: &str, catches: Catches, now: Timestamp) -> A
         runbook: "judge-in-doubt".to_owned(),
         acknowledgement: None,
         no_data_since: None,
+        parent: None,
+        evidence: Evidence::default(),
     }
 }
 

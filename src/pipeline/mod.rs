@@ -35,6 +35,7 @@ mod control;
 mod crash_point;
 mod gate;
 mod grouped;
+mod hour_alerts;
 mod metered;
 mod resolved_model;
 mod retry;

@@ -1,5 +1,5 @@
-//! Forgets bodies, verdicts to known questions and single requests to judges whose time is over; scores, records and
-//! what each day of judging has cost stay.
+//! Forgets bodies, verdicts to known questions, single requests to judges and steps of alerts whose time is over; scores,
+//! records, what each day of judging has cost and what each alert came to stay.
 
 use std::time::Duration;
 
@@ -18,27 +18,31 @@ pub struct BodyRetention {
     pub late_window: Duration,
 }
 
-/// How long it is remembered what judges said and cost.
+/// How long it is remembered what judges said and cost, and how alerts went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct JudgingRetention {
+pub struct Retention {
     /// Verdicts to known questions.
     pub verdicts: Duration,
     /// Single requests in the ledger; of older ones the sums of each day stay.
     pub ledger: Duration,
+    /// Steps of alerts that are over; what each alert came to stays.
+    pub alert_steps: Duration,
 }
 
 /// Purges what has expired until the process is to end.
-pub async fn purge(shared: Shared, judging: JudgingRetention) {
+pub async fn purge(shared: Shared, retention: Retention) {
     while !shared.is_stopping() {
-        let step = step(&shared, judging).await;
+        let step = step(&shared, retention).await;
         shared.rest("purge", INTERVAL, step).await;
     }
 }
 
 /// One batch of each; whether there may be more.
-async fn step(shared: &Shared, judging: JudgingRetention) -> Result<bool, StoreError> {
+async fn step(shared: &Shared, retention: Retention) -> Result<bool, StoreError> {
     let now = shared.now();
-    let has_more_verdicts = shared.store.purge_verdicts(now.minus(judging.verdicts)).await?;
-    let has_more_requests = shared.store.sum_up_ledger(now.minus(judging.ledger)).await?;
-    Ok(shared.store.purge(now).await?.traces > 0 || has_more_verdicts || has_more_requests)
+    let has_more_verdicts = shared.store.purge_verdicts(now.minus(retention.verdicts)).await?;
+    let has_more_requests = shared.store.sum_up_ledger(now.minus(retention.ledger)).await?;
+    let has_more_steps = shared.store.purge_alert_events(now.minus(retention.alert_steps)).await?;
+    let has_more_bodies = shared.store.purge(now).await?.traces > 0;
+    Ok(has_more_bodies || has_more_verdicts || has_more_requests || has_more_steps)
 }

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Shared;
-use crate::backends::store::{AlertFilter, HourCommit, Selection, StoreError};
+use super::hour_alerts::HourAlerts;
+use crate::backends::store::{HourCommit, Selection, StoreError};
 use crate::domain::time::Timestamp;
-use crate::watch::alerts::{StreamSignal, advance, ended_with_their_baseline};
+use crate::watch::alerts::StreamSignal;
 use crate::watch::baseline::Baseline;
 use crate::watch::detect::{Finding, Signal, StreamState};
 use crate::watch::explanation::explain;
@@ -131,14 +132,8 @@ impl Watching {
         let mut signals = if is_news { self.observe(&mut detectors, &window, baseline, service, hour) } else { vec![] };
         detectors.observed = detectors.observed.max(Some(hour));
         explain_found(shared, &mut detectors, &mut signals, baseline, &window).await?;
-        let filter = AlertFilter { open_only: true, service: Some(service.to_owned()) };
-        let mut open = shared.store.alerts(&filter).await?;
-        let mut alerts = Vec::new();
-        if is_replaced {
-            alerts = ended_with_their_baseline(&open, hour.plus(HOUR));
-            open.retain(|one| alerts.iter().all(|ended| ended.fingerprint != one.fingerprint));
-        }
-        alerts.extend(advance(&open, &signals).iter().map(|change| change.alert().clone()));
+        let of_hour = HourAlerts { service, hour, window: &window, baseline, is_replaced, is_news };
+        let alerts = of_hour.changed(shared, &signals).await?;
         let commit = HourCommit {
             service: service.to_owned(),
             hour,
@@ -166,9 +161,13 @@ impl Watching {
         let epoch = Epoch::of(baseline, &BTreeSet::new(), self.budget_per_30_days, HOURS_PER_BUDGET);
         let mut signals = Vec::new();
         for (key, watched) in epoch.streams_of(service) {
-            // A revision of its own is a series of its own: it has no baseline until one is made.
-            let is_comparable = |now: &&SeriesSummary| now.is_of_one_revision(watched.baseline());
-            let Some(now) = window.series.get(key).filter(is_comparable) else { continue };
+            // A revision of its own is a series of its own: it has no baseline until one is made, and what was known of
+            // the one before is over.
+            let Some(now) = window.series.get(key) else { continue };
+            if !now.is_of_one_revision(watched.baseline()) {
+                detectors.streams.remove(key);
+                continue;
+            }
             let stream = detectors.streams.entry(key.clone()).or_default();
             let at = hour.plus(HOUR);
             let found = stream.observe(hour, now, &window.mix_of(key), &watched);

@@ -1,24 +1,25 @@
 //! One alert with all that is behind it: estimates with intervals, its life, and every trace that it affects.
 //!
-//! A trace is affected when it ended at or after the alert's onset, belongs to its service and segment, and its value
-//! lies on the side to which the series moved: what fails, where a share of passes fell; what is above the baseline's
-//! mean, where a number rose. Where a shape changed, every trace with a value is.
+//! A trace is affected when it ended between the alert's onset and its end, belongs to its service and segment, has a
+//! value of the revision that moved, and the value is one that the alert is about ([`crate::watch::affects`]). Traces are
+//! read page by page, however many there are.
 
 use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::{QueryError, compute};
-use crate::backends::store::{Place, Selection, Store, StoredTrace};
+use super::QueryError;
+use crate::backends::store::{AlertFilter, Place, Selection, Store, StoredTrace};
 use crate::domain::alert::{Alert, AlertEvent};
 use crate::domain::ids::TraceId;
 use crate::domain::measurement::{TraceRecord, Value};
 use crate::domain::report::Estimate;
 use crate::domain::silence::Silence;
 use crate::domain::time::Timestamp;
+use crate::watch::affects::includes;
 use crate::watch::estimate;
 use crate::watch::key::{ALL, SeriesKey};
-use crate::watch::summary::{Observation, SeriesSummary};
+use crate::watch::summarize::Summarizer;
 
 /// Affected traces in one answer when no number is asked for.
 pub const DEFAULT_AFFECTED: usize = 20;
@@ -41,6 +42,10 @@ pub struct AlertDetail {
     pub runbook_url: String,
     /// Silences that hold for it now.
     pub silences: Vec<Silence>,
+    /// Alerts of the same cause that this one speaks for.
+    pub group: Vec<Alert>,
+    /// Which traces are affected, in words.
+    pub affected_are: String,
     /// Affected traces in all.
     pub affected_traces: u64,
     /// The first of them.
@@ -87,10 +92,9 @@ pub async fn alert_detail(
     now: Timestamp,
 ) -> Result<AlertDetail, QueryError> {
     let alert = super::alerts::alert(store, id).await?;
-    let records = records(store, &alert).await?;
-    let affected_traces = records.iter().filter(|record| value(record, &alert).is_some()).count() as u64;
-    let (series, of_series) = (alert.series.clone(), records);
-    let current_estimate = compute(move || current(&of_series, &series)).await?;
+    let mut since_onset = SinceOnset { alert: &alert, affected: 0, summarizer: Summarizer::default() };
+    store.visit_records(&selection(&alert), |record| since_onset.add(record)).await?;
+    let (affected_traces, current_estimate) = since_onset.finish();
     let silences = store.silences(now).await?.into_iter().filter(|silence| silence.holds(&alert, now)).collect();
     Ok(AlertDetail {
         baseline_estimate: baseline(store, watched, &alert).await?,
@@ -98,11 +102,20 @@ pub async fn alert_detail(
         link: alert.link(web),
         runbook_url: alert.runbook_url(web),
         silences,
+        group: group(store, &alert).await?,
+        affected_are: alert.evidence.affects.to_string(),
         affected_traces,
         affected: affected(store, id, None, DEFAULT_AFFECTED).await?,
         history: store.alert_events(&alert.fingerprint).await?,
         alert,
     })
+}
+
+async fn group(store: &Store, alert: &Alert) -> Result<Vec<Alert>, QueryError> {
+    let filter = AlertFilter { open_only: false, service: Some(alert.service.clone()) };
+    let mut alerts = store.alerts(&filter).await?;
+    alerts.retain(|other| other.is_told_by(alert));
+    Ok(alerts)
 }
 
 /// The affected traces that follow a place, which is the `next` of the page before.
@@ -132,17 +145,36 @@ pub async fn affected(store: &Store, id: &str, after: Option<&str>, limit: usize
     Ok(Affected { traces: with_business(store, found).await?, next })
 }
 
-/// The records of the alert's service since its onset that could be affected, with that series alone.
-async fn records(store: &Store, alert: &Alert) -> Result<Vec<TraceRecord>, QueryError> {
-    let mut records = Vec::new();
-    let keep = |mut record: TraceRecord| {
-        record.measurements.retain(|measurement| measurement.series == alert.series);
-        if is_in_segment(&record, &alert.segment) && !record.measurements.is_empty() {
-            records.push(record);
+/// The traces of an alert's service and segment since its onset, counted and summarised as they are read.
+struct SinceOnset<'a> {
+    alert: &'a Alert,
+    affected: u64,
+    summarizer: Summarizer,
+}
+
+impl SinceOnset<'_> {
+    fn add(&mut self, mut record: TraceRecord) {
+        if !is_in_segment(&record, &self.alert.segment) {
+            return;
         }
-    };
-    store.visit_records(&selection(alert), keep).await?;
-    Ok(records)
+        self.affected += u64::from(value(&record, self.alert).is_some());
+        record.measurements.retain(|measurement| measurement.series == self.alert.series);
+        record.segments.clear();
+        if !record.measurements.is_empty() {
+            self.summarizer.add(record);
+        }
+    }
+
+    /// How many traces are affected, and the estimate of the series.
+    fn finish(self) -> (u64, Option<Estimate>) {
+        let summary = self.summarizer.finish("", self.alert.onset_at, "");
+        let key = SeriesKey { segment: ALL.to_owned(), ..series_of(self.alert) };
+        (self.affected, summary.series.get(&key).map(estimate))
+    }
+}
+
+fn series_of(alert: &Alert) -> SeriesKey {
+    SeriesKey { service: alert.service.clone(), series: alert.series.clone(), segment: alert.segment.clone() }
 }
 
 fn selection(alert: &Alert) -> Selection {
@@ -162,33 +194,17 @@ fn is_in_segment(record: &TraceRecord, segment: &str) -> bool {
 
 /// The trace's value, if the alert affects it.
 fn value(record: &TraceRecord, alert: &Alert) -> Option<Value> {
-    let value = &record.measurement(&alert.series).filter(|_| is_in_segment(record, &alert.segment))?.value;
-    let number = match value {
-        Value::Boolean(passes) => f64::from(u8::from(*passes)),
-        Value::Number(number) => *number,
-        Value::Sequence(_) | Value::Counts(_) => return Some(value.clone()),
-    };
-    let is_affected = match (alert.direction.as_str(), alert.baseline) {
-        ("up", Some(baseline)) => number > baseline,
-        ("down", Some(baseline)) => number < baseline,
-        _ => true,
-    };
-    is_affected.then(|| value.clone())
-}
-
-fn current(records: &[TraceRecord], series: &str) -> Option<Estimate> {
-    let measured = records.iter().filter_map(|record| Some((record, record.measurement(series)?)));
-    let observations: Vec<Observation<'_>> =
-        measured.map(|(record, measurement)| Observation::of(record, measurement)).collect();
-    SeriesSummary::of(&observations).map(|summary| estimate(&summary))
+    let measurement = record.measurement(&alert.series).filter(|_| is_in_segment(record, &alert.segment))?;
+    let revisions = alert.evidence.revision.as_ref().zip(measurement.revision.as_ref());
+    let is_of_another = revisions.is_some_and(|(moved, scored)| moved != scored);
+    let is_affected = !is_of_another && includes(&alert.evidence.affects, &measurement.value);
+    is_affected.then(|| measurement.value.clone())
 }
 
 /// The series in the watched baseline, if that has it.
 async fn baseline(store: &Store, watched: &str, alert: &Alert) -> Result<Option<Estimate>, QueryError> {
-    let key =
-        SeriesKey { service: alert.service.clone(), series: alert.series.clone(), segment: alert.segment.clone() };
     match super::baselines::baseline(store, watched).await {
-        Ok(baseline) => Ok(baseline.series.get(&key).map(estimate)),
+        Ok(baseline) => Ok(baseline.series.get(&series_of(alert)).map(estimate)),
         Err(QueryError::UnknownBaseline { .. }) => Ok(None),
         Err(error) => Err(error),
     }

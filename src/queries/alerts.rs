@@ -21,6 +21,26 @@ pub struct Alerts {
     pub alerts: Vec<Alert>,
 }
 
+/// Alerts of one cause.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AlertGroup {
+    /// The one that is told.
+    pub parent: Alert,
+    /// Those it speaks for.
+    pub children: Vec<Alert>,
+}
+
+impl Alerts {
+    /// The alerts by cause, in their order: each with those that it speaks for.
+    #[must_use]
+    pub fn groups(&self) -> Vec<AlertGroup> {
+        let is_child = |alert: &&Alert| self.alerts.iter().any(|other| alert.is_told_by(other));
+        let children = |parent: &Alert| self.alerts.iter().filter(|alert| alert.is_told_by(parent)).cloned().collect();
+        let parents = self.alerts.iter().filter(|alert| !is_child(alert));
+        parents.map(|parent| AlertGroup { parent: parent.clone(), children: children(parent) }).collect()
+    }
+}
+
 /// The silences that hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Silences {

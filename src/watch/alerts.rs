@@ -9,16 +9,18 @@
 
 use std::collections::BTreeMap;
 
+use super::baseline::Baseline;
 use super::detect::{Direction, Finding, Signal};
 use super::key::SeriesKey;
 use crate::domain::alert::{Alert, AlertState, Severity};
+use crate::domain::explanation::Evidence;
 use crate::domain::ids::TraceId;
 use crate::domain::time::Timestamp;
 
 /// Trace ids kept with an alert.
 const TRACES: usize = 20;
 /// Detector of an alert within the alert budget.
-const BUDGETED: &str = "shiryaev_roberts";
+pub(super) const BUDGETED: &str = "shiryaev_roberts";
 /// Detector of an alert by the rule of two standard deviations.
 const DEVIATION: &str = "two_standard_deviations";
 
@@ -61,24 +63,42 @@ pub fn fingerprint(key: &SeriesKey, direction: Direction) -> String {
     hex::encode(&ring::digest::digest(&ring::digest::SHA256, text.as_bytes()).as_ref()[..8])
 }
 
+/// The stream that an alert is about; `None` of what is no stream, such as a budget.
+#[must_use]
+pub fn stream_of(alert: &Alert) -> Option<SeriesKey> {
+    let (service, series, segment) = (alert.service.clone(), alert.series.clone(), alert.segment.clone());
+    let key = SeriesKey { service, series, segment };
+    let directions = [Direction::Down, Direction::Up, Direction::Shape];
+    directions.iter().any(|one| fingerprint(&key, *one) == alert.fingerprint).then_some(key)
+}
+
 /// Those of the open alerts that are about streams, ended: what they were compared with is no longer the baseline, so no
 /// detector remembers them.
 #[must_use]
 pub fn ended_with_their_baseline(open: &[Alert], at: Timestamp) -> Vec<Alert> {
-    let is_of_stream = |alert: &&Alert| {
-        let (service, series, segment) = (alert.service.clone(), alert.series.clone(), alert.segment.clone());
-        let key = SeriesKey { service, series, segment };
-        let directions = [Direction::Down, Direction::Up, Direction::Shape];
-        alert.state.is_open() && directions.iter().any(|one| fingerprint(&key, *one) == alert.fingerprint)
+    let of_streams = open.iter().filter(|alert| alert.state.is_open() && stream_of(alert).is_some());
+    of_streams.map(|alert| ended(alert, "another baseline is watched now", at)).collect()
+}
+
+/// Those of the open alerts whose evaluator has another revision in the window than in the baseline, ended: revisions are
+/// never compared, so no detector hears of them again.
+#[must_use]
+pub fn ended_with_their_revision(open: &[Alert], window: &Baseline, baseline: &Baseline, at: Timestamp) -> Vec<Alert> {
+    let superseded = |alert: &Alert| {
+        let key = stream_of(alert).filter(|_| alert.state.is_open())?;
+        let (now, before) = (window.series.get(&key)?, baseline.series.get(&key)?);
+        let revision = now.revision.as_ref().filter(|_| !now.is_of_one_revision(before))?;
+        let reason = format!(
+            "its evaluator was superseded by revision {revision}, which is a series of its own until a baseline has it"
+        );
+        Some(ended(alert, &reason, at))
     };
-    let ended = |alert: &Alert| Alert {
-        state: AlertState::Resolved,
-        summary: format!("{}; ended because another baseline is watched now", alert.summary),
-        updated_at: at,
-        resolved_at: Some(at),
-        ..alert.clone()
-    };
-    open.iter().filter(is_of_stream).map(ended).collect()
+    open.iter().filter_map(superseded).collect()
+}
+
+fn ended(alert: &Alert, reason: &str, at: Timestamp) -> Alert {
+    let summary = format!("{}; ended because {reason}", alert.summary);
+    Alert { state: AlertState::Resolved, summary, updated_at: at, resolved_at: Some(at), ..alert.clone() }
 }
 
 /// Applies signals, in order, to the open alerts. A trouble that goes on without an open alert opens one, so that a
@@ -193,6 +213,8 @@ fn opened(fingerprint: String, key: &SeriesKey, finding: &Finding, at: Timestamp
         runbook: runbook(&key.series).to_owned(),
         acknowledgement: None,
         no_data_since: None,
+        parent: None,
+        evidence: Evidence::default(),
     }
 }
 
@@ -208,7 +230,19 @@ fn updated(alert: &Alert, key: &SeriesKey, finding: &Finding, at: Timestamp) -> 
         onset_at: finding.onset,
         updated_at: at,
         trace_ids,
+        evidence: evidence(&alert.evidence, finding),
         ..alert.clone()
+    }
+}
+
+/// What the finding tells, beside what was known of the alert and findings do not tell.
+fn evidence(known: &Evidence, finding: &Finding) -> Evidence {
+    Evidence {
+        measure: finding.measure.clone(),
+        onset_between: finding.onset_between,
+        explanation: finding.explanation.clone(),
+        transitions: finding.transitions.clone(),
+        ..known.clone()
     }
 }
 
@@ -246,7 +280,9 @@ pub fn runbook(series: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::measurement::{Measurement, SeriesKind, Value};
     use crate::watch::detect::Guarantee;
+    use crate::watch::samples::{measurement, record};
 
     fn key() -> SeriesKey {
         SeriesKey { service: "agent".into(), series: "success".into(), segment: "all".into() }
@@ -296,6 +332,35 @@ mod tests {
         let [alert] = &ended[..] else { panic!("{ended:?}") };
         assert_eq!((&alert.fingerprint, alert.state), (&of_stream.fingerprint, AlertState::Resolved));
         assert_eq!(alert.resolved_at, Some(Timestamp(7)));
+    }
+
+    #[test]
+    fn alerts_end_when_another_revision_of_their_evaluator_scores_and_say_so() {
+        let of_revision = |revision: &str| {
+            let records: Vec<_> = (0..5)
+                .map(|index| {
+                    let mut one = record(index, &index.to_string());
+                    one.measurements = vec![Measurement {
+                        revision: Some(revision.to_owned()),
+                        ..measurement("success", SeriesKind::Boolean, Value::Boolean(true))
+                    }];
+                    one
+                })
+                .collect();
+            Baseline::from_records("", Timestamp(0), "", &records)
+        };
+        let opened = advance(&[], &[signal(1, Signal::Found(finding(Direction::Down, 0.8, 1)))]);
+        let open = [opened[0].alert().clone()];
+        let ended = |window: &Baseline| ended_with_their_revision(&open, window, &of_revision("r1"), Timestamp(7));
+        let [alert] = &ended(&of_revision("r2"))[..] else { panic!("it does not end") };
+        assert_eq!((alert.state, alert.resolved_at), (AlertState::Resolved, Some(Timestamp(7))));
+        assert!(alert.summary.contains("superseded by revision r2"), "{}", alert.summary);
+        assert_eq!(ended(&of_revision("r1")), []);
+        assert_eq!(
+            ended(&Baseline::from_records("", Timestamp(0), "", &[])),
+            [],
+            "an hour without scores ends nothing"
+        );
     }
 
     #[test]

@@ -125,15 +125,21 @@ const fn effect_name(kind: SeriesKind) -> &'static str {
 /// The cells that moved most, as a report lists them.
 pub(crate) fn moved(shifts: &[CellShift]) -> Vec<Transition> {
     let moved = shifts.iter().filter(|shift| shift.z.abs() >= LEAST_Z).take(TRANSITIONS);
-    moved
-        .map(|shift| Transition {
-            from: shift.cell.0.clone(),
-            to: shift.cell.1.clone(),
-            baseline: shift.baseline,
-            current: shift.current,
-            z: shift.z,
-        })
-        .collect()
+    moved.map(transition).collect()
+}
+
+fn transition(shift: &CellShift) -> Transition {
+    let (difference, z) = (shift.current - shift.baseline, shift.z);
+    let half = 1.96 * (difference / z).abs();
+    Transition {
+        from: shift.cell.0.clone(),
+        to: shift.cell.1.clone(),
+        baseline: shift.baseline,
+        current: shift.current,
+        z,
+        low: difference - half,
+        high: difference + half,
+    }
 }
 
 /// Traces that show the cells which became more frequent.

@@ -29,11 +29,11 @@ use serde::{Deserialize, Serialize};
 
 use super::deviation::{DeviationRule, Judgment};
 use super::expectation::Mix;
-use super::explanation::Explanation;
 use super::shape;
 use super::summary::SeriesSummary;
 use super::watched::WatchedStream;
 use crate::domain::alert::Severity;
+use crate::domain::explanation::Explanation;
 use crate::domain::ids::TraceId;
 use crate::domain::measurement::SeriesKind;
 use crate::domain::report::Transition;

@@ -15,84 +15,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
-
 use super::baseline::Baseline;
 use super::detect::Direction;
 use super::expectation::VERSIONS;
 use super::key::SeriesKey;
 use super::score::{Score, furthest};
 use super::summary::{Distribution, SeriesSummary};
+use crate::domain::explanation::{Contribution, Explanation};
 use crate::domain::ids::TraceId;
 use crate::stats::mix::{SegmentShift, kitagawa};
 
 /// Segments listed.
 const LISTED: usize = 5;
-/// Part of the change within that one segment must explain to be called its cause.
-const CAUSE: f64 = 0.8;
 /// Part of the traffic that a new version must have to be named.
 const LEAST_SHARE: f64 = 0.05;
-
-/// A change of a mean or share, taken apart.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Explanation {
-    /// The dimension by which it is taken apart.
-    pub dimension: String,
-    /// Part of the change that comes from segments having other shares.
-    pub mix: f64,
-    /// Part that comes from within segments.
-    pub within: f64,
-    /// Segments by their part in `within`, largest first.
-    pub segments: Vec<Contribution>,
-    /// Versions that the baseline has not seen, as `dimension=value`.
-    pub new_versions: Vec<String>,
-    /// Traces of the first segment furthest in the direction of the change.
-    pub trace_ids: Vec<TraceId>,
-}
-
-/// What one segment contributes to the change within.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Contribution {
-    /// `dimension=value`.
-    pub segment: String,
-    /// Traces since the onset.
-    pub traces: u64,
-    /// Its mean or share in the baseline.
-    pub baseline: f64,
-    /// Its mean or share since the onset.
-    pub current: f64,
-    /// Its part in the change of the whole.
-    pub contribution: f64,
-    /// Lower end of the 95 % interval of `contribution`.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
-}
-
-impl Explanation {
-    /// The segment that explains four fifths of the change within, if one does: its alert and that of the whole service
-    /// are one trouble.
-    #[must_use]
-    pub fn cause(&self) -> Option<&Contribution> {
-        self.segments.first().filter(|first| self.within != 0.0 && first.contribution / self.within >= CAUSE)
-    }
-
-    /// One sentence for an alert.
-    #[must_use]
-    pub fn sentence(&self) -> String {
-        let Self { dimension, mix, within, segments, new_versions, .. } = self;
-        let mut text = format!("of the change {mix:+.3} is another mix of {dimension} and {within:+.3} within");
-        if let Some(Contribution { segment, baseline, current, contribution, low, high, .. }) = segments.first() {
-            text.push_str(&format!(
-                "; {segment} contributes {contribution:+.3} ({low:+.3} to {high:+.3}), from {baseline:.3} to {current:.3}"
-            ));
-        }
-        if !new_versions.is_empty() {
-            text.push_str(&format!("; new since the baseline: {}", new_versions.join(", ")));
-        }
-        text
-    }
-}
 
 /// Takes the change of a series apart: `current` holds all summaries since the onset. `None` where no dimension has
 /// values on both sides, and for categories and sequences, whose moved cells are the explanation.

@@ -1,5 +1,6 @@
 //! From measured traces to baselines, drift reports, gates, detectors and alerts: pure.
 
+pub mod affects;
 pub mod alerts;
 pub mod audit;
 pub mod baseline;
@@ -13,6 +14,7 @@ pub mod expectation;
 pub mod explanation;
 pub mod gate;
 pub mod gate_policy;
+pub mod grouping;
 pub mod history;
 pub mod judge_drift;
 pub mod key;

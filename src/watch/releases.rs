@@ -85,6 +85,26 @@ pub fn version_hours<'a>(records: impl IntoIterator<Item = &'a TraceRecord>) -> 
     hours.into_values().collect()
 }
 
+/// What changed nearest to an onset, of everything that could have moved a series of a service: not after the onset, and
+/// not longer before it than a day. Of changes within the range of the onset the first kind by
+/// [`ChangeKind`]'s order counts: versions before judges, judges before settings.
+#[must_use]
+pub fn nearest_change(
+    changes: &[ChangeEvent],
+    (service, series): (&str, &str),
+    (first, last): (Timestamp, Timestamp),
+) -> Option<ChangeEvent> {
+    let is_of_series = |change: &&ChangeEvent| match change.kind {
+        ChangeKind::Judge | ChangeKind::Evaluator => change.subject == series,
+        ChangeKind::Release | ChangeKind::Rollback | ChangeKind::Configuration => {
+            change.service.as_ref().is_none_or(|of| of == service)
+        }
+    };
+    let range = first.minus(RECENT)..last.plus(Duration::from_hours(1));
+    let near = changes.iter().filter(|change| range.contains(&change.at)).filter(is_of_series);
+    near.min_by_key(|change| (first.0.saturating_sub(change.at.0).max(0), change.kind, change.at)).cloned()
+}
+
 /// The main versions in order, each with the hour from which it led.
 fn main_versions<'a>(history: &Hours<'a>) -> Vec<(Timestamp, &'a str)> {
     let mut mains: Vec<(Timestamp, &str)> = Vec::new();
@@ -276,6 +296,37 @@ mod tests {
             };
         }
         assert_eq!(find(&notice(&hours), "1").status, ReleaseStatus::Gone);
+    }
+
+    #[test]
+    fn the_nearest_change_is_of_the_series_and_not_after_the_onset() {
+        let hour = |hour: i64| Timestamp(hour * Timestamp::NANOS_PER_HOUR);
+        let change = |at: i64, kind, subject: &str| ChangeEvent {
+            at: hour(at),
+            kind,
+            service: (kind == ChangeKind::Release).then(|| "shop".to_owned()),
+            subject: subject.to_owned(),
+            from: Some("1".to_owned()),
+            to: at.to_string(),
+        };
+        let changes = [
+            change(9, ChangeKind::Release, "release"),
+            change(50, ChangeKind::Release, "release"),
+            change(55, ChangeKind::Configuration, "sampling"),
+            change(58, ChangeKind::Judge, "grounded"),
+            change(59, ChangeKind::Evaluator, "loop"),
+            change(70, ChangeKind::Release, "model"),
+        ];
+        let nearest = |service, series, first: i64, last: i64| {
+            nearest_change(&changes, (service, series), (hour(first), hour(last))).map(|change| change.to)
+        };
+        assert_eq!(nearest("shop", "grounded", 60, 61).as_deref(), Some("58"));
+        assert_eq!(nearest("shop", "loop", 60, 61).as_deref(), Some("59"));
+        assert_eq!(nearest("shop", "cost_usd", 60, 61).as_deref(), Some("55"), "no judge moves costs");
+        assert_eq!(nearest("shop", "cost_usd", 49, 61).as_deref(), Some("50"), "of several in range, the version");
+        assert_eq!(nearest("other", "cost_usd", 51, 51), None, "a release of another service");
+        assert_eq!(nearest("shop", "cost_usd", 40, 41), None, "a day and more before");
+        assert_eq!(nearest("shop", "cost_usd", 69, 70).as_deref(), Some("70"), "within the last hour of the range");
     }
 
     #[test]

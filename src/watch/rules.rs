@@ -28,7 +28,7 @@ use super::detect::{Direction, Finding, Guarantee, Signal};
 use super::key::{ALL, SeriesKey};
 use super::score::furthest;
 use super::summary::{Distribution, SeriesSummary};
-use crate::domain::alert::Severity;
+use crate::domain::alert::{Alert, Severity};
 use crate::domain::ids::TraceId;
 use crate::domain::time::Timestamp;
 use crate::stats::exceedance::{Exceedance, GROWTH};
@@ -46,7 +46,9 @@ const LEVEL: f64 = 1e-3;
 const SHARES: [(&str, &str, &str); 2] =
     [("invalid_args", "tool_outcomes", "invalid_args"), ("length_cut", "finish_reasons", "length")];
 /// Name of the rule of silence.
-const SILENT: &str = "evaluator_silent";
+pub(super) const SILENT: &str = "evaluator_silent";
+/// Name of the rule of tails.
+const TAIL: &str = "p99_exceedance";
 /// Series whose tail a rule watches.
 const TAILS: [&str; 2] = ["latency_seconds", "cost_usd"];
 
@@ -137,6 +139,16 @@ impl RuleState {
     }
 }
 
+/// The category that a rule of shares watches.
+pub(super) fn category(rule: &str) -> Option<&'static str> {
+    SHARES.iter().find(|(name, _, _)| *name == rule).map(|(_, _, category)| *category)
+}
+
+/// The value beyond which an alert of the rule of tails counts runs.
+pub(super) fn tail_limit(alert: &Alert) -> Option<f64> {
+    alert.baseline.filter(|_| alert.detector == TAIL).map(|quantile| GROWTH * quantile)
+}
+
 /// Every rule says that there is too much of something, but one.
 fn direction(rule: &str) -> Direction {
     if rule == SILENT { Direction::Down } else { Direction::Up }
@@ -177,7 +189,7 @@ fn tail((window, baseline, key): (&SeriesSummary, Option<&SeriesSummary>, Series
     let above = (share * window.traces as f64).round() as u64;
     let exceedance = Exceedance { above, total: window.traces, allowed: 0.01 };
     Some(Count {
-        rule: "p99_exceedance",
+        rule: TAIL,
         severity: exceedance.has_grown().then_some(Severity::Warn),
         measure: format!("99th percentile, with {above} runs above {limit:.4}"),
         baseline: Some(quantile),

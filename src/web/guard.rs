@@ -47,7 +47,12 @@ fn refusal(request: &Request, is_loopback: bool) -> Option<WebError> {
     }
     let site = text(HeaderName::from_static("sec-fetch-site"));
     let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    if !only_reads && site.is_some_and(|site| !matches!(site, "same-origin" | "none")) {
+    let is_foreign = match site {
+        Some(site) => !matches!(site, "same-origin" | "none"),
+        // Browsers that do not say it that way say it this way.
+        None => text(header::ORIGIN).is_some_and(|origin| !is_origin_of(origin, text(header::HOST))),
+    };
+    if !only_reads && is_foreign {
         let error = "a page of another site may not change anything here";
         return Some(WebError::new(
             StatusCode::FORBIDDEN,
@@ -58,6 +63,12 @@ fn refusal(request: &Request, is_loopback: bool) -> Option<WebError> {
     None
 }
 
+/// Whether an origin such as `https://host:port` is that of the host that was asked.
+fn is_origin_of(origin: &str, host: Option<&str>) -> bool {
+    let named = origin.split_once("://").map(|(_, named)| named);
+    named.zip(host).is_some_and(|(named, host)| named.eq_ignore_ascii_case(host))
+}
+
 fn is_own_name(host: &str) -> bool {
     let port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
     let name = host.rsplit_once(':').filter(|(_, after)| port(after)).map_or(host, |(name, _)| name);
@@ -66,7 +77,18 @@ fn is_own_name(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_own_name;
+    use super::{is_origin_of, is_own_name};
+
+    #[test]
+    fn an_origin_is_that_of_the_host_by_name_and_port() {
+        assert!(is_origin_of("http://127.0.0.1:8080", Some("127.0.0.1:8080")));
+        assert!(is_origin_of("https://Drift.example", Some("drift.example")));
+        for origin in ["null", "", "http://evil.example", "http://127.0.0.1:8081", "http://127.0.0.1:8080.evil.example"]
+        {
+            assert!(!is_origin_of(origin, Some("127.0.0.1:8080")), "{origin}");
+        }
+        assert!(!is_origin_of("http://a", None));
+    }
 
     #[test]
     fn only_names_of_this_machine_are_its_own() {

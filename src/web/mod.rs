@@ -114,6 +114,8 @@ pub fn router(state: WebState) -> Router {
         .route("/traces/{id}", get(pages::trace))
         .route("/alerts", get(pages::alerts))
         .route("/alerts/{id}", get(pages::alert))
+        .route("/alerts/{id}/ack", post(pages::acknowledge))
+        .route("/alerts/{id}/silence", post(pages::silence))
         .route("/runbooks/{name}", get(pages::runbook))
         .route("/releases", get(pages::releases))
         .fallback(async || WebError::no_such_path())

@@ -81,6 +81,8 @@ section!(RetentionSettings {
     traces: Duration,
     #[serde(deserialize_with = "duration")]
     judge_requests: Duration,
+    #[serde(deserialize_with = "duration")]
+    alert_steps: Duration,
 });
 section!(JudgeSettings {
     attempts: u32,

@@ -102,6 +102,24 @@ impl Store {
         .await
     }
 
+    /// Forgets some thousand steps from before an instant, of alerts that are over; whether there may be more. What each
+    /// alert is now stays.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn purge_alert_events(&self, before: Timestamp) -> Result<bool, StoreError> {
+        const BATCH: i64 = 1_000;
+        retried("forget old steps of alerts", || async {
+            let sql = "DELETE FROM alert_event WHERE id IN (SELECT alert_event.id FROM alert_event JOIN alert \
+                       ON alert.fingerprint = alert_event.fingerprint WHERE alert_event.at < $1 \
+                       AND alert.state = $2 LIMIT $3)";
+            let over = word(&AlertState::Resolved)?;
+            let query = sqlx::query(sql).bind(before).bind(over).bind(BATCH);
+            Ok(query.execute(&self.writers).await?.rows_affected() == BATCH as u64)
+        })
+        .await
+    }
+
     /// Keeps what a detector says of an alert. What people did with an open one stands.
     ///
     /// # Errors

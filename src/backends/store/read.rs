@@ -177,8 +177,8 @@ impl Store {
         .await
     }
 
-    /// A few hundred records of a selection in order of end, those that follow a place; and the place of the last of
-    /// them, absent when there are no more.
+    /// A few hundred records of a selection in order of end, those that follow a place, with what judges and others
+    /// scored as in [`Store::visit_records`]; and the place of the last of them, absent when there are no more.
     ///
     /// # Errors
     /// The database failed.
@@ -187,8 +187,11 @@ impl Store {
         selection: &Selection,
         after: Option<Place>,
     ) -> Result<(Vec<TraceRecord>, Option<Place>), StoreError> {
-        let (records, end) = self.record_page(selection, after).await?;
+        let (mut records, end) = self.record_page(selection, after).await?;
         let is_full = records.len() == PAGE;
+        if let Some(mut external) = self.external_series().await? {
+            external.add(self.external_of(&records).await?, &mut records);
+        }
         Ok((records, end.filter(|_| is_full)))
     }
 

@@ -22,28 +22,58 @@ use crate::domain::time::Timestamp;
 const OVERLAP: Duration = Duration::from_mins(10);
 
 impl Store {
-    /// Counts the versions of every hour that was recorded into since the last count; how many hours that were.
+    /// The hours of services that were recorded into since everything was counted last, see [`Self::note_counted`].
     ///
     /// # Errors
-    /// The database failed; hours that were counted stay so.
-    pub async fn count_versions(&self, now: Timestamp) -> Result<usize, StoreError> {
-        let hours = self.uncounted_hours().await?;
-        for (service, hour) in &hours {
-            let counted = self.counted_versions(service, *hour).await?;
-            self.put_versions(service, *hour, &counted, now).await?;
-        }
-        Ok(hours.len())
-    }
-
-    async fn uncounted_hours(&self) -> Result<Vec<(String, Timestamp)>, StoreError> {
+    /// The database failed.
+    pub async fn uncounted_hours(&self) -> Result<Vec<(String, Timestamp)>, StoreError> {
         retried("list hours with new traces", || async {
-            let last = sqlx::query_scalar("SELECT coalesce(max(counted_at), 0) FROM version_hour");
+            let last = sqlx::query_scalar("SELECT coalesce(max(counted_until), 0) FROM version_count");
             let last = Timestamp(last.fetch_one(&self.readers).await?);
             let mut statement = Statement::new("SELECT DISTINCT service, ended_at - ended_at % ");
             statement.bind(Timestamp::NANOS_PER_HOUR).sql(" AS hour FROM trace WHERE recorded_at >= ");
             statement.bind(last.minus(OVERLAP)).sql(" ORDER BY service, hour");
             let rows = statement.fetch(&self.readers).await?;
             rows.iter().map(|row| Ok((row.try_get("service")?, row.try_get("hour")?))).collect()
+        })
+        .await
+    }
+
+    /// Counts the versions of one hour of a service, and gives them.
+    ///
+    /// # Errors
+    /// The database failed; then the hour is counted as it was.
+    pub async fn count_versions(
+        &self,
+        service: &str,
+        hour: Timestamp,
+        now: Timestamp,
+    ) -> Result<Vec<VersionHour>, StoreError> {
+        let counted = self.counted_versions(service, hour).await?;
+        self.put_versions(service, hour, &counted, now).await?;
+        Ok(counted)
+    }
+
+    /// Notes that every hour is counted that was recorded into before an instant: when the hours were listed. A pass that
+    /// ends before this is done again as a whole.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn note_counted(&self, until: Timestamp) -> Result<(), StoreError> {
+        retried("note what is counted", || async {
+            let mut transaction = self.begin().await?;
+            insert(
+                &mut transaction,
+                "version_count (id, counted_until)",
+                &[until],
+                |row, until| {
+                    row.bind(1_i64).bind(*until);
+                },
+                "ON CONFLICT (id) DO UPDATE SET counted_until = excluded.counted_until \
+                 WHERE excluded.counted_until > version_count.counted_until",
+            )
+            .await?;
+            transaction.commit().await
         })
         .await
     }

@@ -57,12 +57,34 @@ pub struct Message {
     /// The alert.
     #[serde(flatten)]
     pub alert: Alert,
+    /// Open alerts of the same cause, of which it tells too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub group: Vec<GroupedAlert>,
     /// Links to the first traces behind the alert, when the settings say where traces are shown.
     pub links: Vec<String>,
     /// The alert's page.
     pub link: String,
     /// The runbook's page.
     pub runbook_url: String,
+}
+
+/// An alert that another one's message tells of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupedAlert {
+    /// Its own fingerprint, under which it has a page and can be taken in hand.
+    pub fingerprint: String,
+    /// How loud.
+    pub severity: Severity,
+    /// The series.
+    pub series: String,
+    /// `all` or `dimension=value`.
+    pub segment: String,
+    /// `up`, `down` or `shape`.
+    pub direction: String,
+    /// One sentence.
+    pub summary: String,
+    /// Its page.
+    pub link: String,
 }
 
 /// Where people look further.
@@ -75,7 +97,8 @@ pub struct Links {
 }
 
 impl Links {
-    pub(super) fn message(&self, alert: &Alert, telling: &Telling) -> Message {
+    /// The message of an alert and of those that it speaks for.
+    pub(super) fn message(&self, alert: &Alert, group: &[&Alert], telling: &Telling) -> Message {
         // An alert that is told is firing.
         let state = if alert.state == AlertState::Pending { AlertState::Firing } else { alert.state };
         let trace = |id| self.trace.replace("{trace_id}", &format!("{id}"));
@@ -86,7 +109,26 @@ impl Links {
             links: if self.trace.is_empty() { Vec::new() } else { alert.trace_ids.iter().map(trace).collect() },
             link: alert.link(&self.web),
             runbook_url: alert.runbook_url(&self.web),
-            alert: Alert { state, ..alert.clone() },
+            group: group.iter().map(|one| self.grouped(one)).collect(),
+            alert: Alert { state, summary: with_group(&alert.summary, group), ..alert.clone() },
         }
+    }
+
+    fn grouped(&self, alert: &Alert) -> GroupedAlert {
+        let Alert { fingerprint, severity, series, segment, direction, summary, .. } = alert.clone();
+        GroupedAlert { fingerprint, severity, series, segment, direction, summary, link: alert.link(&self.web) }
+    }
+}
+
+/// `…; and 4 more series: cost_usd, latency_seconds, steps (model=b), tools`.
+fn with_group(summary: &str, group: &[&Alert]) -> String {
+    let place = |alert: &&Alert| match alert.segment.as_str() {
+        "all" => alert.series.clone(),
+        segment => format!("{} ({segment})", alert.series),
+    };
+    let names = group.iter().map(place).collect::<Vec<_>>().join(", ");
+    match group.len() {
+        0 => summary.to_owned(),
+        more => format!("{summary}; and {more} more series: {names}"),
     }
 }

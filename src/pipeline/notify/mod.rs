@@ -5,6 +5,9 @@
 //! transaction that notes what has been told: each step is told once, whoever dies in between. By the clock come
 //! reminders, what a silence had held back, and alerts whose detector has fallen silent.
 //!
+//! Of alerts with one cause the parent alone is told, and its message names the others; one that gets louder than its
+//! parent, or outlives it, is told by itself.
+//!
 //! A message holds the alert; what a channel makes of it (`format`) is decided when it is sent, so that no secret is
 //! stored.
 
@@ -76,22 +79,18 @@ impl Notifying {
         let now = shared.now();
         let silences = shared.store.silences(now).await?;
         let mut was_busy = false;
-        for noticing in shared.store.noticing().await? {
-            was_busy |= self.tell(shared, &noticing, &silences, now).await?;
+        let all = shared.store.noticing().await?;
+        for noticing in &all {
+            let around = Around::of(noticing, &all, &silences, now);
+            was_busy |= self.tell(shared, noticing, &around).await?;
         }
         Ok(was_busy)
     }
 
-    async fn tell(
-        &self,
-        shared: &Shared,
-        noticing: &Noticing,
-        silences: &[Silence],
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let alert = &noticing.alert;
+    async fn tell(&self, shared: &Shared, noticing: &Noticing, around: &Around<'_>) -> Result<bool, StoreError> {
+        let (alert, now) = (&noticing.alert, around.now);
         let mut was_busy = false;
-        if let Some(plan) = self.plan(noticing, silences, now) {
+        if let Some(plan) = self.plan(noticing, around) {
             was_busy = shared.store.commit_notice(&plan.commit, now).await?;
             if was_busy {
                 plan.log.iter().for_each(log);
@@ -113,7 +112,7 @@ impl Notifying {
     }
 
     /// What has to be committed; `None` when nothing changes.
-    fn plan(&self, noticing: &Noticing, silences: &[Silence], now: Timestamp) -> Option<Plan> {
+    fn plan(&self, noticing: &Noticing, around: &Around<'_>) -> Option<Plan> {
         let Noticing { alert, events, notice, .. } = noticing;
         let before: Ledger =
             notice.as_ref().and_then(|notice| serde_json::from_str(&notice.told).ok()).unwrap_or_default();
@@ -121,12 +120,12 @@ impl Notifying {
         let (mut ledger, mut messages, mut logged) = (Ledger::new(), Vec::new(), Vec::new());
         for channel in self.channels.iter().chain([&log]) {
             let mut told = before.get(&channel.name).copied().unwrap_or_default();
-            for (alert, telling) in tellings(channel, &mut told, noticing, silences, now) {
-                let message = self.links.message(&alert, &telling);
+            for (alert, telling) in tellings(channel, &mut told, noticing, around) {
+                let message = self.links.message(&alert, &around.group, &telling);
                 if channel.name == LOG {
                     logged.push(message);
                 } else {
-                    messages.extend(item(channel, &message, &telling, now));
+                    messages.extend(item(channel, &message, &telling, around.now));
                 }
             }
             if told != Told::default() {
@@ -151,16 +150,42 @@ impl Notifying {
     }
 }
 
-/// What there is to say to one channel, in order, each with the alert as it was then.
-fn tellings(
-    channel: &Channel,
-    told: &mut Told,
-    noticing: &Noticing,
-    silences: &[Silence],
+/// What telling of an alert depends on beside its own steps.
+struct Around<'a> {
     now: Timestamp,
-) -> Vec<(Alert, Telling)> {
-    let is_silenced = |alert: &Alert| silences.iter().any(|silence| silence.holds(alert, now));
-    let mut tellings = Vec::new();
+    silences: &'a [Silence],
+    /// Whether another alert speaks for it now.
+    is_told_by_parent: bool,
+    /// Those it speaks for.
+    group: Vec<&'a Alert>,
+}
+
+impl<'a> Around<'a> {
+    fn of(noticing: &Noticing, all: &'a [Noticing], silences: &'a [Silence], now: Timestamp) -> Self {
+        let alert = &noticing.alert;
+        // A parent that is silenced speaks for nobody.
+        let is_heard = |parent: &Alert| alert.is_told_by(parent) && !is_silenced(parent, silences, now);
+        let is_member = |other: &&Alert| other.state.is_open() && other.is_told_by(alert);
+        Self {
+            now,
+            silences,
+            is_told_by_parent: all.iter().any(|other| is_heard(&other.alert)),
+            group: all.iter().map(|other| &other.alert).filter(is_member).collect(),
+        }
+    }
+}
+
+fn is_silenced(alert: &Alert, silences: &[Silence], now: Timestamp) -> bool {
+    silences.iter().any(|silence| silence.holds(alert, now))
+}
+
+/// What there is to say to one channel, in order, each with the alert as it was then.
+fn tellings(channel: &Channel, told: &mut Told, noticing: &Noticing, around: &Around<'_>) -> Vec<(Alert, Telling)> {
+    let (now, mut tellings) = (around.now, Vec::new());
+    if around.is_told_by_parent && told.is_untold() {
+        return tellings;
+    }
+    let is_silenced = |alert: &Alert| is_silenced(alert, around.silences, now);
     for event in &noticing.events {
         let telling = news(channel, told, event, is_silenced(&event.alert), now);
         tellings.extend(telling.map(|telling| (event.alert.clone(), telling)));
@@ -199,5 +224,82 @@ fn count_raised(shared: &Shared, noticing: &Noticing) {
     for event in noticing.events.iter().filter(|event| is_raised(event.transition)) {
         let labels = SeverityLabels { severity: event.alert.severity.as_str().to_owned() };
         shared.metrics.alerts_raised.get_or_create(&labels).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::alert::{AlertEvent, Severity};
+
+    fn raised(fingerprint: &str, parent: Option<&str>, severity: Severity) -> Noticing {
+        let alert = Alert {
+            fingerprint: fingerprint.to_owned(),
+            series: format!("series {fingerprint}"),
+            severity,
+            parent: parent.map(str::to_owned),
+            ..Alert::example()
+        };
+        let event = AlertEvent { id: 1, at: Timestamp(0), transition: Transition::Pending, alert: alert.clone() };
+        Noticing { alert, confirmed_at: None, events: vec![event], notice: None }
+    }
+
+    /// The messages about each alert, of a channel that hears everything.
+    fn told(all: &[Noticing], silences: &[Silence]) -> Vec<Vec<Message>> {
+        let channels = vec![Channel::of_everything("hook", Duration::from_hours(4))];
+        let (no_data_after, remind_after) = (Duration::from_hours(1), Duration::from_hours(4));
+        let notifying = Notifying { channels, no_data_after, remind_after, links: Links::default() };
+        let messages = |noticing: &Noticing| {
+            let around = Around::of(noticing, all, silences, Timestamp(10));
+            let plan = notifying.plan(noticing, &around);
+            let items = plan.map(|plan| plan.commit.messages).unwrap_or_default();
+            items.iter().map(|item| serde_json::from_slice(&item.payload).unwrap()).collect()
+        };
+        all.iter().map(messages).collect()
+    }
+
+    fn group_of_five() -> Vec<Noticing> {
+        let children = ["b", "c", "d", "e"].map(|name| raised(name, Some("a"), Severity::Warn));
+        [raised("a", None, Severity::Warn)].into_iter().chain(children).collect()
+    }
+
+    fn silence(matcher: &str) -> Silence {
+        Silence {
+            id: "s".to_owned(),
+            matcher: matcher.parse().unwrap(),
+            by: "kim".to_owned(),
+            reason: "deploy".to_owned(),
+            created_at: Timestamp(0),
+            ends_at: Timestamp(100),
+            ended_by: None,
+        }
+    }
+
+    #[test]
+    fn alerts_of_one_cause_are_told_once_and_all_are_named() {
+        let told = told(&group_of_five(), &[]);
+        assert_eq!(told.iter().map(Vec::len).collect::<Vec<_>>(), [1, 0, 0, 0, 0]);
+        let message = &told[0][0];
+        assert!(message.alert.summary.ends_with("and 4 more series: series b, series c, series d, series e"));
+        let fingerprints: Vec<&str> = message.group.iter().map(|one| one.fingerprint.as_str()).collect();
+        assert_eq!(fingerprints, ["b", "c", "d", "e"]);
+    }
+
+    #[test]
+    fn a_child_is_told_when_it_is_louder_than_its_parent_or_outlives_it() {
+        let mut louder = group_of_five();
+        louder[1] = raised("b", Some("a"), Severity::Page);
+        assert_eq!(told(&louder, &[]).iter().map(Vec::len).collect::<Vec<_>>(), [1, 1, 0, 0, 0]);
+        let mut alone = group_of_five();
+        alone[0].alert.state = AlertState::Resolved;
+        alone[0].events.clear();
+        assert_eq!(told(&alone, &[]).iter().map(Vec::len).collect::<Vec<_>>(), [0, 1, 1, 1, 1]);
+    }
+
+    #[test]
+    fn a_silence_of_the_parent_by_id_is_one_of_the_group_and_by_series_is_not() {
+        let all = group_of_five();
+        assert_eq!(told(&all, &[silence("fingerprint=a")]).iter().map(Vec::len).sum::<usize>(), 0);
+        assert_eq!(told(&all, &[silence("series=series a")]).iter().map(Vec::len).collect::<Vec<_>>(), [0, 1, 1, 1, 1]);
     }
 }

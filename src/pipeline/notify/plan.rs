@@ -33,6 +33,11 @@ pub(super) struct Telling {
 }
 
 impl Told {
+    /// Whether the channel knows nothing of the alert.
+    pub(super) const fn is_untold(&self) -> bool {
+        self.open.is_none()
+    }
+
     fn say(&mut self, reason: Reason, alert: &Alert, now: Timestamp) -> Telling {
         let telling = Telling { reason, previous_severity: self.open, event: None };
         let open = (reason != Reason::Resolved).then_some(alert.severity);

@@ -6,11 +6,14 @@ use maud::{Markup, html};
 
 use super::super::WebState;
 use super::PageError;
-use super::alerts::{card, runbook_link};
+use super::alert_forms::forms;
+use super::alerts::{card, children};
 use super::layout::{instant, page, trace_link};
+use super::releases::line as change_line;
 use super::text::clipped;
 use crate::domain::alert::{AlertEvent, Transition};
-use crate::domain::report::Estimate;
+use crate::domain::explanation::{Contribution, Evidence};
+use crate::domain::report::{Estimate, Transition as MovedShare};
 use crate::queries::affected::{AffectedTrace, AlertDetail, alert_detail};
 
 pub(in crate::web) async fn alert(
@@ -25,34 +28,136 @@ pub(in crate::web) async fn alert(
         &html! {
             h1 { "Alert " (detail.alert.fingerprint) }
             (card(&detail.alert))
-            (hands(&detail))
-            table {
-                tr { th {} th { "n" } th { "estimate" } th { "95 % interval" } }
-                (estimate("baseline", detail.baseline_estimate.as_ref()))
-                (estimate("since the onset", detail.current_estimate.as_ref()))
+            (known(&detail))
+            (origin(&detail.alert.evidence))
+            @if !detail.group.is_empty() {
+                h2 { "Of the same cause (" (detail.group.len()) ")" }
+                (children(&detail.group))
             }
+            (hands(&detail))
             h2 { "Affected traces (" (detail.affected_traces) ")" }
+            p.muted { "Affected since the onset is " (clipped(&detail.affected_are, 500)) "." }
             (affected(&detail))
             h2 { "History" }
-            table { @for event in &detail.history { (step(event)) } }
+            div.scroll { table { @for event in &detail.history { (step(event)) } } }
         },
     ))
 }
 
-/// Who has it, and who silenced it.
-fn hands(detail: &AlertDetail) -> Markup {
+/// What moved, from what to what, since when, and what changed about then.
+fn known(detail: &AlertDetail) -> Markup {
+    let (alert, evidence) = (&detail.alert, &detail.alert.evidence);
     html! {
-        @if let Some(taken) = &detail.alert.acknowledgement {
+        dl.facts {
+            @if let Some((first, last)) = evidence.onset_between.filter(|(first, last)| first < last) {
+                div { dt { "Began between (95 %)" } dd { (instant(first)) " and " (instant(last)) } }
+            }
+            @if !evidence.measure.is_empty() { div { dt { "Measured" } dd { (clipped(&evidence.measure, 200)) } } }
+            @if let Some(change) = &evidence.nearest_change {
+                div { dt { "Nearest change" } dd { (change_line(change)) } }
+            }
+            @if let Some(parent) = &alert.parent {
+                div { dt { "One cause with" } dd { a.id href={ "/alerts/" (parent) } { (parent) } } }
+            }
+        }
+        div.scroll {
+            table {
+                tr { th {} th.number { "traces" } th.number { "estimate" } th { "95 % interval" } }
+                (estimate("baseline", detail.baseline_estimate.as_ref()))
+                (estimate("since the onset", detail.current_estimate.as_ref()))
+            }
+        }
+    }
+}
+
+/// Where the change comes from: segments by what they contribute, and what moved inside the series.
+fn origin(evidence: &Evidence) -> Markup {
+    html! {
+        @if let Some(explanation) = &evidence.explanation {
+            h2 { "Where it comes from" }
+            p {
+                "By " (clipped(&explanation.dimension, 80)) ": " (signed(explanation.mix)) " of the change is another mix, "
+                (signed(explanation.within)) " is within."
+            }
+            (segments(&explanation.segments))
+            @if !explanation.new_versions.is_empty() {
+                p { "New since the baseline: " (clipped(&explanation.new_versions.join(", "), 300)) }
+            }
+            @if !explanation.trace_ids.is_empty() {
+                p { "Of the first segment: " @for id in &explanation.trace_ids { (trace_link(*id)) " " } }
+            }
+        }
+        @if !evidence.transitions.is_empty() {
+            h2 { "What moved" }
+            (transitions(&evidence.transitions))
+        }
+    }
+}
+
+fn segments(segments: &[Contribution]) -> Markup {
+    html! {
+        div.scroll {
+            table {
+                tr {
+                    th { "segment" } th.number { "traces" } th.number { "baseline" } th.number { "now" }
+                    th.number { "contributes" } th.number { "95 % interval" }
+                }
+                @for one in segments {
+                    tr {
+                        td { (clipped(&one.segment, 120)) }
+                        td.number { (one.traces) }
+                        td.number { (format!("{:.3}", one.baseline)) }
+                        td.number { (format!("{:.3}", one.current)) }
+                        td.number { (signed(one.contribution)) }
+                        td.number { (signed(one.low)) " to " (signed(one.high)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn transitions(transitions: &[MovedShare]) -> Markup {
+    let percent = |share: f64| format!("{:.1} %", share * 100.0);
+    html! {
+        div.scroll {
+            table {
+                tr {
+                    th { "share of" } th.number { "baseline" } th.number { "now" }
+                    th.number { "change, 95 % interval" }
+                }
+                @for one in transitions {
+                    tr {
+                        td { @if !one.from.is_empty() { (clipped(&one.from, 80)) " → " } (clipped(&one.to, 80)) }
+                        td.number { (percent(one.baseline)) }
+                        td.number { (percent(one.current)) }
+                        td.number { (format!("{:+.1} to {:+.1} points", one.low * 100.0, one.high * 100.0)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn signed(number: f64) -> String {
+    format!("{number:+.3}")
+}
+
+/// Who has it, who silenced it, and how to do either.
+fn hands(detail: &AlertDetail) -> Markup {
+    let alert = &detail.alert;
+    html! {
+        @if let Some(taken) = &alert.acknowledgement {
             p {
                 "Acknowledged by " (clipped(&taken.by, 80)) " at " (instant(taken.at))
                 @if let Some(note) = &taken.note { ": " (clipped(note, 500)) }
             }
         }
-        @if let Some(since) = detail.alert.no_data_since { p { "No detector has confirmed it since " (instant(since)) } }
+        @if let Some(since) = alert.no_data_since { p { "No detector has confirmed it since " (instant(since)) } }
         @for silence in &detail.silences {
             p { "Silenced by " (clipped(&silence.by, 80)) " until " (instant(silence.ends_at)) ": " (clipped(&silence.reason, 500)) }
         }
-        p { (runbook_link(&detail.alert)) " · " code { "driftline alerts ack " (detail.alert.fingerprint) } }
+        @if alert.state.is_open() { (forms(alert)) }
     }
 }
 
@@ -60,14 +165,26 @@ fn estimate(name: &str, estimate: Option<&Estimate>) -> Markup {
     let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
     html! {
         @if let Some(Estimate { n, estimate, low, high, .. }) = estimate {
-            tr { td { (name) } td { (n) } td { (number(*estimate)) } td { (number(*low)) " to " (number(*high)) } }
+            tr {
+                td { (name) }
+                td.number { (n) }
+                td.number { (number(*estimate)) }
+                td { (number(*low)) " to " (number(*high)) }
+            }
         }
     }
 }
 
 fn affected(detail: &AlertDetail) -> Markup {
     html! {
-        table { @for trace in &detail.affected.traces { (row(trace)) } }
+        @if !detail.affected.traces.is_empty() {
+            div.scroll {
+                table {
+                    tr { @for heading in ["trace", "ended", "conversation", "user", "ids"] { th { (heading) } } }
+                    @for trace in &detail.affected.traces { (row(trace)) }
+                }
+            }
+        }
         @if let Some(next) = &detail.affected.next {
             p {
                 a href={ "/api/v1/alerts/" (detail.alert.fingerprint) "/traces?limit=1000&after=" (next) } { "more, as JSON" }
@@ -82,7 +199,8 @@ fn row(trace: &AffectedTrace) -> Markup {
     html! {
         tr {
             td { (trace_link(trace.trace_id)) }
-            td { (instant(trace.ended_at)) }
+            td.nowrap { (instant(trace.ended_at)) }
+            td { (clipped(trace.conversation_id.as_deref().unwrap_or_default(), 40)) }
             td { (clipped(trace.user_id.as_deref().unwrap_or_default(), 40)) }
             td { (clipped(&ids, 200)) }
         }

@@ -10,8 +10,9 @@ use super::PageError;
 use super::layout::{badge, instant, page, trace_link};
 use super::text::clipped;
 use crate::backends::store::AlertFilter;
-use crate::domain::alert::{Alert, AlertState};
+use crate::domain::alert::Alert;
 use crate::queries;
+use crate::queries::alerts::AlertGroup;
 
 /// Evidence shown for one alert.
 const EVIDENCE: usize = 8;
@@ -25,23 +26,49 @@ pub(in crate::web) async fn alerts(
         service: parameters.take("service"),
     };
     parameters.finish()?;
-    let alerts = queries::alerts::alerts(&state.store, &filter).await?.alerts;
-    let (open, over): (Vec<&Alert>, Vec<&Alert>) = alerts.iter().partition(|alert| alert.state.is_open());
+    let alerts = queries::alerts::alerts(&state.store, &filter).await?.groups();
+    let (open, over): (Vec<_>, Vec<_>) = alerts.iter().partition(|group| group.parent.state.is_open());
     Ok(page(
         "Alerts",
         "/alerts",
         &html! {
             h1 { "Alerts" }
             h2 { "Open (" (open.len()) ")" }
-            @for alert in &open { (card(alert)) }
+            @for group in &open { (group_card(group)) }
             @if open.is_empty() { p.muted { "Nothing is alarming now." } }
             @if !filter.open_only {
                 h2 { "Resolved (" (over.len()) ")" }
-                @for alert in &over { (card(alert)) }
+                @for group in &over { (group_card(group)) }
                 @if over.is_empty() { p.muted { "No alert has been resolved yet." } }
             }
         },
     ))
+}
+
+fn group_card(group: &AlertGroup) -> Markup {
+    html! {
+        (card(&group.parent))
+        @if !group.children.is_empty() {
+            details.group {
+                summary { "and " (group.children.len()) " more series of the same cause" }
+                (children(&group.children))
+            }
+        }
+    }
+}
+
+/// Alerts of one cause, a line each.
+pub(super) fn children(alerts: &[Alert]) -> Markup {
+    html! {
+        ul {
+            @for alert in alerts {
+                li {
+                    (badge(alert.severity.as_str(), alert.severity.as_str())) " " (badge("", alert.state.as_str())) " "
+                    a href={ "/alerts/" (alert.fingerprint) } { (clipped(&alert.summary, 300)) }
+                }
+            }
+        }
+    }
 }
 
 /// One alert.
@@ -50,7 +77,7 @@ pub(super) fn card(alert: &Alert) -> Markup {
     html! {
         article class={ "alert " (severity) } {
             p {
-                (badge(severity, severity)) " " (badge("", state(alert.state))) " "
+                (badge(severity, severity)) " " (badge("", alert.state.as_str())) " "
                 @if alert.no_data_since.is_some() { (badge("", "no data")) " " }
                 a href={ "/alerts/" (alert.fingerprint) } { strong { (clipped(&alert.summary, 500)) } }
             }
@@ -71,13 +98,4 @@ pub(super) fn card(alert: &Alert) -> Markup {
 /// A link to the alert's runbook.
 pub(super) fn runbook_link(alert: &Alert) -> Markup {
     html! { a href={ "/runbooks/" (alert.runbook) } { "runbook " (clipped(&alert.runbook, 80)) } }
-}
-
-const fn state(state: AlertState) -> &'static str {
-    match state {
-        AlertState::Pending => "pending",
-        AlertState::Firing => "firing",
-        AlertState::Acknowledged => "acknowledged",
-        AlertState::Resolved => "resolved",
-    }
 }

@@ -2,6 +2,7 @@
 //! away; escaping is maud's.
 
 mod alert;
+mod alert_forms;
 mod alerts;
 mod figures;
 mod layout;
@@ -15,6 +16,7 @@ mod trace;
 mod traces;
 
 pub(super) use alert::alert;
+pub(super) use alert_forms::{acknowledge, silence};
 pub(super) use alerts::alerts;
 pub(super) use overview::overview;
 pub(super) use releases::releases;

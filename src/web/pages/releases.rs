@@ -78,16 +78,10 @@ fn status(status: ReleaseStatus) -> Markup {
     }
 }
 
-fn line(change: &ChangeEvent) -> Markup {
-    let kind = match change.kind {
-        ChangeKind::Release => "release",
-        ChangeKind::Rollback => "rollback",
-        ChangeKind::Judge => "judge",
-        ChangeKind::Evaluator => "evaluator",
-        ChangeKind::Configuration => "configuration",
-    };
+/// A change on one line.
+pub(super) fn line(change: &ChangeEvent) -> Markup {
     html! {
-        (instant(change.at)) " " (badge("", kind)) " "
+        (instant(change.at)) " " (badge("", change.kind.as_str())) " "
         @if let Some(service) = &change.service { (clipped(service, 80)) " " }
         (clipped(&change.subject, 80)) ": "
         (clipped(change.from.as_deref().unwrap_or("nothing"), 80)) " → " strong { (clipped(&change.to, 80)) }

@@ -17,6 +17,7 @@ contract!(
     of_two_who_tell_at_once_one_does,
     a_lane_is_sent_in_order_and_holds_up_no_other,
     a_silence_holds_until_it_ends_or_is_ended,
+    old_steps_of_alerts_that_are_over_are_forgotten_and_the_alerts_are_not,
 );
 
 fn pending(fingerprint: &str) -> Alert {
@@ -161,4 +162,17 @@ async fn a_silence_holds_until_it_ends_or_is_ended(it: TestStore) {
     assert_eq!((ended.ends_at, ended.ended_by.as_deref()), (seconds(10), Some("lee")));
     assert_eq!(it.store.end_silence("a", "kim", seconds(20)).await.unwrap(), Some(ended), "it has ended once");
     assert_eq!(it.store.end_silence("c", "kim", seconds(20)).await.unwrap(), None);
+}
+
+async fn old_steps_of_alerts_that_are_over_are_forgotten_and_the_alerts_are_not(it: TestStore) {
+    let over = Alert { state: AlertState::Resolved, ..pending("f") };
+    for (alert, at) in [(pending("f"), 10), (over.clone(), 20), (pending("open"), 10)] {
+        it.store.put_alert(&alert, seconds(at)).await.unwrap();
+    }
+    assert!(!it.store.purge_alert_events(seconds(20)).await.unwrap(), "there is no more");
+    assert_eq!(steps(&it, "f").await, [Transition::Resolved], "what is younger stays");
+    it.store.purge_alert_events(seconds(30)).await.unwrap();
+    assert_eq!(steps(&it, "f").await, []);
+    assert_eq!(it.store.alert("f").await.unwrap(), Some(over));
+    assert_eq!(steps(&it, "open").await, [Transition::Pending], "of what goes on the beginning is kept");
 }

@@ -9,6 +9,7 @@ use driftline::backends::store::{
 };
 use driftline::domain::alert::{Alert, AlertState, Severity};
 use driftline::domain::evaluation::{AnnotatorKind, Evaluation, Outcome};
+use driftline::domain::explanation::Evidence;
 use driftline::domain::ids::{SpanId, TraceId};
 use driftline::domain::measurement::{Measurement, SeriesKind, TraceRecord, Value};
 use driftline::domain::time::Timestamp;
@@ -192,6 +193,8 @@ pub(crate) fn alert(fingerprint: &str, service: &str, state: AlertState, raised_
         runbook: "quality-drift".to_owned(),
         acknowledgement: None,
         no_data_since: None,
+        parent: None,
+        evidence: Evidence::default(),
     }
 }
 

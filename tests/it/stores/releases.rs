@@ -7,6 +7,7 @@ use super::contract;
 use super::fixtures::{TestStore, plain, seconds};
 
 contract!(
+    a_pass_that_was_interrupted_is_done_again_to_its_end,
     versions_are_counted_by_hour_and_counting_again_changes_nothing,
     a_superseded_trace_counts_under_its_new_version_alone,
     what_traces_are_judged_by_is_noted_once_and_its_changes_are_told,
@@ -26,6 +27,29 @@ async fn counted(it: &TestStore, dimension: &str) -> Vec<(String, i64, u64)> {
     hours.into_iter().filter(|hour| hour.dimension == dimension).map(row).collect()
 }
 
+/// A whole pass; how many hours it counted.
+async fn count(it: &TestStore, at: i64) -> usize {
+    let hours = it.store.uncounted_hours().await.unwrap();
+    for (service, hour) in &hours {
+        it.store.count_versions(service, *hour, seconds(at)).await.unwrap();
+    }
+    it.store.note_counted(seconds(at)).await.unwrap();
+    hours.len()
+}
+
+async fn a_pass_that_was_interrupted_is_done_again_to_its_end(it: TestStore) {
+    let traces = [of_release(1, Some("1"), 10), of_release(2, Some("2"), 3_610)];
+    it.store.record_traces(&traces, seconds(50)).await.unwrap();
+    let hours = it.store.uncounted_hours().await.unwrap();
+    it.store.count_versions(&hours[0].0, hours[0].1, seconds(60)).await.unwrap();
+    // Much later than any clock may be behind.
+    assert_eq!(it.store.uncounted_hours().await.unwrap(), hours, "the pass has not come to its end");
+    assert_eq!(count(&it, 90_000).await, 2);
+    assert_eq!(counted(&it, "release").await, [("1".to_owned(), 0, 1), ("2".to_owned(), 1, 1)]);
+    it.store.note_counted(seconds(70)).await.unwrap();
+    assert_eq!(count(&it, 90_010).await, 0, "who was slower takes nothing back");
+}
+
 async fn versions_are_counted_by_hour_and_counting_again_changes_nothing(it: TestStore) {
     let traces = [
         of_release(1, Some("1"), 10),
@@ -34,25 +58,25 @@ async fn versions_are_counted_by_hour_and_counting_again_changes_nothing(it: Tes
         of_release(4, None, 30),
     ];
     it.store.record_traces(&traces, seconds(50)).await.unwrap();
-    assert_eq!(it.store.count_versions(seconds(60)).await.unwrap(), 2);
+    assert_eq!(count(&it, 60).await, 2);
     let expected =
         [("", 0, 1), ("1", 0, 1), ("2", 0, 1), ("2", 1, 1)].map(|(value, hour, n)| (value.to_owned(), hour, n));
     assert_eq!(counted(&it, "release").await, expected);
     assert_eq!(counted(&it, "agent_version").await, [("abc".to_owned(), 0, 3), ("abc".to_owned(), 1, 1)]);
-    it.store.count_versions(seconds(70)).await.unwrap();
+    count(&it, 70).await;
     assert_eq!(counted(&it, "release").await, expected);
-    it.store.count_versions(seconds(7_000)).await.unwrap();
-    assert_eq!(it.store.count_versions(seconds(7_010)).await.unwrap(), 0, "nothing came, so nothing is counted");
+    count(&it, 7_000).await;
+    assert_eq!(count(&it, 7_010).await, 0, "nothing came, so nothing is counted");
     assert!(it.store.version_hours(Some("other")).await.unwrap().is_empty());
 }
 
 async fn a_superseded_trace_counts_under_its_new_version_alone(it: TestStore) {
     it.store.record_traces(&[of_release(1, Some("1"), 10)], seconds(50)).await.unwrap();
-    it.store.count_versions(seconds(60)).await.unwrap();
+    count(&it, 60).await;
     let mut again = of_release(1, Some("2"), 11);
     again.trace.version = 2;
     it.store.record_traces(&[again], seconds(70)).await.unwrap();
-    it.store.count_versions(seconds(80)).await.unwrap();
+    count(&it, 80).await;
     assert_eq!(counted(&it, "release").await, [("2".to_owned(), 0, 1)]);
 }
 

@@ -10,6 +10,7 @@ use driftline::backends::store::{
     Chunk, DueTrace, HourCommit, NewJudgeJob, RecordedTrace, Store, StoredEvaluation, StoredTrace,
 };
 use driftline::domain::alert::{Alert, AlertState, Severity};
+use driftline::domain::explanation::{Affects, Evidence};
 use driftline::domain::ids::TraceId;
 use driftline::domain::money::NanoUsd;
 use driftline::domain::time::Timestamp;
@@ -262,7 +263,7 @@ fn alert(summary: &str, trace_id: Option<TraceId>) -> Alert {
         service: "support-agent".to_owned(),
         series: "loop".to_owned(),
         segment: "all".to_owned(),
-        direction: "shape".to_owned(),
+        direction: "down".to_owned(),
         detector: "e_sr".to_owned(),
         guarantee: "approximate: hours are over-dispersed".to_owned(),
         summary: summary.to_owned(),
@@ -276,5 +277,7 @@ fn alert(summary: &str, trace_id: Option<TraceId>) -> Alert {
         runbook: "quality-drift".to_owned(),
         acknowledgement: None,
         no_data_since: None,
+        parent: None,
+        evidence: Evidence { affects: Affects::AtMost(1.0), ..Evidence::default() },
     }
 }

@@ -9,7 +9,9 @@ const POLICY: &str = "[[series]]\nseries = \"loop\"\ndirection = \"higher_is_bet
 async fn counted() -> Service {
     let service = Service::with_traffic().await;
     let store = &service.store.store;
-    store.count_versions(super::fixtures::START).await.unwrap();
+    for (service, hour) in store.uncounted_hours().await.unwrap() {
+        store.count_versions(&service, hour, super::fixtures::START).await.unwrap();
+    }
     service
 }
 

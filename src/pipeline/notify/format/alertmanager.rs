@@ -52,10 +52,13 @@ fn annotations(message: &Message) -> Value {
         "summary": line(&format!("{} of {}", alert.series, place(message)), LONGEST),
         "description": line(&alert.summary, LONGEST),
         "guarantee": line(&alert.guarantee, LONGEST),
-        "since": alert.onset_at.to_string(),
+        "since": alert.since(),
         "trace_ids": trace_ids.join(" "),
         "runbook_url": message.runbook_url,
     });
+    if let Some(change) = &alert.evidence.nearest_change {
+        annotations["nearest_change"] = line(&change.to_string(), LONGEST).into();
+    }
     if let Some(since) = alert.no_data_since {
         annotations["no_data_since"] = since.to_string().into();
     }

@@ -100,7 +100,7 @@ pub(super) mod tests {
     /// A message about an alert.
     pub(in crate::pipeline::notify) fn message(reason: Reason, alert: &Alert) -> Message {
         let links = Links { web: "http://w".to_owned(), trace: "http://t/{trace_id}".to_owned() };
-        links.message(alert, &Telling { reason, previous_severity: None, event: None })
+        links.message(alert, &[], &Telling { reason, previous_severity: None, event: None })
     }
 
     #[test]

@@ -55,7 +55,9 @@ fn payload(message: &Message) -> Value {
         "group": line(&alert.service, 200),
         "class": alert.detector,
         "custom_details": {
-            "since": alert.onset_at.to_string(),
+            "since": alert.since(),
+            "nearest_change": alert.evidence.nearest_change.as_ref().map(|change| line(&change.to_string(), LONGEST)),
+            "group": message.group.iter().take(20).map(|one| line(&one.summary, 200)).collect::<Vec<_>>(),
             "baseline": alert.baseline,
             "current": alert.current,
             "guarantee": line(&alert.guarantee, LONGEST),

@@ -37,10 +37,11 @@ pub(super) fn body(message: &Message) -> Value {
 fn fields(message: &Message) -> Vec<Value> {
     let alert = &message.alert;
     let mut fields = vec![
-        field("Since", &alert.onset_at.to_string()),
+        field("Since", &alert.since()),
         field("Guarantee", &alert.guarantee),
         field("Runbook", &message.runbook_url),
     ];
+    fields.extend(alert.evidence.nearest_change.as_ref().map(|change| field("Nearest change", &change.to_string())));
     if let Some(taken) = &alert.acknowledgement {
         let note = taken.note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
         fields.push(field("Acknowledged", &format!("{}{note}", taken.by)));

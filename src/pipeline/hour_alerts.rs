@@ -1,0 +1,97 @@
+//! What a watched hour makes of the alerts of its service: those that end, those that are raised or go on, each with what
+//! is behind it, and those of one cause under one parent.
+
+use std::time::Duration;
+
+use super::Shared;
+use super::releases::changes_around;
+use crate::backends::store::{AlertFilter, StoreError};
+use crate::domain::alert::Alert;
+use crate::domain::time::Timestamp;
+use crate::watch::affects::affects;
+use crate::watch::alerts::{StreamSignal, advance, ended_with_their_baseline, ended_with_their_revision, stream_of};
+use crate::watch::baseline::Baseline;
+use crate::watch::grouping::{group, onset};
+use crate::watch::releases::nearest_change;
+
+const HOUR: Duration = Duration::from_hours(1);
+/// How far back versions are counted when an alert is raised; what is older was counted before.
+const LONGEST_COUNT: Duration = Duration::from_hours(48);
+
+/// An hour of a service beside what it is compared with.
+pub(super) struct HourAlerts<'a> {
+    pub(super) service: &'a str,
+    /// Start of the hour.
+    pub(super) hour: Timestamp,
+    pub(super) window: &'a Baseline,
+    pub(super) baseline: &'a Baseline,
+    /// Whether the baseline is another than in the hour before.
+    pub(super) is_replaced: bool,
+    /// Whether detectors observe the hour.
+    pub(super) is_news: bool,
+}
+
+impl HourAlerts<'_> {
+    /// The alerts that the hour's signals end, raise or keep up.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub(super) async fn changed(&self, shared: &Shared, signals: &[StreamSignal]) -> Result<Vec<Alert>, StoreError> {
+        let filter = AlertFilter { open_only: true, service: Some(self.service.to_owned()) };
+        let mut open = shared.store.alerts(&filter).await?;
+        let mut changed = self.ended(&open);
+        open.retain(|one| changed.iter().all(|ended| ended.fingerprint != one.fingerprint));
+        let mut raised: Vec<Alert> = advance(&open, signals).iter().map(|change| change.alert().clone()).collect();
+        self.complete(shared, &open, &mut raised).await?;
+        group(&open, &mut raised);
+        changed.extend(raised);
+        Ok(changed)
+    }
+
+    fn ended(&self, open: &[Alert]) -> Vec<Alert> {
+        let end = self.hour.plus(HOUR);
+        match (self.is_replaced, self.is_news) {
+            (true, _) => ended_with_their_baseline(open, end),
+            (false, true) => ended_with_their_revision(open, self.window, self.baseline, end),
+            (false, false) => Vec::new(),
+        }
+    }
+
+    /// Adds what no detector knows: whom the alert affects, and what changed around its onset.
+    async fn complete(&self, shared: &Shared, open: &[Alert], raised: &mut [Alert]) -> Result<(), StoreError> {
+        if raised.iter().all(|alert| !alert.state.is_open()) {
+            return Ok(());
+        }
+        self.count_versions(shared, open, raised).await?;
+        let changes = changes_around(shared, self.service).await?;
+        for alert in raised.iter_mut().filter(|alert| alert.state.is_open()) {
+            let is_same = |one: &Alert| one.fingerprint == alert.fingerprint && one.detector == alert.detector;
+            if !open.iter().any(is_same) {
+                self.say_whom_it_affects(alert);
+            }
+            alert.evidence.nearest_change = nearest_change(&changes, (&alert.service, &alert.series), onset(alert));
+        }
+        Ok(())
+    }
+
+    /// Counts the versions of the hours in which new alerts may have begun: the next count of everything may be a minute
+    /// away, and they are told before.
+    async fn count_versions(&self, shared: &Shared, open: &[Alert], raised: &[Alert]) -> Result<(), StoreError> {
+        let is_new = |alert: &&Alert| open.iter().all(|one| one.fingerprint != alert.fingerprint);
+        let begun = raised.iter().filter(is_new).map(|alert| onset(alert).0).min();
+        let Some(begun) = begun else { return Ok(()) };
+        let mut hour = begun.hour().max(self.hour.minus(LONGEST_COUNT));
+        while hour <= self.hour {
+            shared.store.count_versions(self.service, hour, shared.now()).await?;
+            hour = hour.plus(HOUR);
+        }
+        Ok(())
+    }
+
+    fn say_whom_it_affects(&self, alert: &mut Alert) {
+        let series = |side: &Baseline| side.series.get(&stream_of(alert)?).cloned();
+        let Some(summary) = series(self.baseline).or_else(|| series(self.window)) else { return };
+        alert.evidence.affects = affects(alert, &summary);
+        alert.evidence.revision = summary.revision;
+    }
+}

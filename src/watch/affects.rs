@@ -1,0 +1,187 @@
+//! Which traces does an alert affect?
+//!
+//! **Question.** A series has moved; whose business was it? Every trace since the onset either shows the change or does
+//! not, and which do must be the same whoever asks, however late.
+//!
+//! **Rule**, fixed when the alert is raised or confirmed by another detector:
+//!
+//! | series | affected |
+//! | --- | --- |
+//! | true or false | the value that became more frequent |
+//! | numbers | beyond the baseline's tenth or ninetieth percentile, in the direction of the change |
+//! | latency or cost whose tail tripled | beyond three times the baseline's 99th percentile |
+//! | categories, tool transitions | one that became more frequent occurs |
+//! | values that are missing, budgets | none |
+//!
+//! **Where it ends.** Beyond a percentile of the baseline lie some traces of any hour: of ten affected traces of a number,
+//! as many are to be expected without any change as the baseline's share of that hour.
+
+use super::rules;
+use super::summary::{Distribution, SeriesSummary, cell_counts, number};
+use crate::domain::alert::Alert;
+use crate::domain::explanation::Affects;
+use crate::domain::measurement::Value;
+use crate::stats::histogram::{Histogram, Scale};
+
+/// What decides whether a trace is affected by an alert about the summarised series, which is the baseline's where there
+/// is one.
+#[must_use]
+pub fn affects(alert: &Alert, summary: &SeriesSummary) -> Affects {
+    let is_up = alert.direction == "up";
+    match &summary.distribution {
+        _ if alert.detector == rules::SILENT => Affects::Nothing,
+        Distribution::Boolean { .. } if is_up => Affects::True,
+        Distribution::Boolean { .. } => Affects::False,
+        Distribution::Number { histogram, .. } => match rules::tail_limit(alert) {
+            Some(limit) => Affects::Above(limit),
+            None => beyond_percentile(histogram, is_up),
+        },
+        Distribution::Categorical { .. } | Distribution::Sequence { .. } => grown(alert),
+    }
+}
+
+/// Whether a trace with this value in the alert's series is affected. A score of one half or more counts as true.
+#[must_use]
+pub fn includes(affects: &Affects, value: &Value) -> bool {
+    let is = |holds: &dyn Fn(f64) -> bool| number(value).is_some_and(holds);
+    match affects {
+        Affects::Nothing => false,
+        Affects::True => is(&|value| value >= 0.5),
+        Affects::False => is(&|value| value < 0.5),
+        Affects::Above(limit) => is(&|value| value > *limit),
+        Affects::AtMost(limit) => is(&|value| value <= *limit),
+        Affects::Cells(cells) => {
+            let counts = cell_counts(value);
+            cells.iter().any(|cell| counts.contains_key(cell))
+        }
+    }
+}
+
+/// On bin edges, as the detectors count. Where a tenth of the scores lie in the last bin, none lies beyond it, and those
+/// in it are what there is more of.
+fn beyond_percentile(histogram: &Histogram, is_up: bool) -> Affects {
+    let scale = histogram.scale();
+    let Some(bin) = histogram.quantile_bin(if is_up { 0.9 } else { 0.1 }) else { return Affects::Nothing };
+    let is_last = scale == Scale::Unit && bin == scale.bin(f64::from(u8::from(is_up)));
+    let (low, high) = (scale.lower_edge(bin), scale.upper_edge(bin));
+    match (is_up, is_last) {
+        (true, false) => Affects::Above(high),
+        (true, true) => Affects::Above(low),
+        (false, false) => Affects::AtMost(low),
+        (false, true) => Affects::AtMost(high),
+    }
+}
+
+fn grown(alert: &Alert) -> Affects {
+    let moved = alert.evidence.transitions.iter().filter(|cell| cell.current > cell.baseline);
+    let grown = moved.map(|cell| (cell.from.clone(), cell.to.clone()));
+    let of_rule = rules::category(&alert.detector).map(|category| (String::new(), category.to_owned()));
+    let cells: Vec<(String, String)> = of_rule.map_or_else(|| grown.collect(), |cell| vec![cell]);
+    if cells.is_empty() { Affects::Nothing } else { Affects::Cells(cells) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::explanation::Evidence;
+    use crate::domain::measurement::SeriesKind;
+    use crate::domain::report::Transition;
+    use crate::domain::time::Timestamp;
+    use crate::watch::baseline::Baseline;
+    use crate::watch::samples::{measurement, record};
+
+    fn summary(kind: SeriesKind, values: Vec<Value>) -> SeriesSummary {
+        let records: Vec<_> = values
+            .into_iter()
+            .enumerate()
+            .map(|(index, value)| {
+                let mut one = record(index, &index.to_string());
+                one.measurements = vec![measurement("s", kind, value)];
+                one
+            })
+            .collect();
+        Baseline::from_records("b", Timestamp(0), "", &records).overall("s").unwrap()
+    }
+
+    fn alert(direction: &str, detector: &str) -> Alert {
+        Alert { direction: direction.to_owned(), detector: detector.to_owned(), ..Alert::example() }
+    }
+
+    fn numbers(kind: SeriesKind, values: impl Iterator<Item = f64>) -> SeriesSummary {
+        summary(kind, values.map(Value::Number).collect())
+    }
+
+    #[test]
+    fn of_yes_and_no_the_answer_that_became_more_frequent_is_affected() {
+        let summary = summary(SeriesKind::Boolean, vec![Value::Boolean(true); 10]);
+        let is = |direction, value| includes(&affects(&alert(direction, "d"), &summary), &value);
+        assert!(is("down", Value::Boolean(false)) && !is("down", Value::Boolean(true)));
+        assert!(is("up", Value::Boolean(true)) && !is("up", Value::Boolean(false)));
+        assert!(is("up", Value::Number(0.5)) && is("down", Value::Number(0.4)), "what others scored");
+    }
+
+    #[test]
+    fn of_numbers_those_beyond_a_tenth_of_the_baseline_are_affected_on_the_side_of_the_change() {
+        let values: Vec<f64> = (1..=1000).map(f64::from).collect();
+        let baseline = numbers(SeriesKind::Numeric, values.iter().copied());
+        for (direction, far, near) in [("up", 990.0, 500.0), ("down", 20.0, 500.0)] {
+            let affects = affects(&alert(direction, "shiryaev_roberts"), &baseline);
+            let share = values.iter().filter(|value| includes(&affects, &Value::Number(**value))).count();
+            assert!((50..=100).contains(&share), "{direction}: {affects:?} holds {share} of 1000");
+            assert!(includes(&affects, &Value::Number(far)) && !includes(&affects, &Value::Number(near)));
+        }
+    }
+
+    #[test]
+    fn of_scores_that_end_at_their_best_those_that_are_worse_are_affected_and_at_their_worst_those_that_are_worst() {
+        let perfect = numbers(SeriesKind::Ordinal, (0..100).map(|_| 1.0));
+        let fell = affects(&alert("down", "d"), &perfect);
+        assert!(includes(&fell, &Value::Number(0.5)) && !includes(&fell, &Value::Number(1.0)), "{fell:?}");
+        let halves = numbers(SeriesKind::Ordinal, (0..100).map(|index| f64::from(index % 2)));
+        let fell = affects(&alert("down", "d"), &halves);
+        assert!(includes(&fell, &Value::Number(0.0)) && !includes(&fell, &Value::Number(1.0)), "{fell:?}");
+    }
+
+    #[test]
+    fn a_tail_that_tripled_affects_what_lies_beyond_thrice_the_percentile_it_was_held_against() {
+        let baseline = numbers(SeriesKind::Numeric, (1..=1000).map(f64::from));
+        let tail = Alert { baseline: Some(990.0), ..alert("up", "p99_exceedance") };
+        assert_eq!(affects(&tail, &baseline), Affects::Above(2970.0));
+    }
+
+    #[test]
+    fn of_tools_and_categories_runs_with_one_that_grew_are_affected() {
+        let tools = |names: &[&str]| Value::Sequence(names.iter().map(|name| (*name).to_owned()).collect());
+        let baseline = summary(SeriesKind::Sequence, vec![tools(&["a", "b"]); 5]);
+        let moved = |from: &str, to: &str, current| Transition {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            baseline: 0.3,
+            current,
+            z: 5.0,
+            low: 0.0,
+            high: 0.0,
+        };
+        let transitions = vec![moved("a", "a", 0.6), moved("a", "b", 0.1), moved("b", "END", 0.5)];
+        let alert = Alert { evidence: Evidence { transitions, ..Evidence::default() }, ..alert("shape", "d") };
+        let affects = affects(&alert, &baseline);
+        let is = |names: &[&str]| includes(&affects, &tools(names));
+        assert_eq!([is(&["a", "a"]), is(&["a", "b"]), is(&["a", "b", "c"])], [true, true, false], "{affects:?}");
+    }
+
+    #[test]
+    fn a_rule_about_one_category_affects_runs_in_which_it_occurs() {
+        let reasons = |name: &str| Value::Counts([(name.to_owned(), 1)].into());
+        let baseline = summary(SeriesKind::Categorical, vec![reasons("stop"); 5]);
+        let cut = affects(&alert("up", "length_cut"), &baseline);
+        assert!(includes(&cut, &reasons("length")) && !includes(&cut, &reasons("stop")));
+    }
+
+    #[test]
+    fn what_is_missing_affects_no_trace() {
+        let baseline = summary(SeriesKind::Boolean, vec![Value::Boolean(true); 10]);
+        let silent = affects(&alert("down", "evaluator_silent"), &baseline);
+        assert!(!includes(&silent, &Value::Boolean(false)));
+        assert!(silent.to_string().contains("no single trace"));
+    }
+}
