@@ -110,6 +110,7 @@ fn alert(evaluator: &str, revision: &str, catches: Catches, now: Timestamp) -> A
         trace_ids: Vec::new(),
         runbook: "judge-in-doubt".to_owned(),
         acknowledgement: None,
+        calibrated: None,
         no_data_since: None,
     }
 }

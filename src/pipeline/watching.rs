@@ -8,13 +8,15 @@ use serde_json::value::RawValue;
 
 use super::Shared;
 use crate::backends::store::{AlertFilter, HourCommit, Selection, StoreError};
+use crate::domain::alert::Alert;
 use crate::domain::time::Timestamp;
-use crate::watch::alerts::{StreamSignal, advance, ended_with_their_baseline};
+use crate::watch::alerts::{AlertChange, StreamSignal, advance, ended_with_their_baseline};
 use crate::watch::baseline::Baseline;
 use crate::watch::detect::{Finding, Signal, StreamState};
 use crate::watch::explanation::explain;
 use crate::watch::key::SeriesKey;
 use crate::watch::rules::RuleState;
+use crate::watch::standings::Standings;
 use crate::watch::summarize::Summarizer;
 use crate::watch::summary::SeriesSummary;
 use crate::watch::watched::Epoch;
@@ -138,7 +140,7 @@ impl Watching {
             alerts = ended_with_their_baseline(&open, hour.plus(HOUR));
             open.retain(|one| alerts.iter().all(|ended| ended.fingerprint != one.fingerprint));
         }
-        alerts.extend(advance(&open, &signals).iter().map(|change| change.alert().clone()));
+        alerts.extend(marked(shared, advance(&open, &signals), &window).await?);
         let commit = HourCommit {
             service: service.to_owned(),
             hour,
@@ -178,6 +180,20 @@ impl Watching {
         signals.extend(ruled.into_iter().map(|(key, signal)| StreamSignal { key, at: hour.plus(HOUR), signal }));
         signals
     }
+}
+
+/// The changed alerts, those about a judge's scores marked by whether it is calibrated.
+async fn marked(shared: &Shared, changes: Vec<AlertChange>, window: &Baseline) -> Result<Vec<Alert>, StoreError> {
+    if changes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let standings = Standings::new(shared.store.judges().await?, &shared.store.labelled_counts().await?);
+    let of = |change: &AlertChange| {
+        let alert = change.alert().clone();
+        let calibrated = standings.of_series(&alert.series, &window.scored_by(&alert.series));
+        alert.marked(calibrated)
+    };
+    Ok(changes.iter().map(of).collect())
 }
 
 /// The detectors as they were left, or new ones when the baseline is another; and whether they replace others.

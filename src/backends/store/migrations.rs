@@ -60,6 +60,11 @@ const CHANGES: &[Change] = &[
         sqlite: include_str!("../../../migrations/sqlite/0009_releases.sql"),
         postgres: include_str!("../../../migrations/postgres/0009_releases.sql"),
     },
+    Change {
+        description: "judges",
+        sqlite: include_str!("../../../migrations/sqlite/0010_judges.sql"),
+        postgres: include_str!("../../../migrations/postgres/0010_judges.sql"),
+    },
 ];
 
 const NEWEST: i64 = CHANGES.len() as i64;
