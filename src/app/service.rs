@@ -363,7 +363,7 @@ impl Service {
             let judging =
                 JudgingRetention { verdicts: settings.judge.remember, ledger: settings.retention.judge_requests };
             self.parts.spawn(purge(shared.clone(), judging));
-            self.parts.spawn(draw_audit(shared.clone(), audit_policy(settings)));
+            self.parts.spawn(draw_audit(shared.clone(), audit_policy(settings), settings.review.window));
         }
     }
 }

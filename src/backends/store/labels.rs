@@ -1,12 +1,14 @@
 //! What people say of judged traces, and which of these they are asked about.
 
+use std::collections::BTreeSet;
+
 use ring::digest::{SHA256, digest};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::columns::{key, limit, parse_word, text};
+use super::columns::{flag, key, limit, parse_word, text};
 use super::retry::retried;
-use super::statement::{Statement, insert};
+use super::statement::{Statement, for_keys, insert};
 use super::{Store, StoreError};
 use crate::domain::ids::TraceId;
 use crate::domain::label::{Draw, Label};
@@ -56,6 +58,8 @@ pub struct ReviewItem {
     pub passed: bool,
     /// Why.
     pub reason: Option<String>,
+    /// Whether its spans are still here.
+    pub has_spans: bool,
 }
 
 impl NewLabel {
@@ -146,11 +150,17 @@ impl Store {
         .await
     }
 
-    /// Keeps draws; the first draw of a judgement stands.
+    /// Keeps draws; the first draw of a judgement stands. What is drawn keeps its spans until `keep_until` at least, for
+    /// people to look at.
     ///
     /// # Errors
     /// The database failed; then none is kept.
-    pub async fn insert_draws(&self, draws: &[(Undrawn, Draw)], now: Timestamp) -> Result<(), StoreError> {
+    pub async fn insert_draws(
+        &self,
+        draws: &[(Undrawn, Draw)],
+        now: Timestamp,
+        keep_until: Timestamp,
+    ) -> Result<(), StoreError> {
         retried("keep draws", || async {
             let mut transaction = self.begin().await?;
             insert(
@@ -164,13 +174,18 @@ impl Store {
                 "ON CONFLICT (trace_id, evaluator, revision) DO NOTHING",
             )
             .await?;
+            let drawn: BTreeSet<TraceId> =
+                draws.iter().filter(|(_, draw)| draw.is_drawn).map(|(of, _)| of.trace_id).collect();
+            let keep = format!("UPDATE trace SET keep_body_until = {} WHERE trace_id IN", keep_until.0);
+            let after = format!(" AND body_purged = 0 AND keep_body_until < {}", keep_until.0);
+            for_keys(&mut transaction, &keep, &drawn.into_iter().collect::<Vec<_>>(), &after).await?;
             transaction.commit().await
         })
         .await
     }
 
-    /// What waits for a label in a stream, of one judge or of all: the audit sample oldest first, flagged traces newest
-    /// first.
+    /// What waits for a label in a stream, of one judge or of all: what still has its spans before what has not, then
+    /// the audit sample oldest first, flagged traces newest first.
     ///
     /// # Errors
     /// The database failed.
@@ -182,8 +197,10 @@ impl Store {
     ) -> Result<Vec<ReviewItem>, StoreError> {
         retried("look for traces to review", || async {
             let mut statement = Statement::new(
-                "SELECT evaluation.trace_id, evaluation.evaluator, evaluation.revision, value, explanation \
-                 FROM evaluation LEFT JOIN review_draw ON review_draw.trace_id = evaluation.trace_id \
+                "SELECT evaluation.trace_id, evaluation.evaluator, evaluation.revision, value, explanation, \
+                 coalesce(body_purged, 1) AS has_no_spans \
+                 FROM evaluation LEFT JOIN trace ON trace.trace_id = evaluation.trace_id \
+                 LEFT JOIN review_draw ON review_draw.trace_id = evaluation.trace_id \
                  AND review_draw.evaluator = evaluation.evaluator AND review_draw.revision = evaluation.revision \
                  WHERE annotator_kind = 'llm' AND outcome = 'scored' AND NOT EXISTS (SELECT 1 FROM label \
                  WHERE label.trace_id = evaluation.trace_id AND label.evaluator = evaluation.evaluator)",
@@ -192,9 +209,10 @@ impl Store {
                 statement.sql(" AND evaluation.evaluator = ").bind(key(evaluator));
             }
             statement.sql(match stream {
-                Stream::Audit => " AND is_drawn = 1 ORDER BY drawn_at, evaluation.trace_id",
+                Stream::Audit => " AND is_drawn = 1 ORDER BY has_no_spans, drawn_at, evaluation.trace_id",
                 Stream::Flagged => {
-                    " AND coalesce(is_drawn, 0) = 0 AND value < 0.5 ORDER BY evaluated_at DESC, evaluation.trace_id"
+                    " AND coalesce(is_drawn, 0) = 0 AND value < 0.5 \
+                     ORDER BY has_no_spans, evaluated_at DESC, evaluation.trace_id"
                 }
             });
             statement.sql(" LIMIT ").bind(limit(most));
@@ -225,5 +243,6 @@ fn read_item(row: &AnyRow) -> Result<ReviewItem, sqlx::Error> {
         revision: row.try_get("revision")?,
         passed: row.try_get::<f64, _>("value")? >= 0.5,
         reason: row.try_get("explanation")?,
+        has_spans: !flag(row, "has_no_spans")?,
     })
 }

@@ -7,12 +7,13 @@ use driftline::domain::label::{Answer, Draw, HeldLabel, Label, LabelledCount, Or
 use driftline::domain::time::Timestamp;
 
 use super::contract;
-use super::fixtures::{TestStore, plain, seconds, stored_evaluation, trace_id};
+use super::fixtures::{TestStore, plain, recorded, seconds, stored_evaluation, trace_id};
 
 contract!(
     labels_are_only_added_and_what_was_said_before_is_known,
     a_judgement_is_drawn_once_and_its_first_draw_stands,
     what_was_drawn_and_what_is_flagged_wait_apart_until_they_are_labelled,
+    what_is_drawn_keeps_its_spans_for_the_review_window_and_is_asked_about_first,
     judgements_come_with_their_weight_their_draw_and_for_labelled_traces_their_reason,
     judgements_that_are_alike_are_summed_and_unknown_upstream_sampling_is_counted,
     labels_are_counted_by_what_decides_whether_a_judge_is_calibrated,
@@ -40,13 +41,18 @@ async fn judged(it: &TestStore, number: u64, value: f64, at: i64) {
 }
 
 async fn draw(it: &TestStore, number: u64, draw: Draw) {
+    draw_keeping(it, number, draw, 50).await;
+}
+
+/// The same, with the spans of what is drawn kept until that second.
+async fn draw_keeping(it: &TestStore, number: u64, draw: Draw, keep_until: i64) {
     let of = Undrawn {
         trace_id: trace_id(number),
         evaluator: "grounded".to_owned(),
         revision: "r1".to_owned(),
         passed: true,
     };
-    it.store.insert_draws(&[(of, draw)], seconds(50)).await.unwrap();
+    it.store.insert_draws(&[(of, draw)], seconds(50), seconds(keep_until)).await.unwrap();
 }
 
 async fn labels_are_only_added_and_what_was_said_before_is_known(it: TestStore) {
@@ -124,7 +130,7 @@ async fn judgements_come_with_their_weight_their_draw_and_for_labelled_traces_th
     let of = sums[0].judged;
     // One in four was judged, and upstream sampling kept one in two.
     assert!((of.weight - 8.0).abs() < 1e-9 && (of.weight_squared - 64.0).abs() < 1e-9, "{of:?}");
-    assert_eq!((of.since, of.draw, of.count, of.upstream_unknown), (Timestamp(0), None, 1, 0));
+    assert_eq!((of.since, of.draw, of.count, of.upstream_unknown), (seconds(0), None, 1, 0));
     assert!(it.store.unlabelled_sums(None, seconds(11)).await.unwrap().is_empty());
     assert!(it.store.labelled_judgements(None, Timestamp(0)).await.unwrap().is_empty());
 
@@ -185,4 +191,21 @@ async fn labels_are_counted_by_what_decides_whether_a_judge_is_calibrated(it: Te
         assert!(counts.contains(&expected), "{expected:?} is not in {counts:?}");
     }
     assert_eq!(counts.len(), 3, "what was neither drawn nor labelled is not read: {counts:?}");
+}
+
+async fn what_is_drawn_keeps_its_spans_for_the_review_window_and_is_asked_about_first(it: TestStore) {
+    for due in it.claimed(&[1, 2]).await {
+        let evaluations = vec![stored_evaluation(due.trace_id, "grounded", Some(1.0))];
+        it.store.record_traces(&[RecordedTrace { evaluations, ..recorded(&due) }], seconds(6)).await.unwrap();
+    }
+    let drawn = Draw { probability: 0.5, is_drawn: true };
+    draw_keeping(&it, 1, drawn, 10).await;
+    draw_keeping(&it, 2, drawn, 5_000).await;
+    // Both were to be kept for a thousand seconds.
+    it.store.purge(seconds(2_000)).await.unwrap();
+    let kept = [it.store.has_body(trace_id(1)).await.unwrap(), it.store.has_body(trace_id(2)).await.unwrap()];
+    assert_eq!(kept, [false, true]);
+    let waiting = it.store.review_items(Stream::Audit, None, 10).await.unwrap();
+    let waiting: Vec<_> = waiting.iter().map(|item| (item.trace_id, item.has_spans)).collect();
+    assert_eq!(waiting, [(trace_id(2), true), (trace_id(1), false)]);
 }
