@@ -361,7 +361,7 @@ impl Service {
             self.parts.spawn(notify(shared.clone(), notifying(settings)));
             self.parts.spawn(notice_releases(shared.clone(), judged_by));
             self.parts.spawn(purge(shared.clone(), retention(settings)));
-            self.parts.spawn(draw_audit(shared.clone(), audit_policy(settings)));
+            self.parts.spawn(draw_audit(shared.clone(), audit_policy(settings), settings.review.window));
         }
     }
 }

@@ -93,7 +93,7 @@ impl Arguments {
             let given = label_files::labels(&self.labels_file, problems)?;
             given.into_iter().filter_map(|given| self.label(given)).collect()
         };
-        Ok(report(&judgements, &labels, &[]))
+        Ok(report(&judgements, Vec::new(), &labels, &[]))
     }
 
     /// A label that names no judge is about the one that was asked for.

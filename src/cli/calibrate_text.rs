@@ -49,11 +49,17 @@ pub(super) fn labels(it: &Calibration) -> String {
     };
     let basis = match it.basis {
         Basis::Audit => "the audit sample",
-        Basis::Imported => "imported labels",
+        Basis::ImportedSample => "imported labels with probabilities",
+        Basis::Imported => "imported labels without probabilities",
+    };
+    let upstream = match it.raw.upstream_unknown {
+        0 => String::new(),
+        unknown => format!(" ({unknown} of them with unknown upstream sampling, taken as 1)"),
     };
     format!(
-        "labels: audit {response}, imported {}, flagged {} (never count), skipped {}; n = {} from {basis}, {} judged",
-        counts.imported, counts.flagged, counts.skipped, it.n, it.judged
+        "labels: audit {response}, imported {} with probabilities and {} without, flagged {} (never count), skipped {}; \
+         n = {} from {basis}, {} judged{upstream}",
+        counts.imported_sample, counts.imported, counts.flagged, counts.skipped, it.n, it.judged
     )
 }
 

@@ -12,9 +12,9 @@ use super::service::{Place, Service, answer};
 use super::sources::{Side, Source, Sources, now};
 use crate::domain::measurement::TraceRecord;
 use crate::domain::report::{DriftReport, DriftVerdict};
-use crate::domain::time::Timestamp;
 use crate::queries::compare::{check_dimension, dimensions};
 use crate::queries::source::StoredSource;
+use crate::watch::baseline::Baseline;
 use crate::watch::drift::{DriftOptions, drift};
 use crate::watch::history::add_history;
 use crate::watch::paired::paired;
@@ -110,12 +110,12 @@ async fn read_and_compare(arguments: &Arguments, context: &Context) -> Result<Dr
         [&baseline.files()?[..], &current.files()?, &arguments.labels_file, context.config.as_slice()].concat();
     refuse_inputs(&arguments.html, &inputs)?;
     let mut sources = Sources::new(context.settings()?, &arguments.labels_file, pair_by, &[&baseline, &current])?;
-    let is_stored = [&baseline, &current].iter().any(|source| matches!(source, Source::Stored(_)));
+    let standings = sources.standings([&baseline, &current]).await?;
     let (baseline, current) = (sources.load(&baseline).await?, sources.load(&current).await?);
-    let mut report = compare(arguments, &sources, baseline, current, now)?;
-    if is_stored {
-        sources.note_uncalibrated(&mut report).await?;
-    }
+    let summaries =
+        [baseline.summary("baseline", &arguments.baseline, now), current.summary("current", &arguments.current, now)];
+    let mut report = compare(arguments, &sources, [&baseline, &current], [&summaries[0], &summaries[1]])?;
+    standings.mark_drift(&mut report, [&summaries[0], &summaries[1]]);
     let sides = [("baseline", report.traces.baseline), ("current", report.traces.current)];
     let empty = sides.iter().filter(|(_, traces)| *traces == 0);
     report.notes.extend(empty.map(|(side, _)| format!("no trace is selected on the {side} side")));
@@ -130,9 +130,8 @@ async fn read_and_compare(arguments: &Arguments, context: &Context) -> Result<Dr
 fn compare(
     arguments: &Arguments,
     sources: &Sources,
-    baseline: Side,
-    current: Side,
-    now: Timestamp,
+    [baseline, current]: [&Side; 2],
+    [before, after]: [&Baseline; 2],
 ) -> Result<DriftReport, Failure> {
     let options = DriftOptions { alpha: arguments.alpha, by: arguments.by.clone(), seed: arguments.seed };
     if let (Some(column), Some(before), Some(after)) = (&arguments.pair_by, baseline.records(), current.records()) {
@@ -143,13 +142,11 @@ fn compare(
         add_history(&mut report, before, after);
         return Ok(report);
     }
-    if !arguments.labels_file.is_empty() && [&baseline, &current].iter().any(|side| matches!(side, Side::Baseline(_))) {
+    if !arguments.labels_file.is_empty() && [baseline, current].iter().any(|side| matches!(side, Side::Baseline(_))) {
         warn("labels are not joined to a stored baseline, which keeps summaries and no traces");
     }
-    let before = baseline.summary("baseline", &arguments.baseline, now);
-    let after = current.summary("current", &arguments.current, now);
-    answer(check_dimension(arguments.by.as_deref(), dimensions([&before, &after])))?;
-    let mut report = drift(&before, &after, &options);
+    answer(check_dimension(arguments.by.as_deref(), dimensions([before, after])))?;
+    let mut report = drift(before, after, &options);
     add_history(&mut report, baseline.records().unwrap_or_default(), current.records().unwrap_or_default());
     Ok(report)
 }

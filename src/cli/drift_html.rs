@@ -6,7 +6,7 @@ use super::charts;
 use super::drift_text::{effect, estimate, is_worth_a_look, place, verdict};
 use super::report_html::{changes, key, notes, page as whole_page};
 use super::table::p_value;
-use crate::domain::report::{DriftReport, DriftVerdict, SeriesReport, Transition};
+use crate::domain::report::{DriftReport, DriftVerdict, SeriesReport, Transition, calibration_mark};
 use crate::domain::text::printable;
 use crate::queries::releases::{Headline, ReleaseComparison};
 
@@ -60,7 +60,10 @@ fn headlines(rows: &[Headline]) -> Markup {
                 tbody {
                     @for row in rows {
                         tr {
-                            td { (printable(&row.series)) @if let Some(unit) = &row.unit { span.muted { " " (unit) } } }
+                            td {
+                                (printable(&row.series)) @if let Some(unit) = &row.unit { span.muted { " " (unit) } }
+                                (calibration_mark(row.calibrated))
+                            }
                             td.n { (estimate(&row.before)) }
                             td.n { (estimate(&row.after)) }
                             td { (charts::intervals(&row.before, &row.after)) }

@@ -1,7 +1,7 @@
 //! A drift report for a person at a terminal.
 
 use super::table::{Table, clip, number, p_value};
-use crate::domain::report::{DriftReport, DriftVerdict, Estimate, SeriesReport, Transition};
+use crate::domain::report::{DriftReport, DriftVerdict, Estimate, SeriesReport, Transition, calibration_mark};
 
 /// Traces that are named as evidence; `--json` has all.
 const EVIDENCE: usize = 3;
@@ -61,7 +61,8 @@ fn table(report: &DriftReport) -> Table {
 
 /// The series, and its segment when it is not all traces.
 pub(super) fn place(row: &SeriesReport) -> String {
-    if row.segment == "all" { row.series.clone() } else { format!("{} [{}]", row.series, row.segment) }
+    let segment = if row.segment == "all" { String::new() } else { format!(" [{}]", row.segment) };
+    format!("{}{segment}{}", row.series, calibration_mark(row.calibrated))
 }
 
 /// `0.581 (0.49 to 0.67)`.

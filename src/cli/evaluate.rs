@@ -8,16 +8,19 @@ use futures_util::{StreamExt, stream};
 use super::Context;
 use super::asking::Services;
 use super::failure::{Exit, Failure};
-use super::judging::Judges;
+use super::judging::{Judges, ledger};
 use super::output::{Output, counted, json_line, warn};
 use super::output_file::{OutputFile, refuse_inputs};
 use super::table::Table;
 use super::trace_files::{TraceFiles, expand};
 use crate::app;
+use crate::app::settings::Settings;
 use crate::domain::evaluation::{Evaluation, Outcome};
 use crate::domain::trace::Trace;
+use crate::evaluate::kinds::Behaviour;
 use crate::evaluate::run::{EvaluatedTrace, Evaluators, evaluate};
 use crate::evaluate::sampling::SamplingPolicy;
+use crate::pipeline::ledgered::Ledger;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -41,7 +44,12 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     let load = if arguments.only.is_empty() { app::evaluators } else { app::every_evaluator };
     let evaluators = load(&settings, arguments.evaluators.as_deref());
     let evaluators = only(evaluators.map_err(|error| Failure::Usage(error.to_string()))?, &arguments.only)?;
-    let (judges, services) = (Judges::new(&settings, &evaluators, None)?, Services::new(&evaluators)?);
+    let ledger = if asks_judges(&settings, &evaluators) {
+        ledger(&settings).await?
+    } else {
+        Ledger::new(None, app::service::budget_policy(&settings))
+    };
+    let (judges, services) = (Judges::new(&settings, &evaluators, &ledger)?, Services::new(&evaluators)?);
     let files = expand(&arguments.files)?;
     refuse_inputs(&arguments.output, &[&files[..], context.config.as_slice()].concat())?;
     let mut files = TraceFiles::new(files, &settings);
@@ -71,6 +79,7 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     let (traces, problems) = files.finish()?;
     sink.finish()?;
     summary.report(traces);
+    say_spent(&ledger);
     problems.report();
     if problems.is_empty() {
         return Ok(Exit::Done);
@@ -102,6 +111,22 @@ fn only(evaluators: Evaluators, names: &[String]) -> Result<Evaluators, Failure>
     evaluators.only(names).map_err(|unknown| {
         Failure::Usage(format!("--only: there is no evaluator {}; known: {}", unknown.join(", "), known.join(", ")))
     })
+}
+
+/// Whether a judge among the evaluators has a model to ask.
+fn asks_judges(settings: &Settings, evaluators: &Evaluators) -> bool {
+    evaluators.definitions().iter().any(|definition| match &definition.behaviour {
+        Behaviour::Judge(judge) => settings.judge.models.contains_key(&judge.model),
+        Behaviour::Rule(_) | Behaviour::Service(_) => false,
+    })
+}
+
+fn say_spent(ledger: &Ledger) {
+    let (requests, charged) = ledger.spent();
+    if requests > 0 {
+        let kept = if ledger.store().is_some() { "" } else { ", in no ledger for there is no store" };
+        warn(&format!("judges: {}, {charged}{kept}", counted(requests, "request")));
+    }
 }
 
 fn say_unconfigured(judges: &Judges<'_>) {

@@ -18,8 +18,9 @@ use crate::evaluate::cases::check_case;
 use crate::evaluate::definition::EvaluatorDefinition;
 use crate::evaluate::kinds::Behaviour;
 use crate::evaluate::run::Evaluators;
-use crate::queries::calibration::{Standings, standings};
+use crate::queries::calibration::standings;
 use crate::queries::judge_revisions::{JudgeRevision, judge_revisions};
+use crate::watch::standings::Standings;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -108,7 +109,7 @@ const OFF: &str = " (off)";
 async fn known(evaluators: &Evaluators, context: &Context) -> Result<Known, Failure> {
     let Ok(store) = Store::open(&context.settings()?.store.url, true).await else { return Ok(Known::default()) };
     let scored = judge_revisions(&store, evaluators).await.map_err(|error| Failure::CouldNot(chain(&error)))?;
-    Ok(Known { standings: answer(standings(&store).await)?, scored })
+    Ok(Known { standings: answer(standings(&store).await.map_err(Into::into))?, scored })
 }
 
 impl Known {

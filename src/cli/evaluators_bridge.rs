@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::Context;
 use super::failure::{Exit, Failure, chain};
-use super::judging::Judges;
+use super::judging::{Judges, ledger};
 use super::output::{Output, counted, warn};
 use super::progress;
 use super::runs::each_run;
@@ -19,7 +19,7 @@ use crate::app::service::{budget_policy, judge_clients};
 use crate::app::settings::Settings;
 use crate::backends::clock::{Clock as _, SystemClock};
 use crate::backends::judge::{JudgeClient, JudgeModelSettings};
-use crate::backends::store::{Store, StoreError};
+use crate::backends::store::Store;
 use crate::domain::evaluation::Outcome;
 use crate::domain::money::NanoUsd;
 use crate::domain::trace::Trace;
@@ -28,7 +28,7 @@ use crate::evaluate::judge::Judge;
 use crate::evaluate::kinds::Behaviour;
 use crate::evaluate::mistake::InvalidEvaluators;
 use crate::evaluate::run::{Evaluators, evaluate};
-use crate::limits::budget::ALL_SERVICES;
+use crate::limits::budget::{ALL_SERVICES, BudgetPolicy};
 use crate::pipeline::ledgered::Ledger;
 use crate::queries::costs::budget_of;
 use crate::queries::judge_revisions::judge_revisions;
@@ -78,13 +78,13 @@ pub(super) async fn run(
     for side in [&old, &new] {
         side.add_most(&traces, &mut most)?;
     }
-    let ledger = if most.is_empty() { None } else { ledger(&settings).await? };
-    let in_ledger = (!most.is_empty()).then_some(ledger.is_some());
-    if let Some(ledger) = &ledger {
-        within_budget(&most, ledger).await?;
+    let ledger = if most.is_empty() { Ledger::new(None, budget_policy(&settings)) } else { ledger(&settings).await? };
+    let in_ledger = (!most.is_empty()).then_some(ledger.store().is_some());
+    if let Some(store) = ledger.store() {
+        within_budget(&most, store, ledger.policy()).await?;
     }
     agreed(most.values().copied().sum(), in_ledger, arguments.yes)?;
-    let (before, after) = (old.scores(&traces, ledger.as_ref()).await?, new.scores(&traces, ledger.as_ref()).await?);
+    let (before, after) = (old.scores(&traces, &ledger).await?, new.scores(&traces, &ledger).await?);
     let pairs: Vec<(f64, f64)> = before.into_iter().zip(after).filter_map(|(old, new)| Some((old?, new?))).collect();
     let found = bridge(&pairs);
     if context.json {
@@ -175,7 +175,7 @@ impl Side {
     }
 
     /// The score of each trace, where there is one.
-    async fn scores(&self, traces: &[Trace], ledger: Option<&Ledger>) -> Result<Vec<Option<f64>>, Failure> {
+    async fn scores(&self, traces: &[Trace], ledger: &Ledger) -> Result<Vec<Option<f64>>, Failure> {
         let judges = Judges::new(&self.settings, &self.evaluators, ledger)?;
         let bar = progress::bar(traces.len() as u64, &format!("traces by {}", self.revision));
         let score = async |trace: &Trace| {
@@ -218,30 +218,13 @@ async fn sample(arguments: &Arguments, settings: &Settings) -> Result<Vec<Trace>
     Ok(drawn.into_values().collect())
 }
 
-/// The ledger of the configured store; `None` where there is no store.
-async fn ledger(settings: &Settings) -> Result<Option<Ledger>, Failure> {
-    let url = &settings.store.url;
-    if let Err(StoreError::Missing { .. }) = Store::open(url, true).await {
-        return Ok(None);
-    }
-    let remedy = "what judges are asked has to be entered in its ledger; stop driftline serve first, or keep the store in \
-                  PostgreSQL, which both can use at once";
-    let store = Store::open(url, false).await.map_err(|error| match error {
-        StoreError::InUse { path } => {
-            Failure::CouldNot(format!("the store at {} is in use, and {remedy}", path.display()))
-        }
-        error => Failure::CouldNot(chain(&error)),
-    })?;
-    Ok(Some(Ledger { store, policy: budget_policy(settings) }))
-}
-
 /// Refuses what is more than is left of one of the day's budgets.
-async fn within_budget(most: &Most, ledger: &Ledger) -> Result<(), Failure> {
-    for scope in ledger.policy.daily.keys() {
+async fn within_budget(most: &Most, store: &Store, policy: &BudgetPolicy) -> Result<(), Failure> {
+    for scope in policy.daily.keys() {
         let of_scope =
             |(service, most): (&String, &NanoUsd)| (scope == ALL_SERVICES || scope == service).then_some(*most);
         let most: NanoUsd = most.iter().filter_map(of_scope).sum();
-        let budget = budget_of(&ledger.store, scope, &ledger.policy, SystemClock.now()).await;
+        let budget = budget_of(store, scope, policy, SystemClock.now()).await;
         let budget = budget.map_err(|error| Failure::CouldNot(chain(&error)))?;
         let left = budget.limit_usd.map_or(f64::INFINITY, |limit| limit - budget.committed_usd);
         if most.usd() > left {
@@ -256,7 +239,9 @@ async fn within_budget(most: &Most, ledger: &Ledger) -> Result<(), Failure> {
 /// Asks a person before money is spent. What would be in no ledger has to be agreed to beforehand.
 fn agreed(most: NanoUsd, in_ledger: Option<bool>, yes: bool) -> Result<(), Failure> {
     if in_ledger == Some(false) {
-        let told = format!("there is no store: the requests, {most} at most, are in no ledger and count for no budget");
+        let told = format!(
+            "there is no store: the requests, {most} at most, are in no ledger and count for this run's budget alone"
+        );
         warn(&told);
         return if yes { Ok(()) } else { Err(Failure::Usage("nothing was asked; agree with --yes".to_owned())) };
     }

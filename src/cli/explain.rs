@@ -9,6 +9,7 @@ use crate::app::evaluators;
 use crate::backends::clock::{Clock as _, SystemClock};
 use crate::domain::evaluation::Evaluation;
 use crate::domain::ids::TraceId;
+use crate::domain::report::calibration_mark;
 use crate::domain::text::printable;
 use crate::queries::explain::{EvaluatorOutcome, Explanation, explain};
 use crate::queries::scores::ScoreRow;
@@ -82,6 +83,7 @@ fn print_outcome(outcome: &EvaluatorOutcome, output: &mut Output) -> Result<(), 
         (None, _) => outcome.outcome.replace('_', " "),
     };
     output.line("")?;
-    output.line(&format!("{} [{}]: {verdict}", outcome.evaluator, outcome.revision))?;
+    let mark = calibration_mark(outcome.calibrated);
+    output.line(&format!("{} [{}]: {verdict}{mark}", outcome.evaluator, outcome.revision))?;
     output.line(&format!("  {}", outcome.why.replace('\n', "\n  ")))
 }

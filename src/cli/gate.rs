@@ -17,6 +17,7 @@ use super::sources::{Side, Source, Sources, now};
 use crate::domain::measurement::TraceRecord;
 use crate::domain::report::{GateReport, GateVerdict};
 use crate::domain::time::Timestamp;
+use crate::watch::baseline::Baseline;
 use crate::watch::gate::{Traces, gate, gate_sequentially};
 use crate::watch::gate_policy::GatePolicy;
 
@@ -184,25 +185,32 @@ impl<'a> Question<'a> {
                 format!("{} with the input; a gate decides on all of it or not at all", sources.problems.counted());
             return Err(Failure::CouldNot(message));
         }
-        self.decide(&sources, &baseline, &candidate)
+        let before = baseline.summary("baseline", &self.arguments.baseline, self.asked_at);
+        let after = candidate.summary("candidate", &self.arguments.candidate, self.asked_at);
+        let mut report = self.decide(&sources, [&baseline, &candidate], [&before, &after])?;
+        sources.standings([&self.baseline, &self.candidate]).await?.mark_gate(&mut report, [&before, &after]);
+        Ok(report)
     }
 
-    fn decide(&self, sources: &Sources, baseline: &Side, candidate: &Side) -> Result<GateReport, Failure> {
+    fn decide(
+        &self,
+        sources: &Sources,
+        [baseline, candidate]: [&Side; 2],
+        [before, after]: [&Baseline; 2],
+    ) -> Result<GateReport, Failure> {
         let policy = &self.policy.policy;
         let column = policy.pair_by.as_deref();
         if let (Some(column), Some(before), Some(after)) = (column, baseline.records(), candidate.records()) {
             check_pairing(sources, column, before, after)?;
         }
         let task = |record: &TraceRecord| sources.value(record, column?);
-        let before = baseline.summary("baseline", &self.arguments.baseline, self.asked_at);
-        let after = candidate.summary("candidate", &self.arguments.candidate, self.asked_at);
         let Side::Traces(traces) = candidate else {
             if self.arguments.wait.is_some() {
                 return Err(Failure::Usage(
                     "--wait: no traces arrive in a stored baseline; give where:key=value".to_owned(),
                 ));
             }
-            return Ok(gate(policy, &before, &after, None));
+            return Ok(gate(policy, before, after, None));
         };
         let traces = Traces {
             baseline: baseline.records(),
@@ -211,8 +219,8 @@ impl<'a> Question<'a> {
             is_production: traces.is_production,
         };
         Ok(match self.arguments.wait {
-            Some(_) => gate_sequentially(policy, &before, &after, &traces),
-            None => gate(policy, &before, &after, Some(&traces)),
+            Some(_) => gate_sequentially(policy, before, after, &traces),
+            None => gate(policy, before, after, Some(&traces)),
         })
     }
 }

@@ -6,7 +6,7 @@ use super::charts;
 use super::gate_text::{design, needed, verdict};
 use super::report_html::{notes, page as whole_page};
 use super::table::number;
-use crate::domain::report::{GateReport, GateSeries, GateVerdict};
+use crate::domain::report::{GateReport, GateSeries, GateVerdict, calibration_mark};
 use crate::domain::text::printable;
 
 const HEADINGS: [&str; 7] = ["series", "verdict", "bound", "difference, positive is better", "", "n", "needed n"];
@@ -40,7 +40,7 @@ pub(super) fn page(report: &GateReport, baseline: &str, candidate: &str) -> Stri
 fn table_row(row: &GateSeries) -> Markup {
     html! {
         tr {
-            td { (printable(&row.series)) }
+            td { (printable(&row.series)) (calibration_mark(row.calibrated)) }
             td class=(class(row.verdict)) { (verdict(row.verdict)) }
             td.n { (number(row.margin)) }
             @if let (Some(difference), Some(low), Some(high)) = (row.difference, row.low, row.high) {

@@ -3,7 +3,7 @@
 use maud::{PreEscaped, html};
 
 use super::table::{Table, number};
-use crate::domain::report::{GateDesign, GateReport, GateSeries, GateVerdict};
+use crate::domain::report::{GateDesign, GateReport, GateSeries, GateVerdict, calibration_mark};
 use crate::domain::text::printable;
 
 const HEADINGS: [&str; 7] = ["series", "verdict", "bound", "difference", "interval", "n", "needed n"];
@@ -101,7 +101,7 @@ fn cells(row: &GateSeries) -> Vec<String> {
         _ => "-".to_owned(),
     };
     vec![
-        row.series.clone(),
+        format!("{}{}", row.series, calibration_mark(row.calibrated)),
         verdict(row.verdict).to_owned(),
         number(row.margin),
         known(row.difference),
@@ -124,6 +124,7 @@ mod tests {
     fn report() -> GateReport {
         let row = |series: &str, verdict| GateSeries {
             series: series.to_owned(),
+            calibrated: (series == "cost").then_some(false),
             verdict,
             margin: 0.02,
             difference: Some(-0.1),
@@ -157,6 +158,13 @@ mod tests {
         assert!(xml.contains(r#"tests="3" failures="1" errors="1""#), "{xml}");
         assert!(xml.contains(r#"name="&lt;x&gt;|&quot;y&quot;""#), "{xml}");
         assert!(!xml.contains('\u{1b}') && xml.contains("a &lt; b"), "{xml}");
+    }
+
+    #[test]
+    fn an_uncalibrated_judge_is_marked_in_every_table() {
+        assert!(text(&report()).contains("cost (uncalibrated)"));
+        assert!(markdown(&report()).contains("| cost (uncalibrated) |"));
+        assert!(!text(&report()).contains("success (uncalibrated)"));
     }
 
     #[test]

@@ -6,36 +6,50 @@ use fastrand::Rng;
 use futures_util::future::join_all;
 
 use super::failure::{Failure, chain};
-use crate::app::service::{judge_clients, patience};
+use crate::app::service::{budget_policy, judge_clients, patience};
 use crate::app::settings::Settings;
+use crate::backends::store::{Store, StoreError};
 use crate::domain::evaluation::{Evaluation, Outcome};
 use crate::domain::trace::Trace;
 use crate::evaluate::kinds::Behaviour;
 use crate::evaluate::run::{EvaluatedTrace, Evaluators, JudgeTask, unscored};
 use crate::limits::retry::Patience;
-use crate::pipeline::judgment::{DirectAsker, judgment_or_failure};
-use crate::pipeline::ledgered::{Ledger, LedgeredAsker};
+use crate::pipeline::judgment::judgment_or_failure;
+use crate::pipeline::ledgered::{BoundedClient, Ledger, LedgeredAsker};
 
 /// The configured judge models, ready to be asked by the loaded evaluators.
 pub(super) struct Judges<'a> {
-    askers: BTreeMap<String, DirectAsker>,
+    askers: BTreeMap<String, BoundedClient>,
     evaluators: &'a Evaluators,
     patience: Patience,
-    ledger: Option<&'a Ledger>,
+    ledger: &'a Ledger,
+}
+
+/// The ledger of the configured store; of this run alone, where there is no store.
+pub(super) async fn ledger(settings: &Settings) -> Result<Ledger, Failure> {
+    let (url, policy) = (&settings.store.url, budget_policy(settings));
+    if let Err(StoreError::Missing { .. }) = Store::open(url, true).await {
+        return Ok(Ledger::new(None, policy));
+    }
+    let remedy = "what judges are asked has to be entered in its ledger; stop driftline serve first, or keep the store in \
+                  PostgreSQL, which both can use at once";
+    let store = Store::open(url, false).await.map_err(|error| match error {
+        StoreError::InUse { path } => {
+            Failure::CouldNot(format!("the store at {} is in use, and {remedy}", path.display()))
+        }
+        error => Failure::CouldNot(chain(&error)),
+    })?;
+    Ok(Ledger::new(Some(store), policy))
 }
 
 impl<'a> Judges<'a> {
-    /// With a ledger every request is entered in it, and none leaves that the day's budget does not allow.
+    /// Every request is entered in the ledger, and none leaves that its budget does not allow.
     ///
     /// # Errors
     /// A judge model's settings cannot work.
-    pub(super) fn new(
-        settings: &Settings,
-        evaluators: &'a Evaluators,
-        ledger: Option<&'a Ledger>,
-    ) -> Result<Self, Failure> {
+    pub(super) fn new(settings: &Settings, evaluators: &'a Evaluators, ledger: &'a Ledger) -> Result<Self, Failure> {
         let clients = judge_clients(settings).map_err(|error| Failure::Usage(chain(&error)))?;
-        let askers = clients.into_iter().map(|(name, client)| (name, DirectAsker::new(client))).collect();
+        let askers = clients.into_iter().map(|(name, client)| (name, BoundedClient::new(client))).collect();
         Ok(Self { askers, evaluators, patience: patience(settings), ledger })
     }
 
@@ -73,17 +87,14 @@ impl<'a> Judges<'a> {
     async fn row(&self, trace: &Trace, task: &JudgeTask) -> Option<Evaluation> {
         let (definition, judge) = self.evaluators.judge(&task.evaluator, &task.revision)?;
         let failed = |explanation: String| unscored(trace, definition, Outcome::Failed, explanation);
-        let Some(asker) = self.askers.get(&judge.model) else {
+        let Some(way) = self.askers.get(&judge.model) else {
             return Some(failed(format!("no judge model is configured ([judge.models.{}])", judge.model)));
         };
         let Ok(prepared) = judge.prepare(trace) else {
             return Some(failed("the judge's input cannot be prepared".to_owned()));
         };
         let mut rng = Rng::with_seed(u64::from_be_bytes(*trace.root_span_id.as_bytes()));
-        let Some(ledger) = self.ledger else {
-            return Some(judgment_or_failure(asker, trace, definition, &prepared, &self.patience, &mut rng).await);
-        };
-        let asker = LedgeredAsker { ledger, direct: asker, lane: &judge.model, definition, trace };
+        let asker = LedgeredAsker { ledger: self.ledger, way, lane: &judge.model, definition, trace };
         Some(judgment_or_failure(&asker, trace, definition, &prepared, &self.patience, &mut rng).await)
     }
 }

@@ -53,6 +53,7 @@ fn judgement(row: Evaluation) -> Option<Judgement> {
         judged_at: Timestamp(0),
         // Offline, everything is judged.
         weight: 1.0,
+        is_upstream_known: false,
         draw: None,
     })
 }

@@ -4,7 +4,7 @@ use super::drift_text::{self, estimate};
 use super::plot::{Scale, interval, spark};
 use super::table::{Table, number};
 use crate::domain::release::{ChangeKind, Release, ReleaseStatus};
-use crate::domain::report::DriftVerdict;
+use crate::domain::report::{DriftVerdict, calibration_mark};
 use crate::queries::releases::{Headline, ReleaseComparison, ReleaseDetail, Releases};
 
 /// Cells of a plot.
@@ -83,7 +83,7 @@ fn headlines(rows: &[Headline]) -> Table {
         let plot = scale.map(|scale| interval(&row.before, &row.after, &scale)).unwrap_or_default();
         let unit = row.unit.as_ref().map(|unit| format!(" [{unit}]")).unwrap_or_default();
         table.row([
-            format!("{}{unit}", row.series),
+            format!("{}{unit}{}", row.series, calibration_mark(row.calibrated)),
             estimate(&row.before),
             estimate(&row.after),
             row.change.map_or_else(|| "-".to_owned(), |change| format!("{:+.1} %", change * 100.0)),

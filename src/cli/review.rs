@@ -84,6 +84,9 @@ enum Command {
         /// The judge.
         #[arg(long, value_name = "NAME")]
         judge: String,
+        /// Let go of these anchors instead, or of all of the judge's. What it said of them is shown no longer.
+        #[arg(long)]
+        remove: bool,
     },
 }
 
@@ -106,8 +109,8 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
             write(&log, path, &mut output)?;
         }
         Command::Import { files } => return import(&files, &place, context, output).await,
-        Command::Anchor { traces, judge } => {
-            let anchors = anchor(&AnchorRequest { judge, traces }, &place, context).await?;
+        Command::Anchor { traces, judge, remove } => {
+            let anchors = anchor(&AnchorRequest { judge, traces, remove }, &place, context).await?;
             let text = format!("{} are asked about by each round", counted(anchors.anchors, "anchor"));
             if context.json { output.json(&anchors)? } else { output.line(&text)? }
         }
@@ -221,7 +224,11 @@ fn show(found: &Next, output: &mut Output) -> Result<(), Failure> {
     let Some(task) = &found.task else { return output.line("nothing waits for a label") };
     let ReviewTask { stream, trace_id, evaluator, revision, .. } = task;
     output.line(&format!("{trace_id}  {evaluator} ({revision}), {stream} stream"))?;
-    let gone = || "(its spans are gone; find it in your tracing backend)".to_owned();
+    let gone = || {
+        let why =
+            if task.has_spans { "(not recorded)" } else { "(its spans are gone; find it in your tracing backend)" };
+        why.to_owned()
+    };
     for (name, text) in [("question", &task.input), ("answer", &task.output)] {
         output.line(&format!("\n{name}:"))?;
         let text = text.clone().unwrap_or_else(gone);

@@ -14,16 +14,16 @@ use crate::app::settings::Settings;
 use crate::backends::clock::{Clock, SystemClock};
 use crate::backends::store::{Store, StoreError};
 use crate::domain::measurement::TraceRecord;
-use crate::domain::report::DriftReport;
 use crate::domain::time::Timestamp;
 use crate::evaluate::definition::EvaluatorDefinition;
 use crate::evaluate::run::{Evaluators, evaluate};
 use crate::queries::QueryError;
 use crate::queries::baselines::baseline;
-use crate::queries::compare::note_uncalibrated;
+use crate::queries::calibration::standings;
 use crate::queries::selection::{Condition, instant, selection};
 use crate::queries::source::StoredSource;
 use crate::watch::baseline::{Baseline, Revisions};
+use crate::watch::standings::Standings;
 
 /// Where a side of a comparison comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -218,13 +218,17 @@ impl Sources {
         Ok(Side::Traces(traces))
     }
 
-    /// Adds a note on each judge of the store among the series whose errors are not known.
+    /// Which judges are calibrated, as the configured store knows it; nothing, where the sides are files alone, in which
+    /// no judge has scored.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub(super) async fn note_uncalibrated(&self, report: &mut DriftReport) -> Result<(), Failure> {
+    pub(super) async fn standings(&self, sources: [&Source; 2]) -> Result<Standings, Failure> {
+        if !sources.iter().any(|source| matches!(source, Source::Stored(_))) {
+            return Ok(Standings::default());
+        }
         let store = open(&self.settings, true).await?;
-        answer(note_uncalibrated(&store, report).await)
+        answer(standings(&store).await.map_err(QueryError::from))
     }
 
     fn read_files(&mut self, pattern: &str) -> Result<SideTraces, Failure> {

@@ -109,6 +109,10 @@ pub struct Alert {
     /// Who has it in hand; an acknowledgement holds for the severity that it was given for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledgement: Option<Acknowledgement>,
+    /// Whether the judge whose scores it is about was calibrated when it was last confirmed; `None` where it is about no
+    /// judge's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibrated: Option<bool>,
     /// No detector has confirmed the alert since: it can neither be said to go on nor to be over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_data_since: Option<Timestamp>,
@@ -176,7 +180,18 @@ pub struct AlertEvent {
     pub alert: Alert,
 }
 
+/// Ends the summary of an alert about the scores of a judge that is not calibrated.
+const UNCALIBRATED: &str = "; the judge is uncalibrated: how often it errs is not known";
+
 impl Alert {
+    /// The alert, marked by whether the judge that scored is calibrated.
+    #[must_use]
+    pub fn marked(self, calibrated: Option<bool>) -> Self {
+        let plain = self.summary.strip_suffix(UNCALIBRATED).unwrap_or(&self.summary);
+        let mark = if calibrated == Some(false) { UNCALIBRATED } else { "" };
+        Self { summary: format!("{plain}{mark}"), calibrated, ..self }
+    }
+
     /// Its page; `web` is where people reach the web listener.
     #[must_use]
     pub fn link(&self, web: &str) -> String {
@@ -305,6 +320,7 @@ impl Alert {
             trace_ids: Vec::new(),
             runbook: "quality-drift".to_owned(),
             acknowledgement: None,
+            calibrated: None,
             no_data_since: None,
             parent: None,
             evidence: Evidence::default(),
@@ -351,6 +367,15 @@ mod tests {
         assert_eq!((back.state, &back.acknowledgement), (AlertState::Pending, &None));
         assert_eq!(Transition::between(Some(&over), &back), Some(Transition::Pending));
         assert_eq!(Transition::between(Some(&over), &over), None, "what is over ends once");
+    }
+
+    #[test]
+    fn an_uncalibrated_judge_is_named_once_and_no_longer_once_it_is_calibrated() {
+        let plain = alert(AlertState::Firing, Severity::Warn);
+        let marked = plain.clone().marked(Some(false)).marked(Some(false));
+        assert_eq!(marked.summary.matches("uncalibrated").count(), 1);
+        assert_eq!(marked.marked(Some(true)).summary, plain.summary);
+        assert_eq!(plain.clone().marked(None), plain);
     }
 
     #[test]

@@ -146,6 +146,12 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
+    /// Whether a judge has scored.
+    #[must_use]
+    pub fn is_judged(&self) -> bool {
+        self.annotator_kind == AnnotatorKind::Llm && self.outcome == Outcome::Scored
+    }
+
     /// Whether this evaluation flags its trace for review: scored, and below a half.
     #[must_use]
     pub fn is_failing(&self) -> bool {

@@ -101,6 +101,14 @@ pub struct Label {
     pub probability: Option<f64>,
 }
 
+impl Label {
+    /// What calibration asks of it.
+    #[must_use]
+    pub const fn held(&self) -> HeldLabel {
+        HeldLabel { answer: self.label, origin: self.origin, has_probability: self.probability.is_some() }
+    }
+}
+
 /// Whether a judged trace was drawn for the audit sample, and with what probability.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Draw {
@@ -127,8 +135,91 @@ pub struct Judgement {
     pub judged_at: Timestamp,
     /// How many traces it stands for: one over the probability with which it was judged.
     pub weight: f64,
+    /// Whether it is known with what probability upstream sampling kept the trace; unknown, it is taken as 1.
+    pub is_upstream_known: bool,
     /// Its place in the audit sample; `None` where none was drawn.
     pub draw: Option<Draw>,
+}
+
+impl Judgement {
+    /// It alone, as a sum.
+    #[must_use]
+    pub const fn sum(&self) -> JudgedSum {
+        JudgedSum {
+            passed: self.passed,
+            draw: self.draw,
+            since: self.judged_at,
+            count: 1,
+            weight: self.weight,
+            weight_squared: self.weight * self.weight,
+            upstream_unknown: if self.is_upstream_known { 0 } else { 1 },
+        }
+    }
+}
+
+/// Judgements of one revision that are alike, summed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct JudgedSum {
+    /// The verdict.
+    pub passed: bool,
+    /// Their place in the audit sample; `None` where none was drawn.
+    pub draw: Option<Draw>,
+    /// When they were given: the start of an hour, or the instant of a single one.
+    pub since: Timestamp,
+    /// How many they are.
+    pub count: u64,
+    /// How many traces they stand for.
+    pub weight: f64,
+    /// Sum of the squares of what each stands for.
+    pub weight_squared: f64,
+    /// Those of them of which upstream sampling is not known, and taken as 1.
+    pub upstream_unknown: u64,
+}
+
+/// Judgements of a judge's revision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RevisionSum {
+    /// The judge.
+    pub evaluator: String,
+    /// Its revision.
+    pub revision: String,
+    /// They.
+    pub judged: JudgedSum,
+}
+
+impl From<&Judgement> for RevisionSum {
+    fn from(judgement: &Judgement) -> Self {
+        let Judgement { evaluator, revision, .. } = judgement;
+        Self { evaluator: evaluator.clone(), revision: revision.clone(), judged: judgement.sum() }
+    }
+}
+
+/// How a trace came to its label, as far as calibration asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldLabel {
+    /// The answer that holds.
+    pub answer: Answer,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Whether it brings the probability with which the trace was drawn to be labelled.
+    pub has_probability: bool,
+}
+
+/// Judgements that were drawn or labelled, counted by what decides whether their judge is calibrated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabelledCount {
+    /// The judge.
+    pub evaluator: String,
+    /// Its revision.
+    pub revision: String,
+    /// Its verdict.
+    pub passed: bool,
+    /// Whether they were drawn for the audit sample.
+    pub is_drawn: bool,
+    /// The label that holds, if there is one.
+    pub label: Option<HeldLabel>,
+    /// How many they are.
+    pub count: u64,
 }
 
 /// A labelled trace that judges are asked about again and again, as one of them answered in one round.

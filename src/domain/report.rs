@@ -43,6 +43,15 @@ const fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
+/// What is written behind the name of a series that a judge scored: how often that judge errs may not be known.
+#[must_use]
+pub const fn calibration_mark(calibrated: Option<bool>) -> &'static str {
+    match calibrated {
+        Some(false) => " (uncalibrated)",
+        Some(true) | None => "",
+    }
+}
+
 /// A named effect size.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Effect {
@@ -105,6 +114,9 @@ pub struct SeriesReport {
     pub segment: String,
     /// Kind of the series.
     pub kind: SeriesKind,
+    /// Whether the judge that scored it is calibrated; `None` where no judge did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibrated: Option<bool>,
     /// The verdict.
     pub verdict: DriftVerdict,
     /// Significant before correction over the report only: worth a look, not an alarm.
@@ -187,6 +199,9 @@ pub enum GateVerdict {
 pub struct GateSeries {
     /// Name of the series.
     pub series: String,
+    /// Whether the judge that scored it is calibrated; `None` where no judge did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibrated: Option<bool>,
     /// The verdict.
     pub verdict: GateVerdict,
     /// The margin, floor or ceiling that was asked for.

@@ -36,6 +36,7 @@ pub(super) fn budget_alert(scope: &str, limit: NanoUsd, committed: NanoUsd, now:
         trace_ids: Vec::new(),
         runbook: "judge-budget".to_owned(),
         acknowledgement: None,
+        calibrated: None,
         no_data_since: None,
         parent: None,
         evidence: Evidence::default(),

@@ -7,6 +7,7 @@ use ring::digest::{SHA256, digest};
 
 use super::Shared;
 use super::judgment::{Asker, Decided, judgment};
+use super::notify::JUDGE_CONTROL as DETECTOR;
 use crate::backends::store::{AlertFilter, StoreError};
 use crate::domain::alert::{Alert, AlertState, Severity};
 use crate::domain::explanation::Evidence;
@@ -15,10 +16,10 @@ use crate::evaluate::cases::trace_of;
 use crate::evaluate::control::{Catches, LEAST_CATCH_RATE, WINDOW_DAYS};
 use crate::evaluate::definition::EvaluatorDefinition;
 use crate::evaluate::judge::Judge;
+use crate::evaluate::kinds::Behaviour;
 use crate::evaluate::revision::resolved;
+use crate::evaluate::run::Evaluators;
 use crate::telemetry::metrics::ControlLabels;
-
-const DETECTOR: &str = "judge_control";
 
 /// Puts one of the judge's control questions; what was decided, `None` when there is none or no verdict.
 ///
@@ -80,6 +81,21 @@ async fn record(shared: &Shared, evaluator: &str, revision: &str, is_caught: boo
     }
 }
 
+/// Ends the alerts of judges that are asked no longer: disabled, or gone from the configuration.
+pub(super) async fn end_unasked(shared: &Shared, evaluators: &Evaluators) -> Result<(), StoreError> {
+    let now = shared.now();
+    let open = shared.store.alerts(&AlertFilter { open_only: true, service: None }).await?;
+    for alert in open.into_iter().filter(|alert| is_of_unasked(alert, evaluators)) {
+        shared.store.put_alert(&over(alert, now), now).await?;
+    }
+    Ok(())
+}
+
+fn is_of_unasked(alert: &Alert, evaluators: &Evaluators) -> bool {
+    let is_judge = |definition: &EvaluatorDefinition| matches!(definition.behaviour, Behaviour::Judge(_));
+    alert.detector == DETECTOR && !evaluators.get(&alert.series).is_some_and(is_judge)
+}
+
 fn fingerprint(evaluator: &str, revision: &str) -> String {
     let identity = digest(&SHA256, format!("{DETECTOR}:{evaluator}:{revision}").as_bytes());
     hex::encode(&identity.as_ref()[..8])
@@ -111,6 +127,7 @@ fn alert(evaluator: &str, revision: &str, catches: Catches, now: Timestamp) -> A
         trace_ids: Vec::new(),
         runbook: "judge-in-doubt".to_owned(),
         acknowledgement: None,
+        calibrated: None,
         no_data_since: None,
         parent: None,
         evidence: Evidence::default(),
@@ -124,6 +141,15 @@ fn over(open: Alert, now: Timestamp) -> Alert {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_alert_of_a_judge_that_is_gone_ends_and_others_stay() {
+        let evaluators = Evaluators::load(None, std::collections::BTreeMap::new()).unwrap();
+        let of = |judge| alert(judge, "abc", Catches { caught: 1, missed: 9 }, Timestamp(5));
+        assert!(is_of_unasked(&of("gone"), &evaluators));
+        assert!(!is_of_unasked(&of("groundedness"), &evaluators));
+        assert!(!is_of_unasked(&Alert { detector: "other".to_owned(), ..of("gone") }, &evaluators));
+    }
 
     #[test]
     fn a_revision_of_a_judge_has_one_alert_which_says_what_was_missed() {

@@ -13,6 +13,7 @@ use crate::watch::alerts::{StreamSignal, advance, ended_with_their_baseline, end
 use crate::watch::baseline::Baseline;
 use crate::watch::grouping::{group, onset};
 use crate::watch::releases::nearest_change;
+use crate::watch::standings::Standings;
 
 const HOUR: Duration = Duration::from_hours(1);
 /// How far back versions are counted when an alert is raised; what is older was counted before.
@@ -44,8 +45,21 @@ impl HourAlerts<'_> {
         let mut raised: Vec<Alert> = advance(&open, signals).iter().map(|change| change.alert().clone()).collect();
         self.complete(shared, &open, &mut raised).await?;
         group(&open, &mut raised);
-        changed.extend(raised);
+        changed.extend(self.marked(shared, raised).await?);
         Ok(changed)
+    }
+
+    /// The alerts, those about a judge's scores marked by whether it is calibrated.
+    async fn marked(&self, shared: &Shared, alerts: Vec<Alert>) -> Result<Vec<Alert>, StoreError> {
+        if alerts.is_empty() {
+            return Ok(alerts);
+        }
+        let standings = Standings::new(shared.store.judges().await?, &shared.store.labelled_counts().await?);
+        let mark = |alert: Alert| {
+            let calibrated = standings.of_series(&alert.series, &self.window.scored_by(&alert.series));
+            alert.marked(calibrated)
+        };
+        Ok(alerts.into_iter().map(mark).collect())
     }
 
     fn ended(&self, open: &[Alert]) -> Vec<Alert> {

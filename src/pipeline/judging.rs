@@ -71,6 +71,9 @@ pub struct Judging {
 
 /// Makes judgements until the process is to end and all that is under way has ended.
 pub async fn judge(shared: Shared, judging: Arc<Judging>) {
+    if let Err(error) = control::end_unasked(&shared, &judging.scoring.evaluators).await {
+        tracing::warn!(%error, "alerts of judges that are asked no longer are not ended");
+    }
     let longest_call = judging.clients.keys().map(|lane| judging.lease(lane)).max().unwrap_or_default();
     let (books, bookkeeping) = Books::new(judging.treasury.clone(), longest_call);
     let (known, lookups) = KnownVerdicts::new();

@@ -1,7 +1,7 @@
 //! One judgment: questions to a judge model until there is a verdict, or a reason why there is none.
 //!
-//! How a question is put is the asker's: offline it is simply sent, or entered in a ledger
-//! first; in the service it is paid for and let through.
+//! How a question is put is the asker's: offline it is entered in a ledger first; in the service it is paid for and let
+//! through.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,9 +10,8 @@ use fastrand::Rng;
 use ring::digest::{Context, SHA256};
 use ring::rand::{SystemRandom, generate};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::backends::judge::{JudgeClient, JudgeError};
+use crate::backends::judge::JudgeError;
 use crate::domain::evaluation::{Evaluation, Outcome};
 use crate::domain::judge::{JudgeAnswer, JudgeModelIdentity, JudgeRequest};
 use crate::domain::time::Timestamp;
@@ -153,6 +152,8 @@ async fn verdict<A: Asker + Sync>(
     if let Ok(verdict) = parse_verdict(&answer.text, &request.user) {
         return Ok((verdict, answer.model));
     }
+    // Another question may take the turn in between: what is bounded are calls under way, and this one leans on no other,
+    // for it brings all of its material again.
     let repaired = ask(asker, &request.repaired()).await?;
     Ok((parse_verdict(&repaired.text, &request.user)?, repaired.model))
 }
@@ -187,50 +188,6 @@ pub fn question_hash(
     hash
 }
 
-/// Asks a model with nothing in between but a bound on the calls under way.
-#[derive(Debug)]
-pub struct DirectAsker {
-    client: JudgeClient,
-    turns: Semaphore,
-}
-
-impl DirectAsker {
-    /// An asker that keeps to the model's concurrency.
-    #[must_use]
-    pub fn new(client: JudgeClient) -> Self {
-        let turns = Semaphore::new(client.settings().concurrency as usize);
-        Self { client, turns }
-    }
-
-    /// Calls under way at once.
-    #[must_use]
-    pub const fn concurrency(&self) -> u32 {
-        self.client.settings().concurrency
-    }
-
-    /// The way to the model.
-    pub(super) const fn client(&self) -> &JudgeClient {
-        &self.client
-    }
-
-    /// Waits for a turn, which lasts until it is dropped.
-    pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        // The semaphore is never closed, so a refused turn cannot happen; without one the call goes ahead.
-        self.turns.acquire().await.ok()
-    }
-}
-
-impl Asker for DirectAsker {
-    fn model(&self) -> &str {
-        &self.client.settings().model
-    }
-
-    async fn ask(&self, request: &JudgeRequest) -> Result<JudgeAnswer, JudgmentError> {
-        let _turn = self.turn().await;
-        Ok(self.client.complete(request).await?)
-    }
-}
-
 /// Asks a judge until it answers, or until patience is at its end: then the row says `failed`, and why.
 pub async fn judgment_or_failure<A: Asker + Sync>(
     asker: &A,
@@ -251,7 +208,8 @@ pub async fn judgment_or_failure<A: Asker + Sync>(
         let next = next_attempt(&failed, patience, now, rng.f64()).filter(|_| error.is_transient());
         let Some(next) = next else {
             let explanation = format!("{error} (attempt {attempts} of {})", patience.attempts);
-            return unscored(trace, definition, Outcome::Failed, explanation);
+            let outcome = if error == JudgmentError::Budget { Outcome::SkippedBudget } else { Outcome::Failed };
+            return unscored(trace, definition, outcome, explanation);
         };
         let wait = Duration::from_secs_f64(next.seconds_since(now).max(0.0));
         tokio::time::sleep(wait.min(LONGEST_WAIT)).await;

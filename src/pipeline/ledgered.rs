@@ -1,24 +1,148 @@
-//! Puts questions to a judge model outside of the service, from the same money and into the same ledger as the service.
+//! Puts questions to a judge model outside of the service: from the same money and into the same ledger as the service
+//! where there is a store, else within the budget of one day for the whole run.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::judging::longest_call;
-use super::judgment::{Asker, DirectAsker, JudgmentError};
+use super::judgment::{Asker, JudgmentError};
 use super::metered::{call_id, settled};
 use crate::backends::clock::{Clock as _, SystemClock};
 use crate::backends::judge::JudgeClient;
 use crate::backends::store::{JudgeCall, Store, StoreError};
 use crate::domain::judge::{JudgeAnswer, JudgeRequest};
+use crate::domain::money::NanoUsd;
 use crate::domain::trace::Trace;
 use crate::evaluate::definition::EvaluatorDefinition;
-use crate::limits::budget::{Admission, BudgetPolicy};
+use crate::limits::budget::{ALL_SERVICES, Admission, BudgetPolicy};
 use crate::telemetry::logs::causes;
 
-/// The spend ledger of a store, and what a day may cost.
+/// What judges are asked, and what that may cost.
 #[derive(Debug)]
 pub struct Ledger {
-    /// Where it is kept; open for writing.
-    pub store: Store,
+    store: Option<Store>,
+    policy: BudgetPolicy,
+    run: Mutex<Run>,
+}
+
+/// What a run has spent.
+#[derive(Debug, Default)]
+struct Run {
+    requests: u64,
+    charged: NanoUsd,
+    /// Charged or reserved, by scope.
+    committed: BTreeMap<String, NanoUsd>,
+}
+
+impl Ledger {
+    /// The ledger of a store, open for writing; without one, a ledger of this run alone.
+    #[must_use]
+    pub fn new(store: Option<Store>, policy: BudgetPolicy) -> Self {
+        Self { store, policy, run: Mutex::default() }
+    }
+
+    /// Where it is kept.
+    #[must_use]
+    pub const fn store(&self) -> Option<&Store> {
+        self.store.as_ref()
+    }
+
     /// What a day may cost.
-    pub policy: BudgetPolicy,
+    #[must_use]
+    pub const fn policy(&self) -> &BudgetPolicy {
+        &self.policy
+    }
+
+    /// Requests of this run that have ended, and what they are charged with.
+    #[must_use]
+    pub fn spent(&self) -> (u64, NanoUsd) {
+        let run = self.run();
+        (run.requests, run.charged)
+    }
+
+    fn run(&self) -> MutexGuard<'_, Run> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn reserve(&self, call: &JudgeCall, longest: Duration) -> Result<(), JudgmentError> {
+        let admission = match &self.store {
+            Some(store) => {
+                let reserved =
+                    store.reserve_calls(std::slice::from_ref(call), &self.policy, longest, call.reserved_at).await;
+                reserved.map_err(|error| unentered(&error))?.admissions.first().copied()
+            }
+            None => Some(self.run().reserve(call, &self.policy)),
+        };
+        match admission {
+            Some(Admission::Admit) => Ok(()),
+            Some(Admission::Refuse) => Err(JudgmentError::Budget),
+            Some(Admission::Wait) | None => Err(JudgmentError::NoTurn),
+        }
+    }
+
+    async fn settle(&self, call: JudgeCall, charged: NanoUsd) {
+        self.run().settle(&call, charged);
+        if let Some(store) = &self.store
+            && let Err(error) = store.settle_calls(&[call]).await
+        {
+            tracing::error!(error = causes(&error), "a judge call is not settled; it stays reserved in full");
+        }
+    }
+}
+
+impl Run {
+    fn reserve(&mut self, call: &JudgeCall, policy: &BudgetPolicy) -> Admission {
+        let committed = |scope: &str| self.committed.get(scope).copied().unwrap_or_default();
+        let is_over = policy.scopes(&call.service).any(|(scope, limit)| committed(scope) + call.reserved > limit);
+        if is_over {
+            return Admission::Refuse;
+        }
+        for scope in [ALL_SERVICES, &call.service] {
+            let of_scope = self.committed.entry(scope.to_owned()).or_default();
+            *of_scope = *of_scope + call.reserved;
+        }
+        Admission::Admit
+    }
+
+    fn settle(&mut self, call: &JudgeCall, charged: NanoUsd) {
+        (self.requests, self.charged) = (self.requests + 1, self.charged + charged);
+        for scope in [ALL_SERVICES, &call.service] {
+            if let Some(of_scope) = self.committed.get_mut(scope) {
+                *of_scope = NanoUsd(of_scope.0 - call.reserved.0 + charged.0);
+            }
+        }
+    }
+}
+
+/// The way to a model, with a bound on the calls under way.
+#[derive(Debug)]
+pub struct BoundedClient {
+    client: JudgeClient,
+    turns: Semaphore,
+}
+
+impl BoundedClient {
+    /// A way that keeps to the model's concurrency.
+    #[must_use]
+    pub fn new(client: JudgeClient) -> Self {
+        let turns = Semaphore::new(client.settings().concurrency as usize);
+        Self { client, turns }
+    }
+
+    /// Calls under way at once.
+    #[must_use]
+    pub const fn concurrency(&self) -> u32 {
+        self.client.settings().concurrency
+    }
+
+    /// Waits for a turn, which lasts until it is dropped.
+    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed, so a refused turn cannot happen; without one the call goes ahead.
+        self.turns.acquire().await.ok()
+    }
 }
 
 /// Asks about one trace. Each request is reserved before it leaves, and settled when its answer is there.
@@ -27,7 +151,7 @@ pub struct LedgeredAsker<'a> {
     /// Where requests are entered.
     pub ledger: &'a Ledger,
     /// The way to the model.
-    pub direct: &'a DirectAsker,
+    pub way: &'a BoundedClient,
     /// The judge model, by its name in the settings.
     pub lane: &'a str,
     /// The judge.
@@ -51,39 +175,25 @@ impl LedgeredAsker<'_> {
         })
     }
 
-    async fn reserve(&self, call: &JudgeCall) -> Result<(), JudgmentError> {
-        let Ledger { store, policy } = self.ledger;
-        let longest = longest_call(self.client().settings().timeout);
-        let reserved = store.reserve_calls(std::slice::from_ref(call), policy, longest, call.reserved_at).await;
-        match reserved.map(|reserved| reserved.admissions.first().copied()) {
-            Ok(Some(Admission::Admit)) => Ok(()),
-            Ok(Some(Admission::Refuse)) => Err(JudgmentError::Budget),
-            Ok(Some(Admission::Wait) | None) => Err(JudgmentError::NoTurn),
-            Err(error) => Err(unentered(&error)),
-        }
-    }
-
     const fn client(&self) -> &JudgeClient {
-        self.direct.client()
+        &self.way.client
     }
 }
 
 impl Asker for LedgeredAsker<'_> {
     fn model(&self) -> &str {
-        self.direct.model()
+        &self.client().settings().model
     }
 
     async fn ask(&self, request: &JudgeRequest) -> Result<JudgeAnswer, JudgmentError> {
-        let _turn = self.direct.turn().await;
+        let _turn = self.way.turn().await;
         let call = self.call(request)?;
-        self.reserve(&call).await?;
+        self.ledger.reserve(&call, longest_call(self.client().settings().timeout)).await?;
         let sent_at = SystemClock.now();
         let asked = self.client().complete(request).await;
         let end = settled(self.client(), call.reserved, (sent_at, SystemClock.now()), &asked);
-        let call = JudgeCall { settled: Some(end), ..call };
-        if let Err(error) = self.ledger.store.settle_calls(&[call]).await {
-            tracing::error!(error = causes(&error), "a judge call is not settled; it stays reserved in full");
-        }
+        let charged = end.charged;
+        self.ledger.settle(JudgeCall { settled: Some(end), ..call }, charged).await;
         Ok(asked?)
     }
 }
@@ -101,7 +211,6 @@ mod tests {
     use super::*;
     use crate::backends::judge::{JudgeModelSettings, Provider};
     use crate::backends::store::{CostDimension, CostSelection};
-    use crate::domain::money::NanoUsd;
     use crate::evaluate::cases::trace_of;
     use crate::evaluate::definition::JudgeModels;
     use crate::evaluate::run::Evaluators;
@@ -109,7 +218,7 @@ mod tests {
 
     /// Asks a server that is not there, with this limit for the trace's service; the error, and requests in the ledger
     /// with what of them is charged.
-    async fn ask(limit: Option<NanoUsd>) -> (JudgmentError, Vec<(u64, NanoUsd)>) {
+    async fn ask(limit: Option<NanoUsd>, is_stored: bool) -> (JudgmentError, Vec<(u64, NanoUsd)>) {
         let _installed_before = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&format!("sqlite://{}/store.db", folder.path().display()), false).await.unwrap();
@@ -117,25 +226,31 @@ mod tests {
         let trace = trace_of(&serde_json::from_value(json!({ "output": "fine" })).unwrap());
         let daily = limit.map(|limit| (trace.service.clone(), limit)).into_iter().collect();
         let ladder = Ladder { full_rate_until: 0.5, reserve: 0.1, floor_rate: 0.1 };
-        let ledger = Ledger { store, policy: BudgetPolicy { daily, ladder } };
+        let ledger = Ledger::new(is_stored.then_some(store), BudgetPolicy { daily, ladder });
         let price = Some(1.0);
         let model = JudgeModelSettings::new(Provider::Openai, "http://127.0.0.1:1/v1".to_owned(), "m");
         let model = JudgeModelSettings { input_usd_per_mtok: price, output_usd_per_mtok: price, ..model };
-        let direct = DirectAsker::new(JudgeClient::new(model).unwrap());
+        let way = BoundedClient::new(JudgeClient::new(model).unwrap());
         let definition = evaluators.get("groundedness").unwrap();
-        let asker = LedgeredAsker { ledger: &ledger, direct: &direct, lane: "default", definition, trace: &trace };
+        let asker = LedgeredAsker { ledger: &ledger, way: &way, lane: "default", definition, trace: &trace };
         let request = JudgeRequest { system: "s".to_owned(), user: "u".to_owned(), schema: json!({}), max_tokens: 9 };
         let error = asker.ask(&request).await.unwrap_err();
-        let rows = ledger.store.costs(CostDimension::Outcome, &CostSelection::default()).await.unwrap();
+        let Some(store) = ledger.store() else {
+            let (requests, charged) = ledger.spent();
+            return (error, if requests > 0 { vec![(requests, charged)] } else { Vec::new() });
+        };
+        let rows = store.costs(CostDimension::Outcome, &CostSelection::default()).await.unwrap();
         assert!(rows.iter().all(|row| row.unsettled == NanoUsd::ZERO), "{rows:?}");
         (error, rows.iter().map(|row| (row.requests, row.charged)).collect())
     }
 
     #[tokio::test]
     async fn what_the_budget_does_not_allow_is_not_sent_and_what_never_arrived_is_settled_for_nothing() {
-        assert_eq!(ask(Some(NanoUsd(1))).await, (JudgmentError::Budget, Vec::new()));
-        let (error, rows) = ask(None).await;
-        assert!(matches!(error, JudgmentError::Judge(_)), "{error}");
-        assert_eq!(rows, [(1, NanoUsd::ZERO)]);
+        for is_stored in [true, false] {
+            assert_eq!(ask(Some(NanoUsd(1)), is_stored).await, (JudgmentError::Budget, Vec::new()));
+            let (error, rows) = ask(None, is_stored).await;
+            assert!(matches!(error, JudgmentError::Judge(_)), "{error}");
+            assert_eq!(rows, [(1, NanoUsd::ZERO)]);
+        }
     }
 }

@@ -16,16 +16,16 @@ const DRAWN_UNTIL: &str = "review_drawn_until";
 /// How long a judgement's commit may take: what is stamped before the mark may become visible after it.
 const LATE_COMMITS: Duration = Duration::from_mins(10);
 
-/// Draws until the process is to end.
-pub async fn draw_audit(shared: Shared, policy: AuditPolicy) {
+/// Draws until the process is to end. What is drawn keeps its spans for this `window`, in which people label it.
+pub async fn draw_audit(shared: Shared, policy: AuditPolicy, window: Duration) {
     while !shared.is_stopping() {
-        let step = step(&shared, &policy).await;
+        let step = step(&shared, &policy, window).await;
         shared.rest("review", INTERVAL, step).await;
     }
 }
 
 /// One batch; whether there may be more. Two workers that draw the same draw alike.
-async fn step(shared: &Shared, policy: &AuditPolicy) -> Result<bool, StoreError> {
+async fn step(shared: &Shared, policy: &AuditPolicy, window: Duration) -> Result<bool, StoreError> {
     let now = shared.now();
     let drawn_until: Timestamp = shared.store.shared(DRAWN_UNTIL).await?;
     let undrawn = shared.store.undrawn(drawn_until.minus(LATE_COMMITS), MOST).await?;
@@ -35,7 +35,7 @@ async fn step(shared: &Shared, policy: &AuditPolicy) -> Result<bool, StoreError>
         (of, draw)
     };
     let draws: Vec<_> = undrawn.into_iter().map(with_draw).collect();
-    shared.store.insert_draws(&draws, now).await?;
+    shared.store.insert_draws(&draws, now, now.plus(window)).await?;
     if !has_more {
         shared.store.change_shared(DRAWN_UNTIL, |until: &mut Timestamp| *until = (*until).max(now)).await?;
     }

@@ -1,15 +1,14 @@
 //! Judges against people: the report of `calibrate`, and which judges are not calibrated.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::{QueryError, compute};
-use crate::backends::store::Store;
-use crate::domain::label::{AnchorScore, Judgement, Label};
+use crate::backends::store::{Store, StoreError, StoredEvaluation};
+use crate::domain::label::{AnchorScore, Judgement, Label, RevisionSum};
 use crate::domain::time::Timestamp;
 use crate::watch::calibration::{Calibration, calibrations};
 use crate::watch::judge_drift::{JudgeDrift, judge_drifts};
+use crate::watch::standings::Standings;
 
 /// How far back judgements count where nothing is said.
 pub const DEFAULT_SINCE: &str = "30d";
@@ -40,61 +39,45 @@ pub async fn calibration(
     judge: Option<&str>,
     since: Timestamp,
 ) -> Result<CalibrationReport, QueryError> {
-    let judgements = store.judgements(judge, since, false).await?;
+    let judgements = store.labelled_judgements(judge, since).await?;
+    let unlabelled = store.unlabelled_sums(judge, since).await?;
     let (labels, scores) = (store.labels(judge).await?, store.anchor_scores(judge).await?);
-    let report = compute(move || report(&judgements, &labels, &scores)).await?;
+    let report = compute(move || report(&judgements, unlabelled, &labels, &scores)).await?;
     match judge {
         Some(name) if report.judges.is_empty() => Err(QueryError::UnknownJudge { name: name.to_owned() }),
         _ => Ok(report),
     }
 }
 
-/// The report on judgements, labels and scores of anchors.
+/// The report on judgements, the sums of those that nobody labelled, labels and scores of anchors.
 #[must_use]
-pub fn report(judgements: &[Judgement], labels: &[Label], scores: &[AnchorScore]) -> CalibrationReport {
-    let mut drifts = judge_drifts(scores, judgements);
+pub fn report(
+    judgements: &[Judgement],
+    unlabelled: Vec<RevisionSum>,
+    labels: &[Label],
+    scores: &[AnchorScore],
+) -> CalibrationReport {
+    let calibrations = calibrations(judgements, &unlabelled, labels);
+    let traffic: Vec<RevisionSum> = judgements.iter().map(RevisionSum::from).chain(unlabelled).collect();
+    let mut drifts = judge_drifts(scores, &traffic);
     let judge = |calibration: Calibration| {
         let is_same =
             |drift: &JudgeDrift| (&drift.evaluator, &drift.revision) == (&calibration.evaluator, &calibration.revision);
         let anchors = drifts.iter().position(is_same).map(|at| drifts.swap_remove(at));
         JudgeCalibration { calibration, anchors }
     };
-    CalibrationReport { judges: calibrations(judgements, labels).into_iter().map(judge).collect() }
+    CalibrationReport { judges: calibrations.into_iter().map(judge).collect() }
 }
 
-/// Which revisions of which judges are known to be calibrated. A judge that is not among them is not.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Standings(BTreeMap<(String, String), bool>);
-
-impl Standings {
-    /// Whether a judge's revision is calibrated.
-    #[must_use]
-    pub fn is_calibrated(&self, evaluator: &str, revision: &str) -> bool {
-        self.0.get(&(evaluator.to_owned(), revision.to_owned())).copied().unwrap_or(false)
-    }
-
-    /// Whether any revision of a judge is calibrated.
-    #[must_use]
-    pub fn is_any_calibrated(&self, evaluator: &str) -> bool {
-        self.0.iter().any(|((name, _), calibrated)| name == evaluator && *calibrated)
-    }
+/// Which of the judges that scored here the labels of a store calibrate; where none did, the store is not asked.
+pub(super) async fn standings_for(store: &Store, rows: &[StoredEvaluation]) -> Result<Standings, StoreError> {
+    if rows.iter().any(|row| row.evaluation.is_judged()) { standings(store).await } else { Ok(Standings::default()) }
 }
 
 /// Which judges the labels of a store calibrate.
 ///
 /// # Errors
 /// The store failed.
-pub async fn standings(store: &Store) -> Result<Standings, QueryError> {
-    let judgements = store.judgements(None, Timestamp(i64::MIN), true).await?;
-    let labels = store.labels(None).await?;
-    let of = |it: Calibration| ((it.evaluator, it.revision), it.calibrated);
-    Ok(Standings(calibrations(&judgements, &labels).into_iter().map(of).collect()))
-}
-
-/// What a reader of a judge's numbers must know while it is not calibrated.
-#[must_use]
-pub fn uncalibrated_note(evaluator: &str) -> String {
-    format!(
-        "{evaluator} is an uncalibrated judge: how often it errs is not known; driftline calibrate says what is missing"
-    )
+pub async fn standings(store: &Store) -> Result<Standings, StoreError> {
+    Ok(Standings::new(store.judges().await?, &store.labelled_counts().await?))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::calibration::{standings, uncalibrated_note};
+use super::calibration::standings;
 use super::source::{Side, side};
 use super::{QueryError, Store, compute};
 use crate::domain::measurement::TraceRecord;
@@ -31,33 +31,15 @@ pub async fn drift(
     }
     let (baseline, current) = sides(store, sources, names, now).await?;
     check_dimension(options.by.as_deref(), dimensions([&baseline.summary, &current.summary]))?;
-    let options = options.clone();
-    let mut report = compute(move || {
+    let (options, standings) = (options.clone(), standings(store).await?);
+    compute(move || {
         let mut report = compare(&baseline.summary, &current.summary, &options);
+        standings.mark_drift(&mut report, [&baseline.summary, &current.summary]);
         let (before, after) = (baseline.records.unwrap_or_default(), current.records.unwrap_or_default());
         add_history(&mut report, &before, &after);
         report
     })
-    .await?;
-    note_uncalibrated(store, &mut report).await?;
-    Ok(report)
-}
-
-/// Adds a note on each judge among the series whose errors are not known.
-///
-/// # Errors
-/// The store failed.
-pub async fn note_uncalibrated(store: &Store, report: &mut DriftReport) -> Result<(), QueryError> {
-    let compared: BTreeSet<&str> = report.series.iter().map(|row| row.series.as_str()).collect();
-    let mut judges = store.judges().await?;
-    judges.retain(|judge| compared.contains(judge.as_str()));
-    if judges.is_empty() {
-        return Ok(());
-    }
-    let standings = standings(store).await?;
-    let unknown = judges.iter().filter(|judge| !standings.is_any_calibrated(judge));
-    report.notes.extend(unknown.map(|judge| uncalibrated_note(judge)));
-    Ok(())
+    .await
 }
 
 /// Refuses to compare by what no trace has; where there is no trace at all, that is what the report says.
@@ -96,8 +78,13 @@ pub async fn gate(
     if is_sequential && candidate.records.is_none() {
         return Err(QueryError::NoTraces { text: sources.1.to_owned() });
     }
-    let policy = policy.clone();
-    compute(move || judge_sides(&policy, &baseline, &candidate, is_sequential)).await
+    let (policy, standings) = (policy.clone(), standings(store).await?);
+    compute(move || {
+        let mut report = judge_sides(&policy, &baseline, &candidate, is_sequential);
+        standings.mark_gate(&mut report, [&baseline.summary, &candidate.summary]);
+        report
+    })
+    .await
 }
 
 fn judge_sides(policy: &GatePolicy, baseline: &Side, candidate: &Side, is_sequential: bool) -> GateReport {

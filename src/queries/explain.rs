@@ -5,16 +5,17 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::QueryError;
-use super::calibration::{standings, uncalibrated_note};
+use super::calibration::standings_for;
 use super::scores::{ScoreRow, external};
 use super::trace::Body;
 use crate::backends::store::{PendingTrace, Selection, Store, StoredEvaluation, StoredTrace, WaitingJudgement};
-use crate::domain::evaluation::{AnnotatorKind, FailureClass, Outcome};
+use crate::domain::evaluation::{FailureClass, Outcome};
 use crate::domain::ids::TraceId;
 use crate::domain::time::Timestamp;
 use crate::domain::trace::{TRUNCATED, UpstreamProbability};
 use crate::evaluate::run::Evaluators;
 use crate::evaluate::sampling::{SamplingDecision, SamplingReason};
+use crate::watch::standings::{Standings, uncalibrated_note};
 
 /// Traces of a conversation that are looked at for neighbours.
 const MOST_NEIGHBOURS: usize = 100;
@@ -83,6 +84,9 @@ pub struct EvaluatorOutcome {
     /// Whether the judge was shown a shortened input.
     #[serde(default)]
     pub truncated: bool,
+    /// Whether the judge that scored is calibrated; absent where no judge did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibrated: Option<bool>,
 }
 
 /// Explains one trace.
@@ -103,29 +107,16 @@ pub async fn explain(
             let rows = store.evaluations(trace_id).await?;
             let waiting = store.waiting_judgements(trace_id).await?;
             let is_kept = store.has_body(trace_id).await?;
-            let uncalibrated = uncalibrated(store, &rows).await?;
-            let outcomes = outcomes(rows, waiting, evaluators);
+            let standings = standings_for(store, &rows).await?;
+            let outcomes = outcomes(rows, waiting, evaluators, &standings);
+            let uncalibrated = outcomes.iter().filter(|outcome| outcome.calibrated == Some(false));
+            let notes: Vec<String> = uncalibrated.map(|outcome| uncalibrated_note(&outcome.evaluator)).collect();
             let mut explanation = evaluated(&stored, pending.as_ref(), is_kept, outcomes, now);
-            explanation.notes.extend(uncalibrated);
+            explanation.notes.extend(notes);
             let external_scores = external(store, &stored).await?;
             Ok(Explanation { neighbours: neighbours(store, &stored).await?, external_scores, ..explanation })
         }
     }
-}
-
-/// A note on each judge among the rows whose errors are not known.
-async fn uncalibrated(store: &Store, rows: &[StoredEvaluation]) -> Result<Vec<String>, QueryError> {
-    let is_judges = |row: &&StoredEvaluation| {
-        row.evaluation.annotator_kind == AnnotatorKind::Llm && row.evaluation.outcome == Outcome::Scored
-    };
-    let judged: Vec<&StoredEvaluation> = rows.iter().filter(is_judges).collect();
-    if judged.is_empty() {
-        return Ok(Vec::new());
-    }
-    let standings = standings(store).await?;
-    let rows = judged.into_iter().map(|row| &row.evaluation);
-    let unknown = rows.filter(|row| !standings.is_calibrated(&row.evaluator, &row.revision));
-    Ok(unknown.map(|row| uncalibrated_note(&row.evaluator)).collect())
 }
 
 /// Other traces of the same conversation that overlap with a trace in time.
@@ -238,8 +229,9 @@ fn outcomes(
     rows: Vec<StoredEvaluation>,
     waiting: Vec<WaitingJudgement>,
     evaluators: &Evaluators,
+    standings: &Standings,
 ) -> Vec<EvaluatorOutcome> {
-    let mut outcomes: Vec<EvaluatorOutcome> = rows.into_iter().map(of_row).collect();
+    let mut outcomes: Vec<EvaluatorOutcome> = rows.into_iter().map(|row| of_row(row, standings)).collect();
     outcomes.extend(waiting.into_iter().map(of_waiting));
     let known: BTreeSet<String> = outcomes.iter().map(|outcome| outcome.evaluator.clone()).collect();
     let missing = evaluators.definitions().iter().filter(|definition| !known.contains(&definition.name));
@@ -252,13 +244,15 @@ fn outcomes(
         probability: None,
         why: "The evaluator was loaded after this trace was evaluated.".to_owned(),
         truncated: false,
+        calibrated: None,
     }));
     outcomes.sort_by(|left, right| (&left.evaluator, &left.revision).cmp(&(&right.evaluator, &right.revision)));
     outcomes
 }
 
-fn of_row(row: StoredEvaluation) -> EvaluatorOutcome {
+fn of_row(row: StoredEvaluation, standings: &Standings) -> EvaluatorOutcome {
     let evaluation = row.evaluation;
+    let calibrated = standings.of_evaluation(&evaluation);
     let said = evaluation.explanation.unwrap_or_default();
     let why = match evaluation.outcome {
         Outcome::Scored => said,
@@ -277,6 +271,7 @@ fn of_row(row: StoredEvaluation) -> EvaluatorOutcome {
         probability: Some(row.probability),
         why,
         truncated: evaluation.truncated,
+        calibrated,
     }
 }
 
@@ -297,5 +292,6 @@ fn of_waiting(judgement: WaitingJudgement) -> EvaluatorOutcome {
         probability: Some(judgement.probability),
         why,
         truncated: false,
+        calibrated: None,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::calibration::standings;
 use super::series::{Figures, Window, recent};
 use super::{QueryError, Store, compute};
 use crate::backends::store::{AlertFilter, QueueDepths, Selection, ServiceCount};
@@ -13,6 +14,7 @@ use crate::evaluate::measure::SERIES;
 use crate::stats::interval::wilson;
 use crate::watch::baseline::Baseline;
 use crate::watch::key::{ALL, SeriesKey};
+use crate::watch::standings::Standings;
 use crate::watch::summary::SeriesSummary;
 
 /// How things stand.
@@ -42,9 +44,20 @@ pub struct ServiceOverview {
     /// Share of them that ended in an error.
     pub errors: Option<Figures>,
     /// The share that passes each evaluator; of a service of the user's own the mean score.
-    pub scores: Vec<(String, Figures)>,
+    pub scores: Vec<ServiceScore>,
     /// Wall time in seconds.
     pub latency: Option<Figures>,
+}
+
+/// What one evaluator makes of a service's recent traffic.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServiceScore {
+    /// The evaluator.
+    pub series: String,
+    /// The share that passes, or the mean score.
+    pub figures: Figures,
+    /// Whether the judge that scored is calibrated; `None` where no judge did.
+    pub calibrated: Option<bool>,
 }
 
 /// Looks at everything at once.
@@ -57,16 +70,17 @@ pub async fn overview(store: &Store, watched: &str, now: Timestamp) -> Result<Ov
     let records = recent(store, &Selection::default()).await?;
     let window = Window::of(&records);
     let counts = store.services(&Selection { since: window.since, ..Selection::default() }).await?;
+    let standings = standings(store).await?;
     Ok(Overview {
         alerts,
         window,
-        services: compute(move || services(counts, &records)).await?,
+        services: compute(move || services(counts, &records, &standings)).await?,
         queues: store.queue_depths(now).await?,
         has_baseline: store.baseline(watched).await?.is_some(),
     })
 }
 
-fn services(counts: Vec<ServiceCount>, records: &[TraceRecord]) -> Vec<ServiceOverview> {
+fn services(counts: Vec<ServiceCount>, records: &[TraceRecord], standings: &Standings) -> Vec<ServiceOverview> {
     let summary = Baseline::from_records("", Timestamp::default(), "", records);
     let mut by_service: BTreeMap<&str, Vec<(&SeriesKey, &SeriesSummary)>> = BTreeMap::new();
     for (key, of) in summary.series.iter().filter(|(key, _)| key.segment == ALL) {
@@ -82,7 +96,12 @@ fn services(counts: Vec<ServiceCount>, records: &[TraceRecord]) -> Vec<ServiceOv
             matches!(of.kind(), SeriesKind::Boolean | SeriesKind::Ordinal)
                 && SERIES.iter().all(|measured| measured.name != key.series)
         };
-        let scores = series.clone().filter(is_score).map(|(key, of)| (key.series.clone(), figures(of))).collect();
+        let score = |(key, of): (&SeriesKey, &SeriesSummary)| ServiceScore {
+            series: key.series.clone(),
+            figures: figures(of),
+            calibrated: standings.of_series(&key.series, &of.revision.iter().map(String::as_str).collect()),
+        };
+        let scores = series.clone().filter(is_score).map(score).collect();
         ServiceOverview {
             traces,
             failing,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::calibration::standings;
 use super::{QueryError, Store, compute};
 use crate::backends::store::Selection;
 use crate::domain::measurement::TraceRecord;
@@ -15,6 +16,7 @@ use crate::watch::baseline::Baseline;
 use crate::watch::drift::{DriftOptions, drift};
 use crate::watch::history::add_history;
 use crate::watch::releases::{Noticed, notice};
+use crate::watch::standings::Standings;
 
 /// How long before and after a release is compared when nothing else is asked for.
 pub const DEFAULT_WINDOW: Duration = Duration::from_hours(24);
@@ -120,6 +122,9 @@ pub struct ReleaseSide {
 pub struct Headline {
     /// The series.
     pub series: String,
+    /// Whether the judge that scored it is calibrated; absent where no judge did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibrated: Option<bool>,
     /// Unit of a measured number.
     pub unit: Option<String>,
     /// Before, with its 95 % interval.
@@ -212,7 +217,8 @@ pub async fn compare(store: &Store, request: &ReleaseComparisonRequest) -> Resul
     }
     let came_at = first_use(&noticed, &release, &before);
     let [before, after] = sides(store, &release, before, came_at, request.window).await?;
-    compute(move || comparison(&release, before, after)).await
+    let standings = standings(store).await?;
+    compute(move || comparison(&release, before, after, &standings)).await
 }
 
 /// When the newer of both versions came, which is what the window lies around.
@@ -254,10 +260,11 @@ async fn sides(
     Ok([(before, old), (release.value.clone(), new)])
 }
 
-fn comparison(release: &Release, before: SideRecords, after: SideRecords) -> ReleaseComparison {
+fn comparison(release: &Release, before: SideRecords, after: SideRecords, standings: &Standings) -> ReleaseComparison {
     let summary = |(value, records): &SideRecords| Baseline::from_records(value, Timestamp::default(), value, records);
     let (old, new) = (summary(&before), summary(&after));
     let mut report = drift(&old, &new, &DriftOptions::default());
+    standings.mark_drift(&mut report, [&old, &new]);
     add_history(&mut report, &before.1, &after.1);
     let is_cost = |row: &&SeriesReport| COSTS.contains(&row.series.as_str());
     let is_score = |row: &&SeriesReport| {
@@ -284,6 +291,7 @@ fn headline(row: &SeriesReport) -> Headline {
     let ratio = |before: f64, after: f64| (before != 0.0).then(|| after / before - 1.0);
     Headline {
         series: row.series.clone(),
+        calibrated: row.calibrated,
         unit: SERIES.iter().find(|series| series.name == row.series).map(|series| series.unit.to_owned()),
         before: row.baseline,
         after: row.current,

@@ -1,5 +1,7 @@
 //! Labels: which traces wait for one, and the log that they go into.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -13,6 +15,8 @@ use crate::normalize::{AttributeMapping, PriceTable};
 
 /// Traces that become anchors at once, at most.
 const MOST_ANCHORS: usize = 300;
+/// How long the spans of what is an anchor no longer are still kept.
+const LET_GO: Duration = Duration::from_hours(24 * 7);
 
 /// What is asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +40,9 @@ pub struct ReviewTask {
     pub evaluator: String,
     /// Its revision.
     pub revision: String,
+    /// Whether its spans are still here; what has them is asked about first.
+    #[serde(default)]
+    pub has_spans: bool,
     /// What the user asked, while the trace is kept.
     pub input: Option<String>,
     /// The final answer, while the trace is kept.
@@ -121,6 +128,9 @@ pub struct AnchorRequest {
     /// The traces; without any, all that are labelled for this judge and kept, up to 300.
     #[serde(default)]
     pub traces: Vec<TraceId>,
+    /// Whether they are to be anchors no longer, without any all of the judge's.
+    #[serde(default)]
+    pub remove: bool,
 }
 
 /// The anchors of a judge.
@@ -216,6 +226,7 @@ fn task(
         trace_id: item.trace_id,
         evaluator: item.evaluator,
         revision: item.revision,
+        has_spans: item.has_spans,
         input,
         output,
         verdict: show_verdict.then(|| Answer::of(item.passed)),
@@ -229,7 +240,9 @@ fn task(
 /// A label is about nothing that was judged, or says something impossible, or the store failed; then none is added.
 pub async fn add_labels(store: &Store, given: GivenLabels, now: Timestamp) -> Result<KeptLabels, QueryError> {
     let mut labels = Vec::with_capacity(given.labels.len());
-    for label in given.labels {
+    for (line, label) in (0..).zip(given.labels) {
+        // Labels that do not say when were given in their order, so that the last one holds.
+        let now = Timestamp(now.0.saturating_add(line));
         label.check().map_err(|problem| QueryError::Label { trace_id: label.trace_id, problem })?;
         let said_at = label.labelled_at.or_else(|| (!given.import).then_some(now));
         let label = if given.import { imported(label, now)? } else { reviewed(store, label, now).await? };
@@ -276,11 +289,15 @@ pub async fn labels(store: &Store, judge: Option<&str>) -> Result<Labels, QueryE
     Ok(Labels { labels: store.labels(judge).await? })
 }
 
-/// Makes labelled traces anchors of a judge, which keeps their spans for good.
+/// Makes labelled traces anchors of a judge, which keeps their spans for good; or lets go of anchors.
 ///
 /// # Errors
 /// A trace has no label of this judge or its spans are gone, or the store failed; then none is made.
 pub async fn add_anchors(store: &Store, asked: &AnchorRequest, now: Timestamp) -> Result<Anchors, QueryError> {
+    if asked.remove {
+        store.remove_anchors(&asked.judge, &asked.traces, now.plus(LET_GO)).await?;
+        return Ok(Anchors { anchors: store.anchors(&asked.judge).await?.len() as u64 });
+    }
     let labels = store.labels(Some(&asked.judge)).await?;
     let mut anchors = Vec::new();
     for trace_id in wanted(asked, &labels) {

@@ -2,11 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::calibration::standings_for;
 use super::{QueryError, not_evaluated};
 use crate::backends::store::{Store, StoredEvaluation, StoredTrace};
 use crate::domain::evaluation::{Evaluation, Outcome};
 use crate::domain::external_score::ExternalScore;
 use crate::domain::ids::{SpanId, TraceId};
+use crate::watch::standings::Standings;
 
 /// The evaluations of a trace.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,9 +33,22 @@ pub struct ScoreRow {
     /// to what it scored, the value is on its scale, and there may be a label alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// Whether the judge that scored is calibrated; absent where no judge of ours did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibrated: Option<bool>,
 }
 
 impl ScoreRow {
+    fn own(stored: StoredEvaluation, standings: &Standings) -> Self {
+        Self {
+            calibrated: standings.of_evaluation(&stored.evaluation),
+            evaluation: stored.evaluation,
+            trace_version: stored.trace_version,
+            probability: Some(stored.probability),
+            source: None,
+        }
+    }
+
     /// What others scored, as a row beside those of our own evaluators.
     #[must_use]
     pub fn external(score: ExternalScore, root_span_id: SpanId, trace_version: i64) -> Self {
@@ -49,18 +64,7 @@ impl ScoreRow {
             explanation: score.explanation.or(score.error),
             truncated: false,
         };
-        Self { evaluation, trace_version, probability: None, source: Some(score.source) }
-    }
-}
-
-impl From<StoredEvaluation> for ScoreRow {
-    fn from(stored: StoredEvaluation) -> Self {
-        Self {
-            evaluation: stored.evaluation,
-            trace_version: stored.trace_version,
-            probability: Some(stored.probability),
-            source: None,
-        }
+        Self { evaluation, trace_version, probability: None, source: Some(score.source), calibrated: None }
     }
 }
 
@@ -77,7 +81,9 @@ pub async fn scores(store: &Store, trace_id: TraceId) -> Result<Scores, QueryErr
 
 /// The rows of a trace.
 pub(super) async fn rows(store: &Store, trace: &StoredTrace) -> Result<Vec<ScoreRow>, QueryError> {
-    let own = store.evaluations(trace.trace_id).await?.into_iter().map(ScoreRow::from);
+    let own = store.evaluations(trace.trace_id).await?;
+    let standings = standings_for(store, &own).await?;
+    let own = own.into_iter().map(|row| ScoreRow::own(row, &standings));
     Ok(own.chain(external(store, trace).await?).collect())
 }
 

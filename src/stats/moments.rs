@@ -63,6 +63,15 @@ impl Moments {
         clusters.into_iter().map(Self::of_cluster).fold(Self::default(), |all, cluster| all.merge(&cluster))
     }
 
+    /// The moments of values that are all the same, each a cluster of its own, by their number, the sum of their weights
+    /// and that of the squares.
+    #[must_use]
+    pub fn of_same(value: f64, count: u64, weight: f64, weight_squared: f64) -> Self {
+        let clusters = count;
+        let cluster_weight_squared = weight_squared;
+        Self { count, clusters, weight, weight_squared, mean: value, cluster_weight_squared, ..Self::default() }
+    }
+
     /// Every value moved by the same amount.
     #[must_use]
     pub fn moved_by(&self, shift: f64) -> Self {

@@ -29,26 +29,13 @@ pub struct Labelled {
     pub weight: f64,
 }
 
-/// An item that only the judge has seen.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Judged {
-    /// What the judge says.
-    pub verdict: f64,
-    /// How many items it stands for.
-    pub weight: f64,
-}
-
-/// An item that could have been drawn for labelling.
+/// An item that was drawn for labelling.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Drawn {
-    /// What the judge says.
-    pub verdict: f64,
-    /// How many items it stands for.
-    pub weight: f64,
+    /// What was said of it.
+    pub labelled: Labelled,
     /// Probability with which it came to be labelled; above zero.
     pub probability: f64,
-    /// What the person says, if it was.
-    pub label: Option<f64>,
 }
 
 /// A corrected mean.
@@ -71,17 +58,17 @@ impl PoweredMean {
     }
 }
 
-/// The λ of least variance, within [0, 1], as ppi-python tunes it.
+/// The λ of least variance, within [0, 1], as ppi-python tunes it. `unseen` are the verdicts on what only the judge has
+/// seen, here and below.
 #[must_use]
-pub fn tuned_lambda(labelled: &[Labelled], judged: &[Judged]) -> f64 {
+pub fn tuned_lambda(labelled: &[Labelled], unseen: &Moments) -> f64 {
     let total: f64 = labelled.iter().map(|item| item.weight).sum();
     let mean = |of: fn(&Labelled) -> f64| labelled.iter().map(|item| item.weight * of(item)).sum::<f64>() / total;
     let (label, verdict) = (mean(|item| item.label), mean(|item| item.verdict));
     let products = labelled.iter().map(|item| item.weight * (item.label - label) * (item.verdict - verdict));
     let covariance = products.sum::<f64>() / total;
     let seen = weighted(labelled.iter().map(|item| (item.verdict, item.weight)));
-    let unseen = weighted(judged.iter().map(|item| (item.verdict, item.weight)));
-    let all = seen.merge(&unseen);
+    let all = seen.merge(unseen);
     let ratio = seen.kish_size() / unseen.kish_size();
     // The mean's standard error squared, times the number that it is of, is the variance.
     let variance = all.standard_error().powi(2) * all.count as f64;
@@ -91,31 +78,30 @@ pub fn tuned_lambda(labelled: &[Labelled], judged: &[Judged]) -> f64 {
 
 /// The mean with a given λ.
 #[must_use]
-pub fn powered_mean(labelled: &[Labelled], judged: &[Judged], lambda: f64) -> PoweredMean {
-    combined(lambda, judged, labelled.iter().map(|item| (item.label - lambda * item.verdict, item.weight)))
+pub fn powered_mean(labelled: &[Labelled], unseen: &Moments, lambda: f64) -> PoweredMean {
+    combined(lambda, unseen, labelled.iter().map(|item| (item.label - lambda * item.verdict, item.weight)))
 }
 
 /// The mean with λ tuned, for each fold, on the labels of the other folds. Labels are taken in the order given, which
 /// must not follow from what they say.
 #[must_use]
-pub fn cross_fitted_mean(labelled: &[Labelled], judged: &[Judged]) -> PoweredMean {
+pub fn cross_fitted_mean(labelled: &[Labelled], unseen: &Moments) -> PoweredMean {
     let lambda_without = |fold: usize| {
         let others = labelled.iter().enumerate().filter(|(at, _)| at % FOLDS != fold).map(|(_, item)| *item);
-        tuned_lambda(&others.collect::<Vec<_>>(), judged)
+        tuned_lambda(&others.collect::<Vec<_>>(), unseen)
     };
     let lambdas: Vec<f64> = (0..FOLDS).map(lambda_without).collect();
     let of = |at: usize| lambdas[at % FOLDS];
     let total: f64 = labelled.iter().map(|item| item.weight).sum();
     let mean = labelled.iter().enumerate().map(|(at, item)| of(at) * item.weight).sum::<f64>() / total;
     let rests = labelled.iter().enumerate();
-    combined(mean, judged, rests.map(|(at, item)| (item.label - of(at) * item.verdict, item.weight)))
+    combined(mean, unseen, rests.map(|(at, item)| (item.label - of(at) * item.verdict, item.weight)))
 }
 
 /// λ times the judge's mean, plus the mean of what is left of the labels.
-fn combined(lambda: f64, judged: &[Judged], rests: impl Iterator<Item = (f64, f64)>) -> PoweredMean {
-    let unseen = weighted(judged.iter().map(|item| (item.verdict, item.weight)));
+fn combined(lambda: f64, unseen: &Moments, rests: impl Iterator<Item = (f64, f64)>) -> PoweredMean {
     let rest = weighted(rests);
-    let (of_judge, of_labels) = (plain_variance(&unseen), plain_variance(&rest));
+    let (of_judge, of_labels) = (plain_variance(unseen), plain_variance(&rest));
     PoweredMean {
         estimate: lambda * unseen.mean + rest.mean,
         standard_error: (lambda * lambda * of_judge + of_labels).sqrt(),
@@ -125,14 +111,10 @@ fn combined(lambda: f64, judged: &[Judged], rests: impl Iterator<Item = (f64, f6
 
 /// The mean over items that were drawn for labelling with known, unequal probabilities.
 #[must_use]
-pub fn augmented_mean(items: &[Drawn]) -> PoweredMean {
-    let value = |item: &Drawn| match item.label {
-        Some(label) => item.verdict + (label - item.verdict) / item.probability,
-        None => item.verdict,
-    };
-    let moments = weighted(items.iter().map(|item| (value(item), item.weight)));
-    let labels = items.iter().filter(|item| item.label.is_some()).count();
-    PoweredMean { estimate: moments.mean, standard_error: moments.standard_error(), degrees: labels as f64 - 1.0 }
+pub fn augmented_mean(drawn: &[Drawn], unseen: &Moments) -> PoweredMean {
+    let value = |Drawn { labelled: of, probability }: &Drawn| of.verdict + (of.label - of.verdict) / probability;
+    let moments = weighted(drawn.iter().map(|item| (value(item), item.labelled.weight))).merge(unseen);
+    PoweredMean { estimate: moments.mean, standard_error: moments.standard_error(), degrees: drawn.len() as f64 - 1.0 }
 }
 
 fn weighted(values: impl Iterator<Item = (f64, f64)>) -> Moments {
@@ -157,16 +139,16 @@ mod tests {
 
     #[test]
     fn a_judge_that_says_nothing_leaves_the_labels_alone() {
-        let judged = vec![Judged { verdict: 1.0, weight: 1.0 }; 500];
-        let found = cross_fitted_mean(&items(60, 40, 1.0), &judged);
+        let unseen = Moments::of_same(1.0, 500, 500.0, 500.0);
+        let found = cross_fitted_mean(&items(60, 40, 1.0), &unseen);
         assert!((found.estimate - 0.6).abs() < 1e-12);
         assert!((found.standard_error - (0.6 * 0.4 / 100.0_f64).sqrt()).abs() < 1e-12);
     }
 
     #[test]
     fn items_that_stand_for_more_count_for_more() {
-        let light = Drawn { verdict: 0.0, weight: 1.0, probability: 1.0, label: Some(0.0) };
-        let heavy = Drawn { verdict: 1.0, weight: 3.0, probability: 0.5, label: None };
-        assert!((augmented_mean(&[light, heavy]).estimate - 0.75).abs() < 1e-12);
+        let light = Drawn { labelled: Labelled { label: 0.0, verdict: 0.0, weight: 1.0 }, probability: 1.0 };
+        let heavy = Moments::of_same(1.0, 1, 3.0, 9.0);
+        assert!((augmented_mean(&[light], &heavy).estimate - 0.75).abs() < 1e-12);
     }
 }

@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::agreement::{CategoryWeights, Confusion, cohen_kappa};
 use super::distribution::normal_quantile;
 use super::interval::Interval;
-use super::prediction_powered::{Drawn, Judged, Labelled, PoweredMean, augmented_mean, powered_mean, tuned_lambda};
+use super::moments::Moments;
+use super::prediction_powered::{Drawn, Labelled, PoweredMean, augmented_mean, powered_mean, tuned_lambda};
 use super::rogan_gladen::rogan_gladen;
 use super::vectors::{number, numbers};
 
@@ -39,12 +40,12 @@ pub(super) fn review(key: &str, inputs: &Value) -> Option<Vec<(&'static str, f64
             let (verdicts, labels) = (column("judge"), column("label_or_0"));
             let (labelled, probabilities) = (column("labelled"), column("inclusion_prob"));
             let item = |at: usize| Drawn {
-                verdict: verdicts[at],
-                weight: 1.0,
+                labelled: Labelled { label: labels[at], verdict: verdicts[at], weight: 1.0 },
                 probability: probabilities[at],
-                label: (labelled[at] > 0.0).then_some(labels[at]),
             };
-            let mean = augmented_mean(&(0..verdicts.len()).map(item).collect::<Vec<_>>());
+            let (seen, unseen): (Vec<usize>, Vec<usize>) = (0..verdicts.len()).partition(|at| labelled[*at] > 0.0);
+            let drawn: Vec<Drawn> = seen.into_iter().map(item).collect();
+            let mean = augmented_mean(&drawn, &of_verdicts(unseen.into_iter().map(|at| verdicts[at])));
             vec![("estimate", mean.estimate), ("se", mean.standard_error)]
         }
         _ => return None,
@@ -80,11 +81,15 @@ fn powered(inputs: &Value) -> Vec<(&'static str, f64)> {
     let items = labels.iter().zip(&verdicts);
     let labelled: Vec<Labelled> =
         items.map(|(label, verdict)| Labelled { label: *label, verdict: *verdict, weight: 1.0 }).collect();
-    let judged: Vec<Judged> = unlabelled(inputs).into_iter().map(|verdict| Judged { verdict, weight: 1.0 }).collect();
-    let lambda = inputs["lam"].as_f64().unwrap_or_else(|| tuned_lambda(&labelled, &judged));
-    let PoweredMean { estimate, standard_error, .. } = powered_mean(&labelled, &judged, lambda);
+    let unseen = of_verdicts(unlabelled(inputs).into_iter());
+    let lambda = inputs["lam"].as_f64().unwrap_or_else(|| tuned_lambda(&labelled, &unseen));
+    let PoweredMean { estimate, standard_error, .. } = powered_mean(&labelled, &unseen, lambda);
     let z = normal_quantile(1.0 - number(&inputs["alpha"]) / 2.0);
     vec![("estimate", estimate), ("ci.0", estimate - z * standard_error), ("ci.1", estimate + z * standard_error)]
+}
+
+fn of_verdicts(verdicts: impl Iterator<Item = f64>) -> Moments {
+    verdicts.map(|verdict| Moments::of_same(verdict, 1, 1.0, 1.0)).fold(Moments::default(), |all, one| all.merge(&one))
 }
 
 fn unlabelled(inputs: &Value) -> Vec<f64> {

@@ -212,6 +212,7 @@ fn opened(fingerprint: String, key: &SeriesKey, finding: &Finding, at: Timestamp
         trace_ids: Vec::new(),
         runbook: runbook(&key.series).to_owned(),
         acknowledgement: None,
+        calibrated: None,
         no_data_since: None,
         parent: None,
         evidence: Evidence::default(),

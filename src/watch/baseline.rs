@@ -84,6 +84,13 @@ impl Baseline {
         })
     }
 
+    /// All revisions that the scores of a series are of, over all services and segments.
+    #[must_use]
+    pub fn scored_by(&self, series: &str) -> BTreeSet<&str> {
+        let of_series = self.series.iter().filter(|(key, _)| key.series == series);
+        of_series.filter_map(|(_, summary)| self.revisions_of(series, summary)).flatten().collect()
+    }
+
     /// The revisions that a series' scores are of: the one that its summary counts, else all that scored in the
     /// selection.
     fn revisions_of<'a>(&'a self, series: &str, summary: &'a SeriesSummary) -> Option<BTreeSet<&'a str>> {

@@ -1,32 +1,39 @@
 //! How far can a judge be trusted, and what is the pass rate once its errors are taken out?
 //!
-//! **Labels that count.** Those of the audit sample, whose probabilities are known: they are weighted by one over them.
-//! Where none of these suffice, labels that were imported without a probability tell the judge's error rates, and no
-//! more. Labels of flagged traces, which someone chose to look at, never count.
+//! **Labels that count.** One sample of them, never two together, for each has a design of its own. In this order, the
+//! first that is [enough](ENOUGH_TO_CORRECT): what was drawn here for the audit, of which [`LEAST_RESPONSE`] must be
+//! labelled, because below that who answers may depend on what there is to see; labels that were imported with the
+//! probabilities of their drawing; labels that were imported without, which tell the judge's error rates and no more.
+//! Where none is enough, the first that there are any of is shown for what it is. Labels of flagged traces, which
+//! someone chose to look at, never count.
 //!
-//! **The corrected estimate.** From the audit sample: fewer than [`LEAST_OF_CLASS`] labels of either class, and the
-//! labels alone are read (Wilson); one probability for each verdict, the mean by verdict; probabilities that differ
-//! further, the augmented inverse-probability mean, or the labels alone where fewer than [`LEAST_OF_CLASS`] of them
-//! contradict the judge; one probability for all and fewer than
-//! [`ENOUGH_TO_TUNE`] labels, PPI with λ = 1; else PPI++ with cross-fitting. From imported labels: Rogan-Gladen, refused
-//! where the judge carries no information. Below [`LEAST_RESPONSE`] of the drawn items labelled, who answers may depend
-//! on what there is to see: nothing is corrected.
+//! **Weights.** A label counts one over the probability that the trace was judged and that it was drawn to be labelled;
+//! sizes of shares are then effective sizes.
+//!
+//! **The corrected estimate.** From labels whose probabilities are known: fewer than [`LEAST_OF_CLASS`] of either class,
+//! and the labels alone are read (Wilson); one probability for all and fewer than [`ENOUGH_TO_TUNE`] labels, PPI with
+//! λ = 1, with more PPI++ with cross-fitting; unequal ones of the audit, or that follow from the verdict, the mean by
+//! verdict; unequal ones of an import, which may follow from anything, the augmented inverse-probability mean, or the
+//! labels alone where fewer than [`LEAST_OF_CLASS`] of them contradict the judge. From labels without probabilities:
+//! Rogan-Gladen, refused where the judge carries no information.
 
+mod basis;
 mod correction;
 mod measures;
+mod sample;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::TraceId;
-use crate::domain::label::{Answer, Draw, Judgement, Label, Origin};
+use crate::domain::label::{Answer, JudgedSum, Judgement, Label, LabelledCount, RevisionSum};
 use crate::domain::report::Estimate;
 use crate::stats::agreement::Confusion;
-use crate::stats::interval::wilson;
-use crate::stats::moments::Moments;
-use correction::{from_audit, from_imported};
+use basis::Tally;
+use correction::corrected;
 use measures::measures;
+use sample::{Item, Sample, confusions, estimate, verdicts};
 
 /// Labels in each verdict of a judge from which on it counts as calibrated: with fewer, kappa is known to no better
 /// than about a quarter either way.
@@ -35,6 +42,8 @@ pub const ENOUGH_OF_VERDICT: u64 = 50;
 pub const LEAST_OF_CLASS: usize = 10;
 /// Labels from which on λ is tuned.
 pub const ENOUGH_TO_TUNE: usize = 100;
+/// Labels of a sample below which another is preferred.
+pub const ENOUGH_TO_CORRECT: u64 = 2 * LEAST_OF_CLASS as u64;
 /// Share of the drawn items that must be labelled.
 pub const LEAST_RESPONSE: f64 = 0.8;
 const CONFIDENCE: f64 = 0.95;
@@ -87,9 +96,12 @@ pub struct LabelCounts {
     pub drawn: u64,
     /// Those of them with a label.
     pub audit: u64,
-    /// Imported without a probability.
+    /// Imported with the probability of their drawing, of items that were not drawn here.
+    #[serde(default)]
+    pub imported_sample: u64,
+    /// Imported without a probability, likewise.
     pub imported: u64,
-    /// Of traces that someone chose to look at; they never calibrate.
+    /// Of traces that someone chose to look at, or that were drawn for another revision; they never calibrate.
     pub flagged: u64,
     /// Items that a person was asked about and skipped.
     pub skipped: u64,
@@ -101,7 +113,9 @@ pub struct LabelCounts {
 pub enum Basis {
     /// The audit sample, weighted by its probabilities.
     Audit,
-    /// Labels that came from elsewhere.
+    /// Labels that came from elsewhere with the probabilities of their drawing.
+    ImportedSample,
+    /// Labels that came from elsewhere without.
     Imported,
 }
 
@@ -183,10 +197,10 @@ pub struct Disagreement {
     pub reviewer: String,
 }
 
-/// Calibrates every revision of every judge among `judgements`, in order of name and revision. Of several labels for one
-/// trace and judge the last one holds.
+/// Calibrates every revision of every judge among `judgements` and `unlabelled`, the sums of those of which there is no
+/// label, in order of name and revision. Of several labels for one trace and judge the last one holds.
 #[must_use]
-pub fn calibrations(judgements: &[Judgement], labels: &[Label]) -> Vec<Calibration> {
+pub fn calibrations(judgements: &[Judgement], unlabelled: &[RevisionSum], labels: &[Label]) -> Vec<Calibration> {
     let mut last: BTreeMap<(&str, TraceId), &Label> = BTreeMap::new();
     for label in labels {
         let held = last.entry((&label.evaluator, label.trace_id)).or_insert(label);
@@ -194,192 +208,92 @@ pub fn calibrations(judgements: &[Judgement], labels: &[Label]) -> Vec<Calibrati
             *held = label;
         }
     }
-    let mut revisions: BTreeMap<(&str, &str), Vec<Item<'_>>> = BTreeMap::new();
+    let mut revisions: BTreeMap<(&str, &str), Revision<'_>> = BTreeMap::new();
     for judgement in judgements {
-        let label = last.get(&(judgement.evaluator.as_str(), judgement.trace_id)).copied();
-        revisions.entry((&judgement.evaluator, &judgement.revision)).or_default().push(Item { judgement, label });
+        let of = revisions.entry((&judgement.evaluator, &judgement.revision)).or_default();
+        match last.get(&(judgement.evaluator.as_str(), judgement.trace_id)) {
+            Some(label) => of.items.push(Item { judgement, label }),
+            None => of.unlabelled.push(judgement.sum()),
+        }
     }
-    revisions.into_iter().map(|(name, items)| calibrate(name, items)).collect()
+    for sum in unlabelled {
+        revisions.entry((&sum.evaluator, &sum.revision)).or_default().unlabelled.push(sum.judged);
+    }
+    revisions.into_iter().map(|(name, of)| of.calibrate(name)).collect()
 }
 
-/// A judgement with the label that holds.
-#[derive(Debug, Clone, Copy)]
-struct Item<'a> {
-    judgement: &'a Judgement,
-    label: Option<&'a Label>,
+/// What a judge's revision said.
+#[derive(Debug, Default)]
+struct Revision<'a> {
+    /// Of traces that are labelled.
+    items: Vec<Item<'a>>,
+    /// Of the others.
+    unlabelled: Vec<JudgedSum>,
 }
 
-/// How an item stands to the label that it has or could have.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Place {
-    /// Drawn for the audit with this probability.
-    Audit(f64),
-    /// Labelled elsewhere.
-    Imported,
-    /// Labelled because someone looked at it.
-    Flagged,
-    /// Not to be labelled.
-    Unlabelled,
-}
-
-impl Item<'_> {
-    fn place(&self) -> Place {
-        match (self.judgement.draw, self.label) {
-            (Some(Draw { probability, is_drawn: true }), _) => Place::Audit(probability),
-            (_, Some(Label { probability: Some(probability), .. })) => Place::Audit(*probability),
-            (_, Some(Label { origin: Origin::Import, .. })) => Place::Imported,
-            (_, Some(_)) => Place::Flagged,
-            (_, None) => Place::Unlabelled,
+impl Revision<'_> {
+    fn calibrate(mut self, (evaluator, revision): (&str, &str)) -> Calibration {
+        // Ids are random, so that this order follows from no label.
+        self.items.sort_by_key(|item| item.judgement.trace_id);
+        let tally = self.tally();
+        let basis = tally.basis();
+        let sample = Sample::of(basis, &self.items, &self.unlabelled);
+        let (confusion, effective) = confusions(&sample);
+        let measures = measures(&sample, &effective);
+        let standing = tally.standing();
+        let corrected = corrected(&sample, tally.response_rate(), &effective);
+        let count = |of: fn(&JudgedSum) -> u64| self.sums().map(|sum| of(&sum)).sum();
+        let judged = count(|sum| sum.count);
+        Calibration {
+            evaluator: evaluator.to_owned(),
+            revision: revision.to_owned(),
+            calibrated: standing.is_ok(),
+            standing: standing.unwrap_or_else(|why| why),
+            judged,
+            labels: tally.counts,
+            response_rate: tally.response_rate(),
+            basis,
+            n: sample.used.len() as u64,
+            confusion,
+            sensitivity: measures.sensitivity,
+            specificity: measures.specificity,
+            kappa: measures.kappa,
+            matthews: effective.matthews(),
+            raw: Estimate {
+                upstream_unknown: count(|sum| sum.upstream_unknown),
+                ..estimate(judged, verdicts(self.sums()))
+            },
+            corrected: corrected.as_ref().ok().copied(),
+            not_corrected: corrected.err(),
+            disagreements: self.items.iter().filter_map(Item::disagreement).collect(),
         }
     }
 
-    /// The probability with which the item could have been drawn, whether it was or not.
-    fn probability(&self) -> Option<f64> {
-        match self.place() {
-            Place::Audit(probability) => Some(probability),
-            _ => self.judgement.draw.map(|draw| draw.probability),
+    /// All that it said.
+    fn sums(&self) -> impl Iterator<Item = JudgedSum> {
+        self.items.iter().map(|item| item.judgement.sum()).chain(self.unlabelled.iter().copied())
+    }
+
+    fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        for item in &self.items {
+            tally.add(item.judgement.passed, item.is_drawn(), Some(item.label.held()), 1);
         }
-    }
-
-    fn person_passes(&self) -> Option<bool> {
-        self.label.and_then(|label| label.label.passes())
-    }
-
-    fn disagreement(&self) -> Option<Disagreement> {
-        let (judgement, label) = (self.judgement, self.label?);
-        (label.label.passes()? != judgement.passed).then(|| Disagreement {
-            trace_id: judgement.trace_id,
-            judge: Answer::of(judgement.passed),
-            reason: judgement.reason.clone(),
-            person: label.label,
-            note: label.note.clone(),
-            reviewer: label.reviewer.clone(),
-        })
-    }
-}
-
-fn calibrate((evaluator, revision): (&str, &str), mut items: Vec<Item<'_>>) -> Calibration {
-    // Ids are random, so that this order follows from no label.
-    items.sort_by_key(|item| item.judgement.trace_id);
-    let labels = count_labels(&items);
-    let basis = basis(&items);
-    let used: Vec<Item<'_>> = items.iter().copied().filter(|item| counts_for(basis, item)).collect();
-    let (confusion, effective) = confusions(&used, basis);
-    let measures = measures(&items, &used, basis, &effective);
-    let standing = standing(&used);
-    let response_rate = (labels.drawn > 0).then(|| labels.audit as f64 / labels.drawn as f64);
-    let corrected = match basis {
-        Basis::Audit => from_audit(&items, &used, response_rate),
-        Basis::Imported => from_imported(&raw_size(&items), &effective),
-    };
-    Calibration {
-        evaluator: evaluator.to_owned(),
-        revision: revision.to_owned(),
-        calibrated: standing.is_ok(),
-        standing: standing.unwrap_or_else(|why| why),
-        judged: items.len() as u64,
-        labels,
-        response_rate,
-        basis,
-        n: used.len() as u64,
-        confusion,
-        sensitivity: measures.sensitivity,
-        specificity: measures.specificity,
-        kappa: measures.kappa,
-        matthews: effective.matthews(),
-        raw: estimate(items.len(), raw_size(&items)),
-        corrected: corrected.as_ref().ok().copied(),
-        not_corrected: corrected.err(),
-        disagreements: items.iter().filter_map(Item::disagreement).collect(),
-    }
-}
-
-fn count_labels(items: &[Item<'_>]) -> LabelCounts {
-    let mut counts = LabelCounts::default();
-    for item in items {
-        let is_labelled = u64::from(item.person_passes().is_some());
-        counts.skipped += u64::from(item.label.is_some()) - is_labelled;
-        match item.place() {
-            Place::Audit(_) => (counts.drawn, counts.audit) = (counts.drawn + 1, counts.audit + is_labelled),
-            Place::Imported => counts.imported += is_labelled,
-            Place::Flagged => counts.flagged += is_labelled,
-            Place::Unlabelled => {}
+        for sum in &self.unlabelled {
+            tally.add(sum.passed, sum.draw.is_some_and(|draw| draw.is_drawn), None, sum.count);
         }
-    }
-    counts
-}
-
-fn counts_for(basis: Basis, item: &Item<'_>) -> bool {
-    let is_of_basis = match basis {
-        Basis::Audit => matches!(item.place(), Place::Audit(_)),
-        Basis::Imported => item.place() == Place::Imported,
-    };
-    is_of_basis && item.person_passes().is_some()
-}
-
-/// The audit sample, unless it is too small and there are more labels from elsewhere.
-fn basis(items: &[Item<'_>]) -> Basis {
-    let of = |basis| items.iter().copied().filter(|item| counts_for(basis, item)).collect::<Vec<_>>();
-    let (audit, imported) = (of(Basis::Audit), of(Basis::Imported));
-    if standing(&audit).is_ok() || audit.len() >= imported.len() { Basis::Audit } else { Basis::Imported }
-}
-
-/// Why a judge with these labels is calibrated, or is not.
-fn standing(used: &[Item<'_>]) -> Result<String, String> {
-    let of = |passed| used.iter().filter(|item| item.judgement.passed == passed).count() as u64;
-    let (passes, fails) = (of(true), of(false));
-    if passes.min(fails) >= ENOUGH_OF_VERDICT {
-        return Ok(format!("{passes} labels on its passes and {fails} on its fails"));
-    }
-    Err(format!(
-        "{passes} labels on its passes and {fails} on its fails; {ENOUGH_OF_VERDICT} of each are needed, because with \
-         fewer its error rates and kappa are known to no better than a quarter either way"
-    ))
-}
-
-/// Weight of a labelled item: one over the probability that it was judged, and that it was drawn.
-fn label_weight(item: &Item<'_>, basis: Basis) -> f64 {
-    match (basis, item.place()) {
-        (Basis::Audit, Place::Audit(probability)) => item.judgement.weight / probability.max(f64::MIN_POSITIVE),
-        // Error rates belong to the judge, whoever it was asked for.
-        _ => 1.0,
+        tally
     }
 }
 
-/// Counts, and weights scaled to the effective number of labels; the same where all weights are.
-fn confusions(used: &[Item<'_>], basis: Basis) -> (Confusion, Confusion) {
-    let (mut counts, mut weights) = (Confusion::default(), Confusion::default());
-    let (mut sum, mut squares) = (0.0, 0.0);
-    for item in used {
-        let Some(person_passes) = item.person_passes() else { continue };
-        let weight = label_weight(item, basis);
-        counts.add(item.judgement.passed, person_passes, 1.0);
-        weights.add(item.judgement.passed, person_passes, weight);
-        (sum, squares) = (sum + weight, squares + weight * weight);
+/// The revisions that labels calibrate, by judge and revision.
+#[must_use]
+pub fn calibrated(counts: &[LabelledCount]) -> BTreeSet<(String, String)> {
+    let mut revisions: BTreeMap<(&str, &str), Tally> = BTreeMap::new();
+    for count in counts {
+        let of = revisions.entry((&count.evaluator, &count.revision)).or_default();
+        of.add(count.passed, count.is_drawn, count.label, count.count);
     }
-    let size = if squares > 0.0 { sum * sum / squares } else { 0.0 };
-    (counts, weights.scaled_to(size))
-}
-
-/// A share that is worth `size` equal items, with its Wilson interval.
-fn estimate(n: usize, (share, size): (f64, f64)) -> Estimate {
-    let interval = wilson(share, size, CONFIDENCE);
-    Estimate {
-        n: n as u64,
-        estimate: Some(share),
-        low: Some(interval.low),
-        high: Some(interval.high),
-        upstream_unknown: 0,
-    }
-}
-
-/// The judge's weighted pass rate, and the number of equal traces that it is worth.
-fn raw_size(items: &[Item<'_>]) -> (f64, f64) {
-    share_of(items.iter().map(|item| (f64::from(item.judgement.passed), item.judgement.weight)))
-}
-
-fn share_of(values: impl Iterator<Item = (f64, f64)>) -> (f64, f64) {
-    let values: Vec<(f64, f64)> = values.collect();
-    let moments = Moments::of_clusters(values.chunks(1));
-    (moments.mean, moments.kish_size())
+    let calibrated = revisions.into_iter().filter(|(_, tally)| tally.standing().is_ok());
+    calibrated.map(|((evaluator, revision), _)| (evaluator.to_owned(), revision.to_owned())).collect()
 }

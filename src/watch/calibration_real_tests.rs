@@ -32,6 +32,7 @@ fn judgement(row: &Json) -> Judgement {
         reason: row["justification"].as_str().map(str::to_owned),
         judged_at: Timestamp(0),
         weight: 1.0,
+        is_upstream_known: false,
         draw: None,
     }
 }
@@ -59,7 +60,7 @@ fn poor_agreement_of_a_real_policy_judge_is_reported_as_such_as_statsmodels_and_
     let Some(rows) = rows("judges_tau2_policy_airline.jsonl.gz") else { return };
     let judgements: Vec<Judgement> = rows.iter().map(judgement).collect();
     let labels: Vec<Label> = rows.iter().map(label).collect();
-    let found: Calibration = calibrations(&judgements, &labels).pop().unwrap();
+    let found: Calibration = calibrations(&judgements, &[], &labels).pop().unwrap();
     assert_eq!((found.n, found.basis), (200, Basis::Imported));
     let kappa = found.kappa.unwrap();
     close(kappa.value, 0.045_875_096_4);
@@ -82,7 +83,7 @@ fn poor_agreement_of_a_real_policy_judge_is_reported_as_such_as_statsmodels_and_
     let revision = |row: &Json| row["judge_prompt"].as_str().unwrap().to_owned();
     let apart: Vec<Judgement> =
         rows.iter().map(|row| Judgement { revision: revision(row), ..judgement(row) }).collect();
-    let apart = calibrations(&apart, &labels);
+    let apart = calibrations(&apart, &[], &labels);
     assert_eq!(apart.iter().map(|one| (one.n, one.calibrated)).collect::<Vec<_>>(), [(50, false); 4]);
 }
 

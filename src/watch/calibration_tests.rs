@@ -5,7 +5,7 @@
 use super::audit::AuditPolicy;
 use super::calibration::{Basis, Calibration, Method, calibrations};
 use crate::domain::ids::TraceId;
-use crate::domain::label::{Answer, Judgement, Label, Origin};
+use crate::domain::label::{Answer, Judgement, Label, Origin, RevisionSum};
 use crate::domain::time::Timestamp;
 
 /// A judge and the traffic that it sees.
@@ -33,6 +33,7 @@ fn judgements(world: World, policy: &AuditPolicy, rng: &mut fastrand::Rng) -> Ve
             reason: Some("so it seems".to_owned()),
             judged_at: Timestamp(0),
             weight: 1.0,
+            is_upstream_known: true,
             draw: Some(policy.draw(trace_id, passed)),
         };
         (judgement, person)
@@ -64,7 +65,7 @@ fn calibrated(seen: &[(Judgement, bool)]) -> Calibration {
 
 fn calibrate(seen: &[(Judgement, bool)], labels: &[Label]) -> Calibration {
     let judgements: Vec<Judgement> = seen.iter().map(|(judgement, _)| judgement.clone()).collect();
-    calibrations(&judgements, labels).pop().unwrap()
+    calibrations(&judgements, &[], labels).pop().unwrap()
 }
 
 /// Shares of runs in which the intervals hold the true rates, and the mean width of the corrected one.
@@ -241,4 +242,174 @@ fn labels_that_bring_probabilities_of_their_own_are_weighted_by_them() {
         held += u64::from(correction.low <= 0.6 && 0.6 <= correction.high);
     }
     assert!(held >= 89, "{held} of {runs}");
+}
+
+/// An import of labels with these probabilities, by what the judge and people say.
+fn imported(
+    seen: &[(Judgement, bool)],
+    probability: impl Fn(bool, bool) -> f64,
+    rng: &mut fastrand::Rng,
+) -> Vec<Label> {
+    let one = |(judgement, person): &(Judgement, bool)| {
+        let probability = probability(judgement.passed, *person);
+        let label = Label { origin: Origin::Import, ..label(judgement.trace_id, Answer::of(*person)) };
+        (rng.f64() < probability).then_some(Label { probability: Some(probability), ..label })
+    };
+    seen.iter().filter_map(one).collect()
+}
+
+fn of_drawn(seen: &[(Judgement, bool)], answer: impl Fn(usize, bool) -> Answer) -> Vec<Label> {
+    let drawn = seen.iter().filter(|(judgement, _)| judgement.draw.unwrap().is_drawn).enumerate();
+    drawn.map(|(at, (judgement, person))| label(judgement.trace_id, answer(at, *person))).collect()
+}
+
+#[test]
+fn an_audit_that_is_enough_corrects_alone_whatever_else_was_imported() {
+    let policy = AuditPolicy { rate: 0.1, failing_rate: 0.1, seed: 0 };
+    let mut rng = fastrand::Rng::with_seed(8);
+    let seen = judgements(USUAL, &policy, &mut rng);
+    let audit = of_drawn(&seen, |_, person| Answer::of(person));
+    let alone = calibrate(&seen, &audit);
+    let undrawn: Vec<_> = seen.iter().filter(|(judgement, _)| !judgement.draw.unwrap().is_drawn).cloned().collect();
+    let more = imported(&undrawn, |_, person| if person { 0.05 } else { 0.8 }, &mut rng);
+    let both = calibrate(&seen, &[&audit[..], &more].concat());
+    assert_eq!((both.basis, both.labels.imported_sample), (Basis::Audit, more.len() as u64));
+    assert_eq!((both.labels.drawn, both.labels.audit, both.n), (alone.labels.drawn, alone.labels.audit, alone.n));
+    assert_eq!((both.response_rate, both.confusion), (alone.response_rate, alone.confusion));
+    let difference = both.corrected.unwrap().estimate - alone.corrected.unwrap().estimate;
+    assert!(difference.abs() < 1e-9, "{difference}");
+}
+
+#[test]
+fn imported_labels_with_probabilities_correct_where_too_few_of_the_audit_are_answered() {
+    let policy = AuditPolicy { rate: 0.1, failing_rate: 0.1, seed: 0 };
+    let mut rng = fastrand::Rng::with_seed(9);
+    let seen = judgements(USUAL, &policy, &mut rng);
+    // People answer where there is something wrong to see.
+    let audit = of_drawn(&seen, |at, person| if person && at % 2 == 0 { Answer::Skip } else { Answer::of(person) });
+    assert_eq!(calibrate(&seen, &audit).corrected, None);
+    let undrawn: Vec<_> = seen.iter().filter(|(judgement, _)| !judgement.draw.unwrap().is_drawn).cloned().collect();
+    let sample = imported(&undrawn, |_, _| 0.2, &mut rng);
+    let found = calibrate(&seen, &[&audit[..], &sample].concat());
+    assert_eq!((found.basis, found.n), (Basis::ImportedSample, sample.len() as u64));
+    assert!(found.response_rate.unwrap() < 0.8, "imports are no answers to draws");
+    let correction = found.corrected.unwrap();
+    assert_eq!(correction.method, Method::PpiCrossFitted);
+    assert!(correction.low < 0.9 && 0.9 < correction.high, "{correction:?}");
+}
+
+#[test]
+fn labels_of_few_draws_give_way_to_error_rates_and_without_those_are_read_alone() {
+    let policy = AuditPolicy { rate: 0.005, failing_rate: 0.005, seed: 0 };
+    let seen = judgements(USUAL, &policy, &mut fastrand::Rng::with_seed(10));
+    let audit = of_drawn(&seen, |_, person| Answer::of(person));
+    assert!(audit.len() < 20, "{}", audit.len());
+    let alone = calibrate(&seen, &audit);
+    assert_eq!((alone.basis, alone.corrected.unwrap().method), (Basis::Audit, Method::LabelsAlone));
+    let import = |(judgement, person): &(Judgement, bool)| Label {
+        origin: Origin::Import,
+        ..label(judgement.trace_id, Answer::of(*person))
+    };
+    let others: Vec<Label> = seen.iter().filter(|(it, _)| !it.draw.unwrap().is_drawn).take(500).map(import).collect();
+    let found = calibrate(&seen, &[&audit[..], &others].concat());
+    assert_eq!((found.basis, found.corrected.unwrap().method), (Basis::Imported, Method::RoganGladen));
+}
+
+/// How often the specificity's interval holds the true one, where labels are drawn with unequal probabilities.
+fn specificity_held(runs: u64, of: impl Fn(&mut fastrand::Rng) -> (Calibration, f64)) -> f64 {
+    let held = (0..runs).filter(|seed| {
+        let (found, specificity) = of(&mut fastrand::Rng::with_seed(*seed));
+        let interval = found.specificity.unwrap();
+        interval.low.unwrap() <= specificity && specificity <= interval.high.unwrap()
+    });
+    held.count() as f64 / runs as f64
+}
+
+#[test]
+fn error_rates_hold_where_the_audits_rate_was_changed_when_the_judge_got_worse() {
+    let held = specificity_held(100, |rng| {
+        let half = |specificity| World { pass_rate: 0.6, sensitivity: 0.9, specificity, traces: 3_000 };
+        let seldom = AuditPolicy { rate: 0.04, failing_rate: 0.04, seed: rng.u64(..) };
+        let often = AuditPolicy { rate: 0.3, failing_rate: 0.3, seed: rng.u64(..) };
+        let seen = [judgements(half(0.9), &seldom, rng), judgements(half(0.5), &often, rng)].concat();
+        let found = calibrated(&seen);
+        assert_eq!(found.corrected.unwrap().method, Method::ByVerdict);
+        (found, 0.7)
+    });
+    assert!(held >= 0.9, "{held}");
+}
+
+#[test]
+fn error_rates_hold_where_an_import_was_drawn_by_what_people_said() {
+    let held = specificity_held(100, |rng| {
+        let never = AuditPolicy { rate: 0.0, failing_rate: 0.0, seed: 0 };
+        let even = World { pass_rate: 0.6, sensitivity: 0.8, specificity: 0.7, traces: 1_500 };
+        let seen = judgements(even, &never, rng);
+        let labels = imported(&seen, |_, person| if person { 0.4 } else { 0.15 }, rng);
+        (calibrate(&seen, &labels), 0.7)
+    });
+    assert!(held >= 0.9, "{held}");
+}
+
+#[test]
+fn sums_of_unlabelled_judgements_say_the_same_as_the_judgements() {
+    for (rate, failing_rate) in [(0.05, 0.05), (0.04, 0.3)] {
+        let policy = AuditPolicy { rate, failing_rate, seed: 3 };
+        let mut seen = judgements(USUAL, &policy, &mut fastrand::Rng::with_seed(11));
+        for (at, (judgement, _)) in seen.iter_mut().enumerate() {
+            judgement.weight = if at % 3 == 0 { 1.0 } else { 4.0 };
+            judgement.is_upstream_known = at % 5 != 0;
+        }
+        let whole = calibrated(&seen);
+        let is_drawn = |judgement: &Judgement| judgement.draw.unwrap().is_drawn;
+        let (drawn, others): (Vec<_>, Vec<_>) = seen.iter().partition(|(judgement, _)| is_drawn(judgement));
+        let labels: Vec<Label> =
+            drawn.iter().map(|(judgement, person)| label(judgement.trace_id, Answer::of(*person))).collect();
+        let drawn: Vec<Judgement> = drawn.into_iter().map(|(judgement, _)| judgement.clone()).collect();
+        let sums = summed(others.into_iter().map(|(judgement, _)| RevisionSum::from(judgement)));
+        assert!(sums.len() <= 8, "{}", sums.len());
+        let found = calibrations(&drawn, &sums, &labels).pop().unwrap();
+        assert_eq!((found.judged, found.raw.upstream_unknown), (2_000, 400));
+        assert_eq!((found.judged, found.labels, found.n), (whole.judged, whole.labels, whole.n));
+        let numbers = |of: &Calibration| {
+            let correction = of.corrected.unwrap();
+            let specificity = of.specificity.unwrap();
+            [of.raw.low, of.raw.high, specificity.low, Some(correction.low), Some(correction.high)].map(Option::unwrap)
+        };
+        for (one, other) in numbers(&found).into_iter().zip(numbers(&whole)) {
+            assert!((one - other).abs() < 1e-9, "{one} and {other}");
+        }
+    }
+}
+
+/// Sums of what is alike, as the store makes them.
+fn summed(all: impl Iterator<Item = RevisionSum>) -> Vec<RevisionSum> {
+    let mut sums: Vec<RevisionSum> = Vec::new();
+    for one in all {
+        let of = one.judged;
+        let is_alike = |sum: &&mut RevisionSum| (sum.judged.passed, sum.judged.draw) == (of.passed, of.draw);
+        match sums.iter_mut().find(is_alike) {
+            Some(RevisionSum { judged: sum, .. }) => {
+                sum.count += of.count;
+                sum.weight += of.weight;
+                sum.weight_squared += of.weight_squared;
+                sum.upstream_unknown += of.upstream_unknown;
+            }
+            None => sums.push(one),
+        }
+    }
+    sums
+}
+
+#[test]
+fn a_label_counts_for_the_revision_that_was_drawn() {
+    let never = AuditPolicy { rate: 0.0, failing_rate: 0.0, seed: 0 };
+    let seen = judgements(USUAL, &never, &mut fastrand::Rng::with_seed(12));
+    let of_other = |(judgement, person): &(Judgement, bool)| Label {
+        probability: Some(0.5),
+        ..label(judgement.trace_id, Answer::of(*person))
+    };
+    let labels: Vec<Label> = seen.iter().take(300).map(of_other).collect();
+    let found = calibrate(&seen, &labels);
+    assert_eq!((found.labels.flagged, found.n, found.corrected), (300, 0, None));
 }

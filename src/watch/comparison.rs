@@ -47,6 +47,7 @@ impl Comparison {
             series: label.series.clone(),
             segment: label.segment.clone(),
             kind,
+            calibrated: None,
             verdict: DriftVerdict::InsufficientEvidence,
             notable: false,
             baseline,

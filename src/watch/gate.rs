@@ -151,6 +151,7 @@ const fn margin(goal: &Goal) -> f64 {
 pub(crate) fn unjudged(goal: &Goal, problem: Problem) -> GateSeries {
     GateSeries {
         series: goal.series.clone(),
+        calibrated: None,
         verdict: GateVerdict::Inconclusive,
         margin: goal.bound.value(),
         difference: None,
@@ -178,6 +179,7 @@ impl Settled {
     pub(crate) fn row(self, goal: &Goal) -> GateSeries {
         GateSeries {
             series: goal.series.clone(),
+            calibrated: None,
             verdict: self.verdict,
             margin: goal.bound.value(),
             difference: Some(self.difference),

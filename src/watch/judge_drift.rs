@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::TraceId;
-use crate::domain::label::{AnchorScore, Judgement};
+use crate::domain::label::{AnchorScore, JudgedSum, RevisionSum};
 use crate::domain::time::Timestamp;
 use crate::stats::e_process::{AlertBudget, Bets, Detector};
 use crate::stats::interval::clopper_pearson_lower;
@@ -96,23 +96,25 @@ pub struct JudgeDrift {
     pub rounds: Vec<Round>,
 }
 
-/// What the rounds of every revision among `scores` say.
+/// What the rounds of every revision among `scores` say, beside what it said of the traffic. A revision is compared with
+/// itself alone: another model begins with a first round of its own.
 #[must_use]
-pub fn judge_drifts(scores: &[AnchorScore], judgements: &[Judgement]) -> Vec<JudgeDrift> {
+pub fn judge_drifts(scores: &[AnchorScore], traffic: &[RevisionSum]) -> Vec<JudgeDrift> {
     let mut revisions: BTreeMap<(&str, &str), Vec<&AnchorScore>> = BTreeMap::new();
     for score in scores {
         revisions.entry((&score.evaluator, &score.revision)).or_default().push(score);
     }
     let drift = |((evaluator, revision), scores): ((&str, &str), Vec<&AnchorScore>)| {
-        let of_revision = |judgement: &&Judgement| judgement.evaluator == evaluator && judgement.revision == revision;
-        let rounds = rounds(&scores, &judgements.iter().filter(of_revision).collect::<Vec<_>>());
+        let of_revision = |sum: &&RevisionSum| sum.evaluator == evaluator && sum.revision == revision;
+        let traffic: Vec<JudgedSum> = traffic.iter().filter(of_revision).map(|sum| sum.judged).collect();
+        let rounds = rounds(&scores, &traffic);
         let (verdict, since) = verdict(&rounds);
         JudgeDrift { evaluator: evaluator.to_owned(), revision: revision.to_owned(), verdict, since, rounds }
     };
     revisions.into_iter().map(drift).collect()
 }
 
-fn rounds(scores: &[&AnchorScore], judgements: &[&Judgement]) -> Vec<Round> {
+fn rounds(scores: &[&AnchorScore], judged: &[JudgedSum]) -> Vec<Round> {
     let mut by_round: BTreeMap<Timestamp, Vec<&AnchorScore>> = BTreeMap::new();
     for score in scores {
         by_round.entry(score.round_at).or_default().push(score);
@@ -135,19 +137,19 @@ fn rounds(scores: &[&AnchorScore], judgements: &[&Judgement]) -> Vec<Round> {
                 first.entry(score.trace_id).or_insert(score.passed);
             }
             let agreed = scores.iter().filter(|score| score.label.passes() == Some(score.passed)).count() as u64;
-            let (traffic, traffic_size) = traffic(judgements, at, end);
+            let (traffic, traffic_size) = traffic(judged, at, end);
             Round { at, anchors: scores.len() as u64, agreed, turned_to_pass, turned_to_fail, traffic, traffic_size }
         })
         .collect()
 }
 
-/// The weighted pass rate of a time, and the number of equal judgements that it is worth.
-fn traffic(judgements: &[&Judgement], since: Timestamp, until: Timestamp) -> (Option<f64>, f64) {
-    let within = judgements.iter().filter(|judgement| since <= judgement.judged_at && judgement.judged_at < until);
+/// The weighted pass rate of a time, and the number of equal judgements that it is worth. A sum counts for the time in
+/// which it begins.
+fn traffic(judged: &[JudgedSum], since: Timestamp, until: Timestamp) -> (Option<f64>, f64) {
     let (mut passes, mut sum, mut squares) = (0.0, 0.0, 0.0);
-    for judgement in within {
-        passes += judgement.weight * f64::from(judgement.passed);
-        (sum, squares) = (sum + judgement.weight, squares + judgement.weight * judgement.weight);
+    for of in judged.iter().filter(|of| since <= of.since && of.since < until) {
+        passes += of.weight * f64::from(of.passed);
+        (sum, squares) = (sum + of.weight, squares + of.weight_squared);
     }
     if squares > 0.0 { (Some(passes / sum), sum * sum / squares) } else { (None, 0.0) }
 }
@@ -219,7 +221,7 @@ mod tests {
     /// `judge`, and the agent fails with `agent` more.
     fn simulated(judge: f64, agent: f64, seed: u64) -> JudgeDrift {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let (mut scores, mut judgements) = (Vec::new(), Vec::new());
+        let (mut scores, mut traffic) = (Vec::new(), Vec::new());
         let turning: Vec<f64> = (0..60).map(|_| rng.f64()).collect();
         for day in 0..30 {
             let (judge, agent) = if day < 15 { (0.0, 0.0) } else { (judge, agent) };
@@ -231,10 +233,10 @@ mod tests {
             }
             for _ in 0..100 {
                 let passed = rng.f64() < 0.9 * (1.0 - judge) * (1.0 - agent);
-                judgements.push(judgement(rng.u128(1..), day * DAY + 5, passed));
+                traffic.push(judged(day * DAY + 5, passed));
             }
         }
-        judge_drifts(&scores, &judgements).pop().unwrap()
+        judge_drifts(&scores, &traffic).pop().unwrap()
     }
 
     fn score(number: u128, at: i64, passed: bool, passes: bool) -> AnchorScore {
@@ -249,17 +251,10 @@ mod tests {
         }
     }
 
-    fn judgement(number: u128, at: i64, passed: bool) -> Judgement {
-        Judgement {
-            trace_id: trace_id(number),
-            evaluator: "grounded".to_owned(),
-            revision: "r1".to_owned(),
-            passed,
-            reason: None,
-            judged_at: Timestamp(at),
-            weight: 1.0,
-            draw: None,
-        }
+    fn judged(at: i64, passed: bool) -> RevisionSum {
+        let (since, draw) = (Timestamp(at), None);
+        let judged = JudgedSum { passed, draw, since, count: 1, weight: 1.0, weight_squared: 1.0, upstream_unknown: 0 };
+        RevisionSum { evaluator: "grounded".to_owned(), revision: "r1".to_owned(), judged }
     }
 
     fn verdicts(judge: f64, agent: f64) -> Vec<Mover> {
@@ -276,6 +271,21 @@ mod tests {
         assert!(count(&verdicts(0.0, 0.15), Mover::AgentMoved) >= 38, "anchors stay when the agent gets worse");
         assert!(count(&verdicts(0.25, 0.0), Mover::JudgeMoved) >= 38, "anchors turn when the judge does");
         assert!(count(&verdicts(0.25, 0.15), Mover::JudgeMoved) >= 38, "a judge that moved hides the agent");
+    }
+
+    #[test]
+    fn another_model_is_not_compared_with_the_one_before() {
+        let mut scores = Vec::new();
+        for day in 0..30 {
+            let (revision, strict) = if day < 15 { ("r1", false) } else { ("r2", true) };
+            let of = |number: u128| score(number, day * DAY, !(strict && number.is_multiple_of(2)), true);
+            scores.extend((1..=60).map(|number| AnchorScore { revision: revision.to_owned(), ..of(number) }));
+        }
+        let found = judge_drifts(&scores, &[]);
+        assert_eq!(found.iter().map(|drift| drift.rounds.len()).collect::<Vec<_>>(), [15, 15]);
+        for drift in found {
+            assert_eq!(drift.verdict, Mover::Neither, "{}", drift.revision);
+        }
     }
 
     #[test]

@@ -108,6 +108,8 @@ section!(ReviewSettings {
     audit_failing_rate: f64,
     audit_seed: u64,
     #[serde(deserialize_with = "duration")]
+    window: Duration,
+    #[serde(deserialize_with = "duration")]
     anchor_interval: Duration,
 });
 section!(WatchSettings {

@@ -149,6 +149,7 @@ fn durations(settings: &Settings) -> Vec<Problem> {
         ("retention.alert_steps".to_owned(), settings.retention.alert_steps),
         ("judge.give_up_after".to_owned(), settings.judge.give_up_after),
         ("judge.remember".to_owned(), settings.judge.remember),
+        ("review.window".to_owned(), settings.review.window),
         ("review.anchor_interval".to_owned(), settings.review.anchor_interval),
         ("watch.interval".to_owned(), watch.interval),
         ("watch.lateness".to_owned(), watch.lateness),

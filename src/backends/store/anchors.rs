@@ -77,6 +77,36 @@ impl Store {
         .await
     }
 
+    /// Lets go of a judge's anchors, without any named of all; their spans are kept until `keep_until` where they are no
+    /// other judge's anchors.
+    ///
+    /// # Errors
+    /// The database failed; then none is let go.
+    pub async fn remove_anchors(
+        &self,
+        evaluator: &str,
+        traces: &[TraceId],
+        keep_until: Timestamp,
+    ) -> Result<(), StoreError> {
+        let all = if traces.is_empty() { self.anchors(evaluator).await? } else { Vec::new() };
+        let traces: Vec<TraceId> = all.iter().map(|anchor| anchor.trace_id).chain(traces.iter().copied()).collect();
+        retried("remove anchors", || async {
+            let mut transaction = self.begin().await?;
+            for trace_id in &traces {
+                let remove = "DELETE FROM anchor WHERE trace_id = $1 AND evaluator = $2";
+                sqlx::query(remove).bind(*trace_id).bind(key(evaluator)).execute(&mut *transaction).await?;
+            }
+            let keep = format!("UPDATE trace SET keep_body_until = {} WHERE trace_id IN", keep_until.0);
+            let after = format!(
+                " AND keep_body_until = {} AND NOT EXISTS (SELECT 1 FROM anchor WHERE anchor.trace_id = trace.trace_id)",
+                i64::MAX
+            );
+            for_keys(&mut transaction, &keep, &traces, &after).await?;
+            transaction.commit().await
+        })
+        .await
+    }
+
     /// The anchors of a judge.
     ///
     /// # Errors

@@ -8,10 +8,10 @@ use sqlx::any::AnyRow;
 
 use super::columns::{flag, key, limit, parse_word, text};
 use super::retry::retried;
-use super::statement::{Statement, insert};
+use super::statement::{Statement, for_keys, insert};
 use super::{Store, StoreError};
 use crate::domain::ids::TraceId;
-use crate::domain::label::{Draw, Judgement, Label};
+use crate::domain::label::{Draw, Label};
 use crate::domain::time::Timestamp;
 
 /// A label on its way into the log.
@@ -58,6 +58,8 @@ pub struct ReviewItem {
     pub passed: bool,
     /// Why.
     pub reason: Option<String>,
+    /// Whether its spans are still here.
+    pub has_spans: bool,
 }
 
 impl NewLabel {
@@ -99,7 +101,8 @@ impl Store {
         .await
     }
 
-    /// The log in the order of its times, of one judge or of all. Labels of the audit sample have its probabilities.
+    /// The log in the order of its times, of one judge or of all. Labels that were given here to traces of the audit
+    /// sample have its probabilities.
     ///
     /// # Errors
     /// The database failed.
@@ -107,14 +110,14 @@ impl Store {
         retried("read labels", || async {
             let mut statement = Statement::new(
                 "SELECT label.trace_id, label.evaluator, label.revision, label, reviewer, note, labelled_at, origin, \
-                 coalesce(label.probability, CASE WHEN is_drawn = 1 THEN review_draw.probability END, -1.0) \
-                 AS probability FROM label LEFT JOIN review_draw ON review_draw.trace_id = label.trace_id \
+                 coalesce(label.probability, CASE WHEN is_drawn = 1 AND origin = 'review' THEN review_draw.probability END, \
+                 -1.0) AS probability FROM label LEFT JOIN review_draw ON review_draw.trace_id = label.trace_id \
                  AND review_draw.evaluator = label.evaluator AND review_draw.revision = label.revision",
             );
             if let Some(evaluator) = evaluator {
                 statement.sql(" WHERE label.evaluator = ").bind(key(evaluator));
             }
-            statement.sql(" ORDER BY labelled_at, label.trace_id, label.evaluator");
+            statement.sql(" ORDER BY labelled_at, label.trace_id, label.evaluator, label.id");
             statement.fetch(&self.readers).await?.iter().map(read_label).collect()
         })
         .await
@@ -147,11 +150,17 @@ impl Store {
         .await
     }
 
-    /// Keeps draws; the first draw of a judgement stands.
+    /// Keeps draws; the first draw of a judgement stands. What is drawn keeps its spans until `keep_until` at least, for
+    /// people to look at.
     ///
     /// # Errors
     /// The database failed; then none is kept.
-    pub async fn insert_draws(&self, draws: &[(Undrawn, Draw)], now: Timestamp) -> Result<(), StoreError> {
+    pub async fn insert_draws(
+        &self,
+        draws: &[(Undrawn, Draw)],
+        now: Timestamp,
+        keep_until: Timestamp,
+    ) -> Result<(), StoreError> {
         retried("keep draws", || async {
             let mut transaction = self.begin().await?;
             insert(
@@ -165,13 +174,18 @@ impl Store {
                 "ON CONFLICT (trace_id, evaluator, revision) DO NOTHING",
             )
             .await?;
+            let drawn: BTreeSet<TraceId> =
+                draws.iter().filter(|(_, draw)| draw.is_drawn).map(|(of, _)| of.trace_id).collect();
+            let keep = format!("UPDATE trace SET keep_body_until = {} WHERE trace_id IN", keep_until.0);
+            let after = format!(" AND body_purged = 0 AND keep_body_until < {}", keep_until.0);
+            for_keys(&mut transaction, &keep, &drawn.into_iter().collect::<Vec<_>>(), &after).await?;
             transaction.commit().await
         })
         .await
     }
 
-    /// What waits for a label in a stream, of one judge or of all: the audit sample oldest first, flagged traces newest
-    /// first.
+    /// What waits for a label in a stream, of one judge or of all: what still has its spans before what has not, then
+    /// the audit sample oldest first, flagged traces newest first.
     ///
     /// # Errors
     /// The database failed.
@@ -183,8 +197,10 @@ impl Store {
     ) -> Result<Vec<ReviewItem>, StoreError> {
         retried("look for traces to review", || async {
             let mut statement = Statement::new(
-                "SELECT evaluation.trace_id, evaluation.evaluator, evaluation.revision, value, explanation \
-                 FROM evaluation LEFT JOIN review_draw ON review_draw.trace_id = evaluation.trace_id \
+                "SELECT evaluation.trace_id, evaluation.evaluator, evaluation.revision, value, explanation, \
+                 coalesce(body_purged, 1) AS has_no_spans \
+                 FROM evaluation LEFT JOIN trace ON trace.trace_id = evaluation.trace_id \
+                 LEFT JOIN review_draw ON review_draw.trace_id = evaluation.trace_id \
                  AND review_draw.evaluator = evaluation.evaluator AND review_draw.revision = evaluation.revision \
                  WHERE annotator_kind = 'llm' AND outcome = 'scored' AND NOT EXISTS (SELECT 1 FROM label \
                  WHERE label.trace_id = evaluation.trace_id AND label.evaluator = evaluation.evaluator)",
@@ -193,77 +209,14 @@ impl Store {
                 statement.sql(" AND evaluation.evaluator = ").bind(key(evaluator));
             }
             statement.sql(match stream {
-                Stream::Audit => " AND is_drawn = 1 ORDER BY drawn_at, evaluation.trace_id",
+                Stream::Audit => " AND is_drawn = 1 ORDER BY has_no_spans, drawn_at, evaluation.trace_id",
                 Stream::Flagged => {
-                    " AND coalesce(is_drawn, 0) = 0 AND value < 0.5 ORDER BY evaluated_at DESC, evaluation.trace_id"
+                    " AND coalesce(is_drawn, 0) = 0 AND value < 0.5 \
+                     ORDER BY has_no_spans, evaluated_at DESC, evaluation.trace_id"
                 }
             });
             statement.sql(" LIMIT ").bind(limit(most));
             statement.fetch(&self.readers).await?.iter().map(read_item).collect()
-        })
-        .await
-    }
-
-    /// What judges said of traces since an instant, of one judge or of all, with its place in the audit sample; on
-    /// request, of labelled traces alone. Reasons come with these only.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn judgements(
-        &self,
-        evaluator: Option<&str>,
-        since: Timestamp,
-        labelled_only: bool,
-    ) -> Result<Vec<Judgement>, StoreError> {
-        retried("read judgements", || async {
-            let mut statement = Statement::new(
-                "SELECT evaluation.trace_id, evaluation.evaluator, evaluation.revision, value, evaluated_at, \
-                 1.0 / (evaluation.probability * coalesce(upstream_probability, 1.0)) AS weight, \
-                 coalesce(review_draw.probability, -1.0) AS draw_probability, coalesce(is_drawn, 0) AS is_drawn, \
-                 CASE WHEN EXISTS (SELECT 1 FROM label WHERE label.trace_id = evaluation.trace_id \
-                 AND label.evaluator = evaluation.evaluator) THEN explanation END AS reason \
-                 FROM evaluation JOIN trace ON trace.trace_id = evaluation.trace_id \
-                 LEFT JOIN review_draw ON review_draw.trace_id = evaluation.trace_id \
-                 AND review_draw.evaluator = evaluation.evaluator AND review_draw.revision = evaluation.revision \
-                 WHERE annotator_kind = 'llm' AND outcome = 'scored' AND evaluation.probability > 0 AND evaluated_at >= ",
-            );
-            statement.bind(since);
-            if labelled_only {
-                statement.sql(
-                    " AND (evaluation.trace_id, evaluation.evaluator) IN (SELECT label.trace_id, label.evaluator FROM label)",
-                );
-            }
-            if let Some(evaluator) = evaluator {
-                statement.sql(" AND evaluation.evaluator = ").bind(key(evaluator));
-            }
-            statement.fetch(&self.readers).await?.iter().map(read_judgement).collect()
-        })
-        .await
-    }
-
-    /// The names of all judges that have scored a trace.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn judges(&self) -> Result<BTreeSet<String>, StoreError> {
-        retried("list judges", || async {
-            let sql = "SELECT DISTINCT evaluator FROM evaluation WHERE annotator_kind = 'llm' AND outcome = 'scored'";
-            let rows = sqlx::query(sql).fetch_all(&self.readers).await?;
-            rows.iter().map(|row| row.try_get("evaluator")).collect()
-        })
-        .await
-    }
-
-    /// The judges and revisions whose judgements of a trace can be labelled.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn judged_by(&self, trace_id: TraceId) -> Result<BTreeSet<(String, String)>, StoreError> {
-        retried("read who judged a trace", || async {
-            let sql = "SELECT evaluator, revision FROM evaluation WHERE trace_id = $1 AND annotator_kind = 'llm' \
-                       AND outcome = 'scored'";
-            let rows = sqlx::query(sql).bind(trace_id).fetch_all(&self.readers).await?;
-            rows.iter().map(|row| Ok((row.try_get("evaluator")?, row.try_get("revision")?))).collect()
         })
         .await
     }
@@ -290,20 +243,6 @@ fn read_item(row: &AnyRow) -> Result<ReviewItem, sqlx::Error> {
         revision: row.try_get("revision")?,
         passed: row.try_get::<f64, _>("value")? >= 0.5,
         reason: row.try_get("explanation")?,
-    })
-}
-
-fn read_judgement(row: &AnyRow) -> Result<Judgement, sqlx::Error> {
-    let probability: f64 = row.try_get("draw_probability")?;
-    let is_drawn = flag(row, "is_drawn")?;
-    Ok(Judgement {
-        trace_id: row.try_get("trace_id")?,
-        evaluator: row.try_get("evaluator")?,
-        revision: row.try_get("revision")?,
-        passed: row.try_get::<f64, _>("value")? >= 0.5,
-        reason: row.try_get("reason")?,
-        judged_at: row.try_get("evaluated_at")?,
-        weight: row.try_get("weight")?,
-        draw: (probability >= 0.0).then_some(Draw { probability, is_drawn }),
+        has_spans: !flag(row, "has_no_spans")?,
     })
 }

@@ -61,6 +61,11 @@ const CHANGES: &[Change] = &[
         postgres: include_str!("../../../migrations/postgres/0009_releases.sql"),
     },
     Change {
+        description: "judges",
+        sqlite: include_str!("../../../migrations/sqlite/0010_judges.sql"),
+        postgres: include_str!("../../../migrations/postgres/0010_judges.sql"),
+    },
+    Change {
         description: "counted versions",
         sqlite: include_str!("../../../migrations/sqlite/0011_counted_versions.sql"),
         postgres: include_str!("../../../migrations/postgres/0011_counted_versions.sql"),

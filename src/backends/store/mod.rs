@@ -23,6 +23,7 @@ mod error;
 mod external_scores;
 mod judge_jobs;
 mod judge_models;
+mod judgements;
 mod labels;
 mod ledger;
 mod migrations;

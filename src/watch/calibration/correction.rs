@@ -2,125 +2,116 @@
 
 use std::collections::BTreeSet;
 
-use super::{
-    Basis, CONFIDENCE, Correction, ENOUGH_TO_TUNE, Item, LEAST_OF_CLASS, LEAST_RESPONSE, Method, counts_for,
-    label_weight, raw_size, share_of,
-};
+use super::sample::{Item, Sample, sized, verdicts};
+use super::{Basis, CONFIDENCE, Correction, ENOUGH_TO_TUNE, LEAST_OF_CLASS, LEAST_RESPONSE, Method};
 use crate::stats::agreement::Confusion;
-use crate::stats::by_verdict::{SizedShare, share_by_verdict};
+use crate::stats::by_verdict::share_by_verdict;
 use crate::stats::interval::{Interval, wilson};
-use crate::stats::prediction_powered::{
-    Drawn, Judged, Labelled, PoweredMean, augmented_mean, cross_fitted_mean, powered_mean,
-};
+use crate::stats::prediction_powered::{Drawn, Labelled, PoweredMean, augmented_mean, cross_fitted_mean, powered_mean};
 use crate::stats::rogan_gladen::rogan_gladen;
 
+/// The rate by the labels of a sample, which are `effective` ones; or why there is none.
+pub(super) fn corrected(
+    sample: &Sample<'_>,
+    response_rate: Option<f64>,
+    effective: &Confusion,
+) -> Result<Correction, String> {
+    if sample.used.is_empty() {
+        return Err("there are no labels".to_owned());
+    }
+    match sample.basis {
+        Basis::Audit => check_response(response_rate.unwrap_or_default())?,
+        Basis::ImportedSample => {}
+        Basis::Imported => return by_error_rates(sample, effective),
+    }
+    Ok(by_sample(sample))
+}
+
+fn check_response(response: f64) -> Result<(), String> {
+    if response >= LEAST_RESPONSE {
+        return Ok(());
+    }
+    Err(format!(
+        "only {:.0} % of the drawn items are labelled, and below {:.0} % what was left out may differ from what was not",
+        100.0 * response,
+        100.0 * LEAST_RESPONSE
+    ))
+}
+
 /// The rate by error rates that were learned on other items.
-pub(super) fn from_imported((share, size): &(f64, f64), labelled: &Confusion) -> Result<Correction, String> {
-    let corrected = rogan_gladen(*share, *size, labelled, CONFIDENCE).map_err(|refused| refused.to_string())?;
+fn by_error_rates(sample: &Sample<'_>, labelled: &Confusion) -> Result<Correction, String> {
+    let judged = sized(&verdicts(sample.population()));
+    let corrected =
+        rogan_gladen(judged.share, judged.size, labelled, CONFIDENCE).map_err(|refused| refused.to_string())?;
     Ok(correction(Method::RoganGladen, corrected.estimate, corrected.interval))
 }
 
-/// The rate by the audit sample.
-pub(super) fn from_audit(
-    items: &[Item<'_>],
-    used: &[Item<'_>],
-    response_rate: Option<f64>,
-) -> Result<Correction, String> {
-    let response = response_rate.ok_or("there are no labels")?;
-    if response < LEAST_RESPONSE {
-        return Err(format!(
-            "only {:.0} % of the drawn items are labelled, and below {:.0} % what was left out may differ from what was \
-             not",
-            100.0 * response,
-            100.0 * LEAST_RESPONSE
-        ));
+/// The rate by labels whose probabilities are known.
+fn by_sample(sample: &Sample<'_>) -> Correction {
+    let passes = sample.used.iter().filter(|item| item.person_passes() == Some(true)).count();
+    if passes.min(sample.used.len() - passes) < LEAST_OF_CLASS {
+        return labels_alone(sample);
     }
-    let passes = used.iter().filter(|item| item.person_passes() == Some(true)).count();
-    if passes.min(used.len() - passes) < LEAST_OF_CLASS {
-        return Ok(labels_alone(used));
+    if let Some(corrected) = by_probabilities(sample) {
+        return corrected;
     }
-    let population = population(items);
-    if let Some(corrected) = by_probabilities(&population, used, response) {
-        return Ok(corrected);
-    }
-    let (labelled, judged) = (labelled(used), judged(&population));
-    Ok(if used.len() < ENOUGH_TO_TUNE {
-        powered(Method::Ppi, &powered_mean(&labelled, &judged, 1.0))
+    let labelled: Vec<Labelled> = sample.used.iter().filter_map(labelled).collect();
+    // Where people have seen everything, the judge's verdicts on that stand for what they have not.
+    let unseen = Some(sample.unseen()).filter(|unseen| unseen.count > 0);
+    let unseen = unseen.unwrap_or_else(|| verdicts(sample.population()));
+    if labelled.len() < ENOUGH_TO_TUNE {
+        powered(Method::Ppi, &powered_mean(&labelled, &unseen, 1.0))
     } else {
-        powered(Method::PpiCrossFitted, &cross_fitted_mean(&labelled, &judged))
-    })
+        powered(Method::PpiCrossFitted, &cross_fitted_mean(&labelled, &unseen))
+    }
 }
 
 /// The estimate where items had different probabilities; `None` where all had the same.
-fn by_probabilities(population: &[Item<'_>], used: &[Item<'_>], response: f64) -> Option<Correction> {
-    let different = |passed: Option<bool>| {
-        let of = population.iter().filter(|item| passed.is_none_or(|passed| item.judgement.passed == passed));
-        of.filter_map(|item| Some(item.probability()?.to_bits())).collect::<BTreeSet<u64>>().len()
-    };
-    if different(None) <= 1 {
+fn by_probabilities(sample: &Sample<'_>) -> Option<Correction> {
+    let are_equal = |verdict: Option<bool>| probabilities(sample, verdict).len() <= 1;
+    if are_equal(None) {
         return None;
     }
-    if different(Some(true)) <= 1 && different(Some(false)) <= 1 {
-        return Some(by_verdict(population, used).unwrap_or_else(|| labels_alone(used)));
+    // An audit's probabilities follow from verdict and time alone.
+    if sample.basis == Basis::Audit || are_equal(Some(true)) && are_equal(Some(false)) {
+        return Some(by_verdict(sample).unwrap_or_else(|| labels_alone(sample)));
     }
-    let disagreements = used.iter().filter(|item| item.disagreement().is_some()).count();
+    let disagreements = sample.used.iter().filter(|item| item.disagreement().is_some()).count();
     if disagreements < LEAST_OF_CLASS {
-        return Some(labels_alone(used));
+        return Some(labels_alone(sample));
     }
-    Some(powered(Method::AugmentedInverseProbability, &augmented_mean(&drawn(population, response))))
+    let drawn = |item: &Item<'_>| Some(Drawn { labelled: labelled(item)?, probability: sample.probability(item) });
+    let drawn: Vec<Drawn> = sample.used.iter().filter_map(drawn).collect();
+    Some(powered(Method::AugmentedInverseProbability, &augmented_mean(&drawn, &sample.unseen())))
 }
 
-fn by_verdict(population: &[Item<'_>], used: &[Item<'_>]) -> Option<Correction> {
-    let sized = |(share, size): (f64, f64)| SizedShare { share, size };
-    let labels = |passed: bool| {
-        let of = used.iter().filter(|item| item.judgement.passed == passed);
-        sized(share_of(of.filter_map(|item| Some((f64::from(item.person_passes()?), item.judgement.weight)))))
-    };
-    let (estimate, interval) = share_by_verdict(sized(raw_size(population)), labels(true), labels(false), CONFIDENCE)?;
+/// The different probabilities, as far as they are known, of all items or of those with one verdict.
+fn probabilities(sample: &Sample<'_>, verdict: Option<bool>) -> BTreeSet<u64> {
+    let is_meant = |passed: bool| verdict.is_none_or(|meant| meant == passed);
+    let of_labels = sample.used.iter().filter(|item| is_meant(item.judgement.passed));
+    let of_labels = of_labels.map(|item| sample.probability(item).to_bits());
+    let of_draws = sample.population().filter(|sum| sample.basis == Basis::Audit && is_meant(sum.passed));
+    of_labels.chain(of_draws.filter_map(|sum| Some(sum.draw?.probability.to_bits()))).collect()
+}
+
+fn by_verdict(sample: &Sample<'_>) -> Option<Correction> {
+    let judged = sized(&verdicts(sample.population()));
+    let (passes, fails) = (sample.share_passing(Some(true)), sample.share_passing(Some(false)));
+    let (estimate, interval) = share_by_verdict(judged, passes, fails, CONFIDENCE)?;
     Some(correction(Method::ByVerdict, estimate, interval))
 }
 
-/// The items that could have been drawn: those that had a draw; where labels bring their probabilities themselves, all.
-fn population<'a>(items: &[Item<'a>]) -> Vec<Item<'a>> {
-    let has_draws = items.iter().any(|item| item.judgement.draw.is_some());
-    let could_be_drawn = |item: &Item<'_>| item.probability().map_or(!has_draws, |probability| probability > 0.0);
-    items.iter().copied().filter(could_be_drawn).collect()
+fn labels_alone(sample: &Sample<'_>) -> Correction {
+    let of = sample.share_passing(None);
+    correction(Method::LabelsAlone, of.share, wilson(of.share, of.size, CONFIDENCE))
 }
 
-fn labels_alone(used: &[Item<'_>]) -> Correction {
-    let labelled =
-        used.iter().filter_map(|item| Some((f64::from(item.person_passes()?), label_weight(item, Basis::Audit))));
-    let (share, size) = share_of(labelled);
-    correction(Method::LabelsAlone, share, wilson(share, size, CONFIDENCE))
-}
-
-fn labelled(used: &[Item<'_>]) -> Vec<Labelled> {
-    let item = |item: &Item<'_>| {
-        Some(Labelled {
-            label: f64::from(item.person_passes()?),
-            verdict: f64::from(item.judgement.passed),
-            weight: item.judgement.weight,
-        })
-    };
-    used.iter().filter_map(item).collect()
-}
-
-/// What only the judge has seen; all that it has seen where people have seen everything.
-fn judged(items: &[Item<'_>]) -> Vec<Judged> {
-    let of = |item: &Item<'_>| Judged { verdict: f64::from(item.judgement.passed), weight: item.judgement.weight };
-    let unseen: Vec<Judged> = items.iter().filter(|item| !counts_for(Basis::Audit, item)).map(of).collect();
-    if unseen.is_empty() { items.iter().map(of).collect() } else { unseen }
-}
-
-/// Items that could have been drawn. Those who answered stand for those who did not.
-fn drawn(items: &[Item<'_>], response: f64) -> Vec<Drawn> {
-    let item = |item: &Item<'_>| Drawn {
+fn labelled(item: &Item<'_>) -> Option<Labelled> {
+    Some(Labelled {
+        label: f64::from(item.person_passes()?),
         verdict: f64::from(item.judgement.passed),
         weight: item.judgement.weight,
-        probability: item.probability().unwrap_or(1.0) * response,
-        label: item.person_passes().filter(|_| counts_for(Basis::Audit, item)).map(f64::from),
-    };
-    items.iter().map(item).collect()
+    })
 }
 
 fn powered(method: Method, mean: &PoweredMean) -> Correction {

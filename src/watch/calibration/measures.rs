@@ -1,16 +1,18 @@
 //! A judge's error rates and its agreement with people, each with its interval.
 //!
-//! Labels of equal weight are a simple sample: Wilson for the rates, the textbook's error for kappa. Where what a judge
-//! fails was drawn more often, its few wrong passes stand for many, and both are far too narrow (74 % instead of 95 for
-//! specificity); then the intervals come from the two shares that were sampled simply, those within each verdict.
+//! Labels of equal weight are a simple sample: Wilson for the rates, the textbook's error for kappa. Where weights are
+//! unequal both are far too narrow: if what a judge fails was drawn more often, its few wrong passes stand for many (74 %
+//! coverage instead of 95 for specificity). Then the intervals come from the shares within each verdict, weighted too.
 
 use std::collections::BTreeSet;
 
-use super::{Agreement, Basis, CONFIDENCE, Item, estimate, label_weight, raw_size, share_of};
+use super::sample::{Sample, estimate, verdicts};
+use super::{Agreement, CONFIDENCE};
 use crate::domain::report::Estimate;
 use crate::stats::agreement::{Confusion, Kappa};
 use crate::stats::by_verdict::{SizedShare, measure_by_verdict};
 use crate::stats::interval::Interval;
+use crate::stats::moments::Moments;
 
 /// What is measured of a judge.
 pub(super) struct Measures {
@@ -19,40 +21,38 @@ pub(super) struct Measures {
     pub(super) kappa: Option<Agreement>,
 }
 
-/// The measures by the labels that are `used`, whose weights are `effective`.
-pub(super) fn measures(items: &[Item<'_>], used: &[Item<'_>], basis: Basis, effective: &Confusion) -> Measures {
-    let weights: BTreeSet<u64> = used.iter().map(|item| label_weight(item, basis).to_bits()).collect();
+/// The measures by the labels of a sample, whose weights are `effective`.
+pub(super) fn measures(sample: &Sample<'_>, effective: &Confusion) -> Measures {
+    let weights: BTreeSet<u64> = sample.used.iter().map(|item| sample.weight(item).to_bits()).collect();
     if weights.len() > 1 {
-        return by_verdict(items, used);
+        return by_verdict(sample);
     }
     let kappa = |kappa: Kappa| agreement(kappa.value, kappa.interval(CONFIDENCE));
     Measures {
-        sensitivity: right_on(used, true),
-        specificity: right_on(used, false),
+        sensitivity: right_on(sample, true),
+        specificity: right_on(sample, false),
         kappa: effective.kappa().map(kappa),
     }
 }
 
 /// Share of what people pass, or fail, on which the judge says the same; `None` where they pass, or fail, nothing.
-fn right_on(used: &[Item<'_>], passes: bool) -> Option<Estimate> {
-    let of_class: Vec<&Item<'_>> = used.iter().filter(|item| item.person_passes() == Some(passes)).collect();
-    let values = of_class.iter().map(|item| (f64::from(item.judgement.passed == passes), 1.0));
-    (!of_class.is_empty()).then(|| estimate(of_class.len(), share_of(values)))
+fn right_on(sample: &Sample<'_>, passes: bool) -> Option<Estimate> {
+    let of_class = sample.used.iter().filter(|item| item.person_passes() == Some(passes));
+    let values: Vec<(f64, f64)> = of_class.map(|item| (f64::from(item.judgement.passed == passes), 1.0)).collect();
+    (!values.is_empty()).then(|| estimate(values.len() as u64, Moments::of_clusters(values.chunks(1))))
 }
 
-fn by_verdict(items: &[Item<'_>], used: &[Item<'_>]) -> Measures {
-    let (judge_passes, _) = raw_size(items);
-    let failing = |passed: bool| {
-        let of_verdict = used.iter().filter(|item| item.judgement.passed == passed);
-        let fails = of_verdict.filter_map(|item| Some((f64::from(!item.person_passes()?), item.judgement.weight)));
-        let (share, size) = share_of(fails);
-        SizedShare { share, size }
-    };
+fn by_verdict(sample: &Sample<'_>) -> Measures {
+    let judge_passes = verdicts(sample.population()).mean;
     let confusion = |false_passes: f64, true_fails: f64| Confusion {
         true_pass: judge_passes * (1.0 - false_passes),
         false_pass: judge_passes * false_passes,
         true_fail: (1.0 - judge_passes) * true_fails,
         false_fail: (1.0 - judge_passes) * (1.0 - true_fails),
+    };
+    let failing = |verdict: bool| {
+        let SizedShare { share, size } = sample.share_passing(Some(verdict));
+        SizedShare { share: 1.0 - share, size }
     };
     let (passes, fails) = (failing(true), failing(false));
     let measure = |of: fn(&Confusion) -> Option<f64>| {
@@ -60,7 +60,7 @@ fn by_verdict(items: &[Item<'_>], used: &[Item<'_>]) -> Measures {
             of(&confusion(false_passes, true_fails))
         })
     };
-    let of_class = |class: bool| used.iter().filter(|item| item.person_passes() == Some(class)).count();
+    let of_class = |class: bool| sample.used.iter().filter(|item| item.person_passes() == Some(class)).count();
     let rate = |n: usize, (share, interval): (f64, Interval)| Estimate {
         n: n as u64,
         estimate: Some(share),

@@ -12,7 +12,8 @@ use super::figures::{duration, share};
 use super::layout::{instant, page};
 use super::text::clipped;
 use crate::backends::store::QueueDepths;
-use crate::queries::overview::{Overview, ServiceOverview, overview as ask};
+use crate::domain::report::calibration_mark;
+use crate::queries::overview::{Overview, ServiceOverview, ServiceScore, overview as ask};
 use crate::queries::series::{Figures, Window};
 
 /// Open alerts shown here; the rest stand on their own page.
@@ -126,7 +127,7 @@ fn service(of: &ServiceOverview) -> Markup {
             }
             div.scroll { table {
                 thead { tr { th { "Passes" } th { "Share of traces, or mean score" } th.number { "Scored" } } }
-                tbody { @for (name, figures) in &of.scores { (score(name, figures)) } }
+                tbody { @for of in &of.scores { (score(of)) } }
             } }
         }
     }
@@ -141,11 +142,11 @@ fn time(latency: &Figures) -> Markup {
     }
 }
 
-fn score(name: &str, figures: &Figures) -> Markup {
-    let coverage = figures.coverage;
+fn score(of: &ServiceScore) -> Markup {
+    let (figures, coverage) = (&of.figures, of.figures.coverage);
     html! {
         tr {
-            td { (clipped(name, 60)) }
+            td { (clipped(&of.series, 60)) (calibration_mark(of.calibrated)) }
             td { (share(&figures.estimate)) }
             td.number { (coverage.with_value) @if let Some(traces) = coverage.traces { " of " (traces) } }
         }

@@ -158,6 +158,7 @@ fn score(outcome: &EvaluatorOutcome) -> Markup {
             td.nowrap {
                 (badge(class, &clipped(word.unwrap_or(&outcome.outcome.replace('_', " ")), 40)))
                 @if let Some(value) = outcome.value { " " span.muted { (format!("{value:.2}")) } }
+                @if outcome.calibrated == Some(false) { " " (badge("warn", "uncalibrated")) }
             }
             td { (clipped(&outcome.why, 1_000)) }
             td { code { (clipped(&outcome.revision, 16)) } }

@@ -113,3 +113,34 @@ async fn no_judge_is_asked_beyond_the_budget_of_the_day_or_of_a_service_or_besid
         assert_eq!(rows, [], "{budget}");
     }
 }
+
+/// Scores the folder's traces by the shipped groundedness.
+fn evaluated(folder: &Folder) -> Run {
+    folder.ends(0, &["evaluate", "traces.jsonl", "--only", "groundedness"])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_evaluate_asks_is_in_the_ledger_of_the_store() {
+    let judge = ScriptedJudge::start().await.unwrap();
+    let folder = with_judge(&judge, "[judge.budget]\ndaily_usd = 50.0\n");
+    store(&folder, false).await.close().await;
+    tokio::task::block_in_place(|| _ = evaluated(&folder).says("judges: 60 requests, $"));
+    let store = store(&folder, true).await;
+    let rows = store.costs(CostDimension::Evaluator, &CostSelection::default()).await.unwrap();
+    assert_eq!((rows.len(), rows[0].requests, rows[0].unsettled), (1, 60, NanoUsd::ZERO), "{rows:?}");
+    assert!(store.search(&Selection::default(), 10).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_store_evaluate_keeps_to_the_budget_of_a_day_and_says_what_it_spent() {
+    let judge = ScriptedJudge::start().await.unwrap();
+    let outcomes = |run: &Run, outcome: &str| run.lines().iter().filter(|row| row["outcome"] == outcome).count();
+    tokio::task::block_in_place(|| {
+        let run = evaluated(&with_judge(&judge, "[judge.budget]\ndaily_usd = 50.0\n"));
+        run.says("judges: 60 requests, $").says("in no ledger");
+        assert_eq!(outcomes(&run, "scored"), 60);
+        let run = evaluated(&with_judge(&judge, "[judge.budget]\ndaily_usd = 0.02\n"));
+        let (scored, skipped) = (outcomes(&run, "scored"), outcomes(&run, "skipped_budget"));
+        assert!(scored > 0 && skipped > 0 && scored + skipped == 60, "{scored} scored, {skipped} skipped");
+    });
+}

@@ -130,3 +130,17 @@ fn a_judge_without_labels_is_listed_as_uncalibrated_and_a_rule_is_neither() {
     assert_eq!((of("groundedness"), of("loop")), (json!(false), Value::Null));
     assert!(folder.ends(0, &["evaluators", "list"]).stdout.contains("uncalibrated"));
 }
+
+#[test]
+fn of_imported_lines_that_do_not_say_when_the_last_one_holds() {
+    let folder = Folder::new();
+    let line =
+        |number: u32, label: bool| json!({ "trace_id": trace_id(number), "evaluator": "grounded", "label": label });
+    folder.write("labels.jsonl", lines((1..=20).rev().flat_map(|number| [line(number, true), line(number, false)])));
+    folder.ends(0, &["review", "import", "labels.jsonl"]);
+    let log = json_lines(&folder.ends(0, &["review", "export"]).stdout);
+    let times: Vec<i64> = log.iter().map(|label| label["labelled_at"].as_i64().unwrap()).collect();
+    assert!(times.is_sorted_by(|one, next| one < next), "{times:?}");
+    assert!(log.chunks(2).all(|pair| pair[0]["label"] == "pass" && pair[1]["label"] == "fail"), "{log:?}");
+    assert_eq!(log[0]["trace_id"], json!(trace_id(20)));
+}

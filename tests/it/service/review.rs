@@ -26,7 +26,8 @@ const JUDGE: &str = "groundedness";
 fn yes() -> Response {
     let content = r#"{"reason": "all of it is there", "verdict": "YES"}"#;
     let choices = json!([{ "index": 0, "message": { "role": "assistant", "content": content } }]);
-    Json(json!({ "choices": choices, "usage": { "prompt_tokens": 9, "completion_tokens": 3 } })).into_response()
+    Json(json!({ "model": "m", "choices": choices, "usage": { "prompt_tokens": 9, "completion_tokens": 3 } }))
+        .into_response()
 }
 
 /// A service that judges everything with this model, draws all of it for the audit, and asks about anchors each second.
@@ -126,7 +127,7 @@ async fn anchors_are_asked_about_again_from_the_same_money_and_never_count_as_tr
     };
     let scores_before = rows().await;
 
-    let request = AnchorRequest { judge: JUDGE.to_owned(), traces: Vec::new() };
+    let request = AnchorRequest { judge: JUDGE.to_owned(), traces: Vec::new(), remove: false };
     assert_eq!(add_anchors(store, &request, START).await.unwrap().anchors, 1);
     let rounds = async || Some(store.anchor_scores(Some(JUDGE)).await.unwrap()).filter(|scores| scores.len() >= 2);
     let scores = eventually("two rounds", rounds).await;

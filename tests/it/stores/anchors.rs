@@ -7,7 +7,11 @@ use driftline::domain::time::Timestamp;
 use super::contract;
 use super::fixtures::{LEASE, TestStore, recorded, seconds, trace_id};
 
-contract!(an_anchor_is_claimed_by_one_and_scored_once_a_round, the_spans_of_an_anchor_are_kept_for_good,);
+contract!(
+    an_anchor_is_claimed_by_one_and_scored_once_a_round,
+    the_spans_of_an_anchor_are_kept_for_good,
+    an_anchor_is_let_go_with_its_spans,
+);
 
 fn anchor(number: u64, label: Answer) -> Anchor {
     Anchor { trace_id: trace_id(number), evaluator: "grounded".to_owned(), label }
@@ -64,4 +68,18 @@ async fn the_spans_of_an_anchor_are_kept_for_good(it: TestStore) {
     it.store.purge(Timestamp(i64::MAX - 1)).await.unwrap();
     assert!(it.store.has_body(trace_id(1)).await.unwrap());
     assert!(!it.store.has_body(trace_id(2)).await.unwrap());
+}
+
+async fn an_anchor_is_let_go_with_its_spans(it: TestStore) {
+    record(&it, &[1, 2]).await;
+    it.store.add_anchors(&[anchor(1, Answer::Pass), anchor(2, Answer::Fail)], seconds(10)).await.unwrap();
+    it.store.remove_anchors("grounded", &[trace_id(1)], seconds(5_000)).await.unwrap();
+    assert_eq!(it.store.anchors("grounded").await.unwrap(), [anchor(2, Answer::Fail)]);
+    it.store.purge(seconds(4_000)).await.unwrap();
+    assert!(it.store.has_body(trace_id(1)).await.unwrap(), "not at once");
+    it.store.purge(seconds(6_000)).await.unwrap();
+    assert!(!it.store.has_body(trace_id(1)).await.unwrap());
+    assert!(it.store.has_body(trace_id(2)).await.unwrap());
+    it.store.remove_anchors("grounded", &[], seconds(9_000)).await.unwrap();
+    assert!(it.store.anchors("grounded").await.unwrap().is_empty());
 }

@@ -192,6 +192,7 @@ pub(crate) fn alert(fingerprint: &str, service: &str, state: AlertState, raised_
         trace_ids: vec![trace_id(1)],
         runbook: "quality-drift".to_owned(),
         acknowledgement: None,
+        calibrated: None,
         no_data_since: None,
         parent: None,
         evidence: Evidence::default(),

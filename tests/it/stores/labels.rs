@@ -1,17 +1,22 @@
 //! Labels, and the draws that say which traces people are asked about.
 
+use std::collections::BTreeSet;
+
 use driftline::backends::store::{NewLabel, RecordedTrace, Stream, Undrawn};
-use driftline::domain::label::{Answer, Draw, Label, Origin};
+use driftline::domain::label::{Answer, Draw, HeldLabel, Label, LabelledCount, Origin};
 use driftline::domain::time::Timestamp;
 
 use super::contract;
-use super::fixtures::{TestStore, plain, seconds, stored_evaluation, trace_id};
+use super::fixtures::{TestStore, plain, recorded, seconds, stored_evaluation, trace_id};
 
 contract!(
     labels_are_only_added_and_what_was_said_before_is_known,
     a_judgement_is_drawn_once_and_its_first_draw_stands,
     what_was_drawn_and_what_is_flagged_wait_apart_until_they_are_labelled,
+    what_is_drawn_keeps_its_spans_for_the_review_window_and_is_asked_about_first,
     judgements_come_with_their_weight_their_draw_and_for_labelled_traces_their_reason,
+    judgements_that_are_alike_are_summed_and_unknown_upstream_sampling_is_counted,
+    labels_are_counted_by_what_decides_whether_a_judge_is_calibrated,
 );
 
 fn label(number: u64, answer: Answer, at: i64) -> NewLabel {
@@ -36,13 +41,18 @@ async fn judged(it: &TestStore, number: u64, value: f64, at: i64) {
 }
 
 async fn draw(it: &TestStore, number: u64, draw: Draw) {
+    draw_keeping(it, number, draw, 50).await;
+}
+
+/// The same, with the spans of what is drawn kept until that second.
+async fn draw_keeping(it: &TestStore, number: u64, draw: Draw, keep_until: i64) {
     let of = Undrawn {
         trace_id: trace_id(number),
         evaluator: "grounded".to_owned(),
         revision: "r1".to_owned(),
         passed: true,
     };
-    it.store.insert_draws(&[(of, draw)], seconds(50)).await.unwrap();
+    it.store.insert_draws(&[(of, draw)], seconds(50), seconds(keep_until)).await.unwrap();
 }
 
 async fn labels_are_only_added_and_what_was_said_before_is_known(it: TestStore) {
@@ -78,9 +88,11 @@ async fn a_judgement_is_drawn_once_and_its_first_draw_stands(it: TestStore) {
     draw(&it, 1, Draw { probability: 0.1, is_drawn: false }).await;
     let left = it.store.undrawn(seconds(0), 10).await.unwrap();
     assert_eq!(left.iter().map(|of| of.trace_id).collect::<Vec<_>>(), [trace_id(2)]);
-    let judgements = it.store.judgements(Some("grounded"), seconds(0), false).await.unwrap();
-    let of_first = judgements.iter().find(|judgement| judgement.trace_id == trace_id(1)).unwrap();
-    assert_eq!(of_first.draw, Some(Draw { probability: 0.5, is_drawn: true }));
+    let judgements = it.store.unlabelled_sums(Some("grounded"), seconds(0)).await.unwrap();
+    let draws: BTreeSet<bool> = judgements.iter().map(|of| of.judged.draw.is_some_and(|draw| draw.is_drawn)).collect();
+    assert_eq!(draws.len(), 2, "{judgements:?}");
+    let drawn = judgements.iter().find(|of| of.judged.passed).unwrap();
+    assert_eq!(drawn.judged.draw, Some(Draw { probability: 0.5, is_drawn: true }));
 }
 
 async fn what_was_drawn_and_what_is_flagged_wait_apart_until_they_are_labelled(it: TestStore) {
@@ -113,17 +125,87 @@ async fn judgements_come_with_their_weight_their_draw_and_for_labelled_traces_th
     let skipped = stored_evaluation(trace_id(1), "tone", None);
     let trace = RecordedTrace { evaluations: vec![evaluation, skipped], ..plain(1) };
     it.store.record_traces(&[trace], seconds(10)).await.unwrap();
-    let found = it.store.judgements(None, Timestamp(0), false).await.unwrap();
-    assert_eq!(found.len(), 1);
+    let sums = it.store.unlabelled_sums(None, Timestamp(0)).await.unwrap();
+    assert_eq!(sums.len(), 1);
+    let of = sums[0].judged;
     // One in four was judged, and upstream sampling kept one in two.
-    assert!((found[0].weight - 8.0).abs() < 1e-9, "{}", found[0].weight);
-    assert_eq!((found[0].judged_at, found[0].draw, &found[0].reason), (seconds(10), None, &None));
-    assert!(it.store.judgements(None, seconds(11), false).await.unwrap().is_empty());
-    assert!(it.store.judgements(None, Timestamp(0), true).await.unwrap().is_empty());
+    assert!((of.weight - 8.0).abs() < 1e-9 && (of.weight_squared - 64.0).abs() < 1e-9, "{of:?}");
+    assert_eq!((of.since, of.draw, of.count, of.upstream_unknown), (seconds(0), None, 1, 0));
+    assert!(it.store.unlabelled_sums(None, seconds(11)).await.unwrap().is_empty());
+    assert!(it.store.labelled_judgements(None, Timestamp(0)).await.unwrap().is_empty());
 
     it.store.insert_labels(&[label(1, Answer::Fail, 20)]).await.unwrap();
-    let labelled = it.store.judgements(None, Timestamp(0), true).await.unwrap();
-    assert_eq!(labelled[0].reason.as_deref(), Some("because"));
+    let labelled = it.store.labelled_judgements(None, Timestamp(0)).await.unwrap();
+    assert!((labelled[0].weight - 8.0).abs() < 1e-9 && labelled[0].is_upstream_known, "{labelled:?}");
+    assert_eq!((labelled[0].judged_at, labelled[0].reason.as_deref()), (seconds(10), Some("because")));
+    assert!(it.store.unlabelled_sums(None, Timestamp(0)).await.unwrap().is_empty());
     let judges = it.store.judged_by(trace_id(1)).await.unwrap();
     assert_eq!(judges.into_iter().collect::<Vec<_>>(), [("grounded".to_owned(), "r1".to_owned())]);
+}
+
+async fn judgements_that_are_alike_are_summed_and_unknown_upstream_sampling_is_counted(it: TestStore) {
+    for number in 1..=4 {
+        let mut trace = plain(number);
+        if number == 4 {
+            trace.trace.record.upstream_probability = None;
+        }
+        let evaluations = vec![stored_evaluation(trace_id(number), "grounded", Some(1.0))];
+        it.store.record_traces(&[RecordedTrace { evaluations, ..trace }], seconds(10)).await.unwrap();
+    }
+    judged(&it, 5, 0.0, 20).await;
+    let sums = it.store.unlabelled_sums(Some("grounded"), Timestamp(0)).await.unwrap();
+    let mut found: Vec<_> =
+        sums.iter().map(|sum| (sum.judged.passed, sum.judged.count, sum.judged.upstream_unknown)).collect();
+    found.sort_unstable();
+    assert_eq!(found, [(false, 1, 0), (true, 4, 1)]);
+}
+
+async fn labels_are_counted_by_what_decides_whether_a_judge_is_calibrated(it: TestStore) {
+    for number in 1..=5 {
+        judged(&it, number, if number == 5 { 0.0 } else { 1.0 }, 10).await;
+    }
+    draw(&it, 1, Draw { probability: 0.5, is_drawn: true }).await;
+    draw(&it, 2, Draw { probability: 0.5, is_drawn: true }).await;
+    draw(&it, 3, Draw { probability: 0.5, is_drawn: false }).await;
+    let of_import = |number, answer| {
+        let label = Label { origin: Origin::Import, probability: Some(0.5), ..label(number, answer, 30).label };
+        NewLabel { label, said_at: None }
+    };
+    let labels = [label(1, Answer::Fail, 20), label(1, Answer::Pass, 21), of_import(5, Answer::Fail)];
+    it.store.insert_labels(&labels).await.unwrap();
+    let count = |passed, is_drawn, label, count| LabelledCount {
+        evaluator: "grounded".to_owned(),
+        revision: "r1".to_owned(),
+        passed,
+        is_drawn,
+        label,
+        count,
+    };
+    let held = |answer, origin, has_probability| Some(HeldLabel { answer, origin, has_probability });
+    let counts = it.store.labelled_counts().await.unwrap();
+    for expected in [
+        count(true, true, held(Answer::Pass, Origin::Review, false), 1),
+        count(true, true, None, 1),
+        count(false, false, held(Answer::Fail, Origin::Import, true), 1),
+    ] {
+        assert!(counts.contains(&expected), "{expected:?} is not in {counts:?}");
+    }
+    assert_eq!(counts.len(), 3, "what was neither drawn nor labelled is not read: {counts:?}");
+}
+
+async fn what_is_drawn_keeps_its_spans_for_the_review_window_and_is_asked_about_first(it: TestStore) {
+    for due in it.claimed(&[1, 2]).await {
+        let evaluations = vec![stored_evaluation(due.trace_id, "grounded", Some(1.0))];
+        it.store.record_traces(&[RecordedTrace { evaluations, ..recorded(&due) }], seconds(6)).await.unwrap();
+    }
+    let drawn = Draw { probability: 0.5, is_drawn: true };
+    draw_keeping(&it, 1, drawn, 10).await;
+    draw_keeping(&it, 2, drawn, 5_000).await;
+    // Both were to be kept for a thousand seconds.
+    it.store.purge(seconds(2_000)).await.unwrap();
+    let kept = [it.store.has_body(trace_id(1)).await.unwrap(), it.store.has_body(trace_id(2)).await.unwrap()];
+    assert_eq!(kept, [false, true]);
+    let waiting = it.store.review_items(Stream::Audit, None, 10).await.unwrap();
+    let waiting: Vec<_> = waiting.iter().map(|item| (item.trace_id, item.has_spans)).collect();
+    assert_eq!(waiting, [(trace_id(2), true), (trace_id(1), false)]);
 }

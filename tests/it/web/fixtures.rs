@@ -276,6 +276,7 @@ fn alert(summary: &str, trace_id: Option<TraceId>) -> Alert {
         trace_ids: trace_id.into_iter().collect(),
         runbook: "quality-drift".to_owned(),
         acknowledgement: None,
+        calibrated: None,
         no_data_since: None,
         parent: None,
         evidence: Evidence { affects: Affects::AtMost(1.0), ..Evidence::default() },

@@ -25,7 +25,7 @@ async fn judged() -> Service {
         passed,
     };
     let draw = |is_drawn| Draw { probability: 0.5, is_drawn };
-    store.insert_draws(&[(of(true), draw(true)), (of(false), draw(false))], seconds(20)).await.unwrap();
+    store.insert_draws(&[(of(true), draw(true)), (of(false), draw(false))], seconds(20), seconds(20)).await.unwrap();
     service
 }
 
