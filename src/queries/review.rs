@@ -207,6 +207,7 @@ pub async fn next(
         if let Some(item) = store.review_items(*stream, asked.judge.as_deref(), 1).await?.pop() {
             // Without its spans a trace can still be labelled by who finds it elsewhere.
             let seen = inspection(store, item.trace_id, names, prices).await.ok();
+            let item = ReviewItem { has_spans: seen.is_some(), ..item };
             let (input, output) = seen.map(|seen| (seen.input, seen.output)).unwrap_or_default();
             return Ok(Next { task: Some(task(item, name, asked.show_verdict, input, output)) });
         }
