@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use super::detect::{Direction, Finding, Signal};
 use super::key::SeriesKey;
+use super::rules;
 use crate::domain::alert::{Alert, AlertState, Severity};
 use crate::domain::ids::TraceId;
 use crate::domain::time::Timestamp;
@@ -69,7 +70,8 @@ pub fn ended_with_their_baseline(open: &[Alert], at: Timestamp) -> Vec<Alert> {
         let (service, series, segment) = (alert.service.clone(), alert.series.clone(), alert.segment.clone());
         let key = SeriesKey { service, series, segment };
         let directions = [Direction::Down, Direction::Up, Direction::Shape];
-        alert.state.is_open() && directions.iter().any(|one| fingerprint(&key, *one) == alert.fingerprint)
+        let is_compared = alert.state.is_open() && !rules::needs_no_baseline(&alert.detector);
+        is_compared && directions.iter().any(|one| fingerprint(&key, *one) == alert.fingerprint)
     };
     let ended = |alert: &Alert| Alert {
         state: AlertState::Resolved,
@@ -100,7 +102,7 @@ pub fn advance(open: &[Alert], signals: &[StreamSignal]) -> Vec<AlertChange> {
                 ledger.raise(key, finding, *at, Rule { detector: DEVIATION, severity: Severity::Info, guarantee });
             }
             Signal::Ruled { rule, severity, finding } => {
-                let guarantee = finding.guarantee.reason.clone();
+                let guarantee = format!("rule: {}", finding.guarantee.reason);
                 ledger.raise(key, finding, *at, Rule { detector: rule, severity: *severity, guarantee });
             }
             Signal::RuleOver { rule, direction } => ledger.resolve(key, *direction, *at, rule),
@@ -137,7 +139,7 @@ impl Ledger {
             }
             return;
         }
-        let base = known.cloned().unwrap_or_else(|| opened(fingerprint.clone(), key, finding, at));
+        let base = known.cloned().unwrap_or_else(|| opened(fingerprint.clone(), key, finding, at, &rule));
         let severity = rule.severity.max(base.severity);
         let alert = Alert {
             severity,
@@ -171,7 +173,7 @@ impl Ledger {
 }
 
 /// A new alert, still without estimates.
-fn opened(fingerprint: String, key: &SeriesKey, finding: &Finding, at: Timestamp) -> Alert {
+fn opened(fingerprint: String, key: &SeriesKey, finding: &Finding, at: Timestamp, rule: &Rule<'_>) -> Alert {
     Alert {
         fingerprint,
         state: AlertState::Pending,
@@ -190,7 +192,7 @@ fn opened(fingerprint: String, key: &SeriesKey, finding: &Finding, at: Timestamp
         updated_at: at,
         resolved_at: None,
         trace_ids: Vec::new(),
-        runbook: runbook(&key.series).to_owned(),
+        runbook: rules::runbook(rule.detector).unwrap_or_else(|| runbook(&key.series)).to_owned(),
         acknowledgement: None,
         no_data_since: None,
     }
@@ -220,15 +222,12 @@ fn summary(key: &SeriesKey, finding: &Finding) -> String {
         Direction::Up => "rose",
         Direction::Shape => "changed shape",
     };
-    let value = |value: Option<f64>| value.map_or_else(|| "unknown".to_owned(), |value| format!("{value:.3}"));
+    let before = finding.baseline.map(|value| format!("was {value:.3} in the baseline and ")).unwrap_or_default();
+    let current = finding.current.map_or_else(|| "unknown".to_owned(), |value| format!("{value:.3}"));
     let explanation = finding.explanation.as_ref().map(|it| format!("; {}", it.sentence())).unwrap_or_default();
     format!(
-        "{series} of {place} {verb}: {} was {} in the baseline and is {} over {} traces since {}{explanation}",
-        finding.measure,
-        value(finding.baseline),
-        value(finding.current),
-        finding.traces,
-        finding.onset
+        "{series} of {place} {verb}: {} {before}is {current} over {} traces since {}{explanation}",
+        finding.measure, finding.traces, finding.onset
     )
 }
 
@@ -238,7 +237,7 @@ pub fn runbook(series: &str) -> &'static str {
     match series {
         "latency_seconds" => "latency-spike",
         "cost_usd" | "input_tokens" | "output_tokens" | "reasoning_tokens" | "output_tokens_per_call" => "cost-runaway",
-        "run_error" | "tool_errors" | "tool_outcome" => "error-spike",
+        "run_error" | "tool_errors" | "tool_outcomes" | "tool_results" | "model_outcomes" => "error-spike",
         _ => "quality-drift",
     }
 }

@@ -20,6 +20,7 @@ pub mod paired;
 pub mod plan;
 pub mod releases;
 pub mod rules;
+pub mod segments;
 pub mod summarize;
 pub mod summary;
 pub mod watched;

@@ -4,7 +4,7 @@
 //! Everything after the drawing of yes and no is the shipped path: summaries, what is expected of an hour, detectors,
 //! explanation. `SEEDS=50 cargo test --lib watch::month_tests -- --ignored --nocapture` prints the table.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use fastrand::Rng;
 
@@ -152,7 +152,7 @@ fn since(hours: &[(i64, BTreeMap<SeriesKey, SeriesSummary>)], onset: Timestamp) 
 fn month(size: Size, seed: u64) -> Outcome {
     let mut rng = Rng::with_seed(seed);
     let baseline = size.baseline(&mut rng);
-    let epoch = Epoch::of(&baseline, &BTreeSet::new(), 1.0, 720.0);
+    let epoch = Epoch::of(&baseline, &[], 1.0, 720.0);
     let regressions = size.regressions();
     let mut outcome = Outcome { false_alarms: 0, found: vec![None; regressions.len()] };
     for (index, (key, stream)) in epoch.streams_of("agent").enumerate() {

@@ -19,5 +19,6 @@ mod review;
 mod sampling;
 mod stop;
 mod watch;
+mod watching;
 mod webhook;
 mod write_back;
