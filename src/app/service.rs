@@ -43,6 +43,7 @@ use crate::pipeline::scoring::{Scoring, score};
 use crate::pipeline::watching::{Watching, watch};
 use crate::telemetry::metrics::Metrics;
 use crate::watch::audit::AuditPolicy;
+use crate::watch::rules::{Objective, RulePolicy};
 use crate::web::{self, ReadinessCheck, WebState};
 
 /// How long requests and steps under way may take to finish when the process is to end.
@@ -295,6 +296,7 @@ impl Service {
             names: Arc::new(settings.attributes.clone()),
             prices: Arc::new(settings.prices.clone()),
             baseline: settings.watch.baseline.clone(),
+            segments: settings.alerts.segments.clone().into(),
             budget: Arc::new(budget_policy(settings)),
             public_url: links(settings).web,
             trace_link: settings.links.trace.clone(),
@@ -394,7 +396,10 @@ fn judged_by(settings: &Settings, evaluators: &Evaluators) -> Vec<Definition> {
     let sections = [
         ("sampling", format!("{:?}", settings.sampling)),
         ("watch", format!("{:?}", settings.watch)),
-        ("alerts", settings.alerts.budget_per_30_days.to_string()),
+        (
+            "alerts",
+            format!("{:?}", (settings.alerts.budget_per_30_days, &settings.alerts.segments, rule_policy(settings))),
+        ),
         ("prices", format!("{:?}", settings.prices)),
     ];
     let configured = sections.map(|(section, content)| {
@@ -453,6 +458,19 @@ pub fn watching(settings: &Settings) -> Watching {
         lateness: settings.watch.lateness,
         baseline: settings.watch.baseline.clone(),
         budget_per_30_days: settings.alerts.budget_per_30_days,
+        segments: settings.alerts.segments.clone(),
+        rules: rule_policy(settings),
+        loaded: Arc::default(),
+    }
+}
+
+/// The limits of the rules as the settings want them.
+fn rule_policy(settings: &Settings) -> RulePolicy {
+    let objectives = settings.slo.clone();
+    RulePolicy {
+        objectives: if objectives.is_empty() { vec![Objective::of_errors()] } else { objectives },
+        daily_cost_usd: settings.alerts.daily_cost_usd.clone(),
+        tokens_per_second: settings.alerts.tokens_per_second,
     }
 }
 

@@ -73,7 +73,7 @@ fn at_least_one(text: &str) -> Result<f64, String> {
 
 pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
     let judge = judge(&arguments)?;
-    let false_alarms = context.settings()?.alerts.budget_per_30_days;
+    let alerts = context.settings()?.alerts;
     let baseline = baseline(&arguments, context).await?;
     check_series(&arguments, &baseline)?;
     let drops = if arguments.drop.is_empty() { vec![0.02, 0.05, 0.1] } else { arguments.drop.clone() };
@@ -81,7 +81,8 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         series: arguments.series.clone().or_else(|| arguments.baseline.is_none().then(|| SUPPOSED.to_owned())),
         drops,
         per_day: arguments.per_day.or_else(|| arguments.baseline.is_none().then_some(2_400.0)),
-        false_alarms,
+        false_alarms: alerts.budget_per_30_days,
+        segments: alerts.segments,
         margin: arguments.margin,
         gate_traces: arguments.gate_traces,
         judge,

@@ -7,6 +7,13 @@ use serde::{Deserialize, Serialize};
 use super::ids::TraceId;
 use super::time::Timestamp;
 
+/// Ends a category of `tool_results`: calls of the tool before it that succeeded and returned nothing.
+pub const EMPTY_RESULT: &str = ": empty";
+/// Ends a category of `tool_results`: calls of the tool before it that succeeded and returned something.
+pub const FILLED_RESULT: &str = ": filled";
+/// The series that counts, by evaluator, the runs that lack what the evaluator needs.
+pub const NOT_EVALUABLE: &str = "not_evaluable";
+
 /// The kind of a series decides its summary, its test and its detector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -21,6 +28,20 @@ pub enum SeriesKind {
     Categorical,
     /// An ordered list of tool names per trace.
     Sequence,
+}
+
+impl SeriesKind {
+    /// The kind as it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Boolean => "boolean",
+            Self::Ordinal => "ordinal",
+            Self::Numeric => "numeric",
+            Self::Categorical => "categorical",
+            Self::Sequence => "sequence",
+        }
+    }
 }
 
 /// One trace's value in one series.

@@ -14,6 +14,7 @@ use super::mistake::{InvalidEvaluators, Mistake, line_of_key, line_of_offset};
 use super::revision::revision;
 use crate::domain::evaluation::AnnotatorKind;
 use crate::domain::judge::JudgeModelIdentity;
+use crate::domain::measurement::NOT_EVALUABLE;
 use crate::domain::trace::Trace;
 
 /// The definition's file in its folder.
@@ -288,7 +289,7 @@ fn name_mistakes(folder: &EvaluatorFolder) -> Vec<Mistake> {
             "no evaluator name",
             "name the folder with lower-case letters, digits and _, beginning with a letter, at most 64",
         )
-    } else if SERIES.iter().any(|series| series.name == folder.name) {
+    } else if folder.name == NOT_EVALUABLE || SERIES.iter().any(|series| series.name == folder.name) {
         ("the name of a measured series", "name the folder otherwise: an evaluator's scores are a series of its name")
     } else {
         return Vec::new();

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::kinds::clip;
-use crate::domain::measurement::{Measurement, SeriesKind, Value};
+use crate::domain::measurement::{EMPTY_RESULT, FILLED_RESULT, Measurement, SeriesKind, Value};
 use crate::domain::trace::{ModelErrorClass, ToolCall, ToolStatus, Trace};
 
 /// Tool calls of one run whose order is kept; how many there were is a series of its own.
@@ -150,6 +150,13 @@ pub const SERIES: &[Series] = &[
         value: |trace| counts(trace.tool_calls().map(|call| call.name.as_str())),
     },
     Series {
+        name: "tool_results",
+        kind: SeriesKind::Categorical,
+        unit: "tool calls",
+        doc: "which tools returned something, and which nothing, where the call succeeded",
+        value: tool_results,
+    },
+    Series {
         name: "model_answered",
         kind: SeriesKind::Categorical,
         unit: "model calls",
@@ -202,13 +209,24 @@ fn count(count: Option<u64>) -> Option<Value> {
 }
 
 fn counts<'a>(categories: impl Iterator<Item = &'a str>) -> Option<Value> {
+    counts_of(categories.map(clip))
+}
+
+fn counts_of(categories: impl Iterator<Item = String>) -> Option<Value> {
     let mut counts: BTreeMap<String, u32> = BTreeMap::new();
     for category in categories {
-        let category = clip(category);
         let is_kept = counts.len() < MOST_CATEGORIES || counts.contains_key(&category);
         *counts.entry(if is_kept { category } else { OTHER.to_owned() }).or_default() += 1;
     }
     (!counts.is_empty()).then_some(Value::Counts(counts))
+}
+
+fn tool_results(trace: &Trace) -> Option<Value> {
+    let category = |call: &ToolCall| {
+        let is_empty = call.result_empty.filter(|_| call.status == ToolStatus::Success)?;
+        Some(format!("{}{}", clip(&call.name), if is_empty { EMPTY_RESULT } else { FILLED_RESULT }))
+    };
+    counts_of(trace.tool_calls().filter_map(category))
 }
 
 fn of_tool_calls(trace: &Trace, number: fn(&[&ToolCall]) -> usize) -> Option<Value> {
@@ -286,6 +304,11 @@ mod tests {
         assert_eq!(measured["tool_outcomes"], Value::Counts([("success".into(), 1), ("timeout".into(), 2)].into()));
         assert_eq!(measured["model_outcomes"], Value::Counts([("success".into(), 1), ("timeout".into(), 1)].into()));
         assert_eq!(measured["run_error"], Value::Boolean(false));
+        assert_eq!(
+            measured["tool_results"],
+            Value::Counts([("b: filled".into(), 1)].into()),
+            "a timeout returns nothing"
+        );
     }
 
     #[test]

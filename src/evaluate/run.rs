@@ -15,7 +15,7 @@ use super::service::{Service, ServiceScore};
 use super::shipped::shipped;
 use crate::domain::evaluation::{Evaluation, Outcome};
 use crate::domain::judge::JudgeModelIdentity;
-use crate::domain::measurement::{Measurement, SeriesKind, TraceRecord, Value};
+use crate::domain::measurement::{Measurement, NOT_EVALUABLE, SeriesKind, TraceRecord, Value};
 use crate::domain::trace::Trace;
 
 /// Bytes of a service, conversation or segment that are kept, as the store keeps of what it is searched by.
@@ -183,6 +183,7 @@ pub fn evaluate(trace: &Trace, evaluators: &Evaluators, policy: &SamplingPolicy)
             Plan::Row(row) => evaluations.push((definition, row)),
         }
     }
+    measurements.extend(not_evaluable(&evaluations, evaluators));
     evaluations.sort_by(|(left, _), (right, _)| left.name.cmp(&right.name));
     EvaluatedTrace {
         evaluations: evaluations.into_iter().map(|(_, row)| row).collect(),
@@ -202,6 +203,23 @@ fn rule_evaluations<'a>(trace: &Trace, evaluators: &'a Evaluators) -> Vec<(&'a E
         Behaviour::Judge(_) | Behaviour::Service(_) => None,
     };
     evaluators.definitions.iter().filter_map(evaluation).collect()
+}
+
+/// Which evaluators lack what they need in this run; a judge without a model says nothing of the run.
+fn not_evaluable(evaluations: &[(&EvaluatorDefinition, Evaluation)], evaluators: &Evaluators) -> Option<Measurement> {
+    let has_model = |definition: &EvaluatorDefinition| match &definition.behaviour {
+        Behaviour::Judge(judge) => evaluators.models.contains_key(&judge.model),
+        Behaviour::Rule(_) | Behaviour::Service(_) => true,
+    };
+    let lacking = evaluations.iter().filter(|(of, row)| row.outcome == Outcome::NotEvaluable && has_model(of));
+    let counts: BTreeMap<String, u32> = lacking.map(|(_, row)| (row.evaluator.clone(), 1)).collect();
+    (!counts.is_empty()).then(|| Measurement {
+        series: NOT_EVALUABLE.to_owned(),
+        kind: SeriesKind::Categorical,
+        value: Value::Counts(counts),
+        probability: 1.0,
+        revision: None,
+    })
 }
 
 fn judges(evaluators: &Evaluators) -> impl Iterator<Item = (&EvaluatorDefinition, &Judge)> {

@@ -13,6 +13,7 @@ use crate::watch::alerts::{StreamSignal, advance, ended_with_their_baseline, end
 use crate::watch::baseline::Baseline;
 use crate::watch::grouping::{group, onset};
 use crate::watch::releases::nearest_change;
+use crate::watch::rules::is_rule;
 use crate::watch::standings::Standings;
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -25,7 +26,8 @@ pub(super) struct HourAlerts<'a> {
     /// Start of the hour.
     pub(super) hour: Timestamp,
     pub(super) window: &'a Baseline,
-    pub(super) baseline: &'a Baseline,
+    /// `None` while only rules that need no baseline read the hour.
+    pub(super) baseline: Option<&'a Baseline>,
     /// Whether the baseline is another than in the hour before.
     pub(super) is_replaced: bool,
     /// Whether detectors observe the hour.
@@ -64,10 +66,10 @@ impl HourAlerts<'_> {
 
     fn ended(&self, open: &[Alert]) -> Vec<Alert> {
         let end = self.hour.plus(HOUR);
-        match (self.is_replaced, self.is_news) {
-            (true, _) => ended_with_their_baseline(open, end),
-            (false, true) => ended_with_their_revision(open, self.window, self.baseline, end),
-            (false, false) => Vec::new(),
+        match self.baseline {
+            Some(_) if self.is_replaced => ended_with_their_baseline(open, end),
+            Some(baseline) if self.is_news => ended_with_their_revision(open, self.window, baseline, end),
+            _ => Vec::new(),
         }
     }
 
@@ -102,10 +104,13 @@ impl HourAlerts<'_> {
         Ok(())
     }
 
+    /// Rules know whom they affect, whatever the series.
     fn say_whom_it_affects(&self, alert: &mut Alert) {
         let series = |side: &Baseline| side.series.get(&stream_of(alert)?).cloned();
-        let Some(summary) = series(self.baseline).or_else(|| series(self.window)) else { return };
-        alert.evidence.affects = affects(alert, &summary);
+        let Some(summary) = self.baseline.and_then(series).or_else(|| series(self.window)) else { return };
+        if !is_rule(&alert.detector) {
+            alert.evidence.affects = affects(alert, &summary);
+        }
         alert.evidence.revision = summary.revision;
     }
 }

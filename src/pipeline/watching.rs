@@ -1,6 +1,9 @@
 //! Compares each hour of each service with the baseline, once, and raises and resolves alerts.
+//!
+//! Rules that need no baseline read hours before there is one, and hours in which nothing came.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -9,13 +12,15 @@ use serde_json::value::RawValue;
 use super::Shared;
 use super::hour_alerts::HourAlerts;
 use crate::backends::store::{HourCommit, Selection, StoreError};
+use crate::domain::alert::Alert;
 use crate::domain::time::Timestamp;
 use crate::watch::alerts::StreamSignal;
 use crate::watch::baseline::Baseline;
 use crate::watch::detect::{Finding, Signal, StreamState};
 use crate::watch::explanation::explain;
 use crate::watch::key::SeriesKey;
-use crate::watch::rules::RuleState;
+use crate::watch::rules::{Hour, Pace, RulePolicy, RuleState};
+use crate::watch::segments::SegmentPattern;
 use crate::watch::summarize::Summarizer;
 use crate::watch::summary::SeriesSummary;
 use crate::watch::watched::Epoch;
@@ -28,6 +33,8 @@ const JUDGEMENT_PATIENCE: Duration = Duration::from_hours(1);
 
 /// How far back the hours of a change are joined to explain it.
 const EXPLAINED: Duration = Duration::from_hours(24);
+/// Older hours are no news to rules that read them alone.
+const NEWS: Duration = Duration::from_hours(24);
 
 /// How hours are watched.
 #[derive(Debug, Clone)]
@@ -40,12 +47,21 @@ pub struct Watching {
     pub baseline: String,
     /// False alarms tolerated in thirty days, over everything that is watched.
     pub budget_per_30_days: f64,
+    /// Segments that are watched beside the whole of each service.
+    pub segments: Vec<SegmentPattern>,
+    /// Limits of the rules.
+    pub rules: RulePolicy,
+    /// The baseline, once it was there: one of that name never changes.
+    pub loaded: Arc<OnceLock<Baseline>>,
 }
 
 /// Watches until the process is to end.
 pub async fn watch(shared: Shared, watching: Watching) {
     while !shared.is_stopping() {
-        let step = watching.step(&shared).await;
+        let step = match watching.step(&shared).await {
+            Ok(false) => watching.listen(&shared).await,
+            step => step,
+        };
         shared.rest("watch", watching.interval, step).await;
     }
 }
@@ -53,7 +69,7 @@ pub async fn watch(shared: Shared, watching: Watching) {
 /// What the detectors of a service remember.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Detectors {
-    /// The baseline they compare with; another one starts them afresh.
+    /// The baseline they compare with; another one starts them afresh. Empty while there is none.
     baseline: String,
     /// One for each series of the service.
     streams: BTreeMap<SeriesKey, StreamState>,
@@ -64,15 +80,24 @@ struct Detectors {
     observed: Option<Timestamp>,
 }
 
+/// One hour of a service as it was read.
+struct Seen<'a> {
+    service: &'a str,
+    at: Timestamp,
+    window: Baseline,
+    pace: Pace,
+}
+
 impl Watching {
-    /// Consumes every hour that is ripe; whether there was one.
+    /// Consumes every hour that is ripe; whether there was one. Without a baseline none is consumed, and rules read them.
     ///
     /// # Errors
     /// The store failed; hours that were consumed stay so.
     pub async fn step(&self, shared: &Shared) -> Result<bool, StoreError> {
         let now = shared.now();
-        let Some(baseline) = self.load(shared).await? else { return Ok(false) };
+        let baseline = self.load(shared).await?;
         let hours = shared.store.unwatched_hours(now.minus(self.lateness)).await?;
+        let Some(baseline) = baseline else { return self.rule(shared, hours, now).await };
         let (mut consumed, mut waiting) = (false, BTreeSet::new());
         for (service, hour) in hours {
             // A service's hours are consumed in order: behind one that waits, the later ones wait too.
@@ -80,7 +105,7 @@ impl Watching {
                 continue;
             }
             if self.is_ripe(shared, &service, hour, now).await? {
-                consumed |= self.consume(shared, &baseline, &service, hour).await?;
+                consumed |= self.consume(shared, baseline, &service, hour).await?;
             } else {
                 waiting.insert(service);
             }
@@ -88,15 +113,75 @@ impl Watching {
         Ok(consumed)
     }
 
-    async fn load(&self, shared: &Shared) -> Result<Option<Baseline>, StoreError> {
+    async fn load(&self, shared: &Shared) -> Result<Option<&Baseline>, StoreError> {
+        if let Some(baseline) = self.loaded.get() {
+            return Ok(Some(baseline));
+        }
         let Some(json) = shared.store.baseline(&self.baseline).await? else { return Ok(None) };
         match serde_json::from_str(&json) {
-            Ok(baseline) => Ok(Some(baseline)),
+            Ok(baseline) => Ok(Some(self.loaded.get_or_init(|| baseline))),
             Err(error) => {
-                tracing::error!(baseline = self.baseline, %error, "baseline cannot be read; nothing is watched");
+                tracing::error!(baseline = self.baseline, %error, "baseline cannot be read; nothing is compared with it");
                 Ok(None)
             }
         }
+    }
+
+    /// Lets the rules that need no baseline read each of these hours once; the hours stay to be consumed.
+    async fn rule(&self, shared: &Shared, hours: Vec<(String, Timestamp)>, now: Timestamp) -> Result<bool, StoreError> {
+        let mut by_service: BTreeMap<String, Vec<Timestamp>> = BTreeMap::new();
+        for (service, hour) in hours.into_iter().filter(|(_, hour)| *hour >= now.minus(NEWS)) {
+            by_service.entry(service).or_default().push(hour);
+        }
+        let mut has_read = false;
+        for (service, hours) in by_service {
+            let rules = kept(shared.store.detector_state(&service).await?.as_deref()).unwrap_or_default().rules;
+            for hour in hours.into_iter().filter(|hour| rules.is_news(*hour)) {
+                let seen = Seen::read(shared, &service, hour).await?;
+                has_read |= self.commit_rules(shared, &seen).await?;
+            }
+        }
+        Ok(has_read)
+    }
+
+    /// Lets the rules that need no baseline read the hours that have passed since a service's last traces, for a day;
+    /// whether there were any.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn listen(&self, shared: &Shared) -> Result<bool, StoreError> {
+        let now = shared.now();
+        let closed = now.minus(self.lateness);
+        let with_traces: BTreeSet<_> = shared.store.unwatched_hours(closed).await?.into_iter().collect();
+        let mut has_read = false;
+        for service in shared.store.watched_services().await? {
+            let rules = kept(shared.store.detector_state(&service).await?.as_deref()).unwrap_or_default().rules;
+            let Some(mut hour) = rules.observed().map(|observed| observed.plus(HOUR)) else { continue };
+            while hour >= now.minus(NEWS)
+                && hour.plus(HOUR) <= closed
+                && !with_traces.contains(&(service.clone(), hour))
+            {
+                has_read |= self.commit_rules(shared, &Seen::nothing(&service, hour)).await?;
+                hour = hour.plus(HOUR);
+            }
+        }
+        Ok(has_read)
+    }
+
+    async fn commit_rules(&self, shared: &Shared, seen: &Seen<'_>) -> Result<bool, StoreError> {
+        let previous_state = shared.store.detector_state(seen.service).await?;
+        let mut detectors = kept(previous_state.as_deref()).unwrap_or_default();
+        let signals = self.ruled(&mut detectors, seen, None);
+        let of_hour = HourAlerts {
+            service: seen.service,
+            hour: seen.at,
+            window: &seen.window,
+            baseline: None,
+            is_replaced: false,
+            is_news: true,
+        };
+        let alerts = of_hour.changed(shared, &signals).await?;
+        shared.store.commit_rules(&commit(seen, previous_state, &detectors, alerts), shared.now()).await
     }
 
     /// Whether the judgements of the hour are in, or late enough to go without them.
@@ -120,72 +205,98 @@ impl Watching {
         service: &str,
         hour: Timestamp,
     ) -> Result<bool, StoreError> {
-        let mut summarizer = Summarizer::default();
-        shared.store.visit_records(&Selection::of_hour(service, hour), |record| summarizer.add(record)).await?;
-        let window = summarizer.finish("", hour, "");
+        let seen = Seen::read(shared, service, hour).await?;
         let previous_state = shared.store.detector_state(service).await?;
         let (mut detectors, is_replaced) = detectors(previous_state.as_deref(), baseline);
         // What the baseline was made from, and what came before it, cannot have moved away from it.
         let is_after_baseline = hour > baseline.ended_between.1.min(baseline.created_at).hour();
         // Hours come in order; one that first has traces when later ones were observed is counted as late, not as news.
         let is_news = is_after_baseline && detectors.observed.is_none_or(|observed| hour > observed);
-        let mut signals = if is_news { self.observe(&mut detectors, &window, baseline, service, hour) } else { vec![] };
+        let mut signals = if is_news { self.observe(&mut detectors, &seen, baseline) } else { vec![] };
         detectors.observed = detectors.observed.max(Some(hour));
-        explain_found(shared, &mut detectors, &mut signals, baseline, &window).await?;
-        let of_hour = HourAlerts { service, hour, window: &window, baseline, is_replaced, is_news };
+        explain_found(shared, &mut detectors, &mut signals, baseline, &seen.window).await?;
+        let of_hour =
+            HourAlerts { service, hour, window: &seen.window, baseline: Some(baseline), is_replaced, is_news };
         let alerts = of_hour.changed(shared, &signals).await?;
-        let commit = HourCommit {
-            service: service.to_owned(),
-            hour,
-            traces: window.traces,
-            previous_state,
-            detector_state: json(&detectors),
-            summary: json(&window.series),
-            alerts,
-        };
-        let is_first = shared.store.commit_hour(&commit, shared.now()).await?;
+        let is_first =
+            shared.store.commit_hour(&commit(&seen, previous_state, &detectors, alerts), shared.now()).await?;
         if is_first {
             shared.metrics.hours_watched.inc();
         }
         Ok(is_first)
     }
 
-    fn observe(
-        &self,
-        detectors: &mut Detectors,
-        window: &Baseline,
-        baseline: &Baseline,
-        service: &str,
-        hour: Timestamp,
-    ) -> Vec<StreamSignal> {
-        let epoch = Epoch::of(baseline, &BTreeSet::new(), self.budget_per_30_days, HOURS_PER_BUDGET);
-        let mut signals = Vec::new();
-        for (key, watched) in epoch.streams_of(service) {
+    fn observe(&self, detectors: &mut Detectors, seen: &Seen<'_>, baseline: &Baseline) -> Vec<StreamSignal> {
+        let epoch = Epoch::of(baseline, &self.segments, self.budget_per_30_days, HOURS_PER_BUDGET);
+        let (mut signals, at) = (Vec::new(), seen.at.plus(HOUR));
+        for (key, watched) in epoch.streams_of(seen.service) {
             // A revision of its own is a series of its own: it has no baseline until one is made, and what was known of
             // the one before is over.
-            let Some(now) = window.series.get(key) else { continue };
+            let Some(now) = seen.window.series.get(key) else { continue };
             if !now.is_of_one_revision(watched.baseline()) {
                 detectors.streams.remove(key);
                 continue;
             }
             let stream = detectors.streams.entry(key.clone()).or_default();
-            let at = hour.plus(HOUR);
-            let found = stream.observe(hour, now, &window.mix_of(key), &watched);
+            let found = stream.observe(seen.at, now, &seen.window.mix_of(key), &watched);
             signals.extend(found.into_iter().map(|signal| StreamSignal { key: key.clone(), at, signal }));
         }
-        let ruled = detectors.rules.observe(hour, service, window, baseline);
-        signals.extend(ruled.into_iter().map(|(key, signal)| StreamSignal { key, at: hour.plus(HOUR), signal }));
+        signals.extend(self.ruled(detectors, seen, Some(baseline)));
         signals
+    }
+
+    fn ruled(&self, detectors: &mut Detectors, seen: &Seen<'_>, baseline: Option<&Baseline>) -> Vec<StreamSignal> {
+        let Seen { service, at, window, pace } = seen;
+        let hour = Hour { at: *at, service, window, pace, policy: &self.rules };
+        let signals = detectors.rules.observe(&hour, baseline).into_iter();
+        signals.map(|(key, signal)| StreamSignal { key, at: at.plus(HOUR), signal }).collect()
     }
 }
 
-/// The detectors as they were left, or new ones when the baseline is another; and whether they replace others.
+impl<'a> Seen<'a> {
+    async fn read(shared: &Shared, service: &'a str, at: Timestamp) -> Result<Self, StoreError> {
+        let (mut summarizer, mut pace) = (Summarizer::default(), Pace::default());
+        let take_in = |record| {
+            pace.add(&record);
+            summarizer.add(record);
+        };
+        shared.store.visit_records(&Selection::of_hour(service, at), take_in).await?;
+        Ok(Self { service, at, window: summarizer.finish("", at, ""), pace })
+    }
+
+    /// An hour without traces.
+    fn nothing(service: &'a str, at: Timestamp) -> Self {
+        Self { service, at, window: Summarizer::default().finish("", at, ""), pace: Pace::default() }
+    }
+}
+
+/// What the detectors were left with.
+fn kept(state: Option<&str>) -> Option<Detectors> {
+    state.and_then(|state| serde_json::from_str(state).ok())
+}
+
+/// The detectors as they were left, or new ones when the baseline is another; and whether they replace others. Rules that
+/// need no baseline go on.
 fn detectors(state: Option<&str>, baseline: &Baseline) -> (Detectors, bool) {
     let identity = format!("{}@{}", baseline.name, baseline.created_at.0);
-    let kept: Option<Detectors> = state.and_then(|state| serde_json::from_str(state).ok());
-    match kept {
+    match kept(state) {
         Some(kept) if kept.baseline == identity => (kept, false),
-        kept => (Detectors { baseline: identity, ..Detectors::default() }, kept.is_some()),
+        Some(kept) => {
+            (Detectors { baseline: identity, rules: kept.rules.without_baseline(), ..Detectors::default() }, true)
+        }
+        None => (Detectors { baseline: identity, ..Detectors::default() }, false),
+    }
+}
+
+fn commit(seen: &Seen<'_>, previous_state: Option<String>, detectors: &Detectors, alerts: Vec<Alert>) -> HourCommit {
+    HourCommit {
+        service: seen.service.to_owned(),
+        hour: seen.at,
+        traces: seen.window.traces,
+        previous_state,
+        detector_state: json(detectors),
+        summary: json(&seen.window.series),
+        alerts,
     }
 }
 

@@ -18,7 +18,7 @@ use crate::domain::silence::Silence;
 use crate::domain::time::Timestamp;
 use crate::watch::affects::includes;
 use crate::watch::estimate;
-use crate::watch::key::{ALL, SeriesKey};
+use crate::watch::key::{ALL, PARTS, SeriesKey};
 use crate::watch::summarize::Summarizer;
 
 /// Affected traces in one answer when no number is asked for.
@@ -187,9 +187,12 @@ fn selection(alert: &Alert) -> Selection {
 }
 
 fn is_in_segment(record: &TraceRecord, segment: &str) -> bool {
-    let part = segment.split_once('=');
-    segment == ALL
-        || part.is_some_and(|(dimension, value)| record.segments.get(dimension).is_some_and(|it| it == value))
+    match segment.split_once('=') {
+        Some((dimension, value)) if !PARTS.contains(&dimension) => {
+            record.segments.get(dimension).is_some_and(|it| it == value)
+        }
+        _ => true,
+    }
 }
 
 /// The trace's value, if the alert affects it.

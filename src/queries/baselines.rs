@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::source::side;
+use super::source::summary;
 use super::{QueryError, compute};
 use crate::backends::store::{Store, StoredBaseline};
 use crate::domain::time::Timestamp;
@@ -91,7 +91,7 @@ pub async fn create_baseline(
     now: Timestamp,
 ) -> Result<CreatedBaseline, QueryError> {
     check_name(name)?;
-    let summary = side(store, from, names, now).await?.summary;
+    let summary = summary(store, from, names, now).await?;
     keep_baseline(store, Baseline { name: name.to_owned(), created_at: now, selection: from.to_owned(), ..summary })
         .await
 }

@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 
 use super::calibration::standings;
-use super::series::{Figures, Window, recent};
+use super::series::{Figures, Watched, Window, recent, watched_baseline};
 use super::{QueryError, Store, compute};
 use crate::backends::store::{AlertFilter, QueueDepths, Selection, ServiceCount};
 use crate::domain::alert::Alert;
-use crate::domain::measurement::{SeriesKind, TraceRecord};
+use crate::domain::measurement::SeriesKind;
 use crate::domain::report::Estimate;
 use crate::domain::time::Timestamp;
 use crate::evaluate::measure::SERIES;
 use crate::stats::interval::wilson;
 use crate::watch::baseline::Baseline;
 use crate::watch::key::{ALL, SeriesKey};
+use crate::watch::segments::{SegmentPattern, is_watched};
 use crate::watch::standings::Standings;
 use crate::watch::summary::SeriesSummary;
+use crate::watch::watched::Epoch;
 
 /// How things stand.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +32,8 @@ pub struct Overview {
     pub queues: QueueDepths,
     /// Whether there is a baseline to watch against.
     pub has_baseline: bool,
+    /// Recent series that are not watched although there is one, each with the reason.
+    pub unwatched: Vec<(SeriesKey, String)>,
 }
 
 /// One service's recent traffic.
@@ -64,24 +68,32 @@ pub struct ServiceScore {
 ///
 /// # Errors
 /// The store failed.
-pub async fn overview(store: &Store, watched: &str, now: Timestamp) -> Result<Overview, QueryError> {
+pub async fn overview(store: &Store, watched: Watched<'_>, now: Timestamp) -> Result<Overview, QueryError> {
     let mut alerts = store.alerts(&AlertFilter { open_only: true, service: None }).await?;
     alerts.sort_by_key(|alert| std::cmp::Reverse(alert.severity));
     let records = recent(store, &Selection::default()).await?;
     let window = Window::of(&records);
     let counts = store.services(&Selection { since: window.since, ..Selection::default() }).await?;
     let standings = standings(store).await?;
-    Ok(Overview {
-        alerts,
-        window,
-        services: compute(move || services(counts, &records, &standings)).await?,
-        queues: store.queue_depths(now).await?,
-        has_baseline: store.baseline(watched).await?.is_some(),
+    let baseline = watched_baseline(store, watched.baseline).await?;
+    let (has_baseline, segments) = (baseline.is_some(), watched.segments.to_vec());
+    let (services, unwatched) = compute(move || {
+        let current = Baseline::from_records("", Timestamp::default(), "", &records);
+        let unwatched = baseline.map(|baseline| unwatched(&baseline, &segments, &current)).unwrap_or_default();
+        (services(counts, &current, &standings), unwatched)
     })
+    .await?;
+    Ok(Overview { alerts, window, services, queues: store.queue_depths(now).await?, has_baseline, unwatched })
 }
 
-fn services(counts: Vec<ServiceCount>, records: &[TraceRecord], standings: &Standings) -> Vec<ServiceOverview> {
-    let summary = Baseline::from_records("", Timestamp::default(), "", records);
+/// Series of recent traffic that the baseline does not let watch.
+fn unwatched(baseline: &Baseline, segments: &[SegmentPattern], current: &Baseline) -> Vec<(SeriesKey, String)> {
+    let epoch = Epoch::of(baseline, segments, 1.0, 1.0);
+    let listed = current.series.iter().filter(|(key, _)| is_watched(&key.segment, segments));
+    listed.filter_map(|(key, summary)| Some((key.clone(), epoch.why_unwatched(key, Some(summary))?))).collect()
+}
+
+fn services(counts: Vec<ServiceCount>, summary: &Baseline, standings: &Standings) -> Vec<ServiceOverview> {
     let mut by_service: BTreeMap<&str, Vec<(&SeriesKey, &SeriesSummary)>> = BTreeMap::new();
     for (key, of) in summary.series.iter().filter(|(key, _)| key.segment == ALL) {
         by_service.entry(&key.service).or_default().push((key, of));

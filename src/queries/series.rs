@@ -13,12 +13,14 @@ use crate::evaluate::measure::SERIES;
 use crate::watch::baseline::Baseline;
 use crate::watch::estimate;
 use crate::watch::key::{ALL, SeriesKey};
+use crate::watch::segments::{SegmentPattern, is_watched};
 use crate::watch::summary::{Distribution, SeriesSummary};
+use crate::watch::watched::Epoch;
 
 /// Newest traces that stand for recent traffic when no time is asked for.
 const RECENT_TRACES: usize = 2_000;
 
-/// Every series, over all traces of its service.
+/// Every series, over all traces of its service and over each segment that is watched.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WatchedSeries {
     /// The baseline that is watched against; absent until it is created.
@@ -46,10 +48,23 @@ pub struct SeriesView {
     pub kind: SeriesKind,
     /// Unit of a measured number, or what is counted.
     pub unit: Option<String>,
+    /// Whether alarms are raised on it.
+    pub watched: bool,
+    /// Why not, if not.
+    pub why: Option<String>,
     /// In the baseline.
     pub baseline: Option<Figures>,
     /// In the window.
     pub current: Option<Figures>,
+}
+
+/// What the service watches.
+#[derive(Debug, Clone, Copy)]
+pub struct Watched<'a> {
+    /// Name of the baseline.
+    pub baseline: &'a str,
+    /// Segments beside the whole of each service.
+    pub segments: &'a [SegmentPattern],
 }
 
 /// One series with the traffic that it is of.
@@ -128,12 +143,14 @@ const SHARES: usize = 30;
 ///
 /// # Errors
 /// The store failed, or the watched baseline cannot be read.
-pub async fn series(store: &Store, watched: &str, selection: &Selection) -> Result<WatchedSeries, QueryError> {
+pub async fn series(store: &Store, watched: Watched<'_>, selection: &Selection) -> Result<WatchedSeries, QueryError> {
     let sides = Sides::read(store, watched, selection).await?;
     let since = selection.since.or(sides.window.since);
     let strata = store.strata(&Selection { since, ..selection.clone() }).await?;
     compute(move || {
-        let series = sides.keys().filter(|key| key.segment == ALL).filter_map(|key| sides.view(key)).collect();
+        let epoch = sides.epoch();
+        let listed = sides.keys().filter(|key| is_watched(&key.segment, &sides.segments));
+        let series = listed.filter_map(|key| sides.view(key, epoch.as_ref())).collect();
         WatchedSeries { baseline: sides.baseline_name(), window: sides.window, strata, series }
     })
     .await
@@ -145,14 +162,24 @@ pub async fn series(store: &Store, watched: &str, selection: &Selection) -> Resu
 /// Neither the baseline nor the traffic has the series, or the store failed.
 pub async fn one_series(
     store: &Store,
-    watched: &str,
+    watched: Watched<'_>,
     key: &SeriesKey,
     selection: &Selection,
 ) -> Result<SeriesDetail, QueryError> {
     let selection = Selection { service: Some(key.service.clone()), ..selection.clone() };
     let sides = Sides::read(store, watched, &selection).await?;
-    let series = sides.view(key).ok_or_else(|| QueryError::UnknownSeries { key: key.to_string() })?;
+    let series =
+        sides.view(key, sides.epoch().as_ref()).ok_or_else(|| QueryError::UnknownSeries { key: key.to_string() })?;
     Ok(SeriesDetail { baseline_name: sides.baseline_name(), window: sides.window, series })
+}
+
+/// The baseline that is watched against, once it is there.
+pub(super) async fn watched_baseline(store: &Store, name: &str) -> Result<Option<Baseline>, QueryError> {
+    match super::baselines::baseline(store, name).await {
+        Ok(baseline) => Ok(Some(baseline)),
+        Err(QueryError::UnknownBaseline { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The records of a selection; without a time, those of its most recent traces.
@@ -190,20 +217,18 @@ impl Window {
 struct Sides {
     baseline: Option<Baseline>,
     current: Baseline,
+    segments: Vec<SegmentPattern>,
     window: Window,
     /// Traces of each service in the window.
     traces: BTreeMap<String, u64>,
 }
 
 impl Sides {
-    async fn read(store: &Store, watched: &str, selection: &Selection) -> Result<Self, QueryError> {
-        let baseline = match super::baselines::baseline(store, watched).await {
-            Ok(baseline) => Some(baseline),
-            Err(QueryError::UnknownBaseline { .. }) => None,
-            Err(error) => return Err(error),
-        };
+    async fn read(store: &Store, watched: Watched<'_>, selection: &Selection) -> Result<Self, QueryError> {
+        let baseline = watched_baseline(store, watched.baseline).await?;
         let records = recent(store, selection).await?;
-        compute(move || Self::of(baseline, &records)).await
+        let segments = watched.segments.to_vec();
+        compute(move || Self { segments, ..Self::of(baseline, &records) }).await
     }
 
     fn of(baseline: Option<Baseline>, records: &[TraceRecord]) -> Self {
@@ -212,7 +237,7 @@ impl Sides {
             *traces.entry(record.service.clone()).or_default() += 1;
         }
         let current = Baseline::from_records("", Timestamp::default(), "", records);
-        Self { baseline, current, window: Window::of(records), traces }
+        Self { baseline, current, segments: Vec::new(), window: Window::of(records), traces }
     }
 
     fn baseline_name(&self) -> Option<String> {
@@ -224,7 +249,16 @@ impl Sides {
         of_baseline.chain(self.current.series.keys()).collect::<BTreeSet<_>>().into_iter()
     }
 
-    fn view(&self, key: &SeriesKey) -> Option<SeriesView> {
+    /// What is watched against the baseline; neither budget nor time decides which series that are.
+    fn epoch(&self) -> Option<Epoch<'_>> {
+        self.baseline.as_ref().map(|baseline| Epoch::of(baseline, &self.segments, 1.0, 1.0))
+    }
+
+    fn view(&self, key: &SeriesKey, epoch: Option<&Epoch<'_>>) -> Option<SeriesView> {
+        let why = match epoch {
+            Some(epoch) => epoch.why_unwatched(key, self.current.series.get(key)),
+            None => Some("there is no baseline; driftline baseline create takes one".to_owned()),
+        };
         let baseline = self.baseline.as_ref().and_then(|baseline| baseline.series.get(key));
         let current = self.current.series.get(key);
         let traces = self.traces.get(&key.service).copied().filter(|_| key.segment == ALL);
@@ -234,6 +268,8 @@ impl Sides {
             segment: key.segment.clone(),
             kind: current.or(baseline)?.kind(),
             unit: SERIES.iter().find(|series| series.name == key.series).map(|series| series.unit.to_owned()),
+            watched: why.is_none(),
+            why,
             baseline: baseline.map(|summary| Figures::of(summary, None)),
             current: current.map(|summary| Figures::of(summary, traces)),
             key: key.clone(),

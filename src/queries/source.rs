@@ -7,6 +7,7 @@ use crate::domain::measurement::TraceRecord;
 use crate::domain::time::Timestamp;
 use crate::normalize::AttributeMapping;
 use crate::watch::baseline::Baseline;
+use crate::watch::summarize::Summarizer;
 
 /// `where:key=value[,…]` or `name:BASELINE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +67,26 @@ pub async fn side(store: &Store, text: &str, names: &AttributeMapping, now: Time
             .await
         }
     }
+}
+
+/// Summarises a source trace by trace, in memory that does not grow with them.
+///
+/// # Errors
+/// As of [`side`].
+pub(super) async fn summary(
+    store: &Store,
+    text: &str,
+    names: &AttributeMapping,
+    now: Timestamp,
+) -> Result<Baseline, QueryError> {
+    let conditions = match StoredSource::parse(text)? {
+        StoredSource::Name(name) => return baseline(store, &name).await,
+        StoredSource::Where(conditions) => conditions,
+    };
+    let selection = selection(&conditions, names, now)?;
+    let mut summarizer = Summarizer::default();
+    store.visit_records(&selection, |record| summarizer.add(record)).await?;
+    Ok(summarizer.finish(text, now, text).with_revisions(store.revisions(&selection).await?))
 }
 
 #[cfg(test)]

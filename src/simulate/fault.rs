@@ -88,6 +88,8 @@ const COURSE_OF_RUN: &[&str] = &[
     "reasoning_tokens",
     "cost_usd",
     "answer_length",
+    "tool_results",
+    "not_evaluable",
 ];
 
 /// The checks that read an answer against what the agent was shown.

@@ -3,20 +3,19 @@
 //! **Question.** A series has moved; whose business was it? Every trace since the onset either shows the change or does
 //! not, and which do must be the same whoever asks, however late.
 //!
-//! **Rule**, fixed when the alert is raised or confirmed by another detector:
+//! **Rule**, fixed when the alert is raised or confirmed by another detector; the shipped rules with limits of their own
+//! say themselves which runs they count:
 //!
 //! | series | affected |
 //! | --- | --- |
 //! | true or false | the value that became more frequent |
 //! | numbers | beyond the baseline's tenth or ninetieth percentile, in the direction of the change |
-//! | latency or cost whose tail tripled | beyond three times the baseline's 99th percentile |
 //! | categories, tool transitions | one that became more frequent occurs |
 //! | values that are missing, budgets | none |
 //!
 //! **Where it ends.** Beyond a percentile of the baseline lie some traces of any hour: of ten affected traces of a number,
 //! as many are to be expected without any change as the baseline's share of that hour.
 
-use super::rules;
 use super::summary::{Distribution, SeriesSummary, cell_counts, number};
 use crate::domain::alert::Alert;
 use crate::domain::explanation::Affects;
@@ -29,13 +28,9 @@ use crate::stats::histogram::{Histogram, Scale};
 pub fn affects(alert: &Alert, summary: &SeriesSummary) -> Affects {
     let is_up = alert.direction == "up";
     match &summary.distribution {
-        _ if alert.detector == rules::SILENT => Affects::Nothing,
         Distribution::Boolean { .. } if is_up => Affects::True,
         Distribution::Boolean { .. } => Affects::False,
-        Distribution::Number { histogram, .. } => match rules::tail_limit(alert) {
-            Some(limit) => Affects::Above(limit),
-            None => beyond_percentile(histogram, is_up),
-        },
+        Distribution::Number { histogram, .. } => beyond_percentile(histogram, is_up),
         Distribution::Categorical { .. } | Distribution::Sequence { .. } => grown(alert),
     }
 }
@@ -74,9 +69,7 @@ fn beyond_percentile(histogram: &Histogram, is_up: bool) -> Affects {
 
 fn grown(alert: &Alert) -> Affects {
     let moved = alert.evidence.transitions.iter().filter(|cell| cell.current > cell.baseline);
-    let grown = moved.map(|cell| (cell.from.clone(), cell.to.clone()));
-    let of_rule = rules::category(&alert.detector).map(|category| (String::new(), category.to_owned()));
-    let cells: Vec<(String, String)> = of_rule.map_or_else(|| grown.collect(), |cell| vec![cell]);
+    let cells: Vec<(String, String)> = moved.map(|cell| (cell.from.clone(), cell.to.clone())).collect();
     if cells.is_empty() { Affects::Nothing } else { Affects::Cells(cells) }
 }
 
@@ -143,13 +136,6 @@ mod tests {
     }
 
     #[test]
-    fn a_tail_that_tripled_affects_what_lies_beyond_thrice_the_percentile_it_was_held_against() {
-        let baseline = numbers(SeriesKind::Numeric, (1..=1000).map(f64::from));
-        let tail = Alert { baseline: Some(990.0), ..alert("up", "p99_exceedance") };
-        assert_eq!(affects(&tail, &baseline), Affects::Above(2970.0));
-    }
-
-    #[test]
     fn of_tools_and_categories_runs_with_one_that_grew_are_affected() {
         let tools = |names: &[&str]| Value::Sequence(names.iter().map(|name| (*name).to_owned()).collect());
         let baseline = summary(SeriesKind::Sequence, vec![tools(&["a", "b"]); 5]);
@@ -167,21 +153,5 @@ mod tests {
         let affects = affects(&alert, &baseline);
         let is = |names: &[&str]| includes(&affects, &tools(names));
         assert_eq!([is(&["a", "a"]), is(&["a", "b"]), is(&["a", "b", "c"])], [true, true, false], "{affects:?}");
-    }
-
-    #[test]
-    fn a_rule_about_one_category_affects_runs_in_which_it_occurs() {
-        let reasons = |name: &str| Value::Counts([(name.to_owned(), 1)].into());
-        let baseline = summary(SeriesKind::Categorical, vec![reasons("stop"); 5]);
-        let cut = affects(&alert("up", "length_cut"), &baseline);
-        assert!(includes(&cut, &reasons("length")) && !includes(&cut, &reasons("stop")));
-    }
-
-    #[test]
-    fn what_is_missing_affects_no_trace() {
-        let baseline = summary(SeriesKind::Boolean, vec![Value::Boolean(true); 10]);
-        let silent = affects(&alert("down", "evaluator_silent"), &baseline);
-        assert!(!includes(&silent, &Value::Boolean(false)));
-        assert!(silent.to_string().contains("no single trace"));
     }
 }

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use super::baseline::Baseline;
 use super::detect::{Direction, Finding, Signal};
 use super::key::SeriesKey;
+use super::rules;
 use crate::domain::alert::{Alert, AlertState, Severity};
 use crate::domain::explanation::Evidence;
 use crate::domain::ids::TraceId;
@@ -76,7 +77,8 @@ pub fn stream_of(alert: &Alert) -> Option<SeriesKey> {
 /// detector remembers them.
 #[must_use]
 pub fn ended_with_their_baseline(open: &[Alert], at: Timestamp) -> Vec<Alert> {
-    let of_streams = open.iter().filter(|alert| alert.state.is_open() && stream_of(alert).is_some());
+    let is_compared = |alert: &&Alert| alert.state.is_open() && !rules::needs_no_baseline(&alert.detector);
+    let of_streams = open.iter().filter(is_compared).filter(|alert| stream_of(alert).is_some());
     of_streams.map(|alert| ended(alert, "another baseline is watched now", at)).collect()
 }
 
@@ -85,7 +87,8 @@ pub fn ended_with_their_baseline(open: &[Alert], at: Timestamp) -> Vec<Alert> {
 #[must_use]
 pub fn ended_with_their_revision(open: &[Alert], window: &Baseline, baseline: &Baseline, at: Timestamp) -> Vec<Alert> {
     let superseded = |alert: &Alert| {
-        let key = stream_of(alert).filter(|_| alert.state.is_open())?;
+        let is_compared = alert.state.is_open() && !rules::needs_no_baseline(&alert.detector);
+        let key = stream_of(alert).filter(|_| is_compared)?;
         let (now, before) = (window.series.get(&key)?, baseline.series.get(&key)?);
         let revision = now.revision.as_ref().filter(|_| !now.is_of_one_revision(before))?;
         let reason = format!(
@@ -120,7 +123,7 @@ pub fn advance(open: &[Alert], signals: &[StreamSignal]) -> Vec<AlertChange> {
                 ledger.raise(key, finding, *at, Rule { detector: DEVIATION, severity: Severity::Info, guarantee });
             }
             Signal::Ruled { rule, severity, finding } => {
-                let guarantee = finding.guarantee.reason.clone();
+                let guarantee = format!("rule: {}", finding.guarantee.reason);
                 ledger.raise(key, finding, *at, Rule { detector: rule, severity: *severity, guarantee });
             }
             Signal::RuleOver { rule, direction } => ledger.resolve(key, *direction, *at, rule),
@@ -157,7 +160,7 @@ impl Ledger {
             }
             return;
         }
-        let base = known.cloned().unwrap_or_else(|| opened(fingerprint.clone(), key, finding, at));
+        let base = known.cloned().unwrap_or_else(|| opened(fingerprint.clone(), key, finding, at, &rule));
         let severity = rule.severity.max(base.severity);
         let alert = Alert {
             severity,
@@ -191,7 +194,7 @@ impl Ledger {
 }
 
 /// A new alert, still without estimates.
-fn opened(fingerprint: String, key: &SeriesKey, finding: &Finding, at: Timestamp) -> Alert {
+fn opened(fingerprint: String, key: &SeriesKey, finding: &Finding, at: Timestamp, rule: &Rule<'_>) -> Alert {
     Alert {
         fingerprint,
         state: AlertState::Pending,
@@ -210,7 +213,7 @@ fn opened(fingerprint: String, key: &SeriesKey, finding: &Finding, at: Timestamp
         updated_at: at,
         resolved_at: None,
         trace_ids: Vec::new(),
-        runbook: runbook(&key.series).to_owned(),
+        runbook: rules::runbook(rule.detector).unwrap_or_else(|| runbook(&key.series)).to_owned(),
         acknowledgement: None,
         calibrated: None,
         no_data_since: None,
@@ -243,6 +246,7 @@ fn evidence(known: &Evidence, finding: &Finding) -> Evidence {
         onset_between: finding.onset_between,
         explanation: finding.explanation.clone(),
         transitions: finding.transitions.clone(),
+        affects: finding.affects.clone().unwrap_or_else(|| known.affects.clone()),
         ..known.clone()
     }
 }
@@ -255,15 +259,12 @@ fn summary(key: &SeriesKey, finding: &Finding) -> String {
         Direction::Up => "rose",
         Direction::Shape => "changed shape",
     };
-    let value = |value: Option<f64>| value.map_or_else(|| "unknown".to_owned(), |value| format!("{value:.3}"));
+    let before = finding.baseline.map(|value| format!("was {value:.3} in the baseline and ")).unwrap_or_default();
+    let current = finding.current.map_or_else(|| "unknown".to_owned(), |value| format!("{value:.3}"));
     let explanation = finding.explanation.as_ref().map(|it| format!("; {}", it.sentence())).unwrap_or_default();
     format!(
-        "{series} of {place} {verb}: {} was {} in the baseline and is {} over {} traces since {}{explanation}",
-        finding.measure,
-        value(finding.baseline),
-        value(finding.current),
-        finding.traces,
-        finding.onset
+        "{series} of {place} {verb}: {} {before}is {current} over {} traces since {}{explanation}",
+        finding.measure, finding.traces, finding.onset
     )
 }
 
@@ -273,7 +274,7 @@ pub fn runbook(series: &str) -> &'static str {
     match series {
         "latency_seconds" => "latency-spike",
         "cost_usd" | "input_tokens" | "output_tokens" | "reasoning_tokens" | "output_tokens_per_call" => "cost-runaway",
-        "run_error" | "tool_errors" | "tool_outcome" => "error-spike",
+        "run_error" | "tool_errors" | "tool_outcomes" | "tool_results" | "model_outcomes" => "error-spike",
         _ => "quality-drift",
     }
 }
@@ -303,6 +304,7 @@ mod tests {
             traces: 300,
             transitions: Vec::new(),
             trace_ids: vec![TraceId::from_bytes(&[trace; 16]).unwrap()],
+            affects: None,
             guarantee: Guarantee { is_exact: true, reason: "independent traces of equal weight".to_owned() },
         }
     }

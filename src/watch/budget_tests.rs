@@ -2,8 +2,6 @@
 //!
 //! `cargo test --release --lib watch::budget_tests -- --ignored --nocapture` prints the table of the whole month.
 
-use std::collections::BTreeSet;
-
 use fastrand::Rng;
 
 use super::baseline::Baseline;
@@ -85,7 +83,7 @@ fn run(setting: Setting, seed: u64) -> Result {
         before.series.insert(key, baseline(&hours));
         tallies.push(hours);
     }
-    let epoch = Epoch::of(&before, &BTreeSet::new(), 1.0, setting.hours as f64);
+    let epoch = Epoch::of(&before, &[], 1.0, setting.hours as f64);
     let naive_budget = AlertBudget { detectors: 2 * setting.streams as u64, ..*epoch.budget() };
     let mut result = Result::default();
     for (index, (_, stream)) in epoch.streams_of("agent").enumerate() {

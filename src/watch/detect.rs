@@ -33,7 +33,7 @@ use super::shape;
 use super::summary::SeriesSummary;
 use super::watched::WatchedStream;
 use crate::domain::alert::Severity;
-use crate::domain::explanation::Explanation;
+use crate::domain::explanation::{Affects, Explanation};
 use crate::domain::ids::TraceId;
 use crate::domain::measurement::SeriesKind;
 use crate::domain::report::Transition;
@@ -127,6 +127,9 @@ pub struct Finding {
     pub transitions: Vec<Transition>,
     /// Traces of the last hour that show it.
     pub trace_ids: Vec<TraceId>,
+    /// Which traces it is about, where that does not follow from the series.
+    #[serde(default)]
+    pub affects: Option<Affects>,
     /// What the false-alarm rate is worth.
     pub guarantee: Guarantee,
 }
@@ -337,6 +340,7 @@ impl Watch {
             traces: since().map(|hour| hour.traces).sum(),
             transitions: reading.transitions,
             trace_ids: reading.trace_ids,
+            affects: None,
             guarantee: reading.guarantee,
         }
     }

@@ -123,6 +123,7 @@ fn finding(streak: Streak, deviations: f64, (before, after): (&Moments, &Moments
         traces: after.count,
         transitions: Vec::new(),
         trace_ids: end.iter().map(|(_, trace)| *trace).collect(),
+        affects: None,
         guarantee: Guarantee {
             is_exact: false,
             reason: "one unchanged hour in twenty lies beyond two standard deviations".to_owned(),

@@ -63,6 +63,11 @@ pub(crate) enum Problem {
     NoTracesToPair,
     #[error("the baseline is too small to compare with")]
     NoBaseline,
+    #[error(
+        "conversations of several traces count once each, and a stored baseline keeps the mean of its traces alone; name \
+         the baseline's traces instead"
+    )]
+    NoConversations,
 }
 
 /// What is known about one difference, positive when the candidate is better.

@@ -24,6 +24,7 @@ use crate::domain::measurement::SeriesKind;
 use crate::domain::report::{GateReport, GateSeries, GateVerdict};
 use crate::stats::distribution::normal_quantile;
 use crate::stats::interval::{Interval, wilson};
+use crate::stats::moments::Moments;
 use crate::stats::non_inferiority::Shown;
 use crate::stats::sequential::SequentialGate;
 
@@ -230,7 +231,8 @@ fn against_baseline(
     margin: f64,
 ) -> Result<Evidence, Problem> {
     let alpha = policy.alpha / 2.0;
-    let Interval { low, high } = baseline_interval(before, alpha).ok_or(Problem::NoBaseline)?;
+    let moments = conversations_of_baseline(goal, before, traces)?;
+    let Interval { low, high } = baseline_interval(before, &moments, alpha);
     let (worst, best) = if sign > 0.0 { (low, high) } else { (high, low) };
     let (middle, range) = (f64::midpoint(low, high), range(goal, before.kind(), margin));
     let scaled = |margin: f64| (margin / range).clamp(-0.99, 0.99);
@@ -245,17 +247,31 @@ fn against_baseline(
     })
 }
 
+/// The baseline's conversations, which the candidate's are held against.
+fn conversations_of_baseline(goal: &Goal, before: &SeriesSummary, traces: &Traces<'_>) -> Result<Moments, Problem> {
+    let moments = before.bet_on().moments().copied().unwrap_or_default();
+    // Of magnitudes a summary has no means of conversations: long ones would count for more than the candidate's.
+    let has_turns = before.conversations.is_none() && moments.clusters < moments.count;
+    let moments = match traces.baseline {
+        _ if !has_turns => moments,
+        None => return Err(Problem::NoConversations),
+        Some(records) => {
+            let units = units(&goal.series, before.kind(), records, &[], |record| Some(record.conversation.clone()));
+            let means: Vec<[(f64, f64); 1]> = units.values().map(|unit| [(unit.value, unit.weight)]).collect();
+            Moments::of_clusters(means.iter().map(<[(f64, f64); 1]>::as_slice))
+        }
+    };
+    Some(moments).filter(|moments| moments.clusters > 1).ok_or(Problem::NoBaseline)
+}
+
 /// The baseline's mean, missed on either side with probability `alpha`.
-fn baseline_interval(before: &SeriesSummary, alpha: f64) -> Option<Interval> {
-    // The candidate's units are conversations too.
-    let before = before.bet_on();
-    let moments = before.moments().filter(|moments| moments.clusters > 1)?;
-    Some(match &before.distribution {
+fn baseline_interval(before: &SeriesSummary, moments: &Moments, alpha: f64) -> Interval {
+    match &before.bet_on().distribution {
         Distribution::Boolean { .. } => {
             wilson(moments.mean.clamp(0.0, 1.0), moments.effective_size(), 1.0 - 2.0 * alpha)
         }
         _ => Interval::around(moments.mean, normal_quantile(1.0 - alpha) * moments.standard_error()),
-    })
+    }
 }
 
 /// The candidate's conversations against a bound.

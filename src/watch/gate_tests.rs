@@ -248,6 +248,38 @@ fn a_gate_waits_against_a_stored_baseline_and_against_a_floor_and_a_ceiling() {
     assert!(report.is_sequential && report.series.iter().all(|row| row.low <= row.high));
 }
 
+/// Conversations of one turn that cost 1, and of nine turns that cost 2 each.
+fn uneven(first: usize, conversations: usize) -> Vec<TraceRecord> {
+    let turns = (0..conversations).flat_map(|number| {
+        let turns = if number % 2 == 0 { 1 } else { 9 };
+        (0..turns).map(move |turn| (number, turn, turns))
+    });
+    turns
+        .map(|(number, turn, turns)| {
+            let mut one = record(first + number * 10 + turn, &format!("{first}-{number}"));
+            let cost = if turns == 1 { 1.0 } else { 2.0 } + (number % 7) as f64 / 10.0;
+            one.measurements = vec![measurement("cost_usd", SeriesKind::Numeric, Value::Number(cost))];
+            one
+        })
+        .collect()
+}
+
+#[test]
+fn a_waiting_gate_on_numbers_holds_conversations_against_conversations_or_says_that_it_cannot() {
+    let (before, after) = (uneven(1, 600), uneven(1_000_000, 600));
+    let policy = policy("[[series]]\nseries = \"cost_usd\"\ndirection = \"higher_is_better\"\nmargin = 0.2");
+    let asked = |baseline: Option<&[TraceRecord]>| {
+        let traces = Traces { baseline, candidate: &after, task: None, is_production: true };
+        gate_sequentially(&policy, &summary(&before), &summary(&after), &traces).series.remove(0)
+    };
+    let stored = asked(None);
+    assert_eq!(stored.verdict, GateVerdict::Inconclusive, "{stored:?}");
+    assert!(stored.reason.contains("name the baseline's traces instead"), "{}", stored.reason);
+    let of_traces = asked(Some(&before));
+    assert!(of_traces.difference.unwrap().abs() < 0.05, "the sides are alike: {of_traces:?}");
+    assert_ne!(of_traces.verdict, GateVerdict::Fail);
+}
+
 #[test]
 fn the_same_traces_or_another_revision_on_both_sides_are_no_comparison() {
     let mut rng = Rng::with_seed(63);

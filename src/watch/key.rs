@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// Segment of all traces.
 pub const ALL: &str = "all";
 
+/// Dimensions that part a series itself, not the traces that it is measured on: a rule counts each for itself.
+pub const PARTS: [&str; 2] = ["tool", "evaluator"];
+
 /// Identity of a series. Its text form, `service:series:segment`, is safe in a URL path: every byte outside
 /// `A-Z a-z 0-9 . _ = -` is written `~` and two hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -22,6 +22,7 @@ pub mod paired;
 pub mod plan;
 pub mod releases;
 pub mod rules;
+pub mod segments;
 pub mod standings;
 pub mod summarize;
 pub mod summary;

@@ -4,7 +4,7 @@
 //! Everything after the drawing of yes and no is the shipped path: summaries, what is expected of an hour, detectors,
 //! explanation. `SEEDS=50 cargo test --lib watch::month_tests -- --ignored --nocapture` prints the table.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use fastrand::Rng;
 
@@ -13,6 +13,7 @@ use super::baseline::Baseline;
 use super::detect::{Signal, StreamState};
 use super::explanation::explain;
 use super::key::{ALL, SeriesKey};
+use super::plan::{Wishes, plan};
 use super::simulated_streams::{Tally, push, window};
 use super::summary::SeriesSummary;
 use super::watched::Epoch;
@@ -152,7 +153,7 @@ fn since(hours: &[(i64, BTreeMap<SeriesKey, SeriesSummary>)], onset: Timestamp) 
 fn month(size: Size, seed: u64) -> Outcome {
     let mut rng = Rng::with_seed(seed);
     let baseline = size.baseline(&mut rng);
-    let epoch = Epoch::of(&baseline, &BTreeSet::new(), 1.0, 720.0);
+    let epoch = Epoch::of(&baseline, &[], 1.0, 720.0);
     let regressions = size.regressions();
     let mut outcome = Outcome { false_alarms: 0, found: vec![None; regressions.len()] };
     for (index, (key, stream)) in epoch.streams_of("agent").enumerate() {
@@ -202,6 +203,35 @@ fn a_small_month_finds_its_regressions_in_their_segment_and_nothing_else() {
     }
 }
 
+/// Series with a baseline of two thousand over-dispersed scores.
+const SHORT: Size = Size { series: 50, segments: 10, days: 30, baseline_days: 1, hourly: 140.0, over_dispersion: 4.0 };
+
+#[test]
+fn a_regression_that_a_short_over_dispersed_baseline_hides_is_one_that_the_plan_calls_never_found() {
+    let mut baseline = SHORT.baseline(&mut Rng::with_seed(1));
+    let judged = SHORT.hourly * (FLAGGED + (1.0 - FLAGGED) * RATE);
+    baseline.traces = (24.0 * judged) as u64;
+    let lost = |one: &Regression| {
+        let is_shifted = one.from * 3 >= SHORT.days * 24 * 2;
+        one.loss * one.segment.map_or(1.0, |segment| SHORT.share(segment, is_shifted))
+    };
+    let wishes = Wishes {
+        series: None,
+        segments: Vec::new(),
+        drops: SHORT.regressions().iter().map(lost).collect(),
+        per_day: Some(24.0 * judged),
+        false_alarms: 1.0,
+        margin: 0.02,
+        gate_traces: 200,
+        judge: None,
+    };
+    let found = plan(&baseline, &wishes).series;
+    let days: Vec<Option<f64>> = (0..3).map(|index| found[index].delays[index].days).collect();
+    let left = |index: usize| SHORT.days as f64 - SHORT.regressions()[index].from as f64 / 24.0;
+    assert!(days[1].is_some_and(|days| days < left(1)), "ten points in all segments: {days:?}");
+    assert!(days[2].is_none_or(|days| days > left(2)), "four points in all, of one segment: {days:?}");
+}
+
 #[test]
 #[ignore = "a table of whole months, minutes: cargo test --release --lib a_busy_month -- --ignored --nocapture"]
 #[expect(clippy::print_stdout, reason = "the table is what it is run for")]
@@ -213,7 +243,7 @@ fn a_busy_month() {
     );
     println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for (over_dispersion, baseline_days, hourly) in [(1.0, 14, 200.0), (4.0, 14, 200.0), (4.0, 1, 140.0)] {
-        let size = Size { series: 50, segments: 10, days: 30, baseline_days, hourly, over_dispersion };
+        let size = Size { baseline_days, hourly, over_dispersion, ..SHORT };
         let outcomes: Vec<Outcome> = (0..seeds).map(|seed| month(size, seed)).collect();
         let false_alarms = outcomes.iter().map(|one| one.false_alarms).sum::<usize>() as f64 / seeds as f64;
         for (index, regression) in size.regressions().iter().enumerate() {

@@ -6,8 +6,6 @@
 //! **Answer.** With the bounds, thresholds and over-dispersion that the service itself would use. The delay is
 //! ln(c·J)/J hours for an hour that is worth J nats against the bound, which simulations confirm within about 15 %.
 
-use std::collections::BTreeSet;
-
 use serde::Serialize;
 
 use super::baseline::Baseline;
@@ -15,6 +13,7 @@ use super::detect::Direction;
 use super::dispersion::OverDispersion;
 use super::key::{ALL, SeriesKey};
 use super::score::Score;
+use super::segments::SegmentPattern;
 use super::summary::{Distribution, Extremes, SeriesSummary};
 use super::watched::Epoch;
 use crate::domain::measurement::SeriesKind;
@@ -40,6 +39,8 @@ const LABELS_PER_VERDICT: f64 = 100.0;
 pub struct Wishes {
     /// Only this series.
     pub series: Option<String>,
+    /// Segments that are watched beside each service.
+    pub segments: Vec<SegmentPattern>,
     /// Drops of the mean score, each above 0.
     pub drops: Vec<f64>,
     /// Traces a day; when absent, as in the baseline.
@@ -87,6 +88,8 @@ pub struct SeriesPlan {
     pub service: String,
     /// The series.
     pub series: String,
+    /// `all`, or the segment that is watched.
+    pub segment: String,
     /// What the estimate is of: `share true`, `mean`, `share above 812`.
     pub measure: String,
     /// The baseline's estimate.
@@ -146,17 +149,17 @@ pub struct LabelPlan {
     pub for_judge_by_verdict: f64,
 }
 
-/// Plans for every series over all traces of its service.
+/// Plans for every stream that the service would watch.
 #[must_use]
 pub fn plan(baseline: &Baseline, wishes: &Wishes) -> Plan {
-    let epoch = Epoch::of(baseline, &BTreeSet::new(), wishes.false_alarms, HOURS_PER_BUDGET);
+    let epoch = Epoch::of(baseline, &wishes.segments, wishes.false_alarms, HOURS_PER_BUDGET);
     let budget = *epoch.budget();
     let per_day = wishes.per_day.unwrap_or_else(|| traces_per_day(baseline));
-    let asked =
-        |key: &&SeriesKey| key.segment == ALL && wishes.series.as_ref().is_none_or(|series| *series == key.series);
-    let keys = baseline.series.keys().filter(asked);
-    let series: Vec<SeriesPlan> =
-        keys.filter_map(|key| of_series(key, &baseline.series[key], &budget, per_day, wishes)).collect();
+    let asked = epoch.streams().filter(|(key, ..)| wishes.series.as_ref().is_none_or(|series| *series == key.series));
+    let traffic = Traffic { per_day, traces: baseline.traces as f64 };
+    let series: Vec<SeriesPlan> = asked
+        .filter_map(|(key, summary, dispersion)| of_series(key, summary, dispersion, &budget, traffic, wishes))
+        .collect();
     let notes = notes(&series, wishes);
     Plan {
         false_alarms_per_30_days: wishes.false_alarms,
@@ -202,14 +205,29 @@ fn traces_per_day(baseline: &Baseline) -> f64 {
     baseline.traces as f64 / hours * HOURS_PER_DAY
 }
 
+/// Traces that come in a day, and those of the baseline.
+#[derive(Clone, Copy)]
+struct Traffic {
+    per_day: f64,
+    traces: f64,
+}
+
+impl Traffic {
+    /// How many come in an hour of what the baseline has so many of.
+    fn per_hour(self, in_baseline: f64) -> f64 {
+        in_baseline / self.traces.max(1.0) * self.per_day / HOURS_PER_DAY
+    }
+}
+
 fn of_series(
     key: &SeriesKey,
-    summary: &SeriesSummary,
+    whole: &SeriesSummary,
+    dispersion: OverDispersion,
     budget: &AlertBudget,
-    per_day: f64,
+    traffic: Traffic,
     wishes: &Wishes,
 ) -> Option<SeriesPlan> {
-    let dispersion = summary.over_dispersion;
+    let summary = whole.bet_on();
     let is_numeric = summary.kind() == SeriesKind::Numeric;
     let direction = if is_numeric { Direction::Up } else { Direction::Down };
     let score = Score::of(direction, summary, dispersion)?;
@@ -221,23 +239,26 @@ fn of_series(
         bound,
         variance: (summary.kind() == SeriesKind::Ordinal).then(|| score.variance(bound)),
         threshold: budget.threshold(),
-        per_hour: per_day / HOURS_PER_DAY,
+        traces_per_hour: traffic.per_hour(whole.traces as f64),
+        bets_per_hour: traffic.per_hour(summary.traces as f64),
+        worth_per_hour: traffic.per_hour(summary.moments()?.kish_size()),
         dispersion,
         judge: wishes.judge,
     };
-    let moments = summary.moments()?;
+    let moments = whole.moments()?;
     Some(SeriesPlan {
         service: key.service.clone(),
         series: key.series.clone(),
+        segment: key.segment.clone(),
         measure: score.measure(),
         estimate,
-        traces: summary.traces,
+        traces: whole.traces,
         over_dispersion: dispersion.at_least_one(),
         allowance: mean - bound,
         delays: wishes.drops.iter().map(|drop| stream.delay(*drop)).collect(),
         detectable_within_a_week: stream.detectable(PATIENCE_DAYS),
         gate: gate(moments.variance(), wishes),
-        labels: (summary.kind() == SeriesKind::Boolean).then(|| labels(mean)),
+        labels: (whole.kind() == SeriesKind::Boolean).then(|| labels(mean)),
     })
 }
 
@@ -248,7 +269,11 @@ struct Stream {
     /// Variance of one score; absent for a yes or no, whose own follows from its share.
     variance: Option<f64>,
     threshold: f64,
-    per_hour: f64,
+    /// Traces of an hour, what bets are on (traces or conversations), and the independent ones of equal weight that
+    /// these are worth.
+    traces_per_hour: f64,
+    bets_per_hour: f64,
+    worth_per_hour: f64,
     dispersion: OverDispersion,
     judge: Option<Judge>,
 }
@@ -259,7 +284,7 @@ impl Stream {
         let known = self.hours_to_find(drop, self.mean);
         Delay {
             drop,
-            traces: hours.map(|hours| hours * self.per_hour),
+            traces: hours.map(|hours| hours * self.traces_per_hour),
             days: hours.map(|hours| hours / HOURS_PER_DAY),
             against_known_baseline: hours.zip(known).map(|(hours, known)| hours / known),
         }
@@ -273,7 +298,7 @@ impl Stream {
             Some(variance) => (bound - dropped).max(0.0).powi(2) / (2.0 * variance),
             None => information(dropped, bound),
         };
-        let of_hour = of_score * self.per_hour / self.dispersion.of_window(self.per_hour as u64);
+        let of_hour = of_score * self.worth_per_hour / self.dispersion.of_window(self.bets_per_hour as u64);
         expected_delay(self.threshold, of_hour).map(|hours| hours.max(1.0))
     }
 
@@ -359,6 +384,7 @@ mod tests {
     fn wishes(drops: &[f64]) -> Wishes {
         Wishes {
             series: None,
+            segments: Vec::new(),
             drops: drops.to_vec(),
             per_day: Some(24.0 * 200.0),
             false_alarms: 1.0,

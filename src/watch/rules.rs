@@ -2,164 +2,303 @@
 //!
 //! | rule | question | fires |
 //! | --- | --- | --- |
-//! | `p99_exceedance` | is the p99 of latency or cost three times the baseline's? | runs above that limit: exact binomial against 1 %, p < 0.001, five or more |
 //! | `error_rate` | do 5 % of runs end in an error? | the share, and an exact binomial at 1 % |
-//! | `burn_rate` | how fast is what an objective of 99 % allows used up? | over 2 warns, over 10 pages; over twelve hours and the last of them; a page needs five bad runs or p < 0.001 |
-//! | `invalid_args`, `length_cut` | has the share of such tool calls or answers doubled? | two points above twice the baseline, exact binomial p < 0.001 |
+//! | `burn_rate` | how fast is what an objective allows used up? | over 2 warns, over 10 pages: in the last hour for a page, over six hours and the last of them for either; a warning needs p < 0.01, a page five bad runs or p < 0.001 |
+//! | `daily_cost` | what will the day have cost at its end? | 80 % of the budget more likely than not warns, all of it at 90 % pages |
+//! | `tokens_per_second` | do the runs of a tier use up tokens faster than they may? | the fastest five minutes of the hour, of five runs or more |
+//! | `service_quiet` | did a service that always has traffic at this time have none? | each such hour of the last week, on the day before at least, had twenty traces |
+//! | `p99_exceedance` | is the p99 of latency or cost three times the baseline's? | runs above that limit: exact binomial against 1 %, p < 0.001, five or more |
+//! | `empty_results` | does a tool that says it succeeded return nothing more often? | two points above twice the baseline's share of that tool, exact binomial p < 0.001 |
+//! | `invalid_args`, `length_cut` | has the share of such tool calls or answers doubled? | likewise |
+//! | `not_evaluable` | does an evaluator lack what it needs in more runs? | likewise, of each evaluator |
 //! | `evaluator_silent` | did what used to give a value give none? | chance of no value at the baseline's rate below 0.001 |
 //!
-//! **Statistic.** Every rule reads one hour's summary; only the burn rate remembers, twelve hours. Counts are of traces as
-//! they were kept, events of one trace counting apart, so where traces are sampled or events of one trace depend on
-//! each other, the guarantee is approximate.
+//! **Statistic.** Every rule reads one hour's summary; the burn rates remember six hours, money and silence eight days.
+//! Counts are of traces as they were kept, events of one trace counting apart, so where traces are sampled or events of
+//! one trace depend on each other, the level is approximate. All of them stand outside the alert budget, and say `rule`
+//! where others say `exact` or `approximate`.
 //!
-//! **Cold start.** None of its own: small counts do not reach the levels. Rules that compare need the baseline's series.
+//! **Cold start.** None of its own for the first four: small counts do not reach the levels, and they need no baseline.
+//! Silence needs a day of traffic; a service that rests at weekends is called quiet on the first of them. The rest need
+//! the baseline's series.
 //!
 //! **Recovery.** The first hour in which the rule has something to count and does not fire.
+//!
+//! **Delay.** Hours are read when they are over, and money and tokens with them.
 //!
 //! Sources: the binomial tests of [`crate::stats::exceedance`] and [`crate::stats::service_level`]; Google SRE workbook,
 //! chapter 5, for burn rates.
 
-use std::collections::{BTreeSet, VecDeque};
+mod compared;
+mod objective;
+mod pace;
+mod standing;
+
+use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
 use super::baseline::Baseline;
 use super::detect::{Direction, Finding, Guarantee, Signal};
 use super::key::{ALL, SeriesKey};
-use super::score::furthest;
-use super::summary::{Distribution, SeriesSummary};
-use crate::domain::alert::{Alert, Severity};
+use super::summary::SeriesSummary;
+use crate::domain::alert::Severity;
+use crate::domain::explanation::Affects;
 use crate::domain::ids::TraceId;
 use crate::domain::time::Timestamp;
-use crate::stats::exceedance::{Exceedance, GROWTH};
-use crate::stats::service_level::{Outcomes, Urgency, burn_rate, urgency};
 
-/// Share of runs that may end in an error.
-const ERROR_LIMIT: f64 = 0.05;
-/// Share of runs that must be good.
-const OBJECTIVE: f64 = 0.99;
-/// Hours over which a slow burn warns; a fast one pages for its last hour alone (SRE workbook, chapter 5).
-const LONG_WINDOW: usize = 6;
+pub use objective::{InvalidObjective, Objective};
+pub use pace::Pace;
+
 /// Level of the tests of shares and of silence.
 const LEVEL: f64 = 1e-3;
-/// Shares that a rule watches: its name, the series and the category.
-const SHARES: [(&str, &str, &str); 2] =
-    [("invalid_args", "tool_outcomes", "invalid_args"), ("length_cut", "finish_reasons", "length")];
-/// Name of the rule of silence.
-pub(super) const SILENT: &str = "evaluator_silent";
-/// Name of the rule of tails.
-const TAIL: &str = "p99_exceedance";
-/// Series whose tail a rule watches.
-const TAILS: [&str; 2] = ["latency_seconds", "cost_usd"];
+
+/// A shipped rule.
+struct Rule {
+    /// Its name, which its alerts carry as their detector.
+    name: &'static str,
+    direction: Direction,
+    /// Its runbook, where it is not that of the series.
+    runbook: Option<&'static str>,
+    question: Question,
+}
+
+/// What a rule asks of an hour.
+enum Question {
+    /// With and without a baseline.
+    Standing(fn(&mut Memory, &Hour<'_>) -> Vec<Count>),
+    /// Against a baseline.
+    Compared(fn(&Hour<'_>, &Baseline) -> Vec<Count>),
+}
+
+/// Every rule. The order is that in which they raise one and the same alert: the last names it.
+const RULES: &[Rule] = &[
+    Rule {
+        name: "error_rate",
+        direction: Direction::Up,
+        runbook: Some("error-spike"),
+        question: Question::Standing(standing::error_rate),
+    },
+    Rule {
+        name: "burn_rate",
+        direction: Direction::Up,
+        runbook: None,
+        question: Question::Standing(standing::burn_rates),
+    },
+    Rule {
+        name: "daily_cost",
+        direction: Direction::Up,
+        runbook: Some("cost-runaway"),
+        question: Question::Standing(standing::daily_cost),
+    },
+    Rule {
+        name: "tokens_per_second",
+        direction: Direction::Up,
+        runbook: Some("cost-runaway"),
+        question: Question::Standing(standing::tokens_per_second),
+    },
+    Rule {
+        name: "service_quiet",
+        direction: Direction::Down,
+        runbook: Some("no-data"),
+        question: Question::Standing(standing::quiet),
+    },
+    Rule {
+        name: "p99_exceedance",
+        direction: Direction::Up,
+        runbook: None,
+        question: Question::Compared(compared::tails),
+    },
+    Rule {
+        name: "empty_results",
+        direction: Direction::Up,
+        runbook: Some("error-spike"),
+        question: Question::Compared(compared::empty_results),
+    },
+    Rule {
+        name: "invalid_args",
+        direction: Direction::Up,
+        runbook: Some("error-spike"),
+        question: Question::Compared(compared::invalid_arguments),
+    },
+    Rule {
+        name: "length_cut",
+        direction: Direction::Up,
+        runbook: None,
+        question: Question::Compared(compared::cut_answers),
+    },
+    Rule {
+        name: "not_evaluable",
+        direction: Direction::Up,
+        runbook: Some("no-data"),
+        question: Question::Compared(compared::not_evaluable),
+    },
+    Rule {
+        name: "evaluator_silent",
+        direction: Direction::Down,
+        runbook: Some("no-data"),
+        question: Question::Compared(compared::silent),
+    },
+];
+
+/// What the settings say of the rules.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RulePolicy {
+    /// Which share of runs must be good.
+    pub objectives: Vec<Objective>,
+    /// US dollars that the agents of a service may cost a day (UTC); `*` for those that are not named.
+    pub daily_cost_usd: BTreeMap<String, f64>,
+    /// Tokens a second that the runs of one tier of a service may use up.
+    pub tokens_per_second: f64,
+}
+
+/// An hour of a service, as rules read it.
+#[derive(Debug)]
+pub struct Hour<'a> {
+    /// Its start.
+    pub at: Timestamp,
+    /// The service.
+    pub service: &'a str,
+    /// Its traces; none in an hour of silence.
+    pub window: &'a Baseline,
+    /// Their tokens.
+    pub pace: &'a Pace,
+    /// What the settings say.
+    pub policy: &'a RulePolicy,
+}
 
 /// What the rules of one service remember between hours.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RuleState {
-    /// Bad runs and all runs of the last hours.
-    errors: VecDeque<(u64, u64)>,
+    #[serde(default)]
+    memory: Memory,
     /// Rules that fire, by name and series, with the hour since which they do.
     firing: Vec<(String, SeriesKey, Timestamp)>,
 }
 
+/// What rules that need no baseline remember.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Memory {
+    /// The last hour that was read.
+    observed: Option<Timestamp>,
+    /// Bad runs and all runs of the last hours with traffic, by objective.
+    burns: BTreeMap<String, VecDeque<(u64, u64)>>,
+    /// Start, traces and cost of the last hours.
+    hours: VecDeque<(Timestamp, u64, f64)>,
+}
+
 /// One rule's count of an hour.
 struct Count {
-    rule: &'static str,
     key: SeriesKey,
+    /// How loud; `None` when the rule does not fire.
     severity: Option<Severity>,
     measure: String,
     baseline: Option<f64>,
     current: f64,
     traces: u64,
-    p_value: f64,
+    /// Chance of as much at the limit itself; `None` of what is counted and not tested.
+    p_value: Option<f64>,
     trace_ids: Vec<TraceId>,
+    /// Which runs it is about.
+    affects: Affects,
+}
+
+impl Hour<'_> {
+    fn key(&self, series: &str) -> SeriesKey {
+        SeriesKey { service: self.service.to_owned(), series: series.to_owned(), segment: ALL.to_owned() }
+    }
+
+    fn summary(&self, series: &str) -> Option<&SeriesSummary> {
+        self.window.series.get(&self.key(series))
+    }
 }
 
 impl RuleState {
-    /// Takes in the hour that starts at `at`; hours must come in order, each once.
-    pub fn observe(
-        &mut self,
-        at: Timestamp,
-        service: &str,
-        window: &Baseline,
-        baseline: &Baseline,
-    ) -> Vec<(SeriesKey, Signal)> {
-        let key = |series: &str| SeriesKey { service: service.into(), series: series.into(), segment: ALL.into() };
-        let sides = |series: &str| {
-            let key = key(series);
-            Some((window.series.get(&key)?, baseline.series.get(&key), key))
-        };
-        let mut counts: Vec<Count> = TAILS.iter().filter_map(|series| tail(sides(series)?)).collect();
-        counts.extend(SHARES.iter().filter_map(|(rule, series, category)| share(rule, category, sides(series)?)));
-        if let Some((summary, _, key)) = sides("run_error") {
-            counts.extend(error_rate(summary, key.clone()));
-            counts.extend(self.burn(summary, key));
+    /// Takes in an hour; hours must come in order. Of an hour that was read before, only what is compared is read again,
+    /// so that a baseline may come later than the hours.
+    pub fn observe(&mut self, hour: &Hour<'_>, baseline: Option<&Baseline>) -> Vec<(SeriesKey, Signal)> {
+        let is_news = self.is_news(hour.at);
+        if is_news {
+            self.memory.remember(hour);
         }
-        counts.extend(silent(service, window, baseline));
-        counts.into_iter().filter_map(|count| self.judge(at, count)).collect()
+        let mut signals = Vec::new();
+        for rule in RULES {
+            let counts = match (&rule.question, baseline) {
+                (Question::Standing(ask), _) if is_news => ask(&mut self.memory, hour),
+                (Question::Compared(ask), Some(baseline)) => ask(hour, baseline),
+                _ => continue,
+            };
+            signals.extend(counts.into_iter().filter_map(|count| self.judge(hour.at, rule, count)));
+        }
+        signals
     }
 
-    fn burn(&mut self, summary: &SeriesSummary, key: SeriesKey) -> Option<Count> {
-        let short = outcomes(summary)?;
-        self.errors.push_back((short.bad, short.total));
-        self.errors.drain(..self.errors.len().saturating_sub(LONG_WINDOW));
-        let add = |sum: Outcomes, (bad, total): &(u64, u64)| Outcomes { bad: sum.bad + bad, total: sum.total + total };
-        let long = self.errors.iter().fold(Outcomes::default(), add);
-        let severity = match (urgency(short, short, OBJECTIVE), urgency(long, short, OBJECTIVE)) {
-            (Urgency::Page, _) | (_, Urgency::Page) => Some(Severity::Page),
-            (_, Urgency::Warn) => Some(Severity::Warn),
-            _ => None,
-        };
-        Some(Count {
-            rule: "burn_rate",
-            key,
-            severity,
-            measure: format!("burn rate of an objective of {OBJECTIVE} over {} hours with traffic", self.errors.len()),
-            baseline: None,
-            current: burn_rate(long, OBJECTIVE),
-            traces: long.total,
-            p_value: long.p_value(1.0 - OBJECTIVE),
-            trace_ids: bad_runs(summary),
-        })
+    /// Whether the hour has not been read yet.
+    #[must_use]
+    pub fn is_news(&self, at: Timestamp) -> bool {
+        self.memory.observed.is_none_or(|observed| at > observed)
     }
 
-    fn judge(&mut self, at: Timestamp, count: Count) -> Option<(SeriesKey, Signal)> {
-        let is_same = |(rule, key, _): &(String, SeriesKey, Timestamp)| *rule == count.rule && *key == count.key;
+    /// The last hour that was read.
+    #[must_use]
+    pub const fn observed(&self) -> Option<Timestamp> {
+        self.memory.observed
+    }
+
+    /// The state of rules whose baseline is another from now on.
+    #[must_use]
+    pub fn without_baseline(mut self) -> Self {
+        self.firing.retain(|(rule, ..)| needs_no_baseline(rule));
+        self
+    }
+
+    fn judge(&mut self, at: Timestamp, rule: &Rule, count: Count) -> Option<(SeriesKey, Signal)> {
+        let is_same = |(name, key, _): &(String, SeriesKey, Timestamp)| *name == rule.name && *key == count.key;
         let known = self.firing.iter().position(is_same);
         let Some(severity) = count.severity else {
             self.firing.remove(known?);
-            let (rule, direction) = (count.rule.to_owned(), direction(count.rule));
-            return Some((count.key, Signal::RuleOver { rule, direction }));
+            return Some((count.key, Signal::RuleOver { rule: rule.name.to_owned(), direction: rule.direction }));
         };
         let onset = known.map_or(at, |index| self.firing[index].2);
         if known.is_none() {
-            self.firing.push((count.rule.to_owned(), count.key.clone(), at));
+            self.firing.push((rule.name.to_owned(), count.key.clone(), at));
         }
-        let (rule, key) = (count.rule.to_owned(), count.key.clone());
-        Some((key, Signal::Ruled { rule, severity, finding: Box::new(finding(count, onset)) }))
+        let key = count.key.clone();
+        let finding = Box::new(finding(rule.direction, count, onset));
+        Some((key, Signal::Ruled { rule: rule.name.to_owned(), severity, finding }))
     }
 }
 
-/// The category that a rule of shares watches.
-pub(super) fn category(rule: &str) -> Option<&'static str> {
-    SHARES.iter().find(|(name, _, _)| *name == rule).map(|(_, _, category)| *category)
+fn named(name: &str) -> Option<&'static Rule> {
+    RULES.iter().find(|rule| rule.name == name)
 }
 
-/// The value beyond which an alert of the rule of tails counts runs.
-pub(super) fn tail_limit(alert: &Alert) -> Option<f64> {
-    alert.baseline.filter(|_| alert.detector == TAIL).map(|quantile| GROWTH * quantile)
+/// Whether a detector is a rule.
+#[must_use]
+pub fn is_rule(detector: &str) -> bool {
+    named(detector).is_some()
 }
 
-/// Every rule says that there is too much of something, but one.
-fn direction(rule: &str) -> Direction {
-    if rule == SILENT { Direction::Down } else { Direction::Up }
+/// Whether a detector is a rule that needs no baseline, so that its alerts outlive one.
+pub(super) fn needs_no_baseline(detector: &str) -> bool {
+    named(detector).is_some_and(|rule| matches!(rule.question, Question::Standing(_)))
 }
 
-fn finding(count: Count, onset: Timestamp) -> Finding {
+/// The runbook of a rule's alerts, where it has one of its own.
+pub(super) fn runbook(detector: &str) -> Option<&'static str> {
+    named(detector)?.runbook
+}
+
+fn finding(direction: Direction, count: Count, onset: Timestamp) -> Finding {
+    let worth = match count.p_value {
+        Some(chance) => format!("at the limit itself as much has a chance of {chance:.1e}"),
+        None => "counted against a limit of the settings, not tested".to_owned(),
+    };
     Finding {
-        direction: direction(count.rule),
+        direction,
         measure: count.measure,
         // JSON has no infinity.
-        evidence: (1.0 / count.p_value).min(1e12),
+        evidence: count.p_value.map_or(1.0 / LEVEL, |chance| (1.0 / chance).min(1e12)),
         threshold: 1.0 / LEVEL,
         onset,
         onset_between: None,
@@ -169,230 +308,13 @@ fn finding(count: Count, onset: Timestamp) -> Finding {
         traces: count.traces,
         transitions: Vec::new(),
         trace_ids: count.trace_ids,
+        affects: Some(count.affects),
         guarantee: Guarantee {
             is_exact: false,
-            reason: format!(
-                "outside the alert budget, one hour at a time; at the limit itself as much has a chance of {:.1e}",
-                count.p_value
-            ),
+            reason: format!("outside the alert budget, one hour at a time; {worth}"),
         },
     }
 }
 
-fn tail((window, baseline, key): (&SeriesSummary, Option<&SeriesSummary>, SeriesKey)) -> Option<Count> {
-    let Distribution::Number { histogram: before, .. } = &baseline?.distribution else { return None };
-    let Distribution::Number { histogram, extremes, .. } = &window.distribution else { return None };
-    let quantile = before.quantile(0.99).filter(|quantile| *quantile > 0.0)?;
-    let limit = GROWTH * quantile;
-    // The bin of the limit itself counts as below.
-    let share = histogram.share_above(histogram.scale().bin(limit));
-    let above = (share * window.traces as f64).round() as u64;
-    let exceedance = Exceedance { above, total: window.traces, allowed: 0.01 };
-    Some(Count {
-        rule: TAIL,
-        severity: exceedance.has_grown().then_some(Severity::Warn),
-        measure: format!("99th percentile, with {above} runs above {limit:.4}"),
-        baseline: Some(quantile),
-        current: histogram.quantile(0.99)?,
-        traces: window.traces,
-        p_value: exceedance.p_value(),
-        trace_ids: furthest(extremes, Direction::Up),
-        key,
-    })
-}
-
-fn share(
-    rule: &'static str,
-    category: &str,
-    (window, baseline, key): (&SeriesSummary, Option<&SeriesSummary>, SeriesKey),
-) -> Option<Count> {
-    let cell = (String::new(), category.to_owned());
-    let counts = |summary: &SeriesSummary| match &summary.distribution {
-        Distribution::Categorical { counts, .. } => Some((counts.share_of(&cell)?.0, counts.events)),
-        _ => None,
-    };
-    let ((before, _), (current, events)) = (counts(baseline?)?, counts(window)?);
-    let limit = 2.0 * before + 0.02;
-    let outcomes = Outcomes { bad: (current * events).round() as u64, total: events as u64 };
-    let p_value = outcomes.p_value(limit);
-    let trace_ids = match &window.distribution {
-        Distribution::Categorical { traces_by_cell, .. } => {
-            traces_by_cell.iter().find(|(name, _)| *name == cell).map(|(_, traces)| traces.clone())
-        }
-        _ => None,
-    };
-    Some(Count {
-        rule,
-        severity: (current > limit && p_value < LEVEL).then_some(Severity::Warn),
-        measure: format!("share of {category}"),
-        baseline: Some(before),
-        current,
-        traces: window.traces,
-        p_value,
-        trace_ids: trace_ids.unwrap_or_default(),
-        key,
-    })
-}
-
-fn outcomes(summary: &SeriesSummary) -> Option<Outcomes> {
-    let moments = summary.moments()?;
-    Some(Outcomes { bad: (moments.mean * moments.count as f64).round() as u64, total: moments.count })
-}
-
-fn bad_runs(summary: &SeriesSummary) -> Vec<TraceId> {
-    match &summary.distribution {
-        Distribution::Boolean { extremes, .. } => extremes.high.iter().filter(|it| it.0 > 0.5).map(|it| it.1).collect(),
-        _ => Vec::new(),
-    }
-}
-
-fn error_rate(summary: &SeriesSummary, key: SeriesKey) -> Option<Count> {
-    let outcomes = outcomes(summary)?;
-    Some(Count {
-        rule: "error_rate",
-        severity: outcomes.fails_more_than(ERROR_LIMIT).then_some(Severity::Warn),
-        measure: format!("share of runs that end in an error, where {ERROR_LIMIT} may"),
-        baseline: None,
-        current: outcomes.bad_share(),
-        traces: outcomes.total,
-        p_value: outcomes.p_value(ERROR_LIMIT),
-        trace_ids: bad_runs(summary),
-        key,
-    })
-}
-
-/// Series of the baseline, and whether the hour is too long for them to be silent by chance.
-fn silent(service: &str, window: &Baseline, baseline: &Baseline) -> Vec<Count> {
-    let services: BTreeSet<&str> = baseline.services();
-    let all = |side: &Baseline, key: &SeriesKey| side.series.get(key).map_or(0, |summary| summary.traces);
-    let of_service = baseline.series.iter().filter(|(key, _)| key.service == service && key.segment == ALL);
-    let most = of_service.clone().map(|(_, summary)| summary.traces).max().unwrap_or(0);
-    if !services.contains(service) || most == 0 {
-        return Vec::new();
-    }
-    let count = |(key, before): (&SeriesKey, &SeriesSummary)| {
-        let rate = before.traces as f64 / most as f64;
-        let values = all(window, key);
-        let chance = (1.0 - rate).max(1e-12).powf(window.traces as f64);
-        Count {
-            rule: SILENT,
-            severity: (values == 0 && chance < LEVEL).then_some(Severity::Warn),
-            measure: "share of traces with a value".to_owned(),
-            baseline: Some(rate),
-            current: values as f64 / window.traces.max(1) as f64,
-            traces: window.traces,
-            p_value: chance,
-            trace_ids: Vec::new(),
-            key: key.clone(),
-        }
-    };
-    // Traces say nothing of a series that only some of them can have, so an hour is judged by what most of it gave.
-    of_service.map(count).filter(|count| count.severity.is_some() || count.current > 0.0).collect()
-}
-
 #[cfg(test)]
-mod tests {
-    use fastrand::Rng;
-
-    use super::*;
-    use crate::domain::measurement::{SeriesKind, TraceRecord, Value};
-    use crate::watch::samples::{measurement, record};
-
-    struct Traffic {
-        errors: f64,
-        slow: f64,
-        cut: f64,
-        is_scored: bool,
-    }
-
-    const HEALTHY: Traffic = Traffic { errors: 0.005, slow: 1.0, cut: 0.02, is_scored: true };
-
-    fn side(traffic: &Traffic, traces: usize, rng: &mut Rng) -> Baseline {
-        let one = |index: usize, rng: &mut Rng| {
-            let mut one = record(index, &format!("c{index}"));
-            let finish = if rng.f64() < traffic.cut { "length" } else { "stop" };
-            one.measurements = vec![
-                measurement("run_error", SeriesKind::Boolean, Value::Boolean(rng.f64() < traffic.errors)),
-                measurement(
-                    "latency_seconds",
-                    SeriesKind::Numeric,
-                    Value::Number(traffic.slow * (rng.f64() * 2.0).exp()),
-                ),
-                measurement("finish_reasons", SeriesKind::Categorical, Value::Counts([(finish.to_owned(), 1)].into())),
-            ];
-            if traffic.is_scored {
-                one.measurements.push(measurement("grounded", SeriesKind::Boolean, Value::Boolean(true)));
-            }
-            one
-        };
-        let records: Vec<TraceRecord> = (0..traces).map(|index| one(index, rng)).collect();
-        Baseline::from_records("side", Timestamp(0), "", &records)
-    }
-
-    /// Rules that fire in an hour of this traffic, and those that are over in a healthy one after it.
-    fn rules(traffic: &Traffic) -> (BTreeSet<String>, BTreeSet<String>) {
-        let mut rng = Rng::with_seed(3);
-        let baseline = side(&HEALTHY, 3000, &mut rng);
-        let mut state = RuleState::default();
-        let (mut firing, mut over) = (BTreeSet::new(), BTreeSet::new());
-        for (hour, traffic) in [traffic, &HEALTHY].into_iter().enumerate() {
-            let window = side(traffic, 200, &mut rng);
-            let at = Timestamp(hour as i64 * Timestamp::NANOS_PER_HOUR);
-            for (_, signal) in state.observe(at, "agent", &window, &baseline) {
-                let _is_new = match signal {
-                    Signal::Ruled { rule, .. } if hour == 0 => firing.insert(rule),
-                    Signal::RuleOver { rule, .. } => over.insert(rule),
-                    _ => false,
-                };
-            }
-        }
-        (firing, over)
-    }
-
-    #[test]
-    fn each_rule_fires_on_its_own_fault_and_ends_with_it() {
-        let cases = [
-            (Traffic { slow: 8.0, ..HEALTHY }, vec!["p99_exceedance"]),
-            (Traffic { errors: 0.2, ..HEALTHY }, vec!["burn_rate", "error_rate"]),
-            (Traffic { cut: 0.25, ..HEALTHY }, vec!["length_cut"]),
-            (Traffic { is_scored: false, ..HEALTHY }, vec!["evaluator_silent"]),
-        ];
-        for (traffic, expected) in cases {
-            let expected: BTreeSet<String> = expected.into_iter().map(str::to_owned).collect();
-            let (firing, over) = rules(&traffic);
-            assert_eq!(firing, expected);
-            assert_eq!(over, expected);
-        }
-    }
-
-    #[test]
-    fn a_healthy_service_is_left_in_peace() {
-        let mut rng = Rng::with_seed(4);
-        let baseline = side(&HEALTHY, 3000, &mut rng);
-        let mut state = RuleState::default();
-        for hour in 0..100 {
-            let window = side(&HEALTHY, 60, &mut rng);
-            let signals = state.observe(Timestamp(hour * Timestamp::NANOS_PER_HOUR), "agent", &window, &baseline);
-            // Four runs of a healthy thousand are a burn rate of 2 in a thin hour: that warns, and does not page.
-            let is_loud = |signal: &Signal| {
-                let Signal::Ruled { rule, severity, .. } = signal else { return false };
-                rule != "burn_rate" || *severity == Severity::Page
-            };
-            let loud = signals.iter().filter(|(_, signal)| is_loud(signal));
-            assert_eq!(loud.count(), 0, "hour {hour}: {signals:?}");
-        }
-    }
-
-    #[test]
-    fn what_only_few_traces_give_is_not_silent_after_a_few() {
-        let mut rng = Rng::with_seed(5);
-        let mut baseline = side(&HEALTHY, 3000, &mut rng);
-        let key = SeriesKey { service: "agent".into(), series: "grounded".into(), segment: ALL.into() };
-        if let Some(summary) = baseline.series.get_mut(&key) {
-            summary.traces = 30;
-        }
-        let window = side(&Traffic { is_scored: false, ..HEALTHY }, 200, &mut rng);
-        let signals = RuleState::default().observe(Timestamp(0), "agent", &window, &baseline);
-        assert!(!signals.iter().any(|(key, _)| key.series == "grounded"), "{signals:?}");
-    }
-}
+mod tests;

@@ -16,14 +16,15 @@
 //!
 //! **Cold start.** A baseline worth fewer than 50 independent traces has no detectors, and asks no share of the budget.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::baseline::Baseline;
 use super::detect::{Direction, Guarantee, Hour, Reading};
 use super::dispersion::{OverDispersion, pooled};
 use super::expectation::{Expectation, Mix, Segments};
-use super::key::{ALL, SeriesKey};
+use super::key::SeriesKey;
 use super::score::{Score, Scored};
+use super::segments::{SegmentPattern, is_watched};
 use super::shape;
 use super::summary::SeriesSummary;
 use crate::domain::time::Timestamp;
@@ -61,15 +62,15 @@ struct ScoreWatch {
 }
 
 impl<'a> Epoch<'a> {
-    /// Watches every series over all traces of its service, and over the segments named (`dimension=value`), with so
-    /// many false alarms tolerated in so many hours.
+    /// Watches every series over all traces of its service, and over the segments that the patterns name, with so many
+    /// false alarms tolerated in so many hours.
     #[must_use]
-    pub fn of(baseline: &'a Baseline, segments: &BTreeSet<String>, false_alarms: f64, hours: f64) -> Self {
+    pub fn of(baseline: &'a Baseline, segments: &[SegmentPattern], false_alarms: f64, hours: f64) -> Self {
         let mut streams = BTreeMap::new();
         for service in baseline.services() {
             let series = baseline.series.iter().filter(|(key, _)| key.service == service);
             let watched: Vec<(&SeriesKey, &SeriesSummary)> =
-                series.filter(|(key, _)| key.segment == ALL || segments.contains(&key.segment)).collect();
+                series.filter(|(key, _)| is_watched(&key.segment, segments)).collect();
             let own: Vec<OverDispersion> =
                 watched.iter().map(|(_, summary)| summary.bet_on().over_dispersion).collect();
             let together = watched.into_iter().zip(pooled(&own));
@@ -84,6 +85,32 @@ impl<'a> Epoch<'a> {
     #[must_use]
     pub const fn budget(&self) -> &AlertBudget {
         &self.budget
+    }
+
+    /// Every stream with its baseline and the over-dispersion that it is taken to have.
+    pub fn streams(&self) -> impl Iterator<Item = (&'a SeriesKey, &'a SeriesSummary, OverDispersion)> {
+        self.streams.iter().map(|(key, (summary, dispersion))| (*key, *summary, *dispersion))
+    }
+
+    /// Says of a series, of which `current` was seen last, why it is not watched; `None` when it is.
+    #[must_use]
+    pub fn why_unwatched(&self, key: &SeriesKey, current: Option<&SeriesSummary>) -> Option<String> {
+        let Some(before) = self.baseline.series.get(key) else {
+            return Some("the baseline does not have it; it is watched from the next baseline on".to_owned());
+        };
+        let Some((_, dispersion)) = self.streams.get(key) else {
+            return Some("segments explain; name it in [alerts] segments to watch it for itself".to_owned());
+        };
+        if detectors(before, *dispersion) == 0 {
+            return Some(format!("{} traces of the baseline are too few to compare with", before.traces));
+        }
+        let current = current?;
+        if current.kind() != before.kind() {
+            let (now, was) = (current.kind().as_str(), before.kind().as_str());
+            return Some(format!("it is {now} and was {was} in the baseline; take a new baseline"));
+        }
+        let is_of_another = !current.is_of_one_revision(before);
+        is_of_another.then(|| "another revision of the evaluator scores it now; take a new baseline".to_owned())
     }
 
     /// The streams of one service.

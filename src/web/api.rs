@@ -26,7 +26,7 @@ use crate::queries::review::{AnchorRequest, Anchors, GivenLabels, KeptLabels, La
 use crate::queries::scores::Scores;
 use crate::queries::search::{DEFAULT_LIMIT, FoundTraces};
 use crate::queries::selection::{cost_selection, instant, parse, selection};
-use crate::queries::series::{SeriesDetail, WatchedSeries};
+use crate::queries::series::{SeriesDetail, Watched, WatchedSeries};
 use crate::queries::trace::TraceView;
 use crate::queries::{self, QueryError};
 use crate::watch::baseline::Baseline;
@@ -47,6 +47,11 @@ pub(super) fn read<T: DeserializeOwned>(body: Result<Json<Object>, JsonRejection
 }
 
 impl WebState {
+    /// What is watched, and against what.
+    pub(super) fn watched(&self) -> Watched<'_> {
+        Watched { baseline: &self.baseline, segments: &self.segments }
+    }
+
     /// The selection that the rest of the parameters mean.
     pub(super) fn selection(&self, parameters: Parameters) -> Result<Selection, WebError> {
         Ok(selection(&parameters.rest(), &self.names, self.clock.now()).map_err(QueryError::from)?)
@@ -110,7 +115,7 @@ pub(super) async fn inspect(
 
 pub(super) async fn series(State(state): State<WebState>, parameters: Parameters) -> Answer<WatchedSeries> {
     let selection = state.selection(parameters)?;
-    Ok(Json(queries::series::series(&state.store, &state.baseline, &selection).await?))
+    Ok(Json(queries::series::series(&state.store, state.watched(), &selection).await?))
 }
 
 pub(super) async fn one_series(
@@ -123,7 +128,7 @@ pub(super) async fn one_series(
     };
     let key: SeriesKey = key.parse().map_err(unreadable)?;
     let selection = state.selection(parameters)?;
-    Ok(Json(queries::series::one_series(&state.store, &state.baseline, &key, &selection).await?))
+    Ok(Json(queries::series::one_series(&state.store, state.watched(), &key, &selection).await?))
 }
 
 pub(super) async fn drift(State(state): State<WebState>, mut parameters: Parameters) -> Answer<DriftReport> {

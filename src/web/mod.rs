@@ -28,6 +28,7 @@ use crate::evaluate::run::Evaluators;
 use crate::limits::budget::BudgetPolicy;
 use crate::normalize::{AttributeMapping, PriceTable};
 use crate::telemetry::metrics::Metrics;
+use crate::watch::segments::SegmentPattern;
 use error::WebError;
 pub use health::{Dependency, Readiness, ReadinessCheck};
 
@@ -48,6 +49,8 @@ pub struct WebState {
     pub prices: Arc<PriceTable>,
     /// Name of the baseline that is watched against.
     pub baseline: String,
+    /// Segments that are watched beside the whole of each service.
+    pub segments: Arc<[SegmentPattern]>,
     /// What judging may cost a day.
     pub budget: Arc<BudgetPolicy>,
     /// Where people reach these pages, without a slash at its end.

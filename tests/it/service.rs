@@ -21,5 +21,6 @@ mod review;
 mod sampling;
 mod stop;
 mod watch;
+mod watching;
 mod webhook;
 mod write_back;

@@ -17,6 +17,8 @@ use serde::{Deserialize, Deserializer};
 use crate::backends::judge::JudgeModelSettings;
 use crate::evaluate::sampling::SamplingPolicy;
 use crate::normalize::{AttributeMapping, PriceTable};
+use crate::watch::rules::Objective;
+use crate::watch::segments::SegmentPattern;
 pub use channels::{ChannelKind, ChannelSettings, SecretError, SecretSource};
 use check::{Variable, Written};
 
@@ -46,6 +48,8 @@ pub struct Settings {
     pub attributes: AttributeMapping,
     #[serde(default)]
     pub prices: PriceTable,
+    #[serde(default)]
+    pub slo: Vec<Objective>,
     #[serde(default)]
     pub write_back: Vec<WriteBackSettings>,
 }
@@ -121,6 +125,10 @@ section!(WatchSettings {
 });
 section!(AlertSettings {
     budget_per_30_days: f64,
+    segments: Vec<SegmentPattern>,
+    tokens_per_second: f64,
+    #[serde(default)]
+    daily_cost_usd: BTreeMap<String, f64>,
     webhook: String,
     #[serde(deserialize_with = "duration")]
     remind_after: Duration,

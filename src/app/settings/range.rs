@@ -4,6 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Settings;
+use crate::domain::measurement::SeriesKind;
+use crate::evaluate::measure::SERIES;
+use crate::watch::rules::Objective;
 
 /// Times are kept in nanoseconds of 64 bits: ten years either way leave room to count with them.
 const LONGEST: Duration = Duration::from_hours(24 * 3650);
@@ -96,7 +99,23 @@ fn amounts(settings: &Settings) -> Vec<Problem> {
     ];
     let models = settings.judge.models.iter();
     let idle = models.filter_map(|(name, model)| require(model.concurrency > 0, model_key(name, "concurrency"), least));
-    problems.into_iter().flatten().chain(idle).chain(prices(settings)).collect()
+    problems.into_iter().flatten().chain(idle).chain(prices(settings)).chain(limits(settings)).collect()
+}
+
+/// Limits of the rules that alert.
+fn limits(settings: &Settings) -> impl Iterator<Item = Problem> {
+    let alerts = &settings.alerts;
+    let pace = require(alerts.tokens_per_second > 0.0, "alerts.tokens_per_second", "more than 0; inf for no limit");
+    let dollars = |(service, usd): (&String, &f64)| {
+        require(*usd > 0.0, format!("alerts.daily_cost_usd.{service}"), "dollars, more than 0; inf for no limit")
+    };
+    let is_number = |series: &str| SERIES.iter().any(|of| of.name == series && of.kind != SeriesKind::Boolean);
+    let good_or_bad = move |objective: &Objective| {
+        let has_both = objective.has_limit() || !is_number(objective.series());
+        require(has_both, "slo.series", "its values are neither good nor bad; write latency, run_error or an evaluator")
+    };
+    let costs = alerts.daily_cost_usd.iter().filter_map(dollars);
+    pace.into_iter().chain(costs).chain(settings.slo.iter().filter_map(good_or_bad))
 }
 
 fn prices(settings: &Settings) -> impl Iterator<Item = Problem> {

@@ -19,6 +19,9 @@ use crate::domain::time::Timestamp;
 
 /// Scores of one trace that are shown: anyone may send any number of them.
 const MOST_SHOWN: usize = 500;
+/// Ends the name of a series of magnitudes, and of the labels that came without a value where others came with one.
+const NUMBERS: &str = ".number";
+const LABELS: &str = ".label";
 /// Series that are made of them: a sender that puts ids into names must not make a series of each.
 const MOST_SERIES: usize = 200;
 
@@ -63,10 +66,15 @@ impl Store {
             if any.await?.is_none() {
                 return Ok(None);
             }
-            let sql = "SELECT DISTINCT annotator_kind, name FROM external_score WHERE value < 0 OR value > 1";
-            let rows = sqlx::query(sql).fetch_all(&self.readers).await?;
-            let unbounded = rows.iter().map(series).collect::<Result<_, _>>()?;
-            Ok(Some(ExternalSeries { unbounded, seen: BTreeSet::new() }))
+            let unbounded = "SELECT DISTINCT annotator_kind, name FROM external_score WHERE value < 0 OR value > 1";
+            let valued = "SELECT DISTINCT annotator_kind, name FROM external_score WHERE value IS NOT NULL";
+            let unbounded = sqlx::query(unbounded).fetch_all(&self.readers).await?;
+            let valued = sqlx::query(valued).fetch_all(&self.readers).await?;
+            Ok(Some(ExternalSeries {
+                unbounded: unbounded.iter().map(series).collect::<Result<_, _>>()?,
+                valued: valued.iter().map(series).collect::<Result<_, _>>()?,
+                seen: BTreeSet::new(),
+            }))
         })
         .await
     }
@@ -192,6 +200,8 @@ pub(super) struct Scored {
 pub(super) struct ExternalSeries {
     /// Those of which some values are no shares.
     unbounded: BTreeSet<String>,
+    /// Those that have values at all.
+    valued: BTreeSet<String>,
     seen: BTreeSet<String>,
 }
 
@@ -201,22 +211,32 @@ impl ExternalSeries {
     pub(super) fn add(&mut self, mut scored: ScoredTraces, records: &mut [TraceRecord]) {
         for record in records {
             let of_trace = scored.remove(&record.trace_id).unwrap_or_default().into_iter();
-            record.measurements.extend(of_trace.filter_map(|(series, scored)| self.measurement(series, scored)));
+            record.measurements.extend(of_trace.flat_map(|(series, scored)| self.measurements(series, scored)));
         }
     }
 
-    /// Values between 0 and 1 are ordered scores; those of a name that ever had others are magnitudes.
-    fn measurement(&mut self, series: String, scored: Scored) -> Option<Measurement> {
+    /// A kind is part of what a series is, so each has its own: values are ordered scores, of which one that is no share
+    /// is counted and left out; of a name that ever had such a one they are magnitudes too; labels are categories, beside the values where there are any.
+    fn measurements(&mut self, series: String, scored: Scored) -> Vec<Measurement> {
         if self.seen.len() >= MOST_SERIES && !self.seen.contains(&series) {
-            return None;
+            return Vec::new();
         }
         self.seen.insert(series.clone());
-        let (kind, value) = match scored.value {
-            Some(value) if self.unbounded.contains(&series) => (SeriesKind::Numeric, Value::Number(value)),
-            Some(value) => (SeriesKind::Ordinal, Value::Number(value.clamp(0.0, 1.0))),
-            None => (SeriesKind::Categorical, Value::Counts(scored.labels)),
+        let measurement = |end: &str, kind, value| Measurement {
+            series: format!("{series}{end}"),
+            kind,
+            value,
+            probability: 1.0,
+            revision: None,
         };
-        Some(Measurement { series, kind, value, probability: 1.0, revision: None })
+        let Some(value) = scored.value else {
+            let end = if self.valued.contains(&series) { LABELS } else { "" };
+            return vec![measurement(end, SeriesKind::Categorical, Value::Counts(scored.labels))];
+        };
+        let score = measurement("", SeriesKind::Ordinal, Value::Number(value));
+        let is_magnitude = self.unbounded.contains(&series);
+        let magnitude = is_magnitude.then(|| measurement(NUMBERS, SeriesKind::Numeric, Value::Number(value)));
+        std::iter::once(score).chain(magnitude).collect()
     }
 }
 
@@ -226,10 +246,30 @@ mod tests {
 
     #[test]
     fn names_without_end_make_no_series_without_end() {
-        let mut external = ExternalSeries { unbounded: BTreeSet::new(), seen: BTreeSet::new() };
+        let mut external =
+            ExternalSeries { unbounded: BTreeSet::new(), valued: BTreeSet::new(), seen: BTreeSet::new() };
         let half = || Scored { value: Some(0.5), ..Scored::default() };
-        let made = (0..1_000).filter_map(|name| external.measurement(format!("llm.{name}"), half())).count();
+        let made = (0..1_000).flat_map(|name| external.measurements(format!("llm.{name}"), half())).count();
         assert_eq!(made, MOST_SERIES);
-        assert!(external.measurement("llm.7".to_owned(), half()).is_some(), "a known one goes on");
+        assert!(!external.measurements("llm.7".to_owned(), half()).is_empty(), "a known one goes on");
+    }
+
+    #[test]
+    fn a_value_that_is_no_share_makes_a_series_of_its_own_and_leaves_the_first_as_it_was() {
+        let unbounded = BTreeSet::from(["human.stars".to_owned()]);
+        let valued = BTreeSet::from(["human.stars".to_owned(), "human.ok".to_owned()]);
+        let mut external = ExternalSeries { unbounded, valued, seen: BTreeSet::new() };
+        let mut of = |series: &str, scored| {
+            let made = external.measurements(series.to_owned(), scored);
+            made.into_iter().map(|one| (one.series, one.kind)).collect::<Vec<_>>()
+        };
+        let value = |value| Scored { value: Some(value), ..Scored::default() };
+        let both = [("human.stars", SeriesKind::Ordinal), ("human.stars.number", SeriesKind::Numeric)];
+        let both: Vec<_> = both.map(|(series, kind)| (series.to_owned(), kind)).into();
+        assert_eq!((of("human.stars", value(4.0)), of("human.stars", value(1.0))), (both.clone(), both));
+        assert_eq!(of("human.ok", value(1.0)), [("human.ok".to_owned(), SeriesKind::Ordinal)]);
+        let label = || Scored { labels: [("good".to_owned(), 1)].into(), ..Scored::default() };
+        assert_eq!(of("human.ok", label()), [("human.ok.label".to_owned(), SeriesKind::Categorical)]);
+        assert_eq!(of("human.topic", label()), [("human.topic".to_owned(), SeriesKind::Categorical)]);
     }
 }

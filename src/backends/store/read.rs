@@ -134,8 +134,8 @@ impl Store {
     /// Shows every record of a selection to `visit`, in order of end. What the judges scored is added as a Boolean
     /// measurement named after the evaluator; of several revisions the last to score counts. A judged record's segment
     /// `truncated` says whether any of its judges was shown a shortened input. What others scored is added as
-    /// `human.<name>`, `llm.<name>`, `code.<name>` or `external.<name>`. What is recorded meanwhile may be seen or
-    /// not; nothing is seen twice.
+    /// `human.<name>`, `llm.<name>`, `code.<name>` or `external.<name>`, magnitudes with `.number` at the end. What is
+    /// recorded meanwhile may be seen or not; nothing is seen twice.
     ///
     /// # Errors
     /// The database failed.

@@ -83,6 +83,35 @@ impl Store {
         .await
     }
 
+    /// Keeps what the rules of a service made of an hour that stays to be consumed. Answers false, and changes nothing,
+    /// when the state has changed since it was read; the hour's summary is not kept.
+    ///
+    /// # Errors
+    /// The database failed; then nothing is changed.
+    pub async fn commit_rules(&self, commit: &HourCommit, now: Timestamp) -> Result<bool, StoreError> {
+        retried("keep the state of rules", || async {
+            let mut transaction = self.begin().await?;
+            if !swap_state(&mut transaction, commit).await? {
+                return Ok(false);
+            }
+            report_alerts(&mut transaction, self.dialect, &commit.alerts, now).await?;
+            transaction.commit().await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// The services whose detectors remember something, by name.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn watched_services(&self) -> Result<Vec<String>, StoreError> {
+        retried("list watched services", || async {
+            sqlx::query_scalar("SELECT service FROM detector_state ORDER BY service").fetch_all(&self.readers).await
+        })
+        .await
+    }
+
     /// What the detectors of a service remember, as JSON.
     ///
     /// # Errors

@@ -15,9 +15,12 @@ use crate::backends::store::QueueDepths;
 use crate::domain::report::calibration_mark;
 use crate::queries::overview::{Overview, ServiceOverview, ServiceScore, overview as ask};
 use crate::queries::series::{Figures, Window};
+use crate::watch::key::ALL;
 
 /// Open alerts shown here; the rest stand on their own page.
 const ALERTS: usize = 10;
+/// Series that are not watched shown; more are told of.
+const UNWATCHED: usize = 30;
 /// Services shown; more are told of.
 const SERVICES: usize = 50;
 
@@ -26,7 +29,7 @@ pub(in crate::web) async fn overview(
     parameters: Parameters,
 ) -> Result<Html<String>, PageError> {
     parameters.finish()?;
-    let overview = ask(&state.store, &state.baseline, state.clock.now()).await?;
+    let overview = ask(&state.store, state.watched(), state.clock.now()).await?;
     Ok(page(
         "Overview",
         "/",
@@ -69,6 +72,23 @@ fn notices(state: &WebState, overview: &Overview) -> Markup {
             p.notice { strong { "Nothing is watched for drift yet: " }
                 "there is no baseline named " code { (state.baseline) } ". Create it with "
                 code { "driftline baseline create " (state.baseline) " --from service=…" } "." }
+        }
+        @if !overview.unwatched.is_empty() { (unwatched(overview)) }
+    }
+}
+
+fn unwatched(overview: &Overview) -> Markup {
+    let count = overview.unwatched.len();
+    html! {
+        details.notice {
+            summary { strong { (count) " series are not watched" } }
+            ul {
+                @for (key, why) in overview.unwatched.iter().take(UNWATCHED) {
+                    li { (clipped(&key.series, 60)) " of " (clipped(&key.service, 60))
+                         @if key.segment != ALL { " (" (clipped(&key.segment, 60)) ")" } ": " (why) }
+                }
+            }
+            @if count > UNWATCHED { p.muted { "and " (count - UNWATCHED) " more: /api/v1/series lists them" } }
         }
     }
 }

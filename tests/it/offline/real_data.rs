@@ -69,6 +69,8 @@ fn a_model_upgrade_drifts_in_tokens_and_by_task_in_named_transitions_but_not_in_
     let alone = drift(&folder, 1, &before, &after, &["--fail-on-drift"]);
     assert_eq!(row(&alone, "output_tokens")["verdict"], "drift");
     assert_eq!(row(&alone, "tool_transitions")["verdict"], "no_drift");
+    // JSON where there was prose: a series that no one has configured.
+    assert_eq!(row(&alone, "answer_format")["verdict"], "drift");
 
     let [one, two] = sets.map(|set| labels(&data, set));
     let by_task = ["--labels-file", &one, "--labels-file", &two, "--pair-by", "task_id"];
@@ -91,4 +93,31 @@ fn the_text_of_a_report_names_what_moved() {
     let tokens = stdout.lines().find(|line| line.starts_with("output_tokens ")).unwrap();
     assert!(tokens.contains("DRIFT") && tokens.contains("x 3."), "{tokens}");
     assert!(stdout.contains("gpt-4.1-mini: 100.0 % -> 0.0 %"), "{stdout}");
+}
+
+#[test]
+fn an_agent_believed_unchanged_is_no_alarm_and_its_success_is_notable_by_task() {
+    let Some(data) = shared_data() else { return };
+    let (folder, sets) = (Folder::new(), ["tau_retail_gpt-4.1-mini_base-r1", "tau_retail_gpt-4.1-mini_base"]);
+    let ([before, after], [one, two]) = (sets.map(|set| traces(&data, set)), sets.map(|set| labels(&data, set)));
+    let by_task = ["--fail-on-drift", "--labels-file", &one, "--labels-file", &two, "--pair-by", "task_id"];
+    let report = drift(&folder, 0, &before, &after, &by_task);
+    assert_eq!(
+        (row(&report, "success")["notable"].as_bool(), report["verdict"].as_str()),
+        (Some(true), Some("no_drift"))
+    );
+}
+
+#[test]
+fn a_fine_tuned_agent_drifts_in_success_by_task_and_alone_in_loops_by_an_exact_test_of_few() {
+    let Some(data) = shared_data() else { return };
+    let (folder, sets) = (Folder::new(), ["tau_telecom_gpt-4.1", "tau_telecom_ft-gpt-4.1"]);
+    let ([before, after], [one, two]) = (sets.map(|set| traces(&data, set)), sets.map(|set| labels(&data, set)));
+    let alone = drift(&folder, 0, &before, &after, &[]);
+    let loops = row(&alone, "loop");
+    assert_eq!((loops["verdict"].as_str(), loops["baseline"]["n"].as_u64()), (Some("drift"), Some(40)), "{loops}");
+    assert!(loops["test"].as_str().unwrap().contains("exact"), "{loops}");
+    let by_task = ["--labels-file", &one, "--labels-file", &two, "--pair-by", "task_id"];
+    let paired = drift(&folder, 0, &before, &after, &by_task);
+    assert_eq!(row(&paired, "success")["verdict"], "drift", "{}", row(&paired, "success"));
 }

@@ -153,8 +153,9 @@ async fn each_name_and_kind_is_a_series_beside_those_of_our_own(it: TestStore) {
     let number = |kind, value| Some((kind, Value::Number(value)));
     assert_eq!(found(0, "human.help"), number(SeriesKind::Ordinal, 0.5), "of several the mean");
     assert_eq!(found(1, "human.help"), number(SeriesKind::Ordinal, 1.0));
-    assert_eq!(found(0, "llm.stars"), number(SeriesKind::Numeric, 1.0), "a name is on one scale in every trace");
-    assert_eq!(found(1, "llm.stars"), number(SeriesKind::Numeric, 4.0));
+    assert_eq!(found(0, "llm.stars.number"), number(SeriesKind::Numeric, 1.0), "one scale in every trace");
+    assert_eq!(found(1, "llm.stars.number"), number(SeriesKind::Numeric, 4.0));
+    assert_eq!(found(0, "llm.stars"), number(SeriesKind::Ordinal, 1.0), "and what was watched before still is");
     let topics = Value::Counts([("billing".to_owned(), 2), ("refund".to_owned(), 1)].into());
     assert_eq!(found(0, "llm.topic"), Some((SeriesKind::Categorical, topics)));
     assert_eq!(records[2].measurements.len(), 1, "an evaluation that failed is no score");

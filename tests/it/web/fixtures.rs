@@ -83,6 +83,7 @@ impl Service {
             prices: Arc::default(),
             names: Arc::new(AttributeMapping::default()),
             baseline: "default".to_owned(),
+            segments: [].into(),
             public_url: "http://driftline.example".to_owned(),
             trace_link: "https://traces.example/{trace_id}?tab=spans".to_owned(),
             logs_link: "https://logs.example/?trace={trace_id}".to_owned(),
