@@ -4,6 +4,7 @@ pub mod channels;
 pub mod demo;
 pub mod service;
 pub mod settings;
+pub mod write_back;
 
 use std::path::Path;
 

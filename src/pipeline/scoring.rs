@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shared;
+use super::agent_metrics::requests;
 use super::agent_versions::AgentVersions;
 use super::asking::question;
 use super::retention::BodyRetention;
@@ -20,6 +21,7 @@ use crate::evaluate::failure_class::failure_class;
 use crate::evaluate::run::{EvaluatedTrace, Evaluators, evaluate, unscored};
 use crate::evaluate::sampling::{SamplingDecision, SamplingPolicy, SamplingReason};
 use crate::normalize::{AttributeMapping, PriceTable, normalize_priced};
+use crate::telemetry::agents::ModelRequest;
 use crate::telemetry::metrics::EvaluationLabels;
 
 /// Traces in one claim.
@@ -51,6 +53,9 @@ pub struct Scoring {
     pub destinations: Vec<String>,
 }
 
+/// What a trace leaves behind, and its requests to models that were not counted before.
+type Scored = (RecordedTrace, Vec<ModelRequest>);
+
 /// Evaluates due traces until the process is to end.
 pub async fn score(shared: Shared, scoring: Arc<Scoring>) {
     let mut memory = Memory { policy: CurrentPolicy::new(&scoring.sampling), versions: AgentVersions::default() };
@@ -76,7 +81,7 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>, memory: &mut Memory) -> R
     }
     let (due, max_age) = (Arc::new(due), scoring.max_age);
     let (scoring, evaluated) = (Arc::clone(scoring), Arc::clone(&due));
-    let evaluating = tokio::task::spawn_blocking(move || -> Vec<Option<RecordedTrace>> {
+    let evaluating = tokio::task::spawn_blocking(move || -> Vec<Option<Scored>> {
         evaluated.iter().map(|trace| scoring.record(trace, &policy, now)).collect()
     });
     let Ok(outcomes) = evaluating.await else {
@@ -85,7 +90,7 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>, memory: &mut Memory) -> R
         return Ok(true);
     };
     await_spans(shared, &due, &outcomes, max_age).await?;
-    let mut recorded: Vec<RecordedTrace> = outcomes.into_iter().flatten().collect();
+    let (mut recorded, requests): (Vec<RecordedTrace>, Vec<Vec<ModelRequest>>) = outcomes.into_iter().flatten().unzip();
     let recording = async {
         memory.versions.admit(shared, &mut recorded, now).await?;
         shared.store.record_traces(&recorded, shared.now()).await
@@ -103,6 +108,10 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>, memory: &mut Memory) -> R
     shared.metrics.evaluated.inc_by(report.recorded as u64);
     let truncated = recorded.iter().filter(|it| it.trace.attributes.contains_key(TRUNCATED));
     shared.metrics.truncated.inc_by(truncated.count() as u64);
+    for (trace, requests) in recorded.iter().zip(&requests) {
+        let trace_id = trace.trace.trace_id.to_string();
+        requests.iter().for_each(|request| shared.metrics.agents.count(request, &trace_id));
+    }
     for row in recorded.iter().flat_map(|trace| &trace.evaluations) {
         count(shared, &row.evaluation);
     }
@@ -113,7 +122,7 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>, memory: &mut Memory) -> R
 async fn await_spans(
     shared: &Shared,
     due: &[DueTrace],
-    outcomes: &[Option<RecordedTrace>],
+    outcomes: &[Option<Scored>],
     max_age: Duration,
 ) -> Result<(), StoreError> {
     let spanless = due.iter().zip(outcomes).filter(|(_, outcome)| outcome.is_none());
@@ -156,7 +165,7 @@ impl Scoring {
 
     /// Everything that evaluating a claimed trace leaves behind; `None` while there is no span of it. Never fails: what
     /// cannot be read is recorded so.
-    fn record(&self, due: &DueTrace, policy: &SamplingPolicy, now: Timestamp) -> Option<RecordedTrace> {
+    fn record(&self, due: &DueTrace, policy: &SamplingPolicy, now: Timestamp) -> Option<Scored> {
         let attempt = || {
             catch_unwind(AssertUnwindSafe(|| self.evaluate(due, policy, now)))
                 .unwrap_or(Err("evaluation failed".into()))
@@ -170,7 +179,9 @@ impl Scoring {
             tracing::error!(trace_id = %due.trace_id, problem, "trace cannot be evaluated");
             self.unreadable(due.trace_id, &problem, now)
         });
-        Some(self.recorded(due, &trace, evaluated, now))
+        // Later versions repeat the requests of the first.
+        let requests = if due.version == 0 { requests(&trace) } else { Vec::new() };
+        Some((self.recorded(due, &trace, evaluated, now), requests))
     }
 
     fn evaluate(

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::judge_spans::CallSpan;
 use crate::backends::store::NewOutboxItem;
 use crate::domain::evaluation::{AnnotatorKind, Evaluation, Outcome};
-use crate::domain::ids::SpanId;
+use crate::domain::ids::{SpanId, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::trace::Trace;
 use crate::otlp::{
@@ -74,6 +74,12 @@ impl WriteBack {
             payload: payload.clone(),
         };
         destinations.iter().map(item).collect()
+    }
+
+    /// The trace and its version that the scores are of; `None` where there are none.
+    #[must_use]
+    pub fn subject(&self) -> Option<(TraceId, i64)> {
+        self.evaluations.first().map(|row| (row.trace_id, self.trace_version))
     }
 
     fn key(&self) -> Option<String> {

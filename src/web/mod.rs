@@ -7,6 +7,7 @@ mod alerts_api;
 mod api;
 mod assets;
 mod error;
+mod estimates;
 mod gate;
 mod guard;
 mod health;

@@ -17,6 +17,8 @@ mod receive;
 mod resolved_model;
 mod review;
 mod sampling;
+mod score_api;
+mod scraping;
 mod stop;
 mod watch;
 mod webhook;

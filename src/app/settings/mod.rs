@@ -6,6 +6,7 @@
 mod channels;
 mod check;
 mod range;
+mod write_back;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -19,6 +20,7 @@ use crate::evaluate::sampling::SamplingPolicy;
 use crate::normalize::{AttributeMapping, PriceTable};
 pub use channels::{ChannelKind, ChannelSettings, SecretError, SecretSource};
 use check::{Variable, Written};
+pub use write_back::{WriteBackKind, WriteBackSettings};
 
 const DEFAULTS: &str = include_str!("default.toml");
 const FILE_NAME: &str = "driftline.toml";
@@ -126,7 +128,6 @@ section!(AlertSettings {
     channels: Vec<ChannelSettings>,
 });
 section!(LinkSettings { trace: String, logs: String });
-section!(WriteBackSettings { kind: WriteBackKind, endpoint: String });
 
 impl QueueSettings {
     /// Whether the queue is the store's own and there is no broker.
@@ -134,14 +135,6 @@ impl QueueSettings {
     pub fn is_embedded(&self) -> bool {
         self.url == "embedded"
     }
-}
-
-/// What speaks at the other end of a write-back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WriteBackKind {
-    /// Any OTLP/HTTP endpoint.
-    Otlp,
 }
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -275,7 +268,7 @@ mod tests {
     fn no_mistake_hides_another() {
         let text = "[stor]\nurl = \"x\"\n[sampling]\nhealthy_rate = 7\n[judge.models.default]\nprovder = \"openai\"\n\
                     [judge.models.other]\nmodel = \"m\"\n[[write_back]]\nkind = \"otlp\"\nendpoint = \"http://x\"\n\
-                    [[write_back]]\nkind = \"phoenix\"\nendpoint = \"http://x\"\n\
+                    [[write_back]]\nkind = \"zipkin\"\nendpoint = \"http://x\"\n\
                     [sampling.services.\"x\"]\nhealthy_rat = 0.5\n[watch]\ninterval = \"1ms\"\nlateness = \"soon\"\n\
                     [retention]\ntraces = \"99999d\"\n[queue]\nprefetch = 70000\nurl = \"embeded\"\n";
         let SettingsError(mistakes) = parse(text).unwrap_err();
@@ -284,7 +277,7 @@ mod tests {
             "driftline.toml:4: sampling.healthy_rate: 7 is not between 0 and 1",
             "driftline.toml:6: judge.models.default: unknown field `provder`",
             "driftline.toml:7: judge.models.other: missing field `base_url`",
-            "driftline.toml:13: write_back: unknown variant `phoenix`, expected `otlp`",
+            "driftline.toml:13: write_back: unknown variant `zipkin`, expected one of `otlp`, `phoenix`, `langfuse`, `mlflow`",
             "driftline.toml:16: sampling.services.x: unknown field `healthy_rat`",
             "driftline.toml:18: watch.interval: at least \"100ms\"",
             "driftline.toml:19: watch.lateness: `soon` is not a duration",
