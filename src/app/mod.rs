@@ -2,6 +2,8 @@
 
 pub mod channels;
 pub mod demo;
+pub mod doctor;
+mod doctor_disk;
 pub mod service;
 pub mod settings;
 pub mod write_back;

@@ -32,7 +32,7 @@ use crate::pipeline::Shared;
 use crate::pipeline::asking::{Asking, ask_service};
 use crate::pipeline::bookkeeping::Treasury;
 use crate::pipeline::consume::{QueueSource, consume};
-use crate::pipeline::deliver::{Destination, deliver};
+use crate::pipeline::deliver::{Destination, Protocol, deliver};
 use crate::pipeline::intake::Intake;
 use crate::pipeline::judging::{Judging, judge};
 use crate::pipeline::notify::{Notifying, notify};
@@ -389,6 +389,7 @@ fn scoring(settings: &Settings, evaluators: Arc<Evaluators>, destinations: &[Des
         retention: BodyRetention { sampled: settings.retention.traces, late_window: settings.complete.late_window },
         max_age: settings.complete.max_age,
         destinations: destinations.iter().filter(is_written_back).map(|it| it.name.clone()).collect(),
+        forward: destinations.iter().find(|it| it.protocol == Protocol::Forward).map(|it| it.name.clone()),
     }
 }
 
@@ -513,6 +514,7 @@ pub fn judge_clients(settings: &Settings) -> Result<BTreeMap<String, JudgeClient
 /// Where scores and alerts go.
 fn destinations(settings: &Settings) -> Result<Vec<Destination>, StartError> {
     let mut destinations = write_back::destinations(settings)?;
+    destinations.extend(write_back::forward(settings)?);
     destinations.extend(channel_destinations(settings)?);
     Ok(destinations)
 }

@@ -28,6 +28,22 @@ pub fn destinations(settings: &Settings) -> Result<Vec<Destination>, StartError>
     settings.write_back.iter().map(destination).collect()
 }
 
+/// The destination of whole traces, if there is one.
+///
+/// # Errors
+/// It cannot be used as it is configured.
+pub fn forward(settings: &Settings) -> Result<Option<Destination>, StartError> {
+    let endpoint = Some(settings.forward.endpoint.as_str()).filter(|endpoint| !endpoint.is_empty());
+    let wrong = |source| StartError::Destination { setting: "[forward] endpoint", source };
+    let sender = endpoint.map(HttpSender::new).transpose().map_err(wrong)?;
+    let destination = |sender: HttpSender| Destination {
+        name: format!("forward {}", sender.name()),
+        protocol: Protocol::Forward,
+        sender,
+    };
+    Ok(sender.map(destination))
+}
+
 /// Each kind by name, and how it is spoken to.
 const fn spoken(kind: WriteBackKind) -> (&'static str, Protocol) {
     match kind {

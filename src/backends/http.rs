@@ -7,6 +7,8 @@ pub use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, StatusCode, Url};
 
+use crate::domain::time::Timestamp;
+
 /// Longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Waits between attempts while someone waits for the last of them.
@@ -81,6 +83,15 @@ pub enum AddressError {
     Client(#[source] reqwest::Error),
 }
 
+/// An answer, whatever it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reached {
+    /// HTTP status.
+    pub status: u16,
+    /// What the server's clock says.
+    pub date: Option<Timestamp>,
+}
+
 /// Sends to one address.
 #[derive(Debug, Clone)]
 pub struct HttpSender {
@@ -149,6 +160,16 @@ impl HttpSender {
         url.set_query(query);
         let response = self.response(method, url, "application/json", body).await?;
         self.read(response, limit).await
+    }
+
+    /// Asks the address for an answer, whatever it is.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn reach(&self) -> Result<Reached, SendError> {
+        let sent = self.http.get(self.base.clone()).send().await;
+        let response = sent.map_err(|error| SendError::Connection { host: self.host(), problem: innermost(&error) })?;
+        Ok(Reached { status: response.status().as_u16(), date: date(response.headers()) })
     }
 
     /// The error of a receiver whose answer says in its body that something was not taken.
@@ -290,6 +311,18 @@ pub(super) fn innermost(error: &reqwest::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// The `Date` of an answer, in the one format that servers may write (RFC 9110 section 5.6.7).
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let text = headers.get(reqwest::header::DATE)?.to_str().ok()?;
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let [_, day, month, year, time, "GMT"] = words[..] else { return None };
+    let month = MONTHS.iter().position(|name| *name == month)? + 1;
+    let instant = humantime::parse_rfc3339(&format!("{year}-{month:02}-{day}T{time}Z")).ok()?;
+    let nanos = instant.duration_since(std::time::UNIX_EPOCH).ok()?.as_nanos();
+    i64::try_from(nanos).ok().map(Timestamp)
 }
 
 /// `retry-after-ms`, else `Retry-After` in seconds; a date is not understood and counts as not said.

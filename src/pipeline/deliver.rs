@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use prost::Message as _;
 
 use super::Shared;
+use super::forward::together;
 use super::notify::format::Format;
 use super::notify::message::Message;
 use super::retry::delay;
@@ -32,6 +33,8 @@ const MOST_ABSENCES: u32 = 16;
 pub enum Protocol {
     /// Evaluation spans and log events to an OTLP/HTTP endpoint, many items in one request.
     Otlp,
+    /// Whole traces to an OTLP/HTTP endpoint, many in one request.
+    Forward,
     /// Scores by a backend's own API.
     Scores(ScoreApi),
     /// Each item a message about an alert, claimed alone: the next one's failure must not send it again.
@@ -43,6 +46,7 @@ impl Protocol {
     const fn batch(&self) -> usize {
         match self {
             Self::Otlp => 200,
+            Self::Forward => 20,
             Self::Scores(api) => api.batch(),
             Self::Alerts(_) => 1,
         }
@@ -88,7 +92,7 @@ async fn step(shared: &Shared, destination: &Destination) -> Result<bool, StoreE
     }
     let items = match destination.protocol {
         Protocol::Scores(_) => without_superseded(shared, items).await?,
-        Protocol::Otlp | Protocol::Alerts(_) => items,
+        Protocol::Otlp | Protocol::Forward | Protocol::Alerts(_) => items,
     };
     match destination.send(&items, shared.now()).await {
         Err(error) if items.len() > 1 && destination.protocol.is_about_body(&error) => {
@@ -169,6 +173,10 @@ impl Destination {
     async fn send(&self, items: &[OutboxItem], now: Timestamp) -> Result<(), SendError> {
         match &self.protocol {
             Protocol::Otlp => self.send_otlp(items).await,
+            Protocol::Forward => {
+                let body = together(items.iter().map(|item| item.payload.as_slice()));
+                self.sender.post_below("v1/traces", "application/x-protobuf", body).await
+            }
             Protocol::Scores(api) => api.send(&self.sender, &items.iter().filter_map(read).collect::<Vec<_>>()).await,
             Protocol::Alerts(format) => {
                 for item in items {
@@ -194,7 +202,7 @@ impl Destination {
     /// Why something was not taken, without the secrets of the destination.
     fn reason(&self, error: &SendError) -> String {
         match &self.protocol {
-            Protocol::Otlp | Protocol::Scores(_) => error.to_string(),
+            Protocol::Otlp | Protocol::Forward | Protocol::Scores(_) => error.to_string(),
             Protocol::Alerts(format) => format.without_secret(&error.to_string()),
         }
     }
@@ -202,7 +210,7 @@ impl Destination {
     /// Whether it is the body that is refused, again and again, while others wait for their turn.
     fn gives_up(&self, error: &SendError, attempts: u32) -> bool {
         let most = match self.protocol {
-            Protocol::Otlp => return false,
+            Protocol::Otlp | Protocol::Forward => return false,
             Protocol::Scores(_) => MOST_ABSENCES,
             Protocol::Alerts(_) => MOST_REFUSALS,
         };

@@ -34,6 +34,7 @@ mod agent_metrics;
 mod budget_alert;
 mod control;
 mod crash_point;
+mod forward;
 mod gate;
 mod grouped;
 mod metered;

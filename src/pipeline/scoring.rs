@@ -8,10 +8,13 @@ use super::Shared;
 use super::agent_metrics::requests;
 use super::agent_versions::AgentVersions;
 use super::asking::question;
+use super::forward;
 use super::retention::BodyRetention;
 use super::sampling::CurrentPolicy;
 use super::write_back::WriteBack;
-use crate::backends::store::{DueTrace, NewJudgeJob, RecordedTrace, StoreError, StoredEvaluation, StoredTrace};
+use crate::backends::store::{
+    DueTrace, NewJudgeJob, NewOutboxItem, RecordedTrace, StoreError, StoredEvaluation, StoredTrace,
+};
 use crate::domain::evaluation::{Evaluation, Outcome};
 use crate::domain::ids::{SpanId, TraceId};
 use crate::domain::time::Timestamp;
@@ -51,10 +54,15 @@ pub struct Scoring {
     pub max_age: Duration,
     /// Destinations in the outbox that scores are written back to.
     pub destinations: Vec<String>,
+    /// Destination that whole traces go on to, with the scores of rules on their root span.
+    pub forward: Option<String>,
 }
 
 /// What a trace leaves behind, and its requests to models that were not counted before.
 type Scored = (RecordedTrace, Vec<ModelRequest>);
+
+/// A trace, what was found, and the trace on its way to what is behind us.
+type Evaluated = (Trace, EvaluatedTrace, Option<NewOutboxItem>);
 
 /// Evaluates due traces until the process is to end.
 pub async fn score(shared: Shared, scoring: Arc<Scoring>) {
@@ -175,21 +183,18 @@ impl Scoring {
         } else {
             attempt()
         };
-        let (trace, evaluated) = evaluated.transpose()?.unwrap_or_else(|problem| {
+        let (trace, evaluated, forwarded) = evaluated.transpose()?.unwrap_or_else(|problem| {
             tracing::error!(trace_id = %due.trace_id, problem, "trace cannot be evaluated");
             self.unreadable(due.trace_id, &problem, now)
         });
         // Later versions repeat the requests of the first.
         let requests = if due.version == 0 { requests(&trace) } else { Vec::new() };
-        Some((self.recorded(due, &trace, evaluated, now), requests))
+        let mut recorded = self.recorded(due, &trace, evaluated, now);
+        recorded.outbox.extend(forwarded);
+        Some((recorded, requests))
     }
 
-    fn evaluate(
-        &self,
-        due: &DueTrace,
-        policy: &SamplingPolicy,
-        now: Timestamp,
-    ) -> Result<Option<(Trace, EvaluatedTrace)>, String> {
+    fn evaluate(&self, due: &DueTrace, policy: &SamplingPolicy, now: Timestamp) -> Result<Option<Evaluated>, String> {
         let raw = due.body.unpack(due.trace_id).map_err(|error| error.to_string())?;
         let left_out = raw.pieces_left_out;
         let Some(mut trace) = normalize_priced(&raw, &self.attributes, &self.prices) else {
@@ -202,11 +207,14 @@ impl Scoring {
         let mut evaluated = evaluate(&trace, &self.evaluators, policy);
         // Where all clocks run ahead, they must not put the run into an hour that is yet to come.
         evaluated.record.ended_at = trace.ended_at.min(now);
-        Ok(Some((trace, evaluated)))
+        let version = due.version + 1;
+        let forwarded = self.forward.as_ref();
+        let forwarded = forwarded.map(|to| forward::item(raw, &trace, version, &evaluated.evaluations, to));
+        Ok(Some((trace, evaluated, forwarded)))
     }
 
     /// A trace of which nothing is known but its id: every evaluator has its row, and none a score.
-    fn unreadable(&self, trace_id: TraceId, problem: &str, now: Timestamp) -> (Trace, EvaluatedTrace) {
+    fn unreadable(&self, trace_id: TraceId, problem: &str, now: Timestamp) -> Evaluated {
         let trace = nothing_known(trace_id, now);
         let decision = SamplingDecision {
             sampled: true,
@@ -225,7 +233,7 @@ impl Scoring {
             .collect();
         evaluated.record.measurements.clear();
         let evaluated = EvaluatedTrace { judge: Vec::new(), services: Vec::new(), decision, ..evaluated };
-        (trace, evaluated)
+        (trace, evaluated, None)
     }
 
     fn recorded(&self, due: &DueTrace, trace: &Trace, evaluated: EvaluatedTrace, now: Timestamp) -> RecordedTrace {

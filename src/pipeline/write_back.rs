@@ -187,7 +187,7 @@ fn evaluation_event(write_back: &WriteBack, row: &Evaluation) -> LogRecord {
 }
 
 /// `driftline.eval.<name>.*`.
-fn own_attributes(row: &Evaluation) -> Vec<KeyValue> {
+pub(super) fn own_attributes(row: &Evaluation) -> Vec<KeyValue> {
     let key = |field: &str| format!("driftline.eval.{}.{field}", row.evaluator);
     let mut attributes = vec![text(&key("revision"), &row.revision), text(&key("outcome"), row.outcome.as_str())];
     attributes.extend(row.value.map(|value| number(&key("score"), value)));

@@ -109,6 +109,7 @@ pub fn router(state: WebState) -> Router {
         .route("/metrics", get(health::metrics))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
+        .route("/openapi.json", get(api::description))
         .route("/style.css", get(assets::style))
         .route("/", get(pages::overview))
         .route("/traces", get(pages::traces))

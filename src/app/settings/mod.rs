@@ -50,6 +50,7 @@ pub struct Settings {
     pub prices: PriceTable,
     #[serde(default)]
     pub write_back: Vec<WriteBackSettings>,
+    pub forward: ForwardSettings,
 }
 
 macro_rules! section {
@@ -127,6 +128,7 @@ section!(AlertSettings {
     #[serde(default)]
     channels: Vec<ChannelSettings>,
 });
+section!(ForwardSettings { endpoint: String });
 section!(LinkSettings { trace: String, logs: String });
 
 impl QueueSettings {
