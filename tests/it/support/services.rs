@@ -79,7 +79,9 @@ pub(crate) struct RabbitMq {
     pub(crate) amqp_url: String,
     /// The same place as `host:port`.
     pub(crate) address: String,
-    _service: Service,
+    node: String,
+    epmd_port: u16,
+    service: Service,
 }
 
 /// The broker of this test run.
@@ -111,8 +113,19 @@ impl RabbitMq {
             );
             let service = service.run(&script, "KILL", "completed with")?;
             let address = format!("127.0.0.1:{port}");
-            Ok(Self { amqp_url: format!("amqp://guest:guest@{address}/%2f"), address, _service: service })
+            let (amqp_url, node) = (format!("amqp://guest:guest@{address}/%2f"), format!("driftline{port}@localhost"));
+            Ok(Self { amqp_url, address, node, epmd_port, service })
         })
+    }
+
+    /// What `rabbitmqctl` answers; it must succeed.
+    pub(crate) fn ctl(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(find("rabbitmqctl", "/usr/lib/rabbitmq/bin", "rabbitmq-server"));
+        command.env("HOME", &self.service.folder).env("ERL_EPMD_PORT", self.epmd_port.to_string());
+        command.env("RABBITMQ_CONF_ENV_FILE", "/dev/null").args(["-q", "-n", &self.node]).args(arguments);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
     }
 }
 
