@@ -36,6 +36,16 @@ pub enum ChannelError {
     Client(AddressError),
 }
 
+impl From<AddressError> for ChannelError {
+    fn from(error: AddressError) -> Self {
+        match error {
+            AddressError::Url(_) => Self::Url,
+            AddressError::Header(_) => Self::Token,
+            error @ AddressError::Client(_) => Self::Client(error),
+        }
+    }
+}
+
 /// Where people look further.
 #[must_use]
 pub fn links(settings: &Settings) -> Links {
@@ -101,10 +111,6 @@ fn destination(channel: &ChannelSettings, remind_after: Duration) -> Result<Dest
     };
     let bearer = token.filter(|_| channel.kind != ChannelKind::Pagerduty).map(|token| format!("Bearer {token}"));
     let header = bearer.as_deref().map(|bearer| ("authorization", bearer));
-    let sender = HttpSender::with(&url, TIMEOUT, header).map_err(|error| match error {
-        AddressError::Url(_) => ChannelError::Url,
-        AddressError::Header(_) => ChannelError::Token,
-        error @ AddressError::Client(_) => ChannelError::Client(error),
-    })?;
+    let sender = HttpSender::with(&url, TIMEOUT, header)?;
     Ok(Destination { name: channel.name.clone(), protocol: Protocol::Alerts(format), sender })
 }

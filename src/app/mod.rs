@@ -2,8 +2,11 @@
 
 pub mod channels;
 pub mod demo;
+pub mod doctor;
+mod doctor_disk;
 pub mod service;
 pub mod settings;
+pub mod write_back;
 
 use std::path::Path;
 

@@ -14,8 +14,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::channels::{ChannelError, channels, destinations_of, links};
-use super::settings::{Settings, WriteBackKind};
+use super::channels::{ChannelError, channels, destinations_of as channel_destinations, links};
+use super::settings::Settings;
+use super::write_back;
 use crate::backends::clock::SystemClock;
 use crate::backends::http::{AddressError, HttpSender};
 use crate::backends::judge::{JudgeClient, SettingsError};
@@ -136,6 +137,14 @@ pub enum StartError {
         /// What is wrong.
         source: ChannelError,
     },
+    /// A destination of scores cannot be used as it is configured.
+    #[error("[[write_back]] of kind {kind} cannot be used")]
+    WriteBack {
+        /// Its kind.
+        kind: &'static str,
+        /// What is wrong.
+        source: ChannelError,
+    },
     /// An address to send to is wrong.
     #[error("{setting} cannot be used")]
     Destination {
@@ -157,6 +166,7 @@ impl StartError {
             | Self::Evaluators(_)
             | Self::Judge { .. }
             | Self::Channel { .. }
+            | Self::WriteBack { .. }
             | Self::Service { .. }
             | Self::ServiceSecret { .. }
             | Self::Destination { .. } => true,
@@ -378,7 +388,7 @@ const fn retention(settings: &Settings) -> Retention {
 
 /// The evaluating stage as the settings want it.
 fn scoring(settings: &Settings, evaluators: Arc<Evaluators>, destinations: &[Destination]) -> Scoring {
-    let is_written_back = |destination: &&Destination| destination.protocol == Protocol::Otlp;
+    let is_written_back = |destination: &&Destination| destination.protocol.is_of_scores();
     Scoring {
         evaluators,
         sampling: settings.sampling.clone(),
@@ -387,6 +397,7 @@ fn scoring(settings: &Settings, evaluators: Arc<Evaluators>, destinations: &[Des
         retention: BodyRetention { sampled: settings.retention.traces, late_window: settings.complete.late_window },
         max_age: settings.complete.max_age,
         destinations: destinations.iter().filter(is_written_back).map(|it| it.name.clone()).collect(),
+        forward: destinations.iter().find(|it| it.protocol == Protocol::Forward).map(|it| it.name.clone()),
     }
 }
 
@@ -524,16 +535,11 @@ pub fn judge_clients(settings: &Settings) -> Result<BTreeMap<String, JudgeClient
     settings.judge.models.iter().map(client).collect()
 }
 
+/// Where scores and alerts go.
 fn destinations(settings: &Settings) -> Result<Vec<Destination>, StartError> {
-    let sender =
-        |setting, url: &str| HttpSender::new(url).map_err(|source| StartError::Destination { setting, source });
-    let mut destinations = Vec::new();
-    for write_back in &settings.write_back {
-        let sender = sender("[[write_back]] endpoint", &write_back.endpoint)?;
-        let WriteBackKind::Otlp = write_back.kind;
-        destinations.push(Destination { name: sender.name(), protocol: Protocol::Otlp, sender });
-    }
-    destinations.extend(destinations_of(settings)?);
+    let mut destinations = write_back::destinations(settings)?;
+    destinations.extend(write_back::forward(settings)?);
+    destinations.extend(channel_destinations(settings)?);
     Ok(destinations)
 }
 

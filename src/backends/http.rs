@@ -3,8 +3,11 @@
 use std::error::Error as _;
 use std::time::Duration;
 
+pub use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, StatusCode, Url};
+
+use crate::domain::time::Timestamp;
 
 /// Longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -80,6 +83,15 @@ pub enum AddressError {
     Client(#[source] reqwest::Error),
 }
 
+/// An answer, whatever it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reached {
+    /// HTTP status.
+    pub status: u16,
+    /// What the server's clock says.
+    pub date: Option<Timestamp>,
+}
+
 /// Sends to one address.
 #[derive(Debug, Clone)]
 pub struct HttpSender {
@@ -128,11 +140,46 @@ impl HttpSender {
     /// # Errors
     /// The body was not taken.
     pub async fn post_below(&self, path: &str, content_type: &'static str, body: Vec<u8>) -> Result<(), SendError> {
-        let mut url = self.base.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path.split('/'));
+        self.post_to(self.below(path), content_type, body).await
+    }
+
+    /// Sends JSON to a path below the address, with a query if it has one, and reads what it answers, at most `limit`
+    /// bytes.
+    ///
+    /// # Errors
+    /// The body was not taken, or the answer is larger.
+    pub async fn call_below(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+        limit: usize,
+    ) -> Result<Vec<u8>, SendError> {
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+        let mut url = self.below(path);
+        url.set_query(query);
+        let response = self.response(method, url, "application/json", body).await?;
+        self.read(response, limit).await
+    }
+
+    /// Asks the address for an answer, whatever it is.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn reach(&self) -> Result<Reached, SendError> {
+        let sent = self.http.get(self.base.clone()).send().await;
+        let response = sent.map_err(|error| SendError::Connection { host: self.host(), problem: innermost(&error) })?;
+        Ok(Reached { status: response.status().as_u16(), date: date(response.headers()) })
+    }
+
+    /// The error of a receiver whose answer says in its body that something was not taken.
+    #[must_use]
+    pub fn refusal(&self, status: u16, reason: &str) -> SendError {
+        let host = self.host();
+        match StatusCode::from_u16(status) {
+            Ok(code) if asks_to_come_back(code) => SendError::Later { host, status, retry_after: None },
+            _ => SendError::Refused { host, status, reason: shown(reason) },
         }
-        self.post_to(url, content_type, body).await
     }
 
     /// Posts a body to a path below the address, up to `attempts` times while the receiver is away or asks to come back.
@@ -164,7 +211,11 @@ impl HttpSender {
     /// # Errors
     /// There is no such answer.
     pub async fn ask(&self, body: Vec<u8>, limit: usize) -> Result<Vec<u8>, SendError> {
-        let mut response = self.response(self.base.clone(), "application/json", body).await?;
+        let response = self.response(Method::POST, self.base.clone(), "application/json", body).await?;
+        self.read(response, limit).await
+    }
+
+    async fn read(&self, mut response: Response, limit: usize) -> Result<Vec<u8>, SendError> {
         let broken = |error| SendError::Connection { host: self.host(), problem: innermost(&error) };
         let mut answer = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(broken)? {
@@ -177,13 +228,27 @@ impl HttpSender {
     }
 
     async fn post_to(&self, url: Url, content_type: &'static str, body: Vec<u8>) -> Result<(), SendError> {
-        self.response(url, content_type, body).await.map(drop)
+        self.response(Method::POST, url, content_type, body).await.map(drop)
+    }
+
+    fn below(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path.split('/'));
+        }
+        url
     }
 
     /// The answer of a receiver that took the body.
-    async fn response(&self, url: Url, content_type: &'static str, body: Vec<u8>) -> Result<Response, SendError> {
+    async fn response(
+        &self,
+        method: Method,
+        url: Url,
+        content_type: &'static str,
+        body: Vec<u8>,
+    ) -> Result<Response, SendError> {
         let host = self.host();
-        let sent = self.http.post(url).header(CONTENT_TYPE, content_type).body(body).send().await;
+        let sent = self.http.request(method, url).header(CONTENT_TYPE, content_type).body(body).send().await;
         let response =
             sent.map_err(|error| SendError::Connection { host: host.clone(), problem: innermost(&error) })?;
         let status = response.status();
@@ -230,7 +295,10 @@ async fn reason(mut response: Response) -> String {
     {
         body.extend_from_slice(&chunk);
     }
-    let text = String::from_utf8_lossy(&body);
+    shown(&String::from_utf8_lossy(&body))
+}
+
+fn shown(text: &str) -> String {
     text.chars().filter(|character| !character.is_control()).take(LONGEST_REASON).collect()
 }
 
@@ -243,6 +311,18 @@ pub(super) fn innermost(error: &reqwest::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// The `Date` of an answer, in the one format that servers may write (RFC 9110 section 5.6.7).
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let text = headers.get(reqwest::header::DATE)?.to_str().ok()?;
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let [_, day, month, year, time, "GMT"] = words[..] else { return None };
+    let month = MONTHS.iter().position(|name| *name == month)? + 1;
+    let instant = humantime::parse_rfc3339(&format!("{year}-{month:02}-{day}T{time}Z")).ok()?;
+    let nanos = instant.duration_since(std::time::UNIX_EPOCH).ok()?.as_nanos();
+    i64::try_from(nanos).ok().map(Timestamp)
 }
 
 /// `retry-after-ms`, else `Retry-After` in seconds; a date is not understood and counts as not said.

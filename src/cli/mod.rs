@@ -16,6 +16,7 @@ mod charts;
 mod costs;
 mod dead_letters;
 mod demo;
+mod doctor;
 mod drift;
 mod drift_html;
 mod drift_text;
@@ -123,6 +124,8 @@ enum Command {
     Releases(releases::Arguments),
     /// Add up what judging costs, and show how much of its budgets is left.
     Costs(costs::Arguments),
+    /// Check everything that the settings name: store, queue, judge models, destinations, disk, clock.
+    Doctor(doctor::Arguments),
     /// Look at messages of the queue that could not be read, and put them back.
     DeadLetters(dead_letters::Arguments),
     /// Label traces that were drawn at random or flagged: the next one, a label, labels out and in, anchors.
@@ -167,6 +170,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Alerts(arguments) => alerts::run(arguments, context).await,
         Command::Releases(arguments) => releases::run(arguments, context).await,
         Command::Costs(arguments) => costs::run(arguments, context).await,
+        Command::Doctor(arguments) => doctor::run(arguments, context).await,
         Command::DeadLetters(arguments) => dead_letters::run(arguments, context).await,
         Command::Review(arguments) => review::run(arguments, context).await,
         Command::Calibrate(arguments) => calibrate::run(arguments, context).await,

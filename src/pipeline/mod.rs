@@ -26,13 +26,16 @@ pub mod receive;
 pub mod releases;
 pub mod retention;
 pub mod reviewing;
+pub mod score_api;
 pub mod scoring;
 pub mod watching;
 pub mod write_back;
 
+mod agent_metrics;
 mod budget_alert;
 mod control;
 mod crash_point;
+mod forward;
 mod gate;
 mod grouped;
 mod hour_alerts;

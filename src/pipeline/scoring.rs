@@ -5,12 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Shared;
+use super::agent_metrics::requests;
 use super::agent_versions::AgentVersions;
 use super::asking::question;
+use super::forward;
 use super::retention::BodyRetention;
 use super::sampling::CurrentPolicy;
 use super::write_back::WriteBack;
-use crate::backends::store::{DueTrace, NewJudgeJob, RecordedTrace, StoreError, StoredEvaluation, StoredTrace};
+use crate::backends::store::{
+    DueTrace, NewJudgeJob, NewOutboxItem, RecordedTrace, StoreError, StoredEvaluation, StoredTrace,
+};
 use crate::domain::evaluation::{Evaluation, Outcome};
 use crate::domain::ids::{SpanId, TraceId};
 use crate::domain::time::Timestamp;
@@ -20,6 +24,7 @@ use crate::evaluate::failure_class::failure_class;
 use crate::evaluate::run::{EvaluatedTrace, Evaluators, evaluate, unscored};
 use crate::evaluate::sampling::{SamplingDecision, SamplingPolicy, SamplingReason};
 use crate::normalize::{AttributeMapping, PriceTable, normalize_priced};
+use crate::telemetry::agents::ModelRequest;
 use crate::telemetry::metrics::EvaluationLabels;
 
 /// Traces in one claim.
@@ -49,7 +54,15 @@ pub struct Scoring {
     pub max_age: Duration,
     /// Destinations in the outbox that scores are written back to.
     pub destinations: Vec<String>,
+    /// Destination that whole traces go on to, with the scores of rules on their root span.
+    pub forward: Option<String>,
 }
+
+/// What a trace leaves behind, and its requests to models that were not counted before.
+type Scored = (RecordedTrace, Vec<ModelRequest>);
+
+/// A trace, what was found, and the trace on its way to what is behind us.
+type Evaluated = (Trace, EvaluatedTrace, Option<NewOutboxItem>);
 
 /// Evaluates due traces until the process is to end.
 pub async fn score(shared: Shared, scoring: Arc<Scoring>) {
@@ -76,7 +89,7 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>, memory: &mut Memory) -> R
     }
     let (due, max_age) = (Arc::new(due), scoring.max_age);
     let (scoring, evaluated) = (Arc::clone(scoring), Arc::clone(&due));
-    let evaluating = tokio::task::spawn_blocking(move || -> Vec<Option<RecordedTrace>> {
+    let evaluating = tokio::task::spawn_blocking(move || -> Vec<Option<Scored>> {
         evaluated.iter().map(|trace| scoring.record(trace, &policy, now)).collect()
     });
     let Ok(outcomes) = evaluating.await else {
@@ -85,7 +98,7 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>, memory: &mut Memory) -> R
         return Ok(true);
     };
     await_spans(shared, &due, &outcomes, max_age).await?;
-    let mut recorded: Vec<RecordedTrace> = outcomes.into_iter().flatten().collect();
+    let (mut recorded, requests): (Vec<RecordedTrace>, Vec<Vec<ModelRequest>>) = outcomes.into_iter().flatten().unzip();
     let recording = async {
         memory.versions.admit(shared, &mut recorded, now).await?;
         shared.store.record_traces(&recorded, shared.now()).await
@@ -103,6 +116,10 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>, memory: &mut Memory) -> R
     shared.metrics.evaluated.inc_by(report.recorded as u64);
     let truncated = recorded.iter().filter(|it| it.trace.attributes.contains_key(TRUNCATED));
     shared.metrics.truncated.inc_by(truncated.count() as u64);
+    for (trace, requests) in recorded.iter().zip(&requests) {
+        let trace_id = trace.trace.trace_id.to_string();
+        requests.iter().for_each(|request| shared.metrics.agents.count(request, &trace_id));
+    }
     for row in recorded.iter().flat_map(|trace| &trace.evaluations) {
         count(shared, &row.evaluation);
     }
@@ -113,7 +130,7 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>, memory: &mut Memory) -> R
 async fn await_spans(
     shared: &Shared,
     due: &[DueTrace],
-    outcomes: &[Option<RecordedTrace>],
+    outcomes: &[Option<Scored>],
     max_age: Duration,
 ) -> Result<(), StoreError> {
     let spanless = due.iter().zip(outcomes).filter(|(_, outcome)| outcome.is_none());
@@ -156,7 +173,7 @@ impl Scoring {
 
     /// Everything that evaluating a claimed trace leaves behind; `None` while there is no span of it. Never fails: what
     /// cannot be read is recorded so.
-    fn record(&self, due: &DueTrace, policy: &SamplingPolicy, now: Timestamp) -> Option<RecordedTrace> {
+    fn record(&self, due: &DueTrace, policy: &SamplingPolicy, now: Timestamp) -> Option<Scored> {
         let attempt = || {
             catch_unwind(AssertUnwindSafe(|| self.evaluate(due, policy, now)))
                 .unwrap_or(Err("evaluation failed".into()))
@@ -166,19 +183,18 @@ impl Scoring {
         } else {
             attempt()
         };
-        let (trace, evaluated) = evaluated.transpose()?.unwrap_or_else(|problem| {
+        let (trace, evaluated, forwarded) = evaluated.transpose()?.unwrap_or_else(|problem| {
             tracing::error!(trace_id = %due.trace_id, problem, "trace cannot be evaluated");
             self.unreadable(due.trace_id, &problem, now)
         });
-        Some(self.recorded(due, &trace, evaluated, now))
+        // Later versions repeat the requests of the first.
+        let requests = if due.version == 0 { requests(&trace) } else { Vec::new() };
+        let mut recorded = self.recorded(due, &trace, evaluated, now);
+        recorded.outbox.extend(forwarded);
+        Some((recorded, requests))
     }
 
-    fn evaluate(
-        &self,
-        due: &DueTrace,
-        policy: &SamplingPolicy,
-        now: Timestamp,
-    ) -> Result<Option<(Trace, EvaluatedTrace)>, String> {
+    fn evaluate(&self, due: &DueTrace, policy: &SamplingPolicy, now: Timestamp) -> Result<Option<Evaluated>, String> {
         let raw = due.body.unpack(due.trace_id).map_err(|error| error.to_string())?;
         let left_out = raw.pieces_left_out;
         let Some(mut trace) = normalize_priced(&raw, &self.attributes, &self.prices) else {
@@ -191,11 +207,14 @@ impl Scoring {
         let mut evaluated = evaluate(&trace, &self.evaluators, policy);
         // Where all clocks run ahead, they must not put the run into an hour that is yet to come.
         evaluated.record.ended_at = trace.ended_at.min(now);
-        Ok(Some((trace, evaluated)))
+        let version = due.version + 1;
+        let forwarded = self.forward.as_ref();
+        let forwarded = forwarded.map(|to| forward::item(raw, &trace, version, &evaluated.evaluations, to));
+        Ok(Some((trace, evaluated, forwarded)))
     }
 
     /// A trace of which nothing is known but its id: every evaluator has its row, and none a score.
-    fn unreadable(&self, trace_id: TraceId, problem: &str, now: Timestamp) -> (Trace, EvaluatedTrace) {
+    fn unreadable(&self, trace_id: TraceId, problem: &str, now: Timestamp) -> Evaluated {
         let trace = nothing_known(trace_id, now);
         let decision = SamplingDecision {
             sampled: true,
@@ -214,7 +233,7 @@ impl Scoring {
             .collect();
         evaluated.record.measurements.clear();
         let evaluated = EvaluatedTrace { judge: Vec::new(), services: Vec::new(), decision, ..evaluated };
-        (trace, evaluated)
+        (trace, evaluated, None)
     }
 
     fn recorded(&self, due: &DueTrace, trace: &Trace, evaluated: EvaluatedTrace, now: Timestamp) -> RecordedTrace {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::judge_spans::CallSpan;
 use crate::backends::store::NewOutboxItem;
 use crate::domain::evaluation::{AnnotatorKind, Evaluation, Outcome};
-use crate::domain::ids::SpanId;
+use crate::domain::ids::{SpanId, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::trace::Trace;
 use crate::otlp::{
@@ -74,6 +74,12 @@ impl WriteBack {
             payload: payload.clone(),
         };
         destinations.iter().map(item).collect()
+    }
+
+    /// The trace and its version that the scores are of; `None` where there are none.
+    #[must_use]
+    pub fn subject(&self) -> Option<(TraceId, i64)> {
+        self.evaluations.first().map(|row| (row.trace_id, self.trace_version))
     }
 
     fn key(&self) -> Option<String> {
@@ -181,7 +187,7 @@ fn evaluation_event(write_back: &WriteBack, row: &Evaluation) -> LogRecord {
 }
 
 /// `driftline.eval.<name>.*`.
-fn own_attributes(row: &Evaluation) -> Vec<KeyValue> {
+pub(super) fn own_attributes(row: &Evaluation) -> Vec<KeyValue> {
     let key = |field: &str| format!("driftline.eval.{}.{field}", row.evaluator);
     let mut attributes = vec![text(&key("revision"), &row.revision), text(&key("outcome"), row.outcome.as_str())];
     attributes.extend(row.value.map(|value| number(&key("score"), value)));

@@ -6,12 +6,14 @@
 use std::fmt;
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+
+use super::agents::AgentMetrics;
 
 /// Media type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -94,6 +96,10 @@ labels!(
 /// The metrics of one process.
 pub struct Metrics {
     registry: Registry,
+    /// Those whose names have no prefix of ours.
+    plain: Registry,
+    /// What agents do.
+    pub agents: AgentMetrics,
     /// Pieces of traces that were stored.
     pub received: Family<Transport, Counter>,
     /// Spans and messages that were refused because they cannot be read.
@@ -158,6 +164,8 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("driftline"),
+            plain: Registry::default(),
+            agents: AgentMetrics::default(),
             received: Family::default(),
             rejected: Family::default(),
             ignored_log_records: Counter::default(),
@@ -225,14 +233,17 @@ impl Metrics {
         registry.register("alerts_raised", "Alerts raised", self.alerts_raised.clone());
         registry.register("queue_depth", "Work that waits in the store", self.queue_depth.clone());
         registry.register("alerts_open", "Alerts that are open", self.alerts_open.clone());
+        self.agents.register(&mut self.plain, registry);
     }
 
     /// All metrics as OpenMetrics text.
     #[must_use]
     pub fn encode(&self) -> String {
         let mut text = String::new();
+        let registries = [&self.registry, &self.plain];
         // Writing to a string cannot fail.
-        let _infallible = encode(&mut text, &self.registry);
+        let written = registries.into_iter().try_for_each(|registry| encode_registry(&mut text, registry));
+        let _infallible = written.and_then(|()| encode_eof(&mut text));
         text
     }
 }

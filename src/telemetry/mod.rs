@@ -1,4 +1,5 @@
 //! What driftline tells of itself: logs and metrics.
 
+pub mod agents;
 pub mod logs;
 pub mod metrics;

@@ -3,7 +3,8 @@
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -56,6 +57,11 @@ impl WebState {
     pub(super) fn selection(&self, parameters: Parameters) -> Result<Selection, WebError> {
         Ok(selection(&parameters.rest(), &self.names, self.clock.now()).map_err(QueryError::from)?)
     }
+}
+
+/// The API itself, as OpenAPI 3.1; `tests/it/web/contract.rs` holds every answer against it.
+pub(super) async fn description() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], include_str!("openapi.json"))
 }
 
 pub(super) async fn traces(State(state): State<WebState>, mut parameters: Parameters) -> Answer<FoundTraces> {

@@ -9,7 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 
-use super::WebState;
+use super::{WebState, estimates};
 use crate::backends::store::{AlertFilter, StoreError};
 use crate::domain::alert::Severity;
 use crate::telemetry::metrics::{CONTENT_TYPE, Metrics, QueueLabels, SeverityLabels};
@@ -73,6 +73,10 @@ pub(super) async fn metrics(State(state): State<WebState>) -> impl IntoResponse 
     // Counters are worth having most of all when the store is down.
     if let Err(error) = read_gauges(&state).await {
         tracing::warn!(error = &error as &dyn std::error::Error, "gauges could not be read");
+    }
+    // Behind a large report this may take long, and a scrape does not wait: the next one finds them.
+    if let Ok(Err(error)) = tokio::time::timeout(PATIENCE, estimates::refresh(&state)).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "estimates could not be computed");
     }
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], state.metrics.encode())
 }

@@ -7,6 +7,7 @@ mod alerts_api;
 mod api;
 mod assets;
 mod error;
+mod estimates;
 mod gate;
 mod guard;
 mod health;
@@ -111,6 +112,7 @@ pub fn router(state: WebState) -> Router {
         .route("/metrics", get(health::metrics))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
+        .route("/openapi.json", get(api::description))
         .route("/style.css", get(assets::style))
         .route("/", get(pages::overview))
         .route("/traces", get(pages::traces))

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use driftline::app::settings;
+use driftline::telemetry::agents::{ModelRequest, SeriesEstimate, ServiceShares};
 use driftline::telemetry::metrics::{CallLabels, EvaluationLabels, Metrics, QueueLabels, SeverityLabels, Transport};
 
 use crate::support::services::find;
@@ -62,25 +63,25 @@ fn systemd_accepts_the_unit_and_finds_it_locked_down() {
     run(&analyze, &["security", "--offline=true", "--threshold=20", copy]);
 }
 
-fn repository(path: &str) -> PathBuf {
+pub(crate) fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
 /// What a program says; it must succeed.
-fn run(program: &Path, arguments: &[&str]) -> String {
+pub(crate) fn run(program: &Path, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).current_dir(repository("")).output().unwrap();
     let said = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
     assert!(output.status.success(), "{} {arguments:?}:\n{said}", program.display());
     said
 }
 
-fn metric_names(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn metric_names(text: &str) -> impl Iterator<Item = &str> {
     let words = text.split(|part: char| !part.is_ascii_alphanumeric() && part != '_');
-    words.filter(|word| word.starts_with("driftline_"))
+    words.filter(|word| ["driftline_", "ai_", "agent_t"].iter().any(|start| word.starts_with(start)))
 }
 
 /// Names as they are scraped; a family shows once it has a member.
-fn exposed_metrics() -> BTreeSet<String> {
+pub(crate) fn exposed_metrics() -> BTreeSet<String> {
     let metrics = Metrics::default();
     let some = || "some".to_owned();
     let call = CallLabels { to: some(), result: some() };
@@ -92,6 +93,19 @@ fn exposed_metrics() -> BTreeSet<String> {
     metrics.alerts_raised.get_or_create(&SeverityLabels { severity: some() }).inc();
     metrics.alerts_open.get_or_create(&SeverityLabels { severity: some() }).inc();
     metrics.queue_depth.get_or_create(&QueueLabels { queue: some() }).inc();
+    let request = ModelRequest {
+        model: some(),
+        operation: some(),
+        user_tier: some(),
+        tokens: 1,
+        cost_usd: Some(1.0),
+        seconds: Some(1.0),
+    };
+    metrics.agents.count(&request, "id");
+    let (service, series) = (some(), some());
+    let estimate = SeriesEstimate { service: some(), series, estimate: 1.0, interval: Some((1.0, 1.0)), traces: 1 };
+    let shares = ServiceShares { service, tool_errors: Some(1.0), completed: Some(1.0) };
+    metrics.agents.publish(&[estimate], &[shares], 1);
     let text = metrics.encode();
     let samples = text.lines().filter(|line| !line.starts_with('#'));
     samples.flat_map(metric_names).map(str::to_owned).collect()

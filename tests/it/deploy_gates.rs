@@ -22,14 +22,19 @@ fn deploy(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(name)
 }
 
-/// A YAML file as JSON, read by PyYAML, which Debian has as python3-yaml.
 fn yaml(name: &str) -> Value {
+    yaml_documents(name).remove(0)
+}
+
+/// The documents of a YAML file as JSON, read by PyYAML, which Debian has as python3-yaml.
+pub(crate) fn yaml_documents(name: &str) -> Vec<Value> {
     static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| {
         let python = find("python3", "/usr/bin", "python3-yaml");
         require(&python, &["-c", "import yaml"], "python3-yaml");
         python
     });
-    let script = "import json, sys, yaml; print(json.dumps(yaml.load(open(sys.argv[1]), Loader=yaml.BaseLoader)))";
+    let script =
+        "import json, sys, yaml; print(json.dumps(list(yaml.load_all(open(sys.argv[1]), Loader=yaml.BaseLoader))))";
     let output = Command::new(&*PYTHON).args(["-c", script]).arg(deploy(name)).output().unwrap();
     assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()

@@ -6,6 +6,8 @@ mod crash;
 mod demo;
 mod deploy;
 mod deploy_gates;
+mod deploy_stack;
+mod doctor;
 mod emitters;
 mod fuzz_seeds;
 mod hostile;

@@ -19,6 +19,8 @@ mod releases;
 mod resolved_model;
 mod review;
 mod sampling;
+mod score_api;
+mod scraping;
 mod stop;
 mod watch;
 mod watching;

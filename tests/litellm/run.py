@@ -14,20 +14,15 @@ import json
 import os
 import re
 import secrets
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
-import venv
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
-INSTALLED = REPOSITORY / "target" / "litellm"
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from processes import Process, free_port, get, installed  # noqa: E402
+
 TRACES = 12
-PATIENCE_SECONDS = 180
 VERDICT = '{"reason": "all of it is there", "verdict": "YES"}'
 PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
 PRICES = {"input": 2.0, "output": 10.0}
@@ -56,36 +51,12 @@ def lanes():
     return [(f"{model}_{provider}", model, provider) for model in MODELS for provider in PATHS]
 
 
-class Process:
-    """A program of which the log is kept, ended with the block."""
-
-    def start(self, command, folder, name, **environment):
-        self.log = folder / f"{name}.log"
-        with self.log.open("w") as log:
-            whole = {**os.environ, **environment}
-            self.process = subprocess.Popen(command, cwd=folder, env=whole, stdout=log, stderr=log)
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        try:
-            self.process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-    def wait(self, condition, what):
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not condition():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                sys.exit(f"waited in vain until {what}:\n{self.log.read_text()[-3000:]}")
-            time.sleep(0.2)
-
-
 class Proxy(Process):
     def __init__(self, folder):
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         config = folder / "litellm.json"
+        program = installed("litellm", Path(__file__).parent / "packages.txt") / "litellm"
         model = lambda name, answer: {  # noqa: E731
             "model_name": name,
             "litellm_params": {"model": "openai/gpt-4o-mini", "api_key": "none", "mock_response": answer},
@@ -94,7 +65,7 @@ class Proxy(Process):
         # JSON is YAML. Retries and cool-downs of its own would hide what we are here to see.
         settings = {"num_retries": 0, "disable_cooldowns": True}
         config.write_text(json.dumps({"model_list": models, "router_settings": settings}))
-        command = [program(), "--config", config, "--host", "127.0.0.1", "--port", str(port), "--telemetry", "False"]
+        command = [program, "--config", config, "--host", "127.0.0.1", "--port", str(port), "--telemetry", "False"]
         # It starts with no key or a weak one only when it is begged to.
         self.key = f"sk-{secrets.token_hex(32)}"
         self.start(command, folder, "litellm", LITELLM_LOCAL_MODEL_COST_MAP="True", LITELLM_MASTER_KEY=self.key)
@@ -198,30 +169,6 @@ def ledger(service, proxy):
             yield f"{path}: ${charged} are charged for {tokens}"
         if sum(part["unsettled_usd"] for part in of) != 0:
             yield f"{path}: requests are not settled"
-
-
-def program():
-    if not (INSTALLED / "complete").exists():
-        print("installing the proxy", flush=True)
-        venv.create(INSTALLED, with_pip=True)
-        packages = Path(__file__).parent / "packages.txt"
-        subprocess.run([INSTALLED / "bin" / "pip", "install", "--quiet", "-r", packages], check=True)
-        (INSTALLED / "complete").touch()
-    return INSTALLED / "bin" / "litellm"
-
-
-def get(url):
-    try:
-        with urllib.request.urlopen(url, timeout=20) as answer:
-            return answer.read().decode()
-    except (urllib.error.URLError, OSError):
-        return None
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 if __name__ == "__main__":

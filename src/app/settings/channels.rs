@@ -114,8 +114,9 @@ impl TryFrom<WrittenChannel> for ChannelSettings {
         {
             return Err(format!("the name {name:?} cannot be used; choose another"));
         }
-        let url = one_of(&name, "url", written.url, written.url_env, written.url_file)?;
-        let token = one_of(&name, "token", None, written.token_env, written.token_file)?;
+        let owner = format!("channel {name:?}");
+        let url = one_of(&owner, "url", written.url, written.url_env, written.url_file)?;
+        let token = one_of(&owner, "token", None, written.token_env, written.token_file)?;
         if kind == ChannelKind::Pagerduty && token.is_none() {
             return Err(format!("channel {name:?} needs its routing key; set token_env or token_file"));
         }
@@ -131,8 +132,9 @@ impl TryFrom<WrittenChannel> for ChannelSettings {
     }
 }
 
-fn one_of(
-    name: &str,
+/// The one place where a text of `owner` is found, if any.
+pub(super) fn one_of(
+    owner: &str,
     key: &str,
     text: Option<String>,
     variable: Option<String>,
@@ -142,7 +144,7 @@ fn one_of(
     let mut given = sources.into_iter().flatten();
     let first = given.next();
     if given.next().is_some() {
-        return Err(format!("channel {name:?} has its {key} in two places; keep one"));
+        return Err(format!("{owner} has its {key} in two places; keep one"));
     }
     Ok(first)
 }

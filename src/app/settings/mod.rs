@@ -6,6 +6,7 @@
 mod channels;
 mod check;
 mod range;
+mod write_back;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -21,6 +22,7 @@ use crate::watch::rules::Objective;
 use crate::watch::segments::SegmentPattern;
 pub use channels::{ChannelKind, ChannelSettings, SecretError, SecretSource};
 use check::{Variable, Written};
+pub use write_back::{WriteBackKind, WriteBackSettings};
 
 const DEFAULTS: &str = include_str!("default.toml");
 const FILE_NAME: &str = "driftline.toml";
@@ -52,6 +54,7 @@ pub struct Settings {
     pub slo: Vec<Objective>,
     #[serde(default)]
     pub write_back: Vec<WriteBackSettings>,
+    pub forward: ForwardSettings,
 }
 
 macro_rules! section {
@@ -137,8 +140,8 @@ section!(AlertSettings {
     #[serde(default)]
     channels: Vec<ChannelSettings>,
 });
+section!(ForwardSettings { endpoint: String });
 section!(LinkSettings { trace: String, logs: String });
-section!(WriteBackSettings { kind: WriteBackKind, endpoint: String });
 
 impl QueueSettings {
     /// Whether the queue is the store's own and there is no broker.
@@ -146,14 +149,6 @@ impl QueueSettings {
     pub fn is_embedded(&self) -> bool {
         self.url == "embedded"
     }
-}
-
-/// What speaks at the other end of a write-back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WriteBackKind {
-    /// Any OTLP/HTTP endpoint.
-    Otlp,
 }
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -287,7 +282,7 @@ mod tests {
     fn no_mistake_hides_another() {
         let text = "[stor]\nurl = \"x\"\n[sampling]\nhealthy_rate = 7\n[judge.models.default]\nprovder = \"openai\"\n\
                     [judge.models.other]\nmodel = \"m\"\n[[write_back]]\nkind = \"otlp\"\nendpoint = \"http://x\"\n\
-                    [[write_back]]\nkind = \"phoenix\"\nendpoint = \"http://x\"\n\
+                    [[write_back]]\nkind = \"zipkin\"\nendpoint = \"http://x\"\n\
                     [sampling.services.\"x\"]\nhealthy_rat = 0.5\n[watch]\ninterval = \"1ms\"\nlateness = \"soon\"\n\
                     [retention]\ntraces = \"99999d\"\n[queue]\nprefetch = 70000\nurl = \"embeded\"\n";
         let SettingsError(mistakes) = parse(text).unwrap_err();
@@ -296,7 +291,7 @@ mod tests {
             "driftline.toml:4: sampling.healthy_rate: 7 is not between 0 and 1",
             "driftline.toml:6: judge.models.default: unknown field `provder`",
             "driftline.toml:7: judge.models.other: missing field `base_url`",
-            "driftline.toml:13: write_back: unknown variant `phoenix`, expected `otlp`",
+            "driftline.toml:13: write_back: unknown variant `zipkin`, expected one of `otlp`, `phoenix`, `langfuse`, `mlflow`",
             "driftline.toml:16: sampling.services.x: unknown field `healthy_rat`",
             "driftline.toml:18: watch.interval: at least \"100ms\"",
             "driftline.toml:19: watch.lateness: `soon` is not a duration",

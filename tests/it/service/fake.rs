@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -16,6 +16,9 @@ use tokio::time::Instant;
 #[derive(Clone)]
 pub(crate) struct Asked {
     pub(crate) path: String,
+    /// Method, path and query.
+    pub(crate) line: String,
+    pub(crate) authorization: Option<String>,
     pub(crate) body: Bytes,
     pub(crate) at: Instant,
 }
@@ -73,10 +76,18 @@ pub(crate) fn status(code: u16) -> Option<Response> {
     Some(StatusCode::from_u16(code).unwrap().into_response())
 }
 
-async fn answer(State(scripted): State<Scripted>, uri: Uri, body: Bytes) -> Response {
+async fn answer(
+    State(scripted): State<Scripted>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let authorization = headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
+    let (path, line) = (uri.path().to_owned(), format!("{method} {uri}"));
     let answer = {
         let mut asked = scripted.asked.lock().unwrap();
-        asked.push(Asked { path: uri.path().to_owned(), body, at: Instant::now() });
+        asked.push(Asked { path, line, authorization, body, at: Instant::now() });
         (scripted.script)(&asked)
     };
     match answer {

@@ -31,6 +31,7 @@ pub(crate) struct Running {
     pub(crate) store: Store,
     pub(crate) url: String,
     pub(crate) grpc: SocketAddr,
+    pub(crate) web: SocketAddr,
     pub(crate) metrics: Arc<Metrics>,
     _service: Service,
     _folder: TempDir,
@@ -55,7 +56,8 @@ impl Running {
         let service = Service::start(&settings, &Role::value_variants().iter().copied().collect()).await.unwrap();
         let url = format!("http://{}", service.receives_on.unwrap());
         let (grpc, shared) = (service.receives_grpc_on.unwrap(), service.shared().clone());
-        Self { store: shared.store, url, grpc, metrics: shared.metrics, _service: service, _folder: folder }
+        let web = service.web_on.unwrap();
+        Self { store: shared.store, url, grpc, web, metrics: shared.metrics, _service: service, _folder: folder }
     }
 
     /// Sends a request and expects it to be accepted as a whole.
@@ -111,7 +113,7 @@ pub(crate) async fn post_to(url: &str, headers: &[(&str, &str)], body: Vec<u8>) 
 }
 
 pub(crate) fn write_back(endpoint: &str) -> WriteBackSettings {
-    WriteBackSettings { kind: WriteBackKind::Otlp, endpoint: endpoint.to_owned() }
+    WriteBackSettings { kind: WriteBackKind::Otlp, endpoint: endpoint.to_owned(), token: None }
 }
 
 pub(crate) fn trace_id(number: u32) -> TraceId {

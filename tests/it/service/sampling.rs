@@ -120,6 +120,7 @@ async fn a_limit_is_met_by_the_probability_that_the_hour_before_gives() {
         max_age: settings.complete.max_age,
         retention: BodyRetention { sampled: settings.retention.traces, late_window: settings.complete.late_window },
         destinations: Vec::new(),
+        forward: None,
     };
     tokio::spawn(writing);
     tokio::spawn(score(shared.clone(), Arc::new(scoring)));

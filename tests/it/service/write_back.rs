@@ -1,12 +1,12 @@
 //! Scores on their way to tracing backends that are down, picky, or hard of hearing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use driftline::domain::time::Timestamp;
-use driftline::otlp::{ExportTraceServiceRequest, Span};
+use driftline::otlp::{ExportTraceServiceRequest, KeyValue, Span, any_value};
 use prost::Message as _;
 
 use super::fake::{Asked, Fake, status};
@@ -131,6 +131,35 @@ async fn a_backend_that_takes_no_logs_still_gets_the_scores_and_is_not_asked_aga
         let asked = backend.asked();
         assert_eq!(asked.iter().map(|asked| asked.path.as_str()).collect::<Vec<_>>(), ["/v1/traces", "/v1/logs"]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forwarded_trace_is_whole_and_carries_the_scores_of_rules_on_its_root() {
+    let backend = Fake::start(|asked| status(if asked.len() < 2 { 503 } else { 200 })).await;
+    let running = Running::start(|settings| settings.forward.endpoint.clone_from(&backend.url)).await;
+    let mut root = span(0, 0);
+    // A sender may claim anything.
+    root.attributes = vec![KeyValue { key: "driftline.eval.loop.score".to_owned(), ..KeyValue::default() }];
+    running.accept(&request("agent", vec![root, span(0, 1), span(1, 0)])).await;
+    for trace in 0..2 {
+        running.scored(trace_id(trace), 1).await;
+    }
+    running.delivered().await;
+    let asked = backend.asked();
+    assert!(asked.iter().all(|asked| asked.path == "/v1/traces"));
+    let taken = spans(&asked[1..]);
+    let ids: BTreeSet<(&[u8], &[u8])> = taken.iter().map(|it| (&*it.trace_id, &*it.span_id)).collect();
+    assert_eq!((ids.len(), taken.len()), (3, 3), "each span once");
+    let rows = running.store.evaluations(trace_id(0)).await.unwrap();
+    let root = taken.iter().find(|it| it.trace_id == trace_id(0).as_bytes() && it.parent_span_id.is_empty()).unwrap();
+    for row in rows.iter().map(|row| &row.evaluation).filter(|row| row.value.is_some()) {
+        let key = format!("driftline.eval.{}.score", row.evaluator);
+        let found: Vec<_> = root.attributes.iter().filter(|attribute| attribute.key == key).collect();
+        let value = found[0].value.as_ref().and_then(|value| value.value.clone());
+        assert_eq!((found.len(), value), (1, row.value.map(any_value::Value::DoubleValue)), "{key}");
+    }
+    let child = taken.iter().find(|it| it.span_id == span(0, 1).span_id).unwrap();
+    assert!(child.attributes.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

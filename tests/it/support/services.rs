@@ -1,4 +1,4 @@
-//! Throw-away PostgreSQL, RabbitMQ and Alertmanager, started by the test run itself and shared by its tests.
+//! Throw-away PostgreSQL, RabbitMQ, Alertmanager and Prometheus, started by the test run itself and shared by its tests.
 //!
 //! Each runs under a small shell that holds the end of a pipe from this process. However this process ends, the pipe
 //! closes, and the shell kills the service and removes its folder.
@@ -79,7 +79,9 @@ pub(crate) struct RabbitMq {
     pub(crate) amqp_url: String,
     /// The same place as `host:port`.
     pub(crate) address: String,
-    _service: Service,
+    node: String,
+    epmd_port: u16,
+    service: Service,
 }
 
 /// The broker of this test run.
@@ -111,8 +113,19 @@ impl RabbitMq {
             );
             let service = service.run(&script, "KILL", "completed with")?;
             let address = format!("127.0.0.1:{port}");
-            Ok(Self { amqp_url: format!("amqp://guest:guest@{address}/%2f"), address, _service: service })
+            let (amqp_url, node) = (format!("amqp://guest:guest@{address}/%2f"), format!("driftline{port}@localhost"));
+            Ok(Self { amqp_url, address, node, epmd_port, service })
         })
+    }
+
+    /// What `rabbitmqctl` answers; it must succeed.
+    pub(crate) fn ctl(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new(find("rabbitmqctl", "/usr/lib/rabbitmq/bin", "rabbitmq-server"));
+        command.env("HOME", &self.service.folder).env("ERL_EPMD_PORT", self.epmd_port.to_string());
+        command.env("RABBITMQ_CONF_ENV_FILE", "/dev/null").args(["-q", "-n", &self.node]).args(arguments);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
     }
 }
 
@@ -140,6 +153,31 @@ impl Alertmanager {
                 server = server.display()
             );
             let service = service.run(&script, "KILL", "Listening on")?;
+            Ok(Self { url: format!("http://127.0.0.1:{port}"), _service: service })
+        })
+    }
+}
+
+/// A Prometheus of this test run, which scrapes one target and keeps exemplars.
+pub(crate) struct Prometheus {
+    pub(crate) url: String,
+    _service: Service,
+}
+
+impl Prometheus {
+    /// Scrapes `/metrics` of a `host:port` five times a second.
+    pub(crate) fn scraping(target: &str) -> Self {
+        let server = find("prometheus", "/usr/bin", "prometheus");
+        retry_other_port("Prometheus", |port| {
+            let service = Service::prepare("prometheus", None);
+            let script = format!(
+                "printf 'global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}\n\
+                 scrape_configs: [{{job_name: driftline, static_configs: [{{targets: [\"{target}\"]}}]}}]\n' >settings.yml\n\
+                 '{server}' --config.file=settings.yml --storage.tsdb.path=data --enable-feature=exemplar-storage \
+                 --web.listen-address=127.0.0.1:{port} --web.console.templates=. --web.console.libraries=. >log 2>&1 &\n",
+                server = server.display()
+            );
+            let service = service.run(&script, "KILL", "Server is ready to receive web requests")?;
             Ok(Self { url: format!("http://127.0.0.1:{port}"), _service: service })
         })
     }

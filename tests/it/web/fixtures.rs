@@ -25,6 +25,7 @@ use driftline::telemetry::metrics::Metrics;
 use driftline::web::{ReadinessCheck, WebState, router};
 use serde_json::Value;
 
+use super::contract::hold;
 use crate::stores::fixtures::{LEASE, POLICY, TestStore};
 
 pub(crate) const START: Timestamp = Timestamp(480_000 * Timestamp::NANOS_PER_HOUR);
@@ -105,7 +106,10 @@ impl Service {
     /// The status and the JSON of a path.
     pub(crate) async fn json(&self, path: &str) -> (u16, Value) {
         let response = self.get(path).await;
-        (response.status().as_u16(), serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
+        let status = response.status().as_u16();
+        let json = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+        hold("get", path, status, &json);
+        (status, json)
     }
 
     /// The JSON of a path that has an answer.
@@ -118,7 +122,10 @@ impl Service {
     pub(crate) async fn post(&self, path: &str, content_type: &str, body: &str) -> (u16, Value) {
         let request = client().post(format!("{}{path}", self.url)).header("content-type", content_type);
         let response = request.body(body.to_owned()).send().await.unwrap();
-        (response.status().as_u16(), serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
+        let status = response.status().as_u16();
+        let json = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+        hold("post", path, status, &json);
+        (status, json)
     }
 
     pub(crate) async fn page(&self, path: &str) -> String {

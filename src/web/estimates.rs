@@ -1,0 +1,62 @@
+//! Estimates of series for those who scrape: computed at most once a minute, however often someone asks.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::WebState;
+use crate::backends::store::Selection;
+use crate::domain::measurement::SeriesKind;
+use crate::domain::time::Timestamp;
+use crate::queries::QueryError;
+use crate::queries::series::{SeriesView, series};
+use crate::telemetry::agents::{SeriesEstimate, ServiceShares};
+
+/// How old they may be.
+const MAX_AGE: Duration = Duration::from_secs(60);
+
+/// Brings the estimates of recent traffic up to date, unless they are young.
+///
+/// # Errors
+/// The store failed; then what was published before stays.
+pub(super) async fn refresh(state: &WebState) -> Result<(), QueryError> {
+    let now = state.clock.now();
+    if state.metrics.agents.is_published_since(now.minus(MAX_AGE).0) { Ok(()) } else { publish(state, now).await }
+}
+
+async fn publish(state: &WebState, now: Timestamp) -> Result<(), QueryError> {
+    let watched = series(&state.store, state.watched(), &Selection::default()).await?;
+    let estimates: Vec<SeriesEstimate> = watched.series.iter().filter_map(estimate).collect();
+    let mut services: BTreeMap<&str, Vec<&SeriesView>> = BTreeMap::new();
+    for view in &watched.series {
+        services.entry(&view.service).or_default().push(view);
+    }
+    let shares: Vec<ServiceShares> = services.into_iter().map(|(service, views)| shares(service, &views)).collect();
+    state.metrics.agents.publish(&estimates, &shares, now.0);
+    Ok(())
+}
+
+/// Means and shares; the largest category says nothing without its name.
+fn estimate(view: &SeriesView) -> Option<SeriesEstimate> {
+    let of = &view.current.as_ref()?.estimate;
+    if matches!(view.kind, SeriesKind::Categorical | SeriesKind::Sequence) {
+        return None;
+    }
+    Some(SeriesEstimate {
+        service: view.service.clone(),
+        series: view.series.clone(),
+        estimate: of.estimate?,
+        interval: of.low.zip(of.high),
+        traces: of.n,
+    })
+}
+
+fn shares(service: &str, views: &[&SeriesView]) -> ServiceShares {
+    let current = |name: &str| views.iter().find(|view| view.series == name)?.current.as_ref();
+    let succeeded = |category: &&crate::queries::series::Share| category.to == "success";
+    let tool_errors = current("tool_outcomes")
+        .map(|figures| 1.0 - figures.shares.iter().find(succeeded).map_or(0.0, |category| category.share));
+    let judged = current("task_completion").and_then(|figures| figures.estimate.estimate);
+    let answered = current("answer_length").map(|figures| figures.coverage);
+    let answered = answered.and_then(|of| Some(of.with_value as f64 / of.traces.filter(|all| *all > 0)? as f64));
+    ServiceShares { service: service.to_owned(), tool_errors, completed: judged.or(answered) }
+}

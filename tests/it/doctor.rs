@@ -1,0 +1,52 @@
+//! `driftline doctor`, run as an operator would.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+fn examined(settings: &str) -> (i32, Value) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("driftline.toml"), settings).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_driftline"));
+    let output = command.args(["doctor", "--json"]).current_dir(folder.path()).output().unwrap();
+    (output.status.code().unwrap(), serde_json::from_slice(&output.stdout).unwrap_or_default())
+}
+
+fn health<'a>(report: &'a Value, name: &str) -> &'a str {
+    let checks = report["checks"].as_array().unwrap();
+    let check = checks.iter().find(|check| check["name"].as_str().unwrap().starts_with(name));
+    check.unwrap_or_else(|| panic!("no {name} in {report}"))["health"].as_str().unwrap()
+}
+
+#[test]
+fn a_machine_on_which_nothing_ever_ran_is_fit_for_a_first_start() {
+    let (code, report) = examined("");
+    assert_eq!((code, report["health"].as_str()), (0, Some("warn")), "{report}");
+    for (name, expected) in [("settings", "ok"), ("evaluators", "ok"), ("store", "warn"), ("queue", "ok")] {
+        assert_eq!(health(&report, name), expected, "{report}");
+    }
+    for check in report["checks"].as_array().unwrap() {
+        assert_eq!(check["remedy"].is_null(), check["health"] == "ok", "{check}");
+    }
+}
+
+#[test]
+fn what_cannot_be_reached_fails_each_by_its_name_and_secrets_are_not_repeated() {
+    let (code, report) = examined(
+        "[queue]\nurl = \"amqp://user:hidden@127.0.0.1:1/%2f\"\n\
+         [judge.models.default]\nbase_url = \"http://127.0.0.1:1\"\nmodel = \"m\"\nallow_unpriced = true\n\
+         [[write_back]]\nkind = \"phoenix\"\nendpoint = \"http://user:hidden@127.0.0.1:1\"\n\
+         [[write_back]]\nkind = \"langfuse\"\nendpoint = \"http://127.0.0.1:1\"\ntoken_env = \"NO_SUCH_VARIABLE\"\n",
+    );
+    assert_eq!((code, report["health"].as_str()), (1, Some("fail")), "{report}");
+    for name in ["queue", "judge default", "destination"] {
+        assert_eq!(health(&report, name), "fail", "{report}");
+    }
+    assert!(report.to_string().contains("NO_SUCH_VARIABLE") && !report.to_string().contains("hidden"), "{report}");
+}
+
+#[test]
+fn settings_that_cannot_be_used_are_a_mistake_of_usage() {
+    let (code, report) = examined("[stor]\nurl = \"x\"\n");
+    assert_eq!((code, report.is_null()), (2, true));
+}
