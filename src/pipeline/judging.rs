@@ -64,8 +64,6 @@ pub struct Judging {
     pub treasury: Treasury,
     /// How often judges are asked about their anchors.
     pub anchor_interval: Duration,
-    /// Tells this process from every other.
-    pub worker: String,
 }
 
 /// Makes judgements until the process is to end and all that is under way has ended.
@@ -121,7 +119,7 @@ async fn work(shared: Shared, judging: Arc<Judging>, books: Arc<Books>, name: St
         }
         while jobs.join_next().await.is_some() {}
     };
-    tokio::join!(working, anchors::rescore(&worker), gate.keep_leased(&shared, &judging.worker, &name, &limits));
+    tokio::join!(working, anchors::rescore(&worker), gate.keep_leased(&shared, &shared.worker, &name, &limits));
 }
 
 /// Waits until a job has ended, but not long: others may be due by then.

@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use super::Shared;
+use super::crash_point::crash_point;
+use super::leadership::Leadership;
 use crate::backends::store::StoreError;
 use crate::domain::release::ChangeKind;
 use crate::evaluate::kinds::Behaviour;
@@ -42,14 +44,17 @@ pub async fn notice_releases(shared: Shared, definitions: Vec<Definition>) {
         }
         Err(error) => tracing::warn!(error = causes(&error), "changes of definitions could not be noted"),
     }
+    let mut leadership = Leadership::of("notice releases");
     while !shared.is_stopping() {
-        let step = step(&shared).await;
+        let step = leadership.lead(&shared, step(&shared)).await;
         shared.rest("notice releases", INTERVAL, step).await;
     }
 }
 
 /// Counts once; the hours of this minute are counted again in the next.
 async fn step(shared: &Shared) -> Result<bool, StoreError> {
+    crash_point("releases.count");
     shared.store.count_versions(shared.now()).await?;
+    crash_point("releases.counted");
     Ok(false)
 }

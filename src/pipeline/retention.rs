@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::Shared;
+use super::leadership::Leadership;
 use crate::backends::store::StoreError;
 
 /// How often expired bodies are looked for.
@@ -29,8 +30,9 @@ pub struct JudgingRetention {
 
 /// Purges what has expired until the process is to end.
 pub async fn purge(shared: Shared, judging: JudgingRetention) {
+    let mut leadership = Leadership::of("purge");
     while !shared.is_stopping() {
-        let step = step(&shared, judging).await;
+        let step = leadership.lead(&shared, step(&shared, judging)).await;
         shared.rest("purge", INTERVAL, step).await;
     }
 }

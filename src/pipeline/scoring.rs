@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::Shared;
 use super::agent_versions::AgentVersions;
 use super::asking::question;
+use super::crash_point::crash_point;
+use super::invariant::{Invariant, is_answered_once, is_in_bounds};
 use super::retention::BodyRetention;
 use super::sampling::CurrentPolicy;
 use super::write_back::WriteBack;
@@ -74,6 +76,7 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>, memory: &mut Memory) -> R
     if due.is_empty() {
         return Ok(false);
     }
+    crash_point("score.claimed");
     let (due, max_age) = (Arc::new(due), scoring.max_age);
     let (scoring, evaluated) = (Arc::clone(scoring), Arc::clone(&due));
     let evaluating = tokio::task::spawn_blocking(move || -> Vec<Option<RecordedTrace>> {
@@ -88,7 +91,10 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>, memory: &mut Memory) -> R
     let mut recorded: Vec<RecordedTrace> = outcomes.into_iter().flatten().collect();
     let recording = async {
         memory.versions.admit(shared, &mut recorded, now).await?;
-        shared.store.record_traces(&recorded, shared.now()).await
+        crash_point("score.record");
+        let report = shared.store.record_traces(&recorded, shared.now()).await;
+        crash_point("score.recorded");
+        report
     };
     let report = match recording.await {
         Ok(report) => report,
@@ -103,7 +109,12 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>, memory: &mut Memory) -> R
     shared.metrics.evaluated.inc_by(report.recorded as u64);
     let truncated = recorded.iter().filter(|it| it.trace.attributes.contains_key(TRUNCATED));
     shared.metrics.truncated.inc_by(truncated.count() as u64);
+    for trace in &recorded {
+        let holds = is_answered_once(&trace.evaluations, &trace.judge_jobs);
+        Invariant::OneAnswerOfEachEvaluator.check(&shared.metrics, holds);
+    }
     for row in recorded.iter().flat_map(|trace| &trace.evaluations) {
+        Invariant::ScoresAreInBounds.check(&shared.metrics, is_in_bounds(row));
         count(shared, &row.evaluation);
     }
     Ok(true)

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Shared;
+use super::crash_point::crash_point;
+use super::leadership::Leadership;
 use crate::backends::store::{AlertFilter, HourCommit, Selection, StoreError};
 use crate::domain::time::Timestamp;
 use crate::watch::alerts::{StreamSignal, advance, ended_with_their_baseline};
@@ -43,8 +45,9 @@ pub struct Watching {
 
 /// Watches until the process is to end.
 pub async fn watch(shared: Shared, watching: Watching) {
+    let mut leadership = Leadership::of("watch");
     while !shared.is_stopping() {
-        let step = watching.step(&shared).await;
+        let step = leadership.lead(&shared, watching.step(&shared)).await;
         shared.rest("watch", watching.interval, step).await;
     }
 }
@@ -148,7 +151,9 @@ impl Watching {
             summary: json(&window.series),
             alerts,
         };
+        crash_point("watch.commit");
         let is_first = shared.store.commit_hour(&commit, shared.now()).await?;
+        crash_point("watch.committed");
         if is_first {
             shared.metrics.hours_watched.inc();
         }

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use driftline::app::settings;
-use driftline::telemetry::metrics::{CallLabels, EvaluationLabels, Metrics, QueueLabels, SeverityLabels, Transport};
+use driftline::telemetry::metrics::{
+    CallLabels, EvaluationLabels, InvariantLabels, Metrics, QueueLabels, SeverityLabels, Transport,
+};
 
 use crate::support::services::find;
 
@@ -91,6 +93,7 @@ fn exposed_metrics() -> BTreeSet<String> {
     metrics.deliveries.get_or_create(&call).inc();
     metrics.alerts_raised.get_or_create(&SeverityLabels { severity: some() }).inc();
     metrics.alerts_open.get_or_create(&SeverityLabels { severity: some() }).inc();
+    metrics.invariant_violations.get_or_create(&InvariantLabels { invariant: some() }).inc();
     metrics.queue_depth.get_or_create(&QueueLabels { queue: some() }).inc();
     let text = metrics.encode();
     let samples = text.lines().filter(|line| !line.starts_with('#'));

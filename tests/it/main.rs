@@ -7,6 +7,7 @@ mod demo;
 mod deploy;
 mod deploy_gates;
 mod emitters;
+mod fleet;
 mod fuzz_seeds;
 mod hostile;
 mod offline;
