@@ -105,7 +105,7 @@ impl Outgoing {
             return Err(NotStored::TooLarge);
         }
         crash_point("publish.send");
-        let message = NewMessage { content, content_type, name: hex::encode(&name.expose()), body };
+        let message = NewMessage { content, content_type, name: hex::encode(name.expose()), body };
         let published = self.publisher.publish(message).await;
         crash_point("publish.sent");
         published.map_err(|error| not_stored(&error))

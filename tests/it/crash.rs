@@ -83,7 +83,8 @@ impl Backend {
 async fn take(State(backend): State<Backend>, body: Bytes) {
     let request = ExportTraceServiceRequest::decode(body).unwrap();
     let spans = request.resource_spans.into_iter().flat_map(|group| group.scope_spans).flat_map(|group| group.spans);
-    for span in spans {
+    // Judge calls are spans of their own, and not evaluations.
+    for span in spans.filter(|span| span.attributes.iter().any(|it| it.key.starts_with("driftline.eval."))) {
         backend.spans.lock().unwrap().insert((span.trace_id, span.span_id));
     }
 }

@@ -60,7 +60,7 @@ impl Neighbours {
         format!(
             "[sampling]\nhealthy_rate = 1.0\n[review]\naudit_rate = 1.0\naudit_failing_rate = 1.0\n[watch]\n\
              interval = \"100ms\"\nlateness = \"1s\"\n[evaluators]\ndirectory = \"{evaluators}\"\n[alerts]\n\
-             webhook = \"{webhook}\"\n[judge.budget]\ndaily_usd = 100.0\n[judge.budget.services]\n\
+             webhook = \"{webhook}\"\n[judge]\ncontrol_share = 0.0\n[judge.budget]\ndaily_usd = 100.0\n[judge.budget.services]\n\
              \"{poor}\" = 0.000001\n[judge.models.default]\nbase_url = \"{judge}/v1\"\nmodel = \"m\"\ntimeout = \"2s\"\n\
              input_usd_per_mtok = {input}\noutput_usd_per_mtok = {output}\n[[write_back]]\nkind = \"otlp\"\n\
              endpoint = \"{backend}\"\n",

@@ -2,6 +2,7 @@
 //!
 //! `ROUNDS=300 cargo test --test it -- --ignored many_random_rounds --nocapture` runs many of them; a few run with the other
 //! tests. `SEED` repeats a run's choices.
+#![expect(clippy::print_stderr, reason = "what went wrong, and what was lost or doubled, must be seen")]
 
 use std::time::Duration;
 
@@ -151,13 +152,13 @@ async fn run(rounds: usize, seed: u64) {
         let harm = fleet.harm(&mut rng).await;
         fleet.revive();
         sending.await.unwrap();
-        println!("round {}: {harm}", round + 1);
+        eprintln!("round {}: {harm}", round + 1);
     }
     let ids: std::collections::BTreeSet<TraceId> = traces.iter().map(|trace| trace.truth.trace_id).collect();
     assert_eq!(ids.len(), traces.len(), "each round has traces of its own");
     fleet.finish(&traces).await;
     let found = effects(&fleet.url, &traces, &fleet.neighbours).await;
-    println!(
+    eprintln!(
         "seed {seed}, {rounds} rounds, {} traces: {} lost, {} doubled",
         traces.len(),
         found.lost.len(),
