@@ -1,13 +1,13 @@
 //! The service: every role of one process, started together and stopped in order.
 
+mod take_in;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use axum::Router;
 use ring::digest::{SHA256, digest};
 use tokio::net::TcpListener;
@@ -20,7 +20,8 @@ use super::write_back;
 use crate::backends::clock::SystemClock;
 use crate::backends::http::{AddressError, HttpSender};
 use crate::backends::judge::{JudgeClient, SettingsError};
-use crate::backends::store::{CompletionPolicy, Store, StoreError};
+use crate::backends::rabbitmq::RabbitMqError;
+use crate::backends::store::{Store, StoreError};
 use crate::domain::money::NanoUsd;
 use crate::domain::release::ChangeKind;
 use crate::evaluate::kinds::Behaviour;
@@ -31,12 +32,10 @@ use crate::limits::retry::Patience;
 use crate::pipeline::Shared;
 use crate::pipeline::asking::{Asking, ask_service};
 use crate::pipeline::bookkeeping::Treasury;
-use crate::pipeline::consume::{QueueSource, consume};
 use crate::pipeline::deliver::{Destination, Protocol, deliver};
-use crate::pipeline::intake::Intake;
+use crate::pipeline::invariant;
 use crate::pipeline::judging::{Judging, judge};
 use crate::pipeline::notify::{Notifying, notify};
-use crate::pipeline::receive::{Receiver, grpc_router, http_router};
 use crate::pipeline::releases::{Definition, definitions, notice_releases};
 use crate::pipeline::retention::{BodyRetention, Retention, purge};
 use crate::pipeline::reviewing::draw_audit;
@@ -47,16 +46,16 @@ use crate::watch::audit::AuditPolicy;
 use crate::watch::rules::{Objective, RulePolicy};
 use crate::web::{self, ReadinessCheck, WebState};
 
-/// How long requests and steps under way may take to finish when the process is to end.
-const FAREWELL: Duration = Duration::from_secs(15);
+/// How long taking leave of the others may take.
+const PATIENCE: Duration = Duration::from_secs(2);
 const MIB: usize = 1024 * 1024;
 
 /// What a process does; a fleet divides the roles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Role {
-    /// Receives OTLP and consumes the queue.
+    /// Receives OTLP and stores it, or publishes it where a broker has the queue.
     Receive,
-    /// Evaluates complete traces.
+    /// Consumes the queue where a broker has it, and evaluates complete traces.
     Evaluate,
     /// Asks judge models.
     Judge,
@@ -74,6 +73,9 @@ pub enum StartError {
     /// The store cannot be opened.
     #[error("cannot open the store ([store] url)")]
     Store(#[from] StoreError),
+    /// The broker's queue cannot be used as it is configured.
+    #[error("the queue cannot be used ([queue])")]
+    Queue(#[from] RabbitMqError),
     /// An address cannot be listened on.
     #[error("cannot listen on {address} ([{section}] {key}); is it in use? choose another, for example 127.0.0.1:0")]
     Listen {
@@ -161,6 +163,7 @@ impl StartError {
     pub fn is_usage(&self) -> bool {
         match self {
             Self::Store(StoreError::Address { .. })
+            | Self::Queue(_)
             | Self::Exposed { .. }
             | Self::Idle
             | Self::Evaluators(_)
@@ -181,6 +184,9 @@ impl StartError {
 #[error("a part of the service failed; what was accepted is in the store, start again to go on")]
 pub struct PartFailed;
 
+/// What a process needs to be ready.
+type Checks = Vec<Arc<dyn ReadinessCheck>>;
+
 /// A running service.
 #[derive(Debug)]
 pub struct Service {
@@ -191,7 +197,7 @@ pub struct Service {
     /// Where the API and pages are.
     pub web_on: Option<SocketAddr>,
     shared: Shared,
-    queue_is_connected: Arc<AtomicBool>,
+    drain_within: Duration,
     parts: JoinSet<()>,
 }
 
@@ -215,17 +221,19 @@ impl Service {
             clock: Arc::new(SystemClock),
             metrics: Arc::new(Metrics::default()),
             stop: CancellationToken::new(),
+            worker: format!("{:016x}", fastrand::u64(..)).into(),
         };
+        invariant::expose(&shared.metrics);
         let mut service = Self {
             receives_on: http.as_ref().map(|listening| listening.address),
             receives_grpc_on: grpc.as_ref().map(|listening| listening.address),
             web_on: web.as_ref().map(|listening| listening.address),
             shared: shared.clone(),
-            queue_is_connected: Arc::default(),
+            drain_within: settings.service.drain,
             parts: JoinSet::new(),
         };
-        service.receive(settings, &shared, http, grpc);
-        service.web(settings, &shared, &evaluators, web);
+        let checks = service.take_in(settings, &shared, roles, http, grpc)?;
+        service.web(settings, &shared, &evaluators, web, checks);
         service.ask(settings, &shared, roles, &evaluators, services);
         service.work(settings, &shared, roles, evaluators, clients, destinations);
         if service.parts.is_empty() { Err(StartError::Idle) } else { Ok(service) }
@@ -253,50 +261,25 @@ impl Service {
     async fn stop(mut self) {
         self.shared.stop.cancel();
         let all_ended = async { while self.parts.join_next().await.is_some() {} };
-        if tokio::time::timeout(FAREWELL, all_ended).await.is_err() {
+        if tokio::time::timeout(self.drain_within, all_ended).await.is_err() {
             tracing::warn!("some work did not finish in time; it will be done after the next start");
+        }
+        let released = tokio::time::timeout(PATIENCE, self.shared.store.release_leases(&self.shared.worker)).await;
+        if !matches!(released, Ok(Ok(()))) {
+            tracing::warn!("leases could not be given up; others wait until they run out");
         }
         self.shared.store.close().await;
     }
 
-    /// The receiver, the queue's consumer, and the one way into the store that they share.
-    fn receive(&mut self, settings: &Settings, shared: &Shared, http: Option<Listening>, grpc: Option<Listening>) {
-        let Some(http) = http else { return };
-        let policy = CompletionPolicy {
-            root_grace: settings.complete.root_grace,
-            quiet_period: settings.complete.quiet_period,
-            max_age: settings.complete.max_age,
-            max_trace_bytes: settings.complete.max_trace_mib.saturating_mul(MIB),
-        };
-        let max_body_bytes = settings.receive.max_body_mib.saturating_mul(MIB);
-        let max_waiting_bytes = settings.receive.max_waiting_mib.saturating_mul(MIB);
-        let (intake, writing) = Intake::new(shared.clone(), policy, max_waiting_bytes);
-        self.parts.spawn(writing);
-        if !settings.queue.is_embedded() {
-            let source = QueueSource {
-                url: settings.queue.url.clone(),
-                name: settings.queue.name.clone(),
-                prefetch: settings.queue.prefetch,
-                max_body_bytes,
-            };
-            let is_connected = Arc::clone(&self.queue_is_connected);
-            self.parts.spawn(consume(shared.clone(), intake.clone(), source, is_connected));
-        }
-        let receiver = Receiver::new(intake, Arc::clone(&shared.metrics), max_body_bytes);
-        tracing::info!(address = %http.address, "receiving OTLP/HTTP");
-        self.parts.spawn(http.serve(http_router(Arc::clone(&receiver)), shared.stop.clone()));
-        if let Some(grpc) = grpc {
-            tracing::info!(address = %grpc.address, "receiving OTLP/gRPC");
-            self.parts.spawn(grpc.serve(grpc_router(receiver), shared.stop.clone()));
-        }
-    }
-
-    fn web(&mut self, settings: &Settings, shared: &Shared, evaluators: &Arc<Evaluators>, web: Option<Listening>) {
+    fn web(
+        &mut self,
+        settings: &Settings,
+        shared: &Shared,
+        evaluators: &Arc<Evaluators>,
+        web: Option<Listening>,
+        checks: Checks,
+    ) {
         let Some(web) = web else { return };
-        let mut checks: Vec<Arc<dyn ReadinessCheck>> = Vec::new();
-        if self.receives_on.is_some() && !settings.queue.is_embedded() {
-            checks.push(Arc::new(QueueCheck { is_connected: Arc::clone(&self.queue_is_connected) }));
-        }
         let receiver = self.receives_on.map_or_else(|| settings.receive.http.clone(), |address| address.to_string());
         let state = WebState {
             store: shared.store.clone(),
@@ -429,7 +412,6 @@ fn judging(settings: &Settings, scoring: Arc<Scoring>, clients: BTreeMap<String,
         control_share: settings.judge.control_share,
         treasury: Treasury { policy: budget_policy(settings) },
         anchor_interval: settings.review.anchor_interval,
-        worker: format!("{:016x}", fastrand::u64(..)),
     }
 }
 
@@ -541,23 +523,6 @@ fn destinations(settings: &Settings) -> Result<Vec<Destination>, StartError> {
     destinations.extend(write_back::forward(settings)?);
     destinations.extend(channel_destinations(settings)?);
     Ok(destinations)
-}
-
-/// Whether the broker's messages come.
-struct QueueCheck {
-    is_connected: Arc<AtomicBool>,
-}
-
-#[async_trait]
-impl ReadinessCheck for QueueCheck {
-    fn name(&self) -> &str {
-        "queue"
-    }
-
-    async fn check(&self) -> Result<(), String> {
-        let is_connected = self.is_connected.load(Ordering::Relaxed);
-        is_connected.then_some(()).ok_or_else(|| "not connected to RabbitMQ; see the log for why".to_owned())
-    }
 }
 
 /// A port that is ours.

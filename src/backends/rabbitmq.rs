@@ -1,50 +1,46 @@
 //! Consumes messages from a RabbitMQ quorum queue: at least once, and never more at a time than the prefetch.
 //!
-//! It knows nothing of what is in a message. A lost connection is taken up again by the client library; what was not
+//! It knows nothing of what is in a message (`publisher` puts them there, `queues` says where). A lost connection is taken up again by the client library; what was not
 //! acknowledged by then is delivered again, and its old acknowledgement is quietly void.
 
+mod connection;
 mod dead_letters;
+mod envelope;
+mod publisher;
+mod queues;
 
 use std::time::Duration;
 
 pub use dead_letters::{DeadLetter, DeadLetters};
+pub use envelope::REASON_HEADER;
 use futures_util::future::join_all;
 use futures_util::{FutureExt, StreamExt};
-use lapin::options::{
-    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
-    QueueDeclareOptions,
-};
-use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer};
-use tokio::time::{Instant, timeout, timeout_at};
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{BasicProperties, Channel, Connection, Consumer};
+pub use publisher::{NewMessage, RabbitMqPublisher};
+use tokio::time::{Instant, timeout_at};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// A message that takes the worker down this often is dead-lettered by the broker (its own default from 4.0 on).
-const DELIVERY_LIMIT: i32 = 20;
-
-/// Header of a dead letter that says why it is one.
-pub const REASON_HEADER: &str = "x-driftline-reason";
-
-/// A reason is for a person, and headers have to fit one frame.
-const LONGEST_REASON: usize = 1_024;
-
-/// `delivery_mode` of a message that survives the broker's restart (AMQP 0-9-1, basic class).
-const PERSISTENT: u8 = 2;
-
-const REPLY_SUCCESS: u16 = 200;
+use connection::{CONNECT_TIMEOUT, Published, confirming_channel};
+use queues::QueueNames;
 
 /// Why RabbitMQ did not do what it was asked. None of it names the broker's address, which holds a password.
 #[derive(Debug, thiserror::Error)]
 pub enum RabbitMqError {
+    /// The address cannot be read.
+    #[error("the address of RabbitMQ ([queue] url) is not amqp://USER:PASSWORD@HOST:PORT/VHOST")]
+    Address,
     /// No connection.
     #[error("cannot connect to RabbitMQ")]
     Connect(#[source] lapin::Error),
+    /// There is no connection at the moment.
+    #[error("not connected to RabbitMQ; see the log for why")]
+    NotConnected,
     /// No answer.
     #[error("RabbitMQ did not answer within {} s", CONNECT_TIMEOUT.as_secs())]
     Timeout,
     /// The queue's name is longer than AMQP allows.
-    #[error("queue name {queue:?} is longer than 255 bytes, with the .dead that is added")]
+    #[error("queue name {queue:?} is longer than 255 bytes, with the .retry that is added")]
     QueueName {
         /// The name.
         queue: String,
@@ -65,10 +61,16 @@ pub enum RabbitMqError {
         /// What the broker said, if it said anything.
         source: Option<lapin::Error>,
     },
-    /// A message could not be put into another queue; it stays where it was.
+    /// The queue takes no more messages at the moment.
+    #[error("queue {queue:?} is full")]
+    Full {
+        /// The queue.
+        queue: String,
+    },
+    /// A message could not be put into a queue; what comes from another queue stays there.
     #[error("cannot put a message into queue {queue:?}")]
     Publish {
-        /// The other queue.
+        /// The queue.
         queue: String,
         /// What the broker said; nothing when it refused the message or has no such queue.
         source: Option<lapin::Error>,
@@ -84,36 +86,74 @@ pub struct Delivery {
     message: lapin::message::Delivery,
 }
 
+impl Delivery {
+    /// What the body holds, where its publisher says so.
+    #[must_use]
+    pub fn content(&self) -> Option<String> {
+        envelope::text_header(&self.message.properties, envelope::CONTENT_HEADER)
+    }
+
+    /// Media type of the body, where its publisher says so.
+    #[must_use]
+    pub fn content_type(&self) -> Option<&str> {
+        self.message.properties.content_type().as_ref().map(ShortString::as_str)
+    }
+
+    /// The name that its publisher gave it, the same at each delivery.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.message.properties.message_id().as_ref().map(ShortString::as_str)
+    }
+
+    /// Whether it may have been handed to someone before who did not acknowledge it.
+    #[must_use]
+    pub const fn is_redelivered(&self) -> bool {
+        self.message.redelivered
+    }
+
+    /// Attempts that have failed, each put off with [`RabbitMqConsumer::retry_later`].
+    #[must_use]
+    pub fn failed_attempts(&self) -> u32 {
+        envelope::failed_attempts(&self.message.properties)
+    }
+}
+
 /// Consumes one queue.
 pub struct RabbitMqConsumer {
-    queue: String,
-    dead_queue: ShortString,
+    queue: QueueNames,
     connection: Connection,
     channel: Channel,
-    dead_letters: Channel,
+    /// For what goes into another queue.
+    outgoing: Channel,
     messages: Consumer,
 }
 
 impl RabbitMqConsumer {
     /// Connects and starts to consume `queue`, with at most `prefetch` messages waiting for their acknowledgement. The
-    /// quorum queue and its dead-letter queue `<queue>.dead` are declared; a queue that exists with other arguments is
-    /// used as it is.
+    /// quorum queue, `<queue>.retry` and `<queue>.dead` are declared; a queue that exists with other arguments is used as
+    /// it is.
     ///
     /// # Errors
     /// The broker cannot be reached, or refuses the queue.
     pub async fn connect(url: &str, queue: &str, prefetch: u16) -> Result<Self, RabbitMqError> {
-        let (live_queue, dead_queue) = queue_names(queue)?;
-        declare(url, &live_queue, &dead_queue).await?;
+        let queue = QueueNames::of(queue)?;
+        queue.declare(url).await?;
 
-        let connection = open(url, properties().enable_auto_recover()).await?;
-        let failed = |source| RabbitMqError::Queue { queue: queue.to_owned(), source };
-        let dead_letters = connection.create_channel().await.map_err(failed)?;
-        dead_letters.confirm_select(ConfirmSelectOptions::default()).await.map_err(failed)?;
+        let connection = connection::open(url, connection::properties().enable_auto_recover()).await?;
+        let failed = |source| RabbitMqError::Queue { queue: queue.live.to_string(), source };
+        let outgoing = confirming_channel(&connection).await.map_err(failed)?;
         let channel = connection.create_channel().await.map_err(failed)?;
         channel.basic_qos(prefetch, BasicQosOptions::default()).await.map_err(failed)?;
         let (tag, options) = (ShortString::default(), BasicConsumeOptions::default());
-        let messages = channel.basic_consume(live_queue, tag, options, FieldTable::default()).await.map_err(failed)?;
-        Ok(Self { queue: queue.to_owned(), dead_queue, connection, channel, dead_letters, messages })
+        let consuming = channel.basic_consume(queue.live.clone(), tag, options, FieldTable::default());
+        let messages = consuming.await.map_err(failed)?;
+        Ok(Self { queue, connection, channel, outgoing, messages })
+    }
+
+    /// Whether messages can come: not while a lost connection is being taken up again.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.connection.status().connected() && self.channel.status().connected()
     }
 
     /// Waits up to `max_wait` for a message, and takes with it what else has arrived, up to `max`: batches grow with
@@ -145,7 +185,7 @@ impl RabbitMqConsumer {
                 Some(Ok(message)) if !message.acker.usable() => {}
                 Some(Ok(mut message)) => return Ok(Delivery { body: std::mem::take(&mut message.data), message }),
                 Some(Err(error)) => {
-                    tracing::warn!(queue = self.queue, %error, "RabbitMQ connection is lost and will be taken up again");
+                    tracing::warn!(queue = %self.queue.live, %error, "RabbitMQ connection is lost and will be taken up again");
                     self.channel.wait_for_recovery(error).await.map_err(|error| self.ended(Some(error)))?;
                 }
                 None => return Err(self.ended(None)),
@@ -154,13 +194,13 @@ impl RabbitMqConsumer {
     }
 
     fn ended(&self, source: Option<lapin::Error>) -> RabbitMqError {
-        RabbitMqError::Ended { queue: self.queue.clone(), source }
+        RabbitMqError::Ended { queue: self.queue.live.to_string(), source }
     }
 
     /// Acknowledges messages whose effect is committed, and counts those that the broker will hear of. The rest were
     /// delivered over a connection that is lost: they come again, which is no error.
-    pub async fn ack(&self, deliveries: &[Delivery]) -> usize {
-        let acks = deliveries.iter().map(|delivery| delivery.message.ack(BasicAckOptions::default()));
+    pub async fn ack<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>) -> usize {
+        let acks = deliveries.into_iter().map(|delivery| delivery.message.ack(BasicAckOptions::default()));
         join_all(acks).await.into_iter().filter(|acked| matches!(acked, Ok(true))).count()
     }
 
@@ -170,28 +210,39 @@ impl RabbitMqConsumer {
     /// # Errors
     /// The dead-letter queue did not take it; it can be tried again, or it comes again with the next connection.
     pub async fn dead_letter(&self, delivery: &Delivery, reason: &str) -> Result<(), RabbitMqError> {
-        let failed = |source| RabbitMqError::Publish { queue: self.dead_queue.to_string(), source };
-        let mut published = self.publish_dead_letter(delivery, reason).await;
-        if let Err(error) = published {
-            // After a lost connection this channel may be taken up again later than the one with the messages.
-            self.dead_letters.wait_for_recovery(error).await.map_err(|error| failed(Some(error)))?;
-            published = self.publish_dead_letter(delivery, reason).await;
-        }
-        match published.map_err(|error| failed(Some(error)))? {
-            // A message that no queue took is returned, and acknowledged all the same.
-            Confirmation::Ack(None) => {
-                self.ack(std::slice::from_ref(delivery)).await;
-                Ok(())
-            }
-            Confirmation::Ack(Some(_)) | Confirmation::Nack(_) | Confirmation::NotRequested => Err(failed(None)),
-        }
+        let properties = envelope::of_dead_letter(&delivery.message.properties, reason);
+        self.move_to(&self.queue.dead, delivery, properties).await
     }
 
-    async fn publish_dead_letter(&self, delivery: &Delivery, reason: &str) -> Result<Confirmation, lapin::Error> {
-        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-        let properties = dead_letter_properties(&delivery.message.properties, reason);
-        let (exchange, queue) = (ShortString::default(), self.dead_queue.clone());
-        self.dead_letters.basic_publish(exchange, queue, options, &delivery.body, properties).await?.await
+    /// Lets a message come again after `wait`, with one more failed attempt to its name.
+    ///
+    /// # Errors
+    /// The queue for retries did not take it; it can be tried again, or it comes again with the next connection.
+    pub async fn retry_later(&self, delivery: &Delivery, wait: Duration) -> Result<(), RabbitMqError> {
+        let failed_attempts = delivery.failed_attempts().saturating_add(1);
+        let properties = envelope::of_retry(&delivery.message.properties, failed_attempts, wait);
+        self.move_to(&self.queue.retry, delivery, properties).await
+    }
+
+    async fn move_to(
+        &self,
+        queue: &ShortString,
+        delivery: &Delivery,
+        properties: BasicProperties,
+    ) -> Result<(), RabbitMqError> {
+        let failed = |source| RabbitMqError::Publish { queue: queue.to_string(), source };
+        let publish = || connection::publish(&self.outgoing, queue, &delivery.body, properties.clone());
+        let mut published = publish().await;
+        if let Err(error) = published {
+            // After a lost connection this channel may be taken up again later than the one with the messages.
+            self.outgoing.wait_for_recovery(error).await.map_err(|error| failed(Some(error)))?;
+            published = publish().await;
+        }
+        if published.map_err(|error| failed(Some(error)))? != Published::Taken {
+            return Err(failed(None));
+        }
+        self.ack([delivery]).await;
+        Ok(())
     }
 
     /// Ends the connection; what is not acknowledged goes back to the queue.
@@ -199,81 +250,6 @@ impl RabbitMqConsumer {
     /// # Errors
     /// The broker did not take leave; the connection is gone all the same.
     pub async fn close(self) -> Result<(), RabbitMqError> {
-        self.connection.close(REPLY_SUCCESS, ShortString::default()).await.map_err(RabbitMqError::Connect)
+        connection::close(&self.connection).await
     }
-}
-
-/// The names of a queue and of its dead-letter queue.
-fn queue_names(queue: &str) -> Result<(ShortString, ShortString), RabbitMqError> {
-    let name =
-        |name: String| ShortString::try_new(name).map_err(|_| RabbitMqError::QueueName { queue: queue.to_owned() });
-    Ok((name(queue.to_owned())?, name(format!("{queue}.dead"))?))
-}
-
-fn properties() -> ConnectionProperties {
-    ConnectionProperties::default().with_connection_name("driftline".into())
-}
-
-async fn open(url: &str, properties: ConnectionProperties) -> Result<Connection, RabbitMqError> {
-    let connecting = timeout(CONNECT_TIMEOUT, Connection::connect(url, properties)).await;
-    connecting.map_err(|_| RabbitMqError::Timeout)?.map_err(RabbitMqError::Connect)
-}
-
-/// Declares both queues over a connection of its own: one that recovers would repeat a refused declaration.
-async fn declare(url: &str, queue: &ShortString, dead_queue: &ShortString) -> Result<(), RabbitMqError> {
-    let connection = open(url, properties()).await?;
-    declare_dead_queue(&connection, dead_queue).await?;
-    let mut arguments = quorum();
-    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(DELIVERY_LIMIT));
-    arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString("".into()));
-    arguments.insert("x-dead-letter-routing-key".into(), AMQPValue::LongString(dead_queue.as_str().into()));
-    declare_queue(&connection, queue, arguments).await
-}
-
-/// A dead letter may be looked at any number of times: without a limit of its own a queue of a broker from 4.0 on would
-/// drop it after the twentieth.
-async fn declare_dead_queue(connection: &Connection, queue: &ShortString) -> Result<(), RabbitMqError> {
-    let mut arguments = quorum();
-    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(i32::MAX));
-    declare_queue(connection, queue, arguments).await
-}
-
-fn quorum() -> FieldTable {
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
-    arguments
-}
-
-/// Declares a queue, or makes sure that it exists, with other arguments than ours.
-async fn declare_queue(connection: &Connection, queue: &ShortString, ours: FieldTable) -> Result<(), RabbitMqError> {
-    let failed = |source| RabbitMqError::Queue { queue: queue.to_string(), source };
-    let channel = connection.create_channel().await.map_err(failed)?;
-    let Err(error) = channel.queue_declare(queue.clone(), QueueDeclareOptions::durable(), ours).await else {
-        return Ok(());
-    };
-    // The refusal has closed the channel.
-    let channel = connection.create_channel().await.map_err(failed)?;
-    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    channel.queue_declare(queue.clone(), passive, FieldTable::default()).await.map_err(failed)?;
-    tracing::warn!(%queue, %error, "queue exists with other arguments and is used as it is");
-    Ok(())
-}
-
-/// The message's own way of being encoded, and the reason why it is here.
-fn dead_letter_properties(original: &BasicProperties, reason: &str) -> BasicProperties {
-    let reason = &reason[..reason.floor_char_boundary(LONGEST_REASON)];
-    let mut headers = FieldTable::default();
-    headers.insert(REASON_HEADER.into(), AMQPValue::LongString(LongString::from(reason)));
-    encoding_of(original, BasicProperties::default().with_delivery_mode(PERSISTENT).with_headers(headers))
-}
-
-/// Properties that say of a body what the original's say.
-fn encoding_of(original: &BasicProperties, mut properties: BasicProperties) -> BasicProperties {
-    if let Some(content_type) = original.content_type() {
-        properties = properties.with_content_type(content_type.clone());
-    }
-    if let Some(content_encoding) = original.content_encoding() {
-        properties = properties.with_content_encoding(content_encoding.clone());
-    }
-    properties
 }

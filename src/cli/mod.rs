@@ -36,6 +36,7 @@ mod judges;
 mod judging;
 mod label_files;
 mod labels;
+mod migrate;
 mod output;
 mod output_file;
 mod plan;
@@ -128,6 +129,8 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Look at messages of the queue that could not be read, and put them back.
     DeadLetters(dead_letters::Arguments),
+    /// Bring the schema of the configured store up to date; serve does so too.
+    Migrate,
     /// Label traces that were drawn at random or flagged: the next one, a label, labels out and in, anchors.
     Review(review::Arguments),
     /// Hold judges against people: error rates, agreement, corrected estimates, and whether judge or agent moved.
@@ -172,6 +175,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Costs(arguments) => costs::run(arguments, context).await,
         Command::Doctor(arguments) => doctor::run(arguments, context).await,
         Command::DeadLetters(arguments) => dead_letters::run(arguments, context).await,
+        Command::Migrate => migrate::run(context).await,
         Command::Review(arguments) => review::run(arguments, context).await,
         Command::Calibrate(arguments) => calibrate::run(arguments, context).await,
         Command::Replay(arguments) => replay::run(arguments, context).await,

@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
 use super::Shared;
+use super::crash_point::crash_point;
 use super::retry::delay;
 use super::scoring::{Scoring, count};
 use super::write_back::WriteBack;
@@ -166,6 +167,7 @@ async fn answer(shared: &Shared, asking: &Asking, item: &OutboxItem) -> Result<(
     let Some(trace) = asking.scoring.read(shared, question.trace_id).await? else {
         return give_up(shared, asking, item, &question, "the body of the trace is gone").await;
     };
+    crash_point("ask.send");
     let evaluation = match ask(&asking.sender, &trace).await {
         Ok(score) => answered(&trace, definition, score),
         Err(error) if error.is_transient() && item.attempts < service.attempts => {
@@ -229,7 +231,10 @@ async fn record(
         evaluation: StoredEvaluation { evaluation, trace_version, probability },
         outbox: items.into_iter().map(|item| NewOutboxItem { key: key.clone(), ..item }).collect(),
     };
-    if shared.store.record_answer(&answer, now).await? {
+    crash_point("ask.record");
+    let is_recorded = shared.store.record_answer(&answer, now).await?;
+    crash_point("ask.recorded");
+    if is_recorded {
         count(shared, &answer.evaluation.evaluation);
     }
     Ok(())

@@ -9,6 +9,7 @@ use super::Shared;
 use super::budget_alert::{budget_alert, over};
 use super::crash_point::crash_point;
 use super::grouped::{Entries, Grouped, grouped};
+use super::invariant::{Invariant, is_covered, is_within};
 use crate::backends::store::{AlertFilter, FinishedJob, JudgeCall, StoreError};
 use crate::domain::money::NanoUsd;
 use crate::domain::time::Timestamp;
@@ -142,6 +143,8 @@ async fn reserve(
 ) -> Result<Vec<Admission>, StoreError> {
     let now = shared.now();
     let reservations = shared.store.reserve_calls(calls, &treasury.policy, longest_call, now).await?;
+    let holds = is_within(calls, &reservations, &treasury.policy.daily);
+    Invariant::BudgetIsKept.check(&shared.metrics, holds);
     lock(known).learn(day_of(now), now, reservations.committed.clone());
     for scope in reservations.refused {
         if lock(known).alerted.insert(scope.clone()) {
@@ -157,6 +160,9 @@ async fn reserve(
 
 /// Records all at once; when that fails for good, one by one, so that none is held up by another.
 async fn finish(shared: &Shared, jobs: &[FinishedJob]) -> Vec<bool> {
+    for call in jobs.iter().flat_map(|job| &job.calls) {
+        Invariant::ReservedCoversCharged.check(&shared.metrics, is_covered(call));
+    }
     match shared.store.finish_judge_jobs(jobs, shared.now()).await {
         Ok(recorded) => return recorded,
         Err(error) if error.is_transient() || jobs.len() == 1 => {

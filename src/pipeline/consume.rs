@@ -1,17 +1,35 @@
-//! Traces from a RabbitMQ queue, as the OpenTelemetry Collector's RabbitMQ exporter publishes them: one OTLP body a
-//! message, protobuf or JSON, many traces in one message and one trace over several, no headers to rely on.
+//! Messages of a RabbitMQ queue: what our receivers publish, and traces as the OpenTelemetry Collector's RabbitMQ
+//! exporter publishes them: one OTLP body a message, protobuf or JSON, many traces in one message and one trace over
+//! several, no headers to rely on.
 //!
-//! A message is acknowledged after the commit that holds its pieces. One that cannot be decoded goes to the dead-letter
-//! queue at once with the reason; the messages around it are not touched by that.
+//! A message is acknowledged after the commit that holds its pieces. What happens to one that gives trouble:
+//!
+//! - it cannot be decoded: to the dead-letter queue at once, with the reason;
+//! - the store refuses it, and takes others: to the queue for retries, and to the dead letters after some attempts;
+//! - it was delivered before and not acknowledged: it is begun alone, and that is noted first. One that was begun too
+//!   often takes its worker down, and goes to the dead letters;
+//! - the store or the broker is away: it waits, unacknowledged, with all the others.
 
+use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use ring::digest::{SHA256, digest};
+use serde_json::{Map, Value};
+
 use super::Shared;
-use super::intake::{Intake, Received};
+use super::crash_point::{crash_point, crash_point_in};
+use super::intake::{Intake, NotStored, Received};
+use super::publish::Content;
 use crate::backends::rabbitmq::{Delivery, RabbitMqConsumer, RabbitMqError};
-use crate::otlp::{Compression, Encoding, SplitTraces, decode_traces, decompress, split_by_trace};
+use crate::domain::external_score::ScoreIdentity;
+use crate::domain::feedback::parse;
+use crate::otlp::{
+    Compression, Encoding, Rejection, decode_logs, decode_traces, decompress, split_by_trace, split_logs,
+};
+use crate::telemetry::logs::causes;
 use crate::telemetry::metrics::Transport;
 
 /// Messages that share a commit at most, and bytes of them after decompression, which are in memory at one time.
@@ -33,119 +51,260 @@ pub struct QueueSource {
     pub prefetch: u16,
     /// Largest message after decompression.
     pub max_body_bytes: usize,
+    /// Attempts at one message that fails for a reason of its own, before it is a dead letter.
+    pub attempts: u32,
+    /// How long such a message waits between two attempts.
+    pub retry_delay: Duration,
 }
 
 /// Consumes until the process is to end; a lost broker is connected to again. `is_connected` tells whether it is.
 pub async fn consume(shared: Shared, intake: Intake, source: QueueSource, is_connected: Arc<AtomicBool>) {
+    let worker = Worker { shared: &shared, intake: &intake, source: &source };
     while !shared.is_stopping() {
-        let drained = drain(&shared, &intake, &source, &is_connected).await.map(|()| false);
+        let drained = worker.drain(&is_connected).await.map(|()| false);
         is_connected.store(false, Ordering::Relaxed);
         shared.rest("consume", PAUSE, drained).await;
     }
 }
 
-/// Consumes over one connection.
-async fn drain(
-    shared: &Shared,
-    intake: &Intake,
-    source: &QueueSource,
-    is_connected: &AtomicBool,
-) -> Result<(), RabbitMqError> {
-    let mut consumer = RabbitMqConsumer::connect(&source.url, &source.name, source.prefetch).await?;
-    is_connected.store(true, Ordering::Relaxed);
-    tracing::info!(queue = source.name, "consuming traces from RabbitMQ");
-    while !shared.is_stopping() {
-        let deliveries = consumer.next_batch(LARGEST_BATCH, PATIENCE).await?;
-        if !deliveries.is_empty() {
-            take(shared, intake, source, &consumer, deliveries).await?;
-        }
-    }
-    consumer.close().await
+#[derive(Clone, Copy)]
+struct Worker<'a> {
+    shared: &'a Shared,
+    intake: &'a Intake,
+    source: &'a QueueSource,
 }
 
-async fn take(
-    shared: &Shared,
-    intake: &Intake,
-    source: &QueueSource,
-    consumer: &RabbitMqConsumer,
-    deliveries: Vec<Delivery>,
-) -> Result<(), RabbitMqError> {
-    let mut batch = Batch::default();
-    for delivery in deliveries {
-        match tokio::task::block_in_place(|| decode(&delivery.body, source.max_body_bytes)) {
-            Ok((split, bytes)) => {
-                count(shared, &split);
-                batch.received.pieces.extend(split.traces);
-                batch.received.scores.extend(split.scores);
-                batch.bytes += bytes;
-                batch.deliveries.push(delivery);
-            }
-            Err(reason) => {
-                tracing::warn!(queue = source.name, reason, "message cannot be read and goes to the dead-letter queue");
-                shared.metrics.rejected.get_or_create(&transport()).inc();
-                consumer.dead_letter(&delivery, &reason).await?;
-            }
-        }
-        if batch.bytes >= LARGEST_BATCH_BYTES {
-            batch.settle(shared, intake, consumer).await;
-            batch = Batch::default();
-        }
-    }
-    batch.settle(shared, intake, consumer).await;
-    Ok(())
-}
-
-/// Messages that share a commit.
-#[derive(Default)]
-struct Batch {
-    deliveries: Vec<Delivery>,
+/// What was read of a message.
+struct Message {
+    delivery: Delivery,
     received: Received,
+    /// Its size after decompression.
     bytes: usize,
 }
 
-impl Batch {
-    /// Stores what is in the messages, then acknowledges them.
-    async fn settle(self, shared: &Shared, intake: &Intake, consumer: &RabbitMqConsumer) {
-        if store(shared, intake, self.received, self.bytes).await {
-            consumer.ack(&self.deliveries).await;
+impl Worker<'_> {
+    /// Consumes over one connection.
+    async fn drain(self, is_connected: &AtomicBool) -> Result<(), RabbitMqError> {
+        let source = self.source;
+        let mut consumer = RabbitMqConsumer::connect(&source.url, &source.name, source.prefetch).await?;
+        tracing::info!(queue = source.name, "consuming traces from RabbitMQ");
+        while !self.shared.is_stopping() {
+            is_connected.store(consumer.is_connected(), Ordering::Relaxed);
+            let deliveries = consumer.next_batch(LARGEST_BATCH, PATIENCE).await?;
+            let (again, first): (Vec<Delivery>, Vec<Delivery>) =
+                deliveries.into_iter().partition(Delivery::is_redelivered);
+            self.take(&consumer, first).await?;
+            for delivery in again {
+                self.take_alone(&consumer, delivery).await?;
+            }
+        }
+        consumer.close().await
+    }
+
+    /// Takes messages together.
+    async fn take(self, consumer: &RabbitMqConsumer, deliveries: Vec<Delivery>) -> Result<(), RabbitMqError> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        for delivery in deliveries {
+            let Some(message) = self.read(consumer, delivery).await? else { continue };
+            bytes += message.bytes;
+            batch.push(message);
+            if bytes >= LARGEST_BATCH_BYTES {
+                self.settle(consumer, std::mem::take(&mut batch)).await?;
+                bytes = 0;
+            }
+        }
+        self.settle(consumer, batch).await
+    }
+
+    /// Takes a message that may have taken a worker down: it is noted first, so that it cannot go on for ever.
+    async fn take_alone(self, consumer: &RabbitMqConsumer, delivery: Delivery) -> Result<(), RabbitMqError> {
+        let message = name_of(&delivery);
+        let begun = self.insist(|| self.shared.store.begin_message(&message, self.shared.now()));
+        let Some(begun) = begun.await else { return Ok(()) };
+        if begun > self.source.attempts {
+            let reason = format!("begun {} times and never ended: it takes its worker down", begun - 1);
+            self.bury(consumer, &delivery, &reason).await?;
+        } else {
+            self.take(consumer, vec![delivery]).await?;
+        }
+        self.insist(|| self.shared.store.end_message(&message, self.shared.now())).await;
+        Ok(())
+    }
+
+    /// Reads a message; one that cannot be read is a dead letter from now on.
+    async fn read(self, consumer: &RabbitMqConsumer, delivery: Delivery) -> Result<Option<Message>, RabbitMqError> {
+        crash_point_in("consume.read", &delivery.body);
+        let limit = self.source.max_body_bytes;
+        let reading = AssertUnwindSafe(|| read(&delivery, limit));
+        let read = tokio::task::block_in_place(|| catch_unwind(reading));
+        match read.unwrap_or_else(|_| Err("reading it failed".to_owned())) {
+            Ok(Read { received, rejected, bytes }) => {
+                self.count(&received, &rejected);
+                Ok(Some(Message { delivery, received, bytes }))
+            }
+            Err(reason) => self.bury(consumer, &delivery, &reason).await.map(|()| None),
+        }
+    }
+
+    async fn bury(self, consumer: &RabbitMqConsumer, delivery: &Delivery, reason: &str) -> Result<(), RabbitMqError> {
+        tracing::warn!(queue = self.source.name, reason, "message goes to the dead-letter queue");
+        self.shared.metrics.rejected.get_or_create(&transport()).inc();
+        crash_point("consume.dead_letter");
+        consumer.dead_letter(delivery, reason).await?;
+        crash_point("consume.dead_lettered");
+        Ok(())
+    }
+
+    /// Stores what is in the messages, then acknowledges them. Of messages that cannot be stored together, each is
+    /// stored by itself.
+    async fn settle(self, consumer: &RabbitMqConsumer, batch: Vec<Message>) -> Result<(), RabbitMqError> {
+        match self.store(&batch).await {
+            Some(Err(NotStored::Refused)) if batch.len() > 1 => {
+                for message in batch {
+                    let alone = std::slice::from_ref(&message);
+                    match self.store(alone).await {
+                        Some(stored) => self.end(consumer, alone, stored).await?,
+                        None => return Ok(()),
+                    }
+                }
+                Ok(())
+            }
+            Some(stored) => self.end(consumer, &batch, stored).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Acknowledges what was stored, and puts off or buries what was refused.
+    async fn end(
+        self,
+        consumer: &RabbitMqConsumer,
+        messages: &[Message],
+        stored: Result<(), NotStored>,
+    ) -> Result<(), RabbitMqError> {
+        let deliveries = messages.iter().map(|message| &message.delivery);
+        let Err(error) = stored else {
+            if messages.is_empty() {
+                return Ok(());
+            }
+            crash_point("consume.ack");
+            consumer.ack(deliveries).await;
+            crash_point("consume.acked");
+            return Ok(());
+        };
+        for delivery in deliveries {
+            if delivery.failed_attempts().saturating_add(1) >= self.source.attempts {
+                let reason = format!("attempted {} times: {error}", self.source.attempts);
+                self.bury(consumer, delivery, &reason).await?;
+                continue;
+            }
+            tracing::warn!(queue = self.source.name, reason = %error, "message will be tried again");
+            crash_point("consume.retry");
+            consumer.retry_later(delivery, self.source.retry_delay).await?;
+            crash_point("consume.retried");
+        }
+        Ok(())
+    }
+
+    /// Stores what was received, however long it takes; `None` when the process is to end before it is stored.
+    async fn store(self, batch: &[Message]) -> Option<Result<(), NotStored>> {
+        let bytes = batch.iter().map(|message| message.bytes).sum();
+        let attempt = || async {
+            let mut received = Received::default();
+            for message in batch {
+                received.pieces.extend_from_slice(&message.received.pieces);
+                received.scores.extend_from_slice(&message.received.scores);
+            }
+            let mut room = self.intake.room();
+            room.grow_to(bytes)?;
+            match self.intake.store(received, room).await {
+                Err(error @ (NotStored::Full | NotStored::Failed)) => Err(error),
+                settled => Ok(settled),
+            }
+        };
+        self.insist(attempt).await
+    }
+
+    /// Tries until it succeeds; `None` when the process is to end before that.
+    async fn insist<T, E: Error, A: Future<Output = Result<T, E>>>(self, attempt: impl Fn() -> A) -> Option<T> {
+        loop {
+            match attempt().await {
+                Ok(done) => return Some(done),
+                Err(error) => tracing::debug!(error = causes(&error), "messages wait for the store"),
+            }
+            self.shared.pause(PAUSE).await;
+            if self.shared.is_stopping() {
+                return None;
+            }
+        }
+    }
+
+    fn count(self, received: &Received, rejected: &[Rejection]) {
+        let metrics = &self.shared.metrics;
+        metrics.received.get_or_create(&transport()).inc_by(received.pieces.len() as u64);
+        if let Some(reason) = rejected.first() {
+            tracing::warn!(spans = rejected.len(), %reason, "spans of a message cannot be used");
+            metrics.rejected.get_or_create(&transport()).inc_by(rejected.len() as u64);
         }
     }
 }
 
-/// Stores what was received, however long it takes; false when the process is to end before it is stored.
-async fn store(shared: &Shared, intake: &Intake, received: Received, bytes: usize) -> bool {
-    let attempt = async || {
-        let mut room = intake.room();
-        room.grow_to(bytes)?;
-        intake.store(received.clone(), room).await
-    };
-    while let Err(error) = attempt().await {
-        tracing::debug!(%error, "messages wait for the store");
-        shared.pause(PAUSE).await;
-        if shared.is_stopping() {
-            return false;
-        }
-    }
-    true
+/// What is in a body.
+#[derive(Default)]
+struct Read {
+    received: Received,
+    rejected: Vec<Rejection>,
+    bytes: usize,
 }
 
-/// A message's spans by trace, and its size after decompression; else why it cannot be read.
-fn decode(body: &[u8], limit: usize) -> Result<(SplitTraces, usize), String> {
+/// What is in a message; else why it cannot be read.
+fn read(delivery: &Delivery, limit: usize) -> Result<Read, String> {
+    let body = &delivery.body;
     let body = decompress(body, Compression::sniff(body), limit).map_err(|error| error.to_string())?;
-    let resource_spans = decode_traces(&body, Encoding::sniff(&body)).map_err(|error| error.to_string())?;
-    let split = split_by_trace(resource_spans);
-    match split.rejected.first() {
-        Some(reason) if split.traces.is_empty() => Err(format!("no span can be used: {reason}")),
-        _ => Ok((split, body.len())),
+    let encoding = delivery.content_type().and_then(Encoding::from_content_type);
+    let encoding = encoding.unwrap_or_else(|| Encoding::sniff(&body));
+    let content = delivery.content();
+    let content = Content::of(content.as_deref()).ok_or_else(|| "what it holds is not known here".to_owned())?;
+    let mut read = match content {
+        Content::Traces => {
+            let split = split_by_trace(decode_traces(&body, encoding).map_err(|error| error.to_string())?);
+            let received = Received { pieces: split.traces, scores: split.scores };
+            Read { received, rejected: split.rejected, ..Read::default() }
+        }
+        Content::Logs => {
+            let split = split_logs(decode_logs(&body, encoding).map_err(|error| error.to_string())?);
+            let received = Received { pieces: split.traces, scores: split.scores };
+            Read { received, rejected: split.rejected, ..Read::default() }
+        }
+        Content::Feedback => Read { received: feedback(&body)?, ..Read::default() },
+    };
+    if let (true, Some(reason)) = (read.received.is_empty(), read.rejected.first()) {
+        return Err(format!("no span can be used: {reason}"));
+    }
+    name_scores(&mut read.received, delivery);
+    Ok(Read { bytes: body.len(), ..read })
+}
+
+fn feedback(body: &[u8]) -> Result<Received, String> {
+    let object: Map<String, Value> = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let score = parse(&object).map_err(|error| error.to_string())?;
+    Ok(Received { scores: vec![score], ..Received::default() })
+}
+
+/// A message may be delivered twice: a score that its sender gave no id has one from the message from now on.
+fn name_scores(received: &mut Received, delivery: &Delivery) {
+    for (place, new) in received.scores.iter_mut().enumerate() {
+        if new.identity == ScoreIdentity::Separate {
+            new.identity = ScoreIdentity::Given(format!("message {}:{place}", hex::encode(&name_of(delivery)[..16])));
+        }
     }
 }
 
-fn count(shared: &Shared, split: &SplitTraces) {
-    shared.metrics.received.get_or_create(&transport()).inc_by(split.traces.len() as u64);
-    if let Some(reason) = split.rejected.first() {
-        tracing::warn!(spans = split.rejected.len(), %reason, "spans of a message cannot be used");
-        shared.metrics.rejected.get_or_create(&transport()).inc_by(split.rejected.len() as u64);
-    }
+/// By which a message is known at each delivery: the name that its publisher gave it, and what is in it.
+fn name_of(delivery: &Delivery) -> [u8; 32] {
+    let named = [delivery.name().unwrap_or_default().as_bytes(), &delivery.body].concat();
+    let mut name = [0; 32];
+    name.copy_from_slice(digest(&SHA256, &named).as_ref());
+    name
 }
 
 fn transport() -> Transport {

@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use prost::Message as _;
 
 use super::Shared;
+use super::crash_point::crash_point;
 use super::forward::together;
 use super::notify::format::Format;
 use super::notify::message::Message;
@@ -94,7 +95,10 @@ async fn step(shared: &Shared, destination: &Destination) -> Result<bool, StoreE
         Protocol::Scores(_) => without_superseded(shared, items).await?,
         Protocol::Otlp | Protocol::Forward | Protocol::Alerts(_) => items,
     };
-    match destination.send(&items, shared.now()).await {
+    crash_point("deliver.send");
+    let sent = destination.send(&items, shared.now()).await;
+    crash_point("deliver.sent");
+    match sent {
         Err(error) if items.len() > 1 && destination.protocol.is_about_body(&error) => {
             // The body is refused, and not us: one item is at fault. Alone, it delays no other.
             let alone = items.iter().map(|item| deliver_one(shared, destination, item));
@@ -141,7 +145,9 @@ async fn settle(
     let labels = CallLabels { to: destination.name.clone(), result: result.to_owned() };
     shared.metrics.deliveries.get_or_create(&labels).inc_by(items.len() as u64);
     let Err(error) = sent else {
-        return shared.store.delivered(&ids).await;
+        shared.store.delivered(&ids).await?;
+        crash_point("deliver.settled");
+        return Ok(());
     };
     let attempts = items.iter().map(|item| item.attempts).max().unwrap_or(1);
     let reason = destination.reason(&error);

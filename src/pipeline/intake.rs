@@ -4,19 +4,20 @@
 //! during the last one. A source is answered when its pieces are committed, not before: what was accepted is never
 //! lost. What waits is bounded in bytes; beyond that a source is told to come back.
 
-use std::sync::Arc;
-
 use ring::digest::{SHA256, digest};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::Shared;
+use super::crash_point::crash_point;
+use super::invariant::{Invariant, adds_up};
+use super::room::{Room, Rooms};
 use crate::backends::store::{AppendReport, Chunk, CompletionPolicy, StoreError};
 use crate::domain::external_score::NewExternalScore;
 use crate::otlp::{TracePiece, pack};
+use crate::telemetry::logs::causes;
 
 /// Pieces and scores in one transaction at most: the other stages want the writer too.
 const LARGEST_COMMIT: usize = 1_024;
-const BYTES_PER_PERMIT: usize = 1_024;
 
 /// What a source hands in at once.
 #[derive(Debug, Clone, Default)]
@@ -28,29 +29,34 @@ pub struct Received {
 }
 
 impl Received {
-    const fn is_empty(&self) -> bool {
+    pub(super) const fn is_empty(&self) -> bool {
         self.pieces.is_empty() && self.scores.is_empty()
     }
 }
 
-/// Why something was not stored; it may be sent again.
+/// Why something was not stored. Unless it was refused or too large, it may be sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotStored {
     /// Too much waits already.
     #[error("too much is waiting to be stored; send it again later")]
     Full,
     /// The store failed.
-    #[error("the store cannot take traces at the moment; send them again later")]
+    #[error("traces cannot be stored at the moment; send them again later")]
     Failed,
+    /// The queue takes no message of this size.
+    #[error("the request is larger than the queue takes, compressed ([queue] max_message_mib): send smaller ones")]
+    TooLarge,
+    /// The store takes other things and refuses this one, and would again.
+    #[error("the store refuses what was sent; the log says why")]
+    Refused,
 }
 
 /// Hands pieces to the store; clones share the way.
 #[derive(Clone)]
 pub struct Intake {
     submissions: mpsc::UnboundedSender<Submission>,
-    /// Bounds the channel, in kibibytes.
-    room: Arc<Semaphore>,
-    size: u32,
+    /// Bounds the channel.
+    rooms: Rooms,
 }
 
 struct Submission {
@@ -64,31 +70,10 @@ impl Submission {
     const fn rows(&self) -> usize {
         self.chunks.len() + self.scores.len()
     }
-}
 
-/// Room for what is received and not yet stored; dropped, it is given back.
-#[derive(Debug)]
-pub struct Room {
-    all: Arc<Semaphore>,
-    size: u32,
-    taken: Option<OwnedSemaphorePermit>,
-}
-
-impl Room {
-    /// Makes it large enough for `bytes` in all. For more than all the room there is, all of it will do.
-    ///
-    /// # Errors
-    /// Too much waits already; what was taken stays taken.
-    pub fn grow_to(&mut self, bytes: usize) -> Result<(), NotStored> {
-        let wanted = u32::try_from(bytes.div_ceil(BYTES_PER_PERMIT)).unwrap_or(u32::MAX).min(self.size);
-        let taken = self.taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let missing = wanted.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX));
-        let more = Arc::clone(&self.all).try_acquire_many_owned(missing).map_err(|_| NotStored::Full)?;
-        match &mut self.taken {
-            Some(taken) => taken.merge(more),
-            none => *none = Some(more),
-        }
-        Ok(())
+    fn answer(self, result: Result<(), NotStored>) {
+        // A source that has gone meanwhile sends again, and its pieces are known then.
+        let _gone = self.answer.send(result);
     }
 }
 
@@ -101,15 +86,13 @@ impl Intake {
         max_waiting_bytes: usize,
     ) -> (Self, impl Future<Output = ()> + Send) {
         let (submissions, waiting) = mpsc::unbounded_channel();
-        let size = u32::try_from(max_waiting_bytes / BYTES_PER_PERMIT).unwrap_or(u32::MAX).max(1);
-        let room = Arc::new(Semaphore::new(size as usize));
-        (Self { submissions, room, size }, write(shared, policy, waiting))
+        (Self { submissions, rooms: Rooms::new(max_waiting_bytes) }, write(shared, policy, waiting))
     }
 
     /// Room, of which nothing is taken yet.
     #[must_use]
     pub fn room(&self) -> Room {
-        Room { all: Arc::clone(&self.room), size: self.size, taken: None }
+        self.rooms.room()
     }
 
     /// Stores what was received, which has taken its room, and returns when it is committed.
@@ -148,37 +131,60 @@ async fn write(shared: Shared, policy: CompletionPolicy, mut waiting: mpsc::Unbo
             rows += next.rows();
             group.push(next);
         }
-        commit(&shared, &policy, group).await;
+        store(&shared, &policy, group).await;
     }
 }
 
-async fn commit(shared: &Shared, policy: &CompletionPolicy, mut group: Vec<Submission>) {
-    let chunks: Vec<Chunk> = group.iter_mut().flat_map(|submission| std::mem::take(&mut submission.chunks)).collect();
-    let scores: Vec<NewExternalScore> =
-        group.iter_mut().flat_map(|submission| std::mem::take(&mut submission.scores)).collect();
-    let result = match append(shared, policy, &chunks, &scores).await {
+/// Commits a group; when the store refuses something in it, each by itself, so that none fails for another's sake.
+async fn store(shared: &Shared, policy: &CompletionPolicy, mut group: Vec<Submission>) {
+    let result = commit(shared, policy, &mut group).await;
+    if result == Err(NotStored::Refused) && group.len() > 1 {
+        for mut alone in group {
+            let result = commit(shared, policy, std::slice::from_mut(&mut alone)).await;
+            alone.answer(result);
+        }
+        return;
+    }
+    group.into_iter().for_each(|submission| submission.answer(result));
+}
+
+/// Commits what is in the submissions, which have it still when that fails.
+async fn commit(shared: &Shared, policy: &CompletionPolicy, group: &mut [Submission]) -> Result<(), NotStored> {
+    let counts: Vec<(usize, usize)> = group.iter().map(|one| (one.chunks.len(), one.scores.len())).collect();
+    let chunks: Vec<Chunk> = group.iter_mut().flat_map(|one| std::mem::take(&mut one.chunks)).collect();
+    let scores: Vec<NewExternalScore> = group.iter_mut().flat_map(|one| std::mem::take(&mut one.scores)).collect();
+    crash_point("intake.commit");
+    let appended = append(shared, policy, &chunks, &scores).await;
+    crash_point("intake.committed");
+    match appended {
         Ok(report) => {
-            if report.too_late > 0 {
-                tracing::info!(pieces = report.too_late, "pieces came after the body of their trace was purged");
-            }
-            if report.left_out > 0 {
-                tracing::warn!(pieces = report.left_out, "pieces of a trace that is too large were not kept");
-            }
-            shared.metrics.too_late.inc_by(report.too_late as u64);
-            shared.metrics.truncated_pieces.inc_by(report.left_out as u64);
-            shared.metrics.external_scores.inc_by(scores.len() as u64);
+            Invariant::EveryPieceIsAccountedFor.check(&shared.metrics, adds_up(report, chunks.len()));
+            count(shared, report, scores.len());
             Ok(())
         }
         Err(error) => {
-            let pieces = chunks.len();
-            tracing::error!(%error, pieces, scores = scores.len(), "what was received could not be stored; senders keep it");
-            Err(NotStored::Failed)
+            let (pieces, causes) = (chunks.len(), causes(&error));
+            tracing::error!(error = causes, pieces, scores = scores.len(), "what was received could not be stored");
+            let (mut chunks, mut scores) = (chunks.into_iter(), scores.into_iter());
+            for (one, (pieces, scored)) in group.iter_mut().zip(counts) {
+                one.chunks = chunks.by_ref().take(pieces).collect();
+                one.scores = scores.by_ref().take(scored).collect();
+            }
+            Err(if error.refuses_data() { NotStored::Refused } else { NotStored::Failed })
         }
-    };
-    for submission in group {
-        // A source that has gone meanwhile sends again, and its pieces are known then.
-        let _gone = submission.answer.send(result);
     }
+}
+
+fn count(shared: &Shared, report: AppendReport, scores: usize) {
+    if report.too_late > 0 {
+        tracing::info!(pieces = report.too_late, "pieces came after the body of their trace was purged");
+    }
+    if report.left_out > 0 {
+        tracing::warn!(pieces = report.left_out, "pieces of a trace that is too large were not kept");
+    }
+    shared.metrics.too_late.inc_by(report.too_late as u64);
+    shared.metrics.truncated_pieces.inc_by(report.left_out as u64);
+    shared.metrics.external_scores.inc_by(scores as u64);
 }
 
 /// Pieces and scores are known again when they are repeated, so that they need not be one transaction.

@@ -65,8 +65,6 @@ pub struct Judging {
     pub treasury: Treasury,
     /// How often judges are asked about their anchors.
     pub anchor_interval: Duration,
-    /// Tells this process from every other.
-    pub worker: String,
 }
 
 /// Makes judgements until the process is to end and all that is under way has ended.
@@ -131,7 +129,7 @@ async fn work(shared: Shared, judging: Arc<Judging>, books: Arc<Books>, known: A
         }
         while jobs.join_next().await.is_some() {}
     };
-    tokio::join!(working, anchors::rescore(&worker), gate.keep_leased(&shared, &judging.worker, &name, &limits));
+    tokio::join!(working, anchors::rescore(&worker), gate.keep_leased(&shared, &shared.worker, &name, &limits));
 }
 
 /// How many jobs to claim while so many of so many are in hand: none until a quarter is gone, for a claim of one costs

@@ -1,12 +1,14 @@
 //! What happens to a trace, from its first piece to its last alert.
 //!
 //! ```text
-//! receive ─┐                                        ┌► judging ─► (record)
-//! consume ─┴► intake ─► [chunks] ─► scoring ─► [traces, scores, jobs, outbox] ─► deliver
+//! receive ─► publish ─► (broker)                    ┌► judging ─► (record)
+//!      └───────────┐        ▼                       │
+//! consume ◄────────│────────┘                       │
+//!      └───────────┴► intake ─► [chunks] ─► scoring ─► [traces, scores, jobs, outbox] ─► deliver
 //!                                                   └► watching ─► [detectors, alerts] ─► notify ─► [outbox]
 //! ```
 //!
-//! Brackets are tables of the store. No stage knows another: each takes its work from the store, and its result and the
+//! Without a broker receivers hand straight to intake. Brackets are tables of the store. No stage knows another: each takes its work from the store, and its result and the
 //! end of that work are one transaction there. So any of them can be killed at any line and run again: a claim that was
 //! not finished comes due when its lease ends, and what was finished is not there to be claimed.
 
@@ -16,16 +18,19 @@ pub mod bookkeeping;
 pub mod consume;
 pub mod deliver;
 pub mod intake;
+pub mod invariant;
 pub mod judge_spans;
 pub mod judging;
 pub mod judgment;
 mod known_verdicts;
 pub mod ledgered;
 pub mod notify;
+pub mod publish;
 pub mod receive;
 pub mod releases;
 pub mod retention;
 pub mod reviewing;
+pub mod room;
 pub mod score_api;
 pub mod scoring;
 pub mod watching;
@@ -39,6 +44,7 @@ mod forward;
 mod gate;
 mod grouped;
 mod hour_alerts;
+mod leadership;
 mod metered;
 mod resolved_model;
 mod retry;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Shared;
 use super::crash_point::crash_point;
+use super::leadership::Leadership;
 use crate::backends::store::StoreError;
 use crate::domain::release::{ChangeEvent, ChangeKind, Release, ReleaseStatus, VersionHour};
 use crate::evaluate::kinds::Behaviour;
@@ -45,9 +46,10 @@ pub async fn notice_releases(shared: Shared, definitions: Vec<Definition>) {
         }
         Err(error) => tracing::warn!(error = causes(&error), "changes of definitions could not be noted"),
     }
+    let mut leadership = Leadership::of("notice releases");
     let mut known = None;
     while !shared.is_stopping() {
-        let step = step(&shared, &mut known).await;
+        let step = leadership.lead(&shared, step(&shared, &mut known)).await;
         shared.rest("notice releases", INTERVAL, step).await;
     }
 }
@@ -77,9 +79,10 @@ async fn step(shared: &Shared, known: &mut Option<Versions>) -> Result<bool, Sto
 async fn count_versions(shared: &Shared) -> Result<Vec<VersionHour>, StoreError> {
     let started = shared.now();
     let mut counted = Vec::new();
+    crash_point("releases.count");
     for (service, hour) in shared.store.uncounted_hours().await? {
         counted.extend(shared.store.count_versions(&service, hour, started).await?);
-        crash_point("an hour of versions is counted");
+        crash_point("releases.counted");
     }
     shared.store.note_counted(started).await?;
     Ok(counted)

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::Shared;
+use super::leadership::Leadership;
 use crate::backends::store::StoreError;
 
 /// How often expired bodies are looked for.
@@ -31,8 +32,9 @@ pub struct Retention {
 
 /// Purges what has expired until the process is to end.
 pub async fn purge(shared: Shared, retention: Retention) {
+    let mut leadership = Leadership::of("purge");
     while !shared.is_stopping() {
-        let step = step(&shared, retention).await;
+        let step = leadership.lead(&shared, step(&shared, retention)).await;
         shared.rest("purge", INTERVAL, step).await;
     }
 }

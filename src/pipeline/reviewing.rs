@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::Shared;
+use super::crash_point::crash_point;
+use super::leadership::Leadership;
 use crate::backends::store::{StoreError, Undrawn};
 use crate::domain::time::Timestamp;
 use crate::watch::audit::AuditPolicy;
@@ -18,8 +20,9 @@ const LATE_COMMITS: Duration = Duration::from_mins(10);
 
 /// Draws until the process is to end. What is drawn keeps its spans for this `window`, in which people label it.
 pub async fn draw_audit(shared: Shared, policy: AuditPolicy, window: Duration) {
+    let mut leadership = Leadership::of("review");
     while !shared.is_stopping() {
-        let step = step(&shared, &policy, window).await;
+        let step = leadership.lead(&shared, step(&shared, &policy, window)).await;
         shared.rest("review", INTERVAL, step).await;
     }
 }
@@ -35,7 +38,13 @@ async fn step(shared: &Shared, policy: &AuditPolicy, window: Duration) -> Result
         (of, draw)
     };
     let draws: Vec<_> = undrawn.into_iter().map(with_draw).collect();
+    if !draws.is_empty() {
+        crash_point("review.draw");
+    }
     shared.store.insert_draws(&draws, now, now.plus(window)).await?;
+    if !draws.is_empty() {
+        crash_point("review.drawn");
+    }
     if !has_more {
         shared.store.change_shared(DRAWN_UNTIL, |until: &mut Timestamp| *until = (*until).max(now)).await?;
     }

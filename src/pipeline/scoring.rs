@@ -8,7 +8,9 @@ use super::Shared;
 use super::agent_metrics::requests;
 use super::agent_versions::AgentVersions;
 use super::asking::question;
+use super::crash_point::crash_point;
 use super::forward;
+use super::invariant::{Invariant, is_answered_once, is_in_bounds};
 use super::retention::BodyRetention;
 use super::sampling::CurrentPolicy;
 use super::write_back::WriteBack;
@@ -87,6 +89,7 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>, memory: &mut Memory) -> R
     if due.is_empty() {
         return Ok(false);
     }
+    crash_point("score.claimed");
     let (due, max_age) = (Arc::new(due), scoring.max_age);
     let (scoring, evaluated) = (Arc::clone(scoring), Arc::clone(&due));
     let evaluating = tokio::task::spawn_blocking(move || -> Vec<Option<Scored>> {
@@ -101,7 +104,10 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>, memory: &mut Memory) -> R
     let (mut recorded, requests): (Vec<RecordedTrace>, Vec<Vec<ModelRequest>>) = outcomes.into_iter().flatten().unzip();
     let recording = async {
         memory.versions.admit(shared, &mut recorded, now).await?;
-        shared.store.record_traces(&recorded, shared.now()).await
+        crash_point("score.record");
+        let report = shared.store.record_traces(&recorded, shared.now()).await;
+        crash_point("score.recorded");
+        report
     };
     let report = match recording.await {
         Ok(report) => report,
@@ -119,8 +125,11 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>, memory: &mut Memory) -> R
     for (trace, requests) in recorded.iter().zip(&requests) {
         let trace_id = trace.trace.trace_id.to_string();
         requests.iter().for_each(|request| shared.metrics.agents.count(request, &trace_id));
+        let holds = is_answered_once(&trace.evaluations, &trace.judge_jobs);
+        Invariant::OneAnswerOfEachEvaluator.check(&shared.metrics, holds);
     }
     for row in recorded.iter().flat_map(|trace| &trace.evaluations) {
+        Invariant::ScoresAreInBounds.check(&shared.metrics, is_in_bounds(row));
         count(shared, &row.evaluation);
     }
     Ok(true)

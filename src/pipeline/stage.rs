@@ -27,6 +27,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Cancelled when the process is to end.
     pub stop: CancellationToken,
+    /// Name of this process among all that work on the store, new at each start.
+    pub worker: Arc<str>,
 }
 
 impl fmt::Debug for Shared {

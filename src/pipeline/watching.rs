@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::Shared;
+use super::crash_point::crash_point;
 use super::hour_alerts::HourAlerts;
+use super::leadership::Leadership;
 use crate::backends::store::{HourCommit, Selection, StoreError};
 use crate::domain::alert::Alert;
 use crate::domain::time::Timestamp;
@@ -57,11 +59,15 @@ pub struct Watching {
 
 /// Watches until the process is to end.
 pub async fn watch(shared: Shared, watching: Watching) {
+    let mut leadership = Leadership::of("watch");
     while !shared.is_stopping() {
-        let step = match watching.step(&shared).await {
-            Ok(false) => watching.listen(&shared).await,
-            step => step,
+        let reading = async {
+            match watching.step(&shared).await {
+                Ok(false) => watching.listen(&shared).await,
+                step => step,
+            }
         };
+        let step = leadership.lead(&shared, reading).await;
         shared.rest("watch", watching.interval, step).await;
     }
 }
@@ -218,8 +224,10 @@ impl Watching {
         let of_hour =
             HourAlerts { service, hour, window: &seen.window, baseline: Some(baseline), is_replaced, is_news };
         let alerts = of_hour.changed(shared, &signals).await?;
-        let is_first =
-            shared.store.commit_hour(&commit(&seen, previous_state, &detectors, alerts), shared.now()).await?;
+        let commit = commit(&seen, previous_state, &detectors, alerts);
+        crash_point("watch.commit");
+        let is_first = shared.store.commit_hour(&commit, shared.now()).await?;
+        crash_point("watch.committed");
         if is_first {
             shared.metrics.hours_watched.inc();
         }

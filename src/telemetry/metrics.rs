@@ -86,6 +86,13 @@ labels!(
     }
 );
 labels!(
+    /// Something that always holds.
+    InvariantLabels {
+        /// Its name.
+        invariant
+    }
+);
+labels!(
     /// How loud an alert is.
     SeverityLabels {
         /// `info`, `warn` or `page`.
@@ -148,6 +155,8 @@ pub struct Metrics {
     pub hours_watched: Counter,
     /// Alerts raised, by severity.
     pub alerts_raised: Family<SeverityLabels, Counter>,
+    /// Times that something did not hold which always does: mistakes of the program.
+    pub invariant_violations: Family<InvariantLabels, Counter>,
     /// Work that waits, by queue; set it from the store before [`Metrics::encode`].
     pub queue_depth: Family<QueueLabels, Gauge>,
     /// Alerts that are open, by severity; set it from the store before [`Metrics::encode`].
@@ -190,6 +199,7 @@ impl Default for Metrics {
             deliveries: Family::default(),
             hours_watched: Counter::default(),
             alerts_raised: Family::default(),
+            invariant_violations: Family::default(),
             queue_depth: Family::default(),
             alerts_open: Family::default(),
         };
@@ -231,6 +241,8 @@ impl Metrics {
         registry.register("deliveries", "Deliveries from the outbox", self.deliveries.clone());
         registry.register("hours_watched", "Hours the detectors have consumed", self.hours_watched.clone());
         registry.register("alerts_raised", "Alerts raised", self.alerts_raised.clone());
+        let (help, violations) = ("Times that an invariant did not hold", self.invariant_violations.clone());
+        registry.register("invariant_violations", help, violations);
         registry.register("queue_depth", "Work that waits in the store", self.queue_depth.clone());
         registry.register("alerts_open", "Alerts that are open", self.alerts_open.clone());
         self.agents.register(&mut self.plain, registry);

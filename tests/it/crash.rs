@@ -61,12 +61,12 @@ type Identity = (Vec<u8>, Vec<u8>);
 
 /// A tracing backend that remembers which evaluation spans came.
 #[derive(Clone, Default)]
-struct Backend {
+pub(crate) struct Backend {
     spans: Arc<Mutex<BTreeSet<Identity>>>,
 }
 
 impl Backend {
-    async fn start(&self) -> String {
+    pub(crate) async fn start(&self) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = Router::new().route("/v1/traces", post(take)).route("/v1/logs", post(|| async {}));
@@ -75,7 +75,7 @@ impl Backend {
         format!("http://{address}")
     }
 
-    fn identities(&self) -> usize {
+    pub(crate) fn identities(&self) -> usize {
         self.spans.lock().unwrap().len()
     }
 }
@@ -83,7 +83,8 @@ impl Backend {
 async fn take(State(backend): State<Backend>, body: Bytes) {
     let request = ExportTraceServiceRequest::decode(body).unwrap();
     let spans = request.resource_spans.into_iter().flat_map(|group| group.scope_spans).flat_map(|group| group.spans);
-    for span in spans {
+    // Judge calls are spans of their own, and not evaluations.
+    for span in spans.filter(|span| span.attributes.iter().any(|it| it.key.starts_with("driftline.eval."))) {
         backend.spans.lock().unwrap().insert((span.trace_id, span.span_id));
     }
 }

@@ -7,7 +7,9 @@ use std::process::Command;
 
 use driftline::app::settings;
 use driftline::telemetry::agents::{ModelRequest, SeriesEstimate, ServiceShares};
-use driftline::telemetry::metrics::{CallLabels, EvaluationLabels, Metrics, QueueLabels, SeverityLabels, Transport};
+use driftline::telemetry::metrics::{
+    CallLabels, EvaluationLabels, InvariantLabels, Metrics, QueueLabels, SeverityLabels, Transport,
+};
 
 use crate::support::services::find;
 
@@ -92,6 +94,7 @@ pub(crate) fn exposed_metrics() -> BTreeSet<String> {
     metrics.deliveries.get_or_create(&call).inc();
     metrics.alerts_raised.get_or_create(&SeverityLabels { severity: some() }).inc();
     metrics.alerts_open.get_or_create(&SeverityLabels { severity: some() }).inc();
+    metrics.invariant_violations.get_or_create(&InvariantLabels { invariant: some() }).inc();
     metrics.queue_depth.get_or_create(&QueueLabels { queue: some() }).inc();
     let request = ModelRequest {
         model: some(),

@@ -9,6 +9,7 @@ mod deploy_gates;
 mod deploy_stack;
 mod doctor;
 mod emitters;
+mod fleet;
 mod fuzz_seeds;
 mod hostile;
 mod offline;

@@ -6,10 +6,10 @@ use std::time::Duration;
 use driftline::backends::rabbitmq::{DeadLetter, DeadLetters, Delivery, RabbitMqConsumer, RabbitMqError};
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{FieldTable, ShortString};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::net::TcpListener;
 
 use crate::support::broker::Other;
+use crate::support::proxy::Proxy;
 use crate::support::services::{fresh_name, rabbitmq};
 
 /// Longer than anything that is expected to happen takes.
@@ -75,8 +75,8 @@ async fn no_more_than_the_prefetch_is_out_at_a_time() {
 #[tokio::test]
 async fn what_was_not_acknowledged_comes_again_when_the_connection_is_cut() {
     let queue = fresh_name("queue");
-    let mut proxy = Proxy::start().await;
-    let mut consumer = RabbitMqConsumer::connect(&proxy.url(), &queue, 100).await.unwrap();
+    let proxy = Proxy::start(&rabbitmq().address).await;
+    let mut consumer = RabbitMqConsumer::connect(&proxy.instead_of(&rabbitmq().amqp_url), &queue, 100).await.unwrap();
     let other = Other::connect().await;
     other.publish(&queue, &[b"done", b"lost"]).await;
     let deliveries = receive(&mut consumer, 2).await;
@@ -203,8 +203,8 @@ async fn the_command_lists_dead_letters_without_letting_them_touch_the_terminal_
 #[tokio::test]
 async fn dead_letters_are_still_taken_after_the_connection_was_cut() {
     let queue = fresh_name("queue");
-    let mut proxy = Proxy::start().await;
-    let mut consumer = RabbitMqConsumer::connect(&proxy.url(), &queue, 100).await.unwrap();
+    let proxy = Proxy::start(&rabbitmq().address).await;
+    let mut consumer = RabbitMqConsumer::connect(&proxy.instead_of(&rabbitmq().amqp_url), &queue, 100).await.unwrap();
     proxy.cut();
     let other = Other::connect().await;
     other.publish(&queue, &[b"bad"]).await;
@@ -272,47 +272,7 @@ async fn a_broker_that_cannot_be_reached_is_an_error_without_its_password() {
     };
     assert!(matches!(error, RabbitMqError::Connect(_)), "{error:?}");
     assert!(!format!("{error} {error:?}").contains("secret"));
-    let long = "q".repeat(251);
+    let long = "q".repeat(250);
     let refused = RabbitMqConsumer::connect(&rabbitmq().amqp_url, &long, 1).await;
     assert!(matches!(refused.err(), Some(RabbitMqError::QueueName { .. })));
-}
-
-/// Stands between a client and the broker, and can cut what goes through it.
-struct Proxy {
-    port: u16,
-    connections: std::sync::Arc<std::sync::Mutex<JoinSet<()>>>,
-    _accepting: JoinSet<()>,
-}
-
-impl Proxy {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let connections = std::sync::Arc::new(std::sync::Mutex::new(JoinSet::new()));
-        let mut accepting = JoinSet::new();
-        accepting.spawn({
-            let connections = connections.clone();
-            async move {
-                while let Ok((client, _)) = listener.accept().await {
-                    connections.lock().unwrap().spawn(pass_through(client));
-                }
-            }
-        });
-        Self { port, connections, _accepting: accepting }
-    }
-
-    fn url(&self) -> String {
-        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
-    }
-
-    fn cut(&mut self) {
-        self.connections.lock().unwrap().abort_all();
-    }
-}
-
-async fn pass_through(mut client: TcpStream) {
-    if let Ok(mut broker) = TcpStream::connect(&rabbitmq().address).await {
-        // An error here is one side hanging up.
-        drop(tokio::io::copy_bidirectional(&mut client, &mut broker).await);
-    }
 }

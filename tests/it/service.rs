@@ -2,14 +2,14 @@
 
 mod channels;
 mod complete;
-mod fake;
+pub(crate) mod fake;
 pub(crate) mod fixtures;
 mod gate_wait;
 mod grpc;
 mod hostile;
 mod injections;
 mod judge;
-mod judging;
+pub(crate) mod judging;
 mod judging_crash;
 mod logs;
 mod misbehaving;

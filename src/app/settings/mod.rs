@@ -34,6 +34,7 @@ const PREFIX: &str = "DRIFTLINE__";
 #[expect(missing_docs, reason = "each key is explained in default.toml, which users read")]
 pub struct Settings {
     pub store: StoreSettings,
+    pub service: ServiceSettings,
     pub queue: QueueSettings,
     pub receive: ReceiveSettings,
     pub web: WebSettings,
@@ -68,7 +69,20 @@ macro_rules! section {
 }
 
 section!(StoreSettings { url: String });
-section!(QueueSettings { url: String, name: String, prefetch: u16 });
+section!(ServiceSettings {
+    #[serde(deserialize_with = "duration")]
+    drain: Duration,
+});
+section!(QueueSettings {
+    url: String,
+    name: String,
+    prefetch: u16,
+    attempts: u32,
+    #[serde(deserialize_with = "duration")]
+    retry_delay: Duration,
+    max_waiting: u32,
+    max_message_mib: usize,
+});
 section!(ReceiveSettings { http: String, grpc: String, max_body_mib: usize, max_waiting_mib: usize });
 section!(WebSettings { listen: String, url: String });
 section!(CompleteSettings {

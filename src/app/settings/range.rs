@@ -91,6 +91,9 @@ fn amounts(settings: &Settings) -> Vec<Problem> {
     let least = "at least 1";
     let problems = [
         require(settings.queue.prefetch > 0, "queue.prefetch", least),
+        require(settings.queue.attempts > 0, "queue.attempts", least),
+        require(settings.queue.max_waiting > 0, "queue.max_waiting", least),
+        require(settings.queue.max_message_mib > 0, "queue.max_message_mib", least),
         require(settings.receive.max_body_mib > 0, "receive.max_body_mib", least),
         require(settings.receive.max_waiting_mib > 0, "receive.max_waiting_mib", least),
         require(settings.complete.max_trace_mib > 0, "complete.max_trace_mib", least),
@@ -158,6 +161,8 @@ fn money(settings: &Settings) -> Vec<Problem> {
 fn durations(settings: &Settings) -> Vec<Problem> {
     let (complete, watch) = (&settings.complete, &settings.watch);
     let mut durations = vec![
+        ("service.drain".to_owned(), settings.service.drain),
+        ("queue.retry_delay".to_owned(), settings.queue.retry_delay),
         ("complete.root_grace".to_owned(), complete.root_grace),
         ("complete.quiet_period".to_owned(), complete.quiet_period),
         ("complete.max_age".to_owned(), complete.max_age),

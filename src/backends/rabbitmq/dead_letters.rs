@@ -4,14 +4,12 @@
 //! are only looked at are given back, in their order, when the connection ends.
 
 use lapin::message::BasicGetMessage;
-use lapin::options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions};
-use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Confirmation, Connection};
+use lapin::options::{BasicAckOptions, BasicGetOptions};
+use lapin::{Channel, Connection};
 
-use super::{
-    PERSISTENT, REASON_HEADER, REPLY_SUCCESS, RabbitMqError, declare_dead_queue, encoding_of, open, properties,
-    queue_names,
-};
+use super::connection::{Published, close, confirming_channel, open, properties, publish};
+use super::queues::{QueueNames, declare_dead_queue};
+use super::{RabbitMqError, envelope};
 
 /// A message of the dead-letter queue, without its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +27,7 @@ const START: usize = 64;
 
 /// A connection to the dead-letter queue of one queue.
 pub struct DeadLetters {
-    queue: ShortString,
-    dead_queue: ShortString,
+    queue: QueueNames,
     connection: Connection,
     channel: Channel,
 }
@@ -41,13 +38,12 @@ impl DeadLetters {
     /// # Errors
     /// The broker cannot be reached, or refuses the queue.
     pub async fn open(url: &str, queue: &str) -> Result<Self, RabbitMqError> {
-        let (queue, dead_queue) = queue_names(queue)?;
+        let queue = QueueNames::of(queue)?;
         let connection = open(url, properties()).await?;
-        declare_dead_queue(&connection, &dead_queue).await?;
-        let failed = |source| RabbitMqError::Queue { queue: dead_queue.to_string(), source };
-        let channel = connection.create_channel().await.map_err(failed)?;
-        channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(failed)?;
-        Ok(Self { queue, dead_queue, connection, channel })
+        declare_dead_queue(&connection, &queue.dead).await?;
+        let failed = |source| RabbitMqError::Queue { queue: queue.dead.to_string(), source };
+        let channel = confirming_channel(&connection).await.map_err(failed)?;
+        Ok(Self { queue, connection, channel })
     }
 
     /// The oldest dead letters, at most `limit`, and how many wait behind them.
@@ -86,25 +82,20 @@ impl DeadLetters {
     }
 
     async fn take(&self) -> Result<Option<BasicGetMessage>, RabbitMqError> {
-        let taken = self.channel.basic_get(self.dead_queue.clone(), BasicGetOptions::default()).await;
-        taken.map_err(|source| RabbitMqError::Queue { queue: self.dead_queue.to_string(), source })
+        let taken = self.channel.basic_get(self.queue.dead.clone(), BasicGetOptions::default()).await;
+        taken.map_err(|source| RabbitMqError::Queue { queue: self.queue.dead.to_string(), source })
     }
 
     async fn put_back(&self, message: &BasicGetMessage) -> Result<(), RabbitMqError> {
-        let failed = |source| RabbitMqError::Publish { queue: self.queue.to_string(), source };
-        let published = async {
-            let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-            let properties =
-                encoding_of(&message.properties, BasicProperties::default().with_delivery_mode(PERSISTENT));
-            let (exchange, queue) = (ShortString::default(), self.queue.clone());
-            self.channel.basic_publish(exchange, queue, options, &message.data, properties).await?.await
-        };
-        match published.await.map_err(|error| failed(Some(error)))? {
-            Confirmation::Ack(None) => {
+        let failed = |source| RabbitMqError::Publish { queue: self.queue.live.to_string(), source };
+        let properties = envelope::of_replay(&message.properties);
+        let published = publish(&self.channel, &self.queue.live, &message.data, properties).await;
+        match published.map_err(|error| failed(Some(error)))? {
+            Published::Taken => {
                 let acknowledged = message.ack(BasicAckOptions::default()).await;
                 acknowledged.map(|_| ()).map_err(|error| failed(Some(error)))
             }
-            Confirmation::Ack(Some(_)) | Confirmation::Nack(_) | Confirmation::NotRequested => Err(failed(None)),
+            Published::Refused | Published::Returned => Err(failed(None)),
         }
     }
 
@@ -113,25 +104,19 @@ impl DeadLetters {
     /// # Errors
     /// The broker did not take leave; the connection is gone all the same.
     pub async fn close(self) -> Result<(), RabbitMqError> {
-        self.connection.close(REPLY_SUCCESS, ShortString::default()).await.map_err(RabbitMqError::Connect)
+        close(&self.connection).await
     }
 }
 
 fn describe(message: &BasicGetMessage) -> DeadLetter {
-    let headers = message.properties.headers().as_ref();
     let start = message.data.get(..START).unwrap_or(&message.data).to_vec();
-    DeadLetter { bytes: message.data.len(), reason: headers.and_then(reason), start }
+    DeadLetter { bytes: message.data.len(), reason: reason(message), start }
 }
 
 /// The reason that we wrote, else the one of the broker.
-fn reason(headers: &FieldTable) -> Option<String> {
-    let text = |value: &AMQPValue| match value {
-        AMQPValue::LongString(text) => Some(text.to_string()),
-        AMQPValue::ShortString(text) => Some(text.to_string()),
-        _ => None,
-    };
-    headers.inner().get(REASON_HEADER).and_then(text).or_else(|| {
-        let reason = headers.inner().get("x-first-death-reason").and_then(text)?;
+fn reason(message: &BasicGetMessage) -> Option<String> {
+    envelope::text_header(&message.properties, envelope::REASON_HEADER).or_else(|| {
+        let reason = envelope::text_header(&message.properties, "x-first-death-reason")?;
         Some(match reason.as_str() {
             "delivery_limit" => "delivered again and again without being acknowledged (delivery_limit)".to_owned(),
             _ => reason,

@@ -82,6 +82,18 @@ impl StoreError {
             | Self::BaselineExists { .. } => false,
         }
     }
+
+    /// Whether the database refuses what it was given, and would take something else.
+    #[must_use]
+    pub fn refuses_data(&self) -> bool {
+        match self {
+            Self::Database { source: sqlx::Error::Database(error), .. } => {
+                error.code().is_some_and(|code| refuses_data(&code))
+            }
+            Self::Database { source: sqlx::Error::Encode(_), .. } => true,
+            _ => false,
+        }
+    }
 }
 
 /// Whether the database may answer differently next time.
@@ -98,12 +110,27 @@ pub(super) fn is_transient(error: &sqlx::Error) -> bool {
 fn is_transient_code(code: &str) -> bool {
     const SQLITE_BUSY: u32 = 5;
     const SQLITE_LOCKED: u32 = 6;
+    const SQLITE_IO_ERROR: u32 = 10;
+    const SQLITE_FULL: u32 = 13;
     if code.len() == 5 {
         let class = &code[..2];
         // Transaction rollback, connection exception, insufficient resources, operator intervention.
         return matches!(class, "40" | "08" | "53" | "57");
     }
-    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, SQLITE_BUSY | SQLITE_LOCKED))
+    code.parse::<u32>()
+        .is_ok_and(|code| matches!(code & 0xff, SQLITE_BUSY | SQLITE_LOCKED | SQLITE_IO_ERROR | SQLITE_FULL))
+}
+
+/// A value or a row that is refused, in the codes of [`is_transient_code`].
+fn refuses_data(code: &str) -> bool {
+    const SQLITE_TOO_BIG: u32 = 18;
+    const SQLITE_CONSTRAINT: u32 = 19;
+    const SQLITE_MISMATCH: u32 = 20;
+    if code.len() == 5 {
+        // Data exception, integrity constraint violation, program limit exceeded.
+        return matches!(&code[..2], "22" | "23" | "54");
+    }
+    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, SQLITE_TOO_BIG | SQLITE_CONSTRAINT | SQLITE_MISMATCH))
 }
 
 #[cfg(test)]
@@ -112,11 +139,21 @@ mod tests {
 
     #[test]
     fn deadlocks_lost_connections_and_busy_files_pass_and_broken_promises_do_not() {
-        for code in ["40001", "40P01", "08006", "57P01", "53300", "5", "261", "517", "6"] {
+        for code in ["40001", "40P01", "08006", "57P01", "53300", "53100", "5", "261", "517", "6", "13", "10"] {
             assert!(is_transient_code(code), "{code}");
         }
         for code in ["23505", "42P01", "22021", "2067", "1", "787"] {
             assert!(!is_transient_code(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_row_that_is_refused_is_told_from_a_database_that_cannot_take_any() {
+        for code in ["22021", "23505", "54000", "2067", "18"] {
+            assert!(refuses_data(code), "{code}");
+        }
+        for code in ["40001", "53100", "42P01", "28P01", "13", "1"] {
+            assert!(!refuses_data(code), "{code}");
         }
     }
 }

@@ -70,6 +70,11 @@ const CHANGES: &[Change] = &[
         sqlite: include_str!("../../../migrations/sqlite/0011_counted_versions.sql"),
         postgres: include_str!("../../../migrations/postgres/0011_counted_versions.sql"),
     },
+    Change {
+        description: "fleet",
+        sqlite: include_str!("../../../migrations/sqlite/0013_fleet.sql"),
+        postgres: include_str!("../../../migrations/postgres/0013_fleet.sql"),
+    },
 ];
 
 const NEWEST: i64 = CHANGES.len() as i64;
@@ -106,7 +111,7 @@ fn migrator(dialect: Dialect) -> Migrator {
 }
 
 /// The version that the store has, 0 when it is empty.
-async fn version(pool: &AnyPool) -> Result<i64, StoreError> {
+pub(super) async fn version(pool: &AnyPool) -> Result<i64, StoreError> {
     let version = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations";
     match sqlx::query_scalar(version).fetch_one(pool).await {
         Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| NO_SUCH_TABLE.contains(&&*code)) => Ok(0),

@@ -25,7 +25,9 @@ mod judge_jobs;
 mod judge_models;
 mod judgements;
 mod labels;
+mod leases;
 mod ledger;
+mod message_attempts;
 mod migrations;
 mod outbox;
 mod read;
@@ -97,6 +99,14 @@ impl Store {
     /// The database does not answer.
     pub async fn ping(&self) -> Result<(), StoreError> {
         retried("answer", || async { sqlx::query("SELECT 1").execute(&self.readers).await.map(drop) }).await
+    }
+
+    /// Version of the schema.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn schema_version(&self) -> Result<i64, StoreError> {
+        migrations::version(&self.readers).await
     }
 
     /// Closes every connection and lets running statements finish.

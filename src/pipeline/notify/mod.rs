@@ -21,6 +21,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Shared;
+use super::crash_point::crash_point;
+use super::leadership::Leadership;
 use crate::backends::store::{NewOutboxItem, Notice, NoticeCommit, Noticing, StoreError};
 use crate::domain::alert::{Alert, AlertState, Amendment, Transition};
 use crate::domain::silence::Silence;
@@ -56,8 +58,9 @@ pub struct Notifying {
 
 /// Tells of alerts until the process is to end.
 pub async fn notify(shared: Shared, notifying: Notifying) {
+    let mut leadership = Leadership::of("notify");
     while !shared.is_stopping() {
-        let step = notifying.step(&shared).await;
+        let step = leadership.lead(&shared, notifying.step(&shared)).await;
         shared.rest("notify", IDLE, step).await;
     }
 }
@@ -93,7 +96,9 @@ impl Notifying {
         let (alert, now) = (&noticing.alert, around.now);
         let mut was_busy = false;
         if let Some(plan) = self.plan(noticing, around) {
+            crash_point("notify.commit");
             was_busy = shared.store.commit_notice(&plan.commit, now).await?;
+            crash_point("notify.committed");
             if was_busy {
                 plan.log.iter().for_each(log);
                 count_raised(shared, noticing);

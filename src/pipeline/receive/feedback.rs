@@ -14,7 +14,9 @@ use super::http::answer;
 use super::refusal::Refusal;
 use crate::domain::external_score::NewExternalScore;
 use crate::domain::feedback::{LARGEST_BODY, parse};
+use crate::otlp::{Compression, Encoding};
 use crate::pipeline::intake::Received;
+use crate::pipeline::publish::{Content, Sent};
 
 pub(super) async fn feedback(State(receiver): State<Arc<Receiver>>, body: Body) -> Response {
     match take(&receiver, body).await {
@@ -29,6 +31,8 @@ async fn take(receiver: &Receiver, body: Body) -> Result<NewExternalScore, Refus
         .map_err(|error| Refusal::Invalid(format!("the body is no JSON object: {error}")))?;
     let new = parse(&object)?;
     let received = Received { scores: vec![new.clone()], ..Received::default() };
-    receiver.intake.store(received, room).await.map_err(|error| receiver.not_stored(error))?;
+    let content_type = Encoding::Json.content_type();
+    let sent = Sent { content: Content::Feedback, content_type, compression: Compression::None, body };
+    receiver.way_in.take(received, sent, room).await.map_err(|error| receiver.not_stored(error))?;
     Ok(new)
 }

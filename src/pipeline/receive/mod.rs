@@ -1,6 +1,7 @@
 //! OTLP: traces and log records pushed by SDKs and collectors (OTLP specification 1.x), over HTTP and gRPC.
 //!
-//! A request is answered when its spans and events are committed. What cannot be read of it is reported as a partial
+//! A request is answered when its spans and events are committed, or, where a broker has the queue, when the broker has
+//! confirmed that it has them. What cannot be read of it is reported as a partial
 //! success and harms nothing else. Metrics are refused, and said to be: a sender whose metrics vanish in silence would
 //! take them for stored, while one that is told can point them elsewhere.
 
@@ -8,6 +9,7 @@ mod feedback;
 mod grpc;
 mod http;
 mod refusal;
+mod way_in;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +20,10 @@ use futures_util::StreamExt as _;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::intake::{Intake, NotStored, Received, Room};
+use super::crash_point::crash_point;
+use super::intake::{NotStored, Received};
+use super::publish::{Content, Sent};
+use super::room::Room;
 use crate::otlp::{
     Compression, DecodeError, DecompressError, Encoding, Rejection, Signal, decode_logs, decode_traces, decompress,
     split_by_trace, split_logs,
@@ -28,6 +33,7 @@ use refusal::Refusal;
 
 pub use grpc::router as grpc_router;
 pub use http::router as http_router;
+pub use way_in::WayIn;
 
 /// A body that is too large is read up to this many times the limit.
 const HEARD_OUT: usize = 4;
@@ -36,7 +42,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What the transports share: they read requests and answer them, this takes them in.
 pub struct Receiver {
-    intake: Intake,
+    way_in: WayIn,
     metrics: Arc<Metrics>,
     max_body_bytes: usize,
     /// Decoding takes many times the memory of the body: no more at a time than can be computed at a time.
@@ -51,6 +57,18 @@ struct Message {
     compression: Compression,
     body: Bytes,
     room: Room,
+}
+
+impl Message {
+    /// The body as it came, for whoever else is to read it.
+    fn sent(&self) -> Sent {
+        let content = match self.signal {
+            Signal::Traces => Content::Traces,
+            Signal::Logs => Content::Logs,
+        };
+        let (content_type, body) = (self.encoding.content_type(), self.body.clone());
+        Sent { content, content_type, compression: self.compression, body }
+    }
 }
 
 /// What a sender is told when its request was taken.
@@ -77,10 +95,10 @@ struct Decoded {
 impl Receiver {
     /// Takes bodies up to `max_body_bytes`, before and after decompression.
     #[must_use]
-    pub fn new(intake: Intake, metrics: Arc<Metrics>, max_body_bytes: usize) -> Arc<Self> {
+    pub fn new(way_in: impl Into<WayIn>, metrics: Arc<Metrics>, max_body_bytes: usize) -> Arc<Self> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Arc::new(Self {
-            intake,
+            way_in: way_in.into(),
             metrics,
             max_body_bytes,
             decoding: Arc::new(Semaphore::new(cores)),
@@ -88,17 +106,19 @@ impl Receiver {
         })
     }
 
-    /// Stores what a request holds.
+    /// Stores what a request holds, or publishes it for others to store.
     async fn take(&self, message: Message, transport: &str) -> Result<Accepted, Refusal> {
+        let sent = message.sent();
         let (decoded, mut room) = self.decode(message).await?;
         let Decoded { received, rejected, ignored, warning, bytes } = decoded;
         let reason = rejected.first().map(ToString::to_string).or(warning).unwrap_or_default();
         let count = received.pieces.len() as u64;
         let stored = match room.grow_to(bytes) {
-            Ok(()) => self.intake.store(received, room).await,
+            Ok(()) => self.way_in.take(received, sent, room).await,
             full => full,
         };
         stored.map_err(|error| self.not_stored(error))?;
+        crash_point("receive.answer");
         let transport = Transport { transport: transport.to_owned() };
         self.metrics.received.get_or_create(&transport).inc_by(count);
         self.metrics.rejected.get_or_create(&transport).inc_by(rejected.len() as u64);
@@ -128,7 +148,7 @@ impl Receiver {
     async fn read_on(&self, body: Body, limit: usize) -> Result<(Bytes, Room), Refusal> {
         let mut chunks = body.into_data_stream();
         let (mut bytes, mut length) = (Vec::new(), 0_usize);
-        let mut room = Ok(self.intake.room());
+        let mut room = Ok(self.way_in.room());
         while length <= limit.saturating_mul(HEARD_OUT)
             && let Some(chunk) = chunks.next().await
         {

@@ -50,8 +50,8 @@ impl Refusal {
     /// Of these, senders repeat 429 and 503, and no other.
     pub(super) const fn http_status(&self) -> StatusCode {
         match self {
-            Self::Invalid(_) | Self::Feedback(_) => StatusCode::BAD_REQUEST,
-            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Invalid(_) | Self::Feedback(_) | Self::NotStored(NotStored::Refused) => StatusCode::BAD_REQUEST,
+            Self::TooLarge { .. } | Self::NotStored(NotStored::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::ContentType { .. } | Self::Compression(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
@@ -65,16 +65,18 @@ impl Refusal {
     /// same request will never be taken.
     pub(super) const fn code(&self) -> i32 {
         match self {
-            Self::Invalid(_) | Self::Feedback(_) | Self::ContentType { .. } => code::INVALID_ARGUMENT,
-            Self::TooLarge { .. } => code::RESOURCE_EXHAUSTED,
+            Self::Invalid(_) | Self::Feedback(_) | Self::ContentType { .. } | Self::NotStored(NotStored::Refused) => {
+                code::INVALID_ARGUMENT
+            }
+            Self::TooLarge { .. } | Self::NotStored(NotStored::TooLarge) => code::RESOURCE_EXHAUSTED,
             Self::TooSlow => code::DEADLINE_EXCEEDED,
             Self::Compression(_) | Self::Method | Self::Path { .. } | Self::Metrics => code::UNIMPLEMENTED,
-            Self::NotStored(_) => code::UNAVAILABLE,
+            Self::NotStored(NotStored::Full | NotStored::Failed) => code::UNAVAILABLE,
         }
     }
 
     /// Seconds after which the same request may succeed; `None` when it never will.
     pub(super) fn retry_after(&self) -> Option<u8> {
-        matches!(self, Self::NotStored(_)).then_some(RETRY_AFTER_SECONDS)
+        matches!(self, Self::NotStored(NotStored::Full | NotStored::Failed)).then_some(RETRY_AFTER_SECONDS)
     }
 }

@@ -21,11 +21,11 @@ use super::fake::{Asked, Fake, status};
 use super::fixtures::{Running, eventually, judgeable, requests, simulated, write_back};
 use crate::support::services::postgres;
 
-pub(super) const START: Timestamp = Timestamp(1_760_000_000_000_000_000);
-pub(super) const HOUR: Duration = Duration::from_hours(1);
-pub(super) const YES: &str = r#"{"reason": "all of it is there", "verdict": "YES"}"#;
+pub(crate) const START: Timestamp = Timestamp(1_760_000_000_000_000_000);
+pub(crate) const HOUR: Duration = Duration::from_hours(1);
+pub(crate) const YES: &str = r#"{"reason": "all of it is there", "verdict": "YES"}"#;
 /// Dollars a million tokens, of prompts and of answers.
-pub(super) const PRICES: (f64, f64) = (2.0, 10.0);
+pub(crate) const PRICES: (f64, f64) = (2.0, 10.0);
 
 pub(super) fn model(provider: Provider, url: &str) -> JudgeModelSettings {
     JudgeModelSettings {
@@ -42,17 +42,17 @@ pub(super) fn judging(settings: &mut Settings, model: JudgeModelSettings) {
 }
 
 /// What a provider would write on its bill for a request: a token for four bytes of the prompt, and 20 for the answer.
-pub(super) fn tokens(asked: &Asked) -> (u64, u64) {
+pub(crate) fn tokens(asked: &Asked) -> (u64, u64) {
     (asked.body.len() as u64 / 4, 20)
 }
 
-pub(super) fn bill(asked: &[Asked]) -> NanoUsd {
+pub(crate) fn bill(asked: &[Asked]) -> NanoUsd {
     let cost =
         |(input, output): (u64, u64)| NanoUsd::from_usd((input as f64 * PRICES.0 + output as f64 * PRICES.1) / 1e6);
     asked.iter().map(|asked| cost(tokens(asked))).sum()
 }
 
-pub(super) fn chat(asked: &Asked, text: &str) -> Value {
+pub(crate) fn chat(asked: &Asked, text: &str) -> Value {
     let (input, output) = tokens(asked);
     json!({
         "model": "m-2026",

@@ -163,6 +163,7 @@ pub(super) async fn receiver(store: &TestStore) -> (String, SocketAddr, impl Fut
         clock: Arc::new(SystemClock),
         metrics: Arc::new(Metrics::default()),
         stop: CancellationToken::new(),
+        worker: "test".into(),
     };
     let policy = CompletionPolicy {
         root_grace: Duration::from_secs(1),

@@ -106,6 +106,7 @@ async fn a_limit_is_met_by_the_probability_that_the_hour_before_gives() {
         clock: Arc::new(clock.clone()),
         metrics: Arc::new(Metrics::default()),
         stop: CancellationToken::new(),
+        worker: "test".into(),
     };
     let at_once = Duration::ZERO;
     let completion =

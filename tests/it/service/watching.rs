@@ -42,6 +42,7 @@ impl Service {
             clock: Arc::new(clock.clone()),
             metrics: Arc::new(Metrics::default()),
             stop: CancellationToken::new(),
+            worker: "test".into(),
         };
         Self { shared, clock, traces: 0, _folder: folder }
     }

@@ -28,6 +28,7 @@ fn delivering(store: &TestStore, url: &str) -> JoinSet<()> {
         clock: Arc::new(SystemClock),
         metrics: Arc::new(Metrics::default()),
         stop: CancellationToken::new(),
+        worker: "test".into(),
     };
     let sender = HttpSender::new(url).unwrap();
     let mut tasks = JoinSet::new();

@@ -2,5 +2,6 @@
 
 pub(crate) mod broker;
 pub(crate) mod data;
+pub(crate) mod proxy;
 pub(crate) mod serve;
 pub(crate) mod services;

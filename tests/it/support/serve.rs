@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
+use driftline::web::Readiness;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
@@ -18,13 +19,22 @@ pub(crate) struct Serve {
     pub(crate) receives_on: SocketAddr,
     pub(crate) receives_grpc_on: SocketAddr,
     pub(crate) web_on: SocketAddr,
+    /// What it does; nothing stands for everything.
+    roles: &'static str,
     process: Option<Child>,
+    starts: usize,
 }
 
 impl Serve {
     /// Starts with these settings, which follow the addresses and completion times that all tests share. `{folder}`
     /// stands for the service's folder.
     pub(crate) fn start(settings: &str) -> Self {
+        Self::start_roles("", settings)
+    }
+
+    /// The same with these roles; `web` has to be among them.
+    pub(crate) fn start_roles(roles: &'static str, settings: &str) -> Self {
+        let _installed_before = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let [receives_on, receives_grpc_on, web_on] = [free_address(), free_address(), free_address()];
         let settings = settings.replace("{folder}", &folder.path().display().to_string());
@@ -33,7 +43,7 @@ impl Serve {
              [complete]\nroot_grace = \"200ms\"\nquiet_period = \"1s\"\n{settings}"
         );
         fs::write(folder.path().join("driftline.toml"), shared).unwrap();
-        let mut serve = Self { folder, receives_on, receives_grpc_on, web_on, process: None };
+        let mut serve = Self { folder, receives_on, receives_grpc_on, web_on, roles, process: None, starts: 0 };
         serve.restart();
         serve
     }
@@ -45,18 +55,54 @@ impl Serve {
 
     /// The same, and lets it die at a crash point of this name.
     pub(crate) fn restart_to_crash_at(&mut self, point: &str) {
+        self.restart_to_crash_on(point, "");
+    }
+
+    /// The same, but only on a message that holds this text.
+    pub(crate) fn restart_to_crash_on(&mut self, point: &str, text: &str) {
         let log = fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_driftline"));
         command.arg("serve").current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        command.env("DRIFTLINE_CRASH_AT", point);
+        command.env("DRIFTLINE_CRASH_AT", point).env("DRIFTLINE_CRASH_ON", text);
+        if !self.roles.is_empty() {
+            command.args(["--roles", self.roles]);
+        }
         self.process = Some(command.spawn().unwrap());
+        self.starts += 1;
         let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(self.receives_on).is_err() {
+        let is_receiving = self.roles.is_empty() || self.roles.contains("receive");
+        let listens_on = if is_receiving { self.receives_on } else { self.web_on };
+        while TcpStream::connect(listens_on).is_err() {
             let ended = self.process.as_mut().and_then(|process| process.try_wait().unwrap());
+            if ended.is_some() && !point.is_empty() {
+                return;
+            }
             assert!(ended.is_none(), "serve ended with {ended:?}:\n{}", self.log());
             assert!(Instant::now() < deadline, "serve does not listen:\n{}", self.log());
             sleep(POLL);
         }
+    }
+
+    /// Whether it says that it is ready, and the dependencies that it says are not.
+    pub(crate) async fn readiness(&self) -> Option<(bool, Vec<String>)> {
+        let response = reqwest::get(format!("http://{}/readyz", self.web_on)).await.ok()?;
+        let is_ready = response.status() == 200;
+        let readiness: Readiness = serde_json::from_slice(&response.bytes().await.ok()?).unwrap();
+        assert_eq!(readiness.ready, is_ready);
+        let away = readiness.dependencies.into_iter().filter(|dependency| !dependency.ready);
+        Some((is_ready, away.map(|dependency| dependency.name).collect()))
+    }
+
+    /// One of its metrics, by its line up to the value.
+    pub(crate) async fn metric(&self, line: &str) -> f64 {
+        let text = reqwest::get(format!("http://{}/metrics", self.web_on)).await.unwrap().text().await.unwrap();
+        let value = text.lines().find_map(|found| found.strip_prefix(line));
+        value.unwrap_or_else(|| panic!("no {line} in {text}")).trim().parse().unwrap()
+    }
+
+    /// How often it has been started.
+    pub(crate) const fn starts(&self) -> usize {
+        self.starts
     }
 
     /// Whether the process has ended by itself.
@@ -104,6 +150,13 @@ impl Drop for Serve {
     }
 }
 
+/// An address that nobody listens on, below the ports that outgoing connections are given: it has to be free again after
+/// a restart.
 fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    loop {
+        let address = SocketAddr::from(([127, 0, 0, 1], fastrand::u16(15_000..32_000)));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }

@@ -47,6 +47,28 @@ pub(crate) fn durable_postgres() -> &'static Postgres {
 }
 
 impl Postgres {
+    /// A server of its caller's own that writes through to the disk, and may be ill-treated.
+    pub(crate) fn start_durable() -> Self {
+        Self::start("on")
+    }
+
+    /// Where it listens, as `host:port`.
+    pub(crate) fn address(&self) -> &str {
+        self.url.rsplit_once('@').unwrap().1
+    }
+
+    /// Kills one of its processes with `kill -9`: it cuts every connection, undoes what was not committed, and is waited for
+    /// until it is back.
+    pub(crate) async fn crash(&self) {
+        let url = format!("{}/postgres", self.url);
+        let mut connection = PgConnection::connect(&url).await.unwrap();
+        let process: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await.unwrap();
+        assert!(Command::new("kill").args(["-KILL", &process.to_string()]).status().unwrap().success());
+        while connection.ping().await.is_ok() || PgConnection::connect(&url).await.is_err() {
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     /// The address of a new, empty database.
     pub(crate) async fn database(&self) -> String {
         let name = fresh_name("test");
@@ -91,7 +113,8 @@ pub(crate) fn rabbitmq() -> &'static RabbitMq {
 }
 
 impl RabbitMq {
-    fn start() -> Self {
+    /// A broker of its caller's own, which may be ill-treated.
+    pub(crate) fn start() -> Self {
         let server = find("rabbitmq-server", "/usr/lib/rabbitmq/bin", "rabbitmq-server");
         retry_other_port("RabbitMQ", |port| {
             let service = Service::prepare("rabbitmq", None);

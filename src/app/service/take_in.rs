@@ -1,0 +1,147 @@
+//! How traces come in: receivers, the broker's queue from both ends, and the way into the store.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+
+use super::{Checks, Listening, MIB, Role, Service, StartError};
+use crate::app::settings::Settings;
+use crate::backends::rabbitmq::{RabbitMqError, RabbitMqPublisher};
+use crate::backends::store::CompletionPolicy;
+use crate::pipeline::Shared;
+use crate::pipeline::consume::{QueueSource, consume};
+use crate::pipeline::intake::Intake;
+use crate::pipeline::publish::{Outgoing, QueueLimits};
+use crate::pipeline::receive::{Receiver, WayIn, grpc_router, http_router};
+use crate::web::ReadinessCheck;
+
+impl Service {
+    /// Receivers, the queue's consumer, and the ways into the store and the queue.
+    pub(super) fn take_in(
+        &mut self,
+        settings: &Settings,
+        shared: &Shared,
+        roles: &BTreeSet<Role>,
+        http: Option<Listening>,
+        grpc: Option<Listening>,
+    ) -> Result<Checks, StartError> {
+        let mut checks = Checks::new();
+        let max_waiting_bytes = settings.receive.max_waiting_mib.saturating_mul(MIB);
+        if !settings.queue.is_embedded() && roles.contains(&Role::Evaluate) {
+            checks.push(self.consume(settings, shared, max_waiting_bytes));
+        }
+        let Some(http) = http else { return Ok(checks) };
+        let way_in = if settings.queue.is_embedded() {
+            let (intake, writing) = Intake::new(shared.clone(), completion(settings), max_waiting_bytes);
+            self.parts.spawn(writing);
+            WayIn::from(intake)
+        } else {
+            let (outgoing, check) = self.publish(settings, shared, max_waiting_bytes)?;
+            checks.push(check);
+            WayIn::Queue(outgoing)
+        };
+        self.receive(settings, shared, way_in, http, grpc);
+        Ok(checks)
+    }
+
+    fn consume(&mut self, settings: &Settings, shared: &Shared, max_waiting_bytes: usize) -> Arc<dyn ReadinessCheck> {
+        let (intake, writing) = Intake::new(shared.clone(), completion(settings), max_waiting_bytes);
+        self.parts.spawn(writing);
+        let source = QueueSource {
+            url: settings.queue.url.clone(),
+            name: settings.queue.name.clone(),
+            prefetch: settings.queue.prefetch,
+            max_body_bytes: settings.receive.max_body_mib.saturating_mul(MIB),
+            attempts: settings.queue.attempts,
+            retry_delay: settings.queue.retry_delay,
+        };
+        let is_connected = Arc::<AtomicBool>::default();
+        self.parts.spawn(consume(shared.clone(), intake, source, Arc::clone(&is_connected)));
+        Arc::new(ConsumerCheck { is_connected })
+    }
+
+    fn publish(
+        &mut self,
+        settings: &Settings,
+        shared: &Shared,
+        max_waiting_bytes: usize,
+    ) -> Result<(Outgoing, Arc<dyn ReadinessCheck>), StartError> {
+        let publisher = Arc::new(RabbitMqPublisher::new(&settings.queue.url, &settings.queue.name)?);
+        let limits = QueueLimits {
+            max_waiting: settings.queue.max_waiting,
+            max_message_bytes: settings.queue.max_message_mib.saturating_mul(MIB),
+        };
+        let check = Arc::new(PublisherCheck { publisher: Arc::clone(&publisher), limits });
+        let (outgoing, connecting) = Outgoing::new(shared.clone(), publisher, limits, max_waiting_bytes);
+        self.parts.spawn(connecting);
+        Ok((outgoing, check))
+    }
+
+    fn receive(
+        &mut self,
+        settings: &Settings,
+        shared: &Shared,
+        way_in: WayIn,
+        http: Listening,
+        grpc: Option<Listening>,
+    ) {
+        let max_body_bytes = settings.receive.max_body_mib.saturating_mul(MIB);
+        let receiver = Receiver::new(way_in, Arc::clone(&shared.metrics), max_body_bytes);
+        tracing::info!(address = %http.address, "receiving OTLP/HTTP");
+        self.parts.spawn(http.serve(http_router(Arc::clone(&receiver)), shared.stop.clone()));
+        if let Some(grpc) = grpc {
+            tracing::info!(address = %grpc.address, "receiving OTLP/gRPC");
+            self.parts.spawn(grpc.serve(grpc_router(receiver), shared.stop.clone()));
+        }
+    }
+}
+
+/// When a trace is complete, as the settings want it.
+const fn completion(settings: &Settings) -> CompletionPolicy {
+    CompletionPolicy {
+        root_grace: settings.complete.root_grace,
+        quiet_period: settings.complete.quiet_period,
+        max_age: settings.complete.max_age,
+        max_trace_bytes: settings.complete.max_trace_mib.saturating_mul(MIB),
+    }
+}
+
+/// Whether the broker's messages come.
+struct ConsumerCheck {
+    is_connected: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl ReadinessCheck for ConsumerCheck {
+    fn name(&self) -> &str {
+        "queue (consume)"
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        let is_connected = self.is_connected.load(Ordering::Relaxed);
+        is_connected.then_some(()).ok_or_else(|| RabbitMqError::NotConnected.to_string())
+    }
+}
+
+/// Whether the broker takes messages.
+struct PublisherCheck {
+    publisher: Arc<RabbitMqPublisher>,
+    limits: QueueLimits,
+}
+
+#[async_trait]
+impl ReadinessCheck for PublisherCheck {
+    fn name(&self) -> &str {
+        "queue (publish)"
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        let waiting = self.publisher.waiting().map_err(|error| error.to_string())?;
+        let has_room = waiting < self.limits.max_waiting;
+        has_room
+            .then_some(())
+            .ok_or_else(|| format!("{waiting} messages wait: the queue is full ([queue] max_waiting)"))
+    }
+}

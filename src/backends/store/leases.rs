@@ -1,0 +1,44 @@
+//! Work that one process at a time does for all: it holds a lease, and another takes it when that has run out.
+
+use std::time::Duration;
+
+use super::retry::retried;
+use super::{Store, StoreError};
+use crate::domain::time::Timestamp;
+
+impl Store {
+    /// Takes a lease, or takes it for longer; false when someone else holds it. A lease keeps two processes from doing the
+    /// same work at the same time; that nothing happens twice is what each commit sees to itself.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn hold_lease(
+        &self,
+        name: &str,
+        holder: &str,
+        now: Timestamp,
+        duration: Duration,
+    ) -> Result<bool, StoreError> {
+        retried("take a lease", || async {
+            let held = sqlx::query(
+                "INSERT INTO lease (name, holder, held_until) VALUES ($1, $2, $3) ON CONFLICT (name) DO UPDATE \
+                 SET holder = excluded.holder, held_until = excluded.held_until \
+                 WHERE lease.holder = excluded.holder OR lease.held_until <= $4",
+            );
+            let held = held.bind(name).bind(holder).bind(now.plus(duration)).bind(now);
+            Ok(held.execute(&self.writers).await?.rows_affected() > 0)
+        })
+        .await
+    }
+
+    /// Gives up every lease of a process, so that others need not wait for their end.
+    ///
+    /// # Errors
+    /// The database failed; then they run out.
+    pub async fn release_leases(&self, holder: &str) -> Result<(), StoreError> {
+        retried("release leases", || async {
+            sqlx::query("DELETE FROM lease WHERE holder = $1").bind(holder).execute(&self.writers).await.map(drop)
+        })
+        .await
+    }
+}

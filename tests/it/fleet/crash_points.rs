@@ -1,0 +1,169 @@
+//! `kill -9` at every commit, acknowledgement and send: the points are found in the code, so that none is forgotten.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use driftline::backends::store::Store;
+use driftline::simulate::SimulatedTrace;
+use futures_util::stream::{StreamExt as _, iter};
+use prost::Message as _;
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use tokio::time::{Instant, sleep};
+
+use super::effects::{Effects, Neighbours, baseline, effects, insert_baseline, is_done};
+use super::queue::{HOUR, START};
+use crate::service::fixtures::{PROTOBUF, requests, simulated};
+use crate::support::broker::Other;
+use crate::support::serve::Serve;
+use crate::support::services::{durable_postgres, fresh_name, rabbitmq};
+
+const TRACES: usize = 9;
+const PATIENCE: Duration = Duration::from_secs(180);
+/// Processes at a time.
+const AT_ONCE: usize = 6;
+
+/// Every name that `crash_point` is called with.
+fn points() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/pipeline")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(path).unwrap();
+            let calls = text.split("crash_point").skip(1).filter_map(|call| call.split_once("(\""));
+            let named = calls.filter(|(between, _)| matches!(*between, "" | "_in"));
+            names.extend(named.map(|(_, name)| name.split('"').next().unwrap().to_owned()));
+        }
+    }
+    assert!(names.len() >= 30, "{names:?}");
+    names
+}
+
+/// A service that dies, and its neighbours.
+struct Round {
+    point: String,
+    serve: Serve,
+    url: String,
+    /// The broker's queue, where there is one.
+    queue: Option<String>,
+    neighbours: Neighbours,
+}
+
+impl Round {
+    async fn start(point: &str, is_fleet: bool, baseline: &str) -> Self {
+        let neighbours = Neighbours::start().await;
+        let queue = is_fleet.then(|| fresh_name("point"));
+        let store =
+            if is_fleet { durable_postgres().database().await } else { "sqlite://{folder}/driftline.db".to_owned() };
+        let broker = queue.as_ref().map(|queue| {
+            format!(
+                "[queue]\nurl = \"{}\"\nname = \"{queue}\"\nattempts = 3\nretry_delay = \"1s\"\n",
+                rabbitmq().amqp_url
+            )
+        });
+        let settings = format!("[store]\nurl = \"{store}\"\n{}{}", broker.unwrap_or_default(), neighbours.settings());
+        let mut serve = tokio::task::block_in_place(|| Serve::start(&settings));
+        let url = if is_fleet { store } else { serve.sqlite_url() };
+        serve.kill();
+        insert_baseline(&url, baseline).await;
+        if is_fleet {
+            refuse_once(&url).await;
+        }
+        tokio::task::block_in_place(|| serve.restart_to_crash_at(point));
+        Self { point: point.to_owned(), serve, url, queue, neighbours }
+    }
+
+    /// Sends each request until it is accepted, restarting the service whenever it has died. The service dies at its
+    /// point once: from then on it is started without.
+    async fn send(&mut self, traces: &[SimulatedTrace]) {
+        let http = reqwest::Client::new();
+        let url = format!("http://{}/v1/traces", self.serve.receives_on);
+        for request in requests(traces, 3) {
+            let deadline = Instant::now() + PATIENCE;
+            let body = request.encode_to_vec();
+            loop {
+                let sending = http.post(&url).header("content-type", PROTOBUF).body(body.clone()).send().await;
+                if sending.is_ok_and(|answer| answer.status() == 200) {
+                    break;
+                }
+                self.revive();
+                assert!(Instant::now() < deadline, "{}: not accepted\n{}", self.point, self.serve.log());
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+        if let Some(queue) = &self.queue {
+            Other::connect().await.publish(queue, &[b"\xff\xfe not a trace"]).await;
+        }
+    }
+
+    fn revive(&mut self) {
+        if self.serve.has_ended() {
+            tokio::task::block_in_place(|| self.serve.restart());
+        }
+    }
+
+    /// Waits until all is done, and until the service has died on the way.
+    async fn finish(&mut self, traces: &[SimulatedTrace]) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut has_died = false;
+        loop {
+            has_died |= self.serve.has_ended() || self.serve.starts() > 2;
+            self.revive();
+            if has_died {
+                let store = Store::open(&self.url, true).await.unwrap();
+                let is_done = is_done(&store, traces).await;
+                store.close().await;
+                if is_done {
+                    return;
+                }
+            }
+            assert!(Instant::now() < deadline, "{}: died: {has_died}, and not done\n{}", self.point, self.serve.log());
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// Lets the database refuse the first piece that it is given on each of its first two attempts: one message is put off.
+async fn refuse_once(url: &str) {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    let refuse = "CREATE SEQUENCE attempts; \
+                  CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                  IF nextval('attempts') <= 2 THEN RAISE EXCEPTION USING ERRCODE = '23514'; END IF; RETURN NEW; END $$; \
+                  CREATE TRIGGER refuse BEFORE INSERT ON chunk FOR EACH STATEMENT EXECUTE FUNCTION refuse()";
+    connection.execute(refuse).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+async fn dies_and_recovers(point: String, is_fleet: bool, baseline: &str) -> Option<String> {
+    let traces = simulated("healthy", TRACES, START, HOUR);
+    let mut round = Round::start(&point, is_fleet, baseline).await;
+    round.send(&traces).await;
+    round.finish(&traces).await;
+    let found = effects(&round.url, &traces, &round.neighbours).await;
+    (found != Effects::default()).then(|| format!("{point}: {found:?}"))
+}
+
+async fn at_every_point(is_fleet: bool, is_reached: impl Fn(&str) -> bool) {
+    let baseline = baseline().await;
+    let points: Vec<String> = points().into_iter().filter(|point| is_reached(point)).collect();
+    let rounds = points.into_iter().map(|point| dies_and_recovers(point, is_fleet, &baseline));
+    let wrong: Vec<Option<String>> = iter(rounds).buffer_unordered(AT_ONCE).collect().await;
+    let wrong: Vec<String> = wrong.into_iter().flatten().collect();
+    assert!(wrong.is_empty(), "lost or doubled:\n{}", wrong.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_point_the_embedded_service_loses_nothing_and_does_nothing_twice() {
+    at_every_point(false, |point| !point.starts_with("publish.") && !point.starts_with("consume.")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_point_a_service_on_rabbitmq_and_postgresql_loses_nothing_and_does_nothing_twice() {
+    at_every_point(true, |_| true).await;
+}

@@ -1,0 +1,82 @@
+//! A broker that stops, is cut off, or comes back: work goes on by itself, and `readyz` tells the truth meanwhile.
+
+use prost::Message as _;
+
+use super::queue::{HOUR, START, ready, scored};
+use crate::service::fixtures::{PROTOBUF, eventually, post, requests, simulated};
+use crate::support::proxy::Proxy;
+use crate::support::serve::Serve;
+use crate::support::services::{RabbitMq, postgres, rabbitmq};
+use driftline::backends::store::Store;
+
+const PUBLISH: &str = "queue (publish)";
+const CONSUME: &str = "queue (consume)";
+
+fn settings(store: &str, broker: &str, queue: &str) -> String {
+    format!("[store]\nurl = \"{store}\"\n[queue]\nurl = \"{broker}\"\nname = \"{queue}\"\n")
+}
+
+async fn send(receiver: &Serve, body: Vec<u8>) -> (u16, Option<String>) {
+    let answer = post(&format!("http://{}", receiver.receives_on), &[("content-type", PROTOBUF)], body).await;
+    let retry_after = answer.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
+    (answer.status().as_u16(), retry_after)
+}
+
+/// Waits until exactly these dependencies are said to be away.
+async fn away(serve: &Serve, names: &[&str]) {
+    let told = async || serve.readiness().await.filter(|(is_ready, away)| !is_ready && away == names);
+    eventually("the truth of readyz", told).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_stops_is_told_of_and_taken_up_again_by_receiver_and_worker() {
+    let broker = RabbitMq::start();
+    let url = postgres().database().await;
+    let receiver = Serve::start_roles("receive,web", &settings(&url, &broker.amqp_url, "traces"));
+    let worker = Serve::start_roles("evaluate,web", &settings(&url, &broker.amqp_url, "traces"));
+    ready(&receiver).await;
+    ready(&worker).await;
+    let (store, traces) = (Store::open(&url, true).await.unwrap(), simulated("healthy", 9, START, HOUR));
+    for (round, part) in traces.chunks(3).enumerate() {
+        let body = requests(part, 3).remove(0).encode_to_vec();
+        if round > 0 {
+            tokio::task::block_in_place(|| broker.ctl(&["stop_app"]));
+            away(&receiver, &[PUBLISH]).await;
+            away(&worker, &[CONSUME]).await;
+            let (status, retry_after) = send(&receiver, body.clone()).await;
+            assert_eq!((status, retry_after.as_deref()), (503, Some("1")), "no sender is told what is not so");
+            tokio::task::block_in_place(|| broker.ctl(&["start_app"]));
+        }
+        ready(&receiver).await;
+        ready(&worker).await;
+        assert_eq!(send(&receiver, body).await.0, 200);
+        scored(&store, part).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_are_cut_again_and_again_lose_nothing_and_score_nothing_twice() {
+    let url = postgres().database().await;
+    let queue = crate::support::services::fresh_name("cut");
+    let proxy = Proxy::start(&rabbitmq().address).await;
+    let broker = proxy.instead_of(&rabbitmq().amqp_url);
+    let receiver = Serve::start_roles("receive,web", &settings(&url, &broker, &queue));
+    let worker = Serve::start_roles("evaluate,web", &settings(&url, &broker, &queue));
+    ready(&worker).await;
+    let (store, traces) = (Store::open(&url, true).await.unwrap(), simulated("healthy", 60, START, HOUR));
+    for (round, request) in requests(&traces, 2).into_iter().enumerate() {
+        if round % 6 == 3 {
+            proxy.cut();
+        }
+        let accepted = async || (send(&receiver, request.encode_to_vec()).await.0 == 200).then_some(());
+        eventually("an answer that it is taken", accepted).await;
+    }
+    proxy.cut();
+    scored(&store, &traces).await;
+    ready(&receiver).await;
+    ready(&worker).await;
+    for trace in &traces {
+        let stored = store.trace(trace.truth.trace_id).await.unwrap().unwrap();
+        assert_eq!(stored.version, 1, "a repeat is no news");
+    }
+}
