@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::channels::{ChannelError, channels, destinations_of, links};
 use super::settings::{Settings, WriteBackKind};
+use crate::backends::access::Access;
 use crate::backends::clock::SystemClock;
 use crate::backends::http::{AddressError, HttpSender};
 use crate::backends::judge::{JudgeClient, SettingsError};
@@ -35,7 +36,7 @@ use crate::pipeline::deliver::{Destination, Protocol, deliver};
 use crate::pipeline::intake::Intake;
 use crate::pipeline::judging::{Judging, judge};
 use crate::pipeline::notify::{Notifying, notify};
-use crate::pipeline::receive::{Receiver, grpc_router, http_router};
+use crate::pipeline::receive::{Receiver, grpc_router, guarded, http_router};
 use crate::pipeline::releases::{Definition, definitions, notice_releases};
 use crate::pipeline::retention::{BodyRetention, JudgingRetention, purge};
 use crate::pipeline::reviewing::draw_audit;
@@ -86,8 +87,8 @@ pub enum StartError {
     },
     /// An address is open to the network.
     #[error(
-        "[{section}] {key} = {address:?} is open to the network and there are no access tokens yet: listen on 127.0.0.1 \
-         and put a proxy that authenticates in front"
+        "[{section}] {key} = {address:?} is open to the network and there is no access token yet: make one with \
+         driftline tokens create --role admin, or listen on 127.0.0.1"
     )]
     Exposed {
         /// Section of the setting.
@@ -200,11 +201,12 @@ impl Service {
         let grpc = Listening::bind("receive", "grpc", &settings.receive.grpc, receives_grpc).await?;
         let web = Listening::bind("web", "listen", &settings.web.listen, roles.contains(&Role::Web)).await?;
         let shared = Shared {
-            store: Store::open(&settings.store.url, false).await?,
+            store: open_store(settings).await?,
             clock: Arc::new(SystemClock),
             metrics: Arc::new(Metrics::default()),
             stop: CancellationToken::new(),
         };
+        refuse_exposed(&shared, [&http, &grpc, &web]).await?;
         let mut service = Self {
             receives_on: http.as_ref().map(|listening| listening.address),
             receives_grpc_on: grpc.as_ref().map(|listening| listening.address),
@@ -273,10 +275,12 @@ impl Service {
         }
         let receiver = Receiver::new(intake, Arc::clone(&shared.metrics), max_body_bytes);
         tracing::info!(address = %http.address, "receiving OTLP/HTTP");
-        self.parts.spawn(http.serve(http_router(Arc::clone(&receiver)), shared.stop.clone()));
+        let router = guarded(http_router(Arc::clone(&receiver)), http.access(shared));
+        self.parts.spawn(http.serve(router, shared.stop.clone()));
         if let Some(grpc) = grpc {
             tracing::info!(address = %grpc.address, "receiving OTLP/gRPC");
-            self.parts.spawn(grpc.serve(grpc_router(receiver), shared.stop.clone()));
+            let router = guarded(grpc_router(receiver), grpc.access(shared));
+            self.parts.spawn(grpc.serve(router, shared.stop.clone()));
         }
     }
 
@@ -301,7 +305,7 @@ impl Service {
             logs_link: settings.links.logs.clone(),
             receive_url: format!("http://{receiver}"),
             judge_configured: !settings.judge.models.is_empty(),
-            is_loopback: web.address.ip().is_loopback(),
+            is_loopback: web.is_loopback(),
             checks,
         };
         tracing::info!(address = %web.address, "serving API, metrics and pages");
@@ -362,10 +366,27 @@ impl Service {
             self.parts.spawn(notice_releases(shared.clone(), judged_by));
             let judging =
                 JudgingRetention { verdicts: settings.judge.remember, ledger: settings.retention.judge_requests };
-            self.parts.spawn(purge(shared.clone(), judging));
+            self.parts.spawn(purge(shared.clone(), judging, settings.archive.keep));
             self.parts.spawn(draw_audit(shared.clone(), audit_policy(settings)));
         }
     }
+}
+
+/// The store, with its archive.
+async fn open_store(settings: &Settings) -> Result<Store, StoreError> {
+    Ok(Store::open(&settings.store.url, false).await?.with_archive(settings.archive()))
+}
+
+/// What the network can reach is open to no one but holders of tokens, of which there must be one.
+async fn refuse_exposed(shared: &Shared, listeners: [&Option<Listening>; 3]) -> Result<(), StartError> {
+    let mut exposed = listeners.into_iter().flatten().filter(|listening| !listening.is_loopback());
+    let Some(listening) = exposed.next() else { return Ok(()) };
+    let now = shared.now();
+    if shared.store.tokens().await?.iter().any(|(_, token)| token.is_active(now)) {
+        return Ok(());
+    }
+    let address = listening.address.to_string();
+    Err(StartError::Exposed { section: listening.section, key: listening.key, address })
 }
 
 /// The evaluating stage as the settings want it.
@@ -533,6 +554,8 @@ impl ReadinessCheck for QueueCheck {
 /// A port that is ours.
 #[derive(Debug)]
 struct Listening {
+    section: &'static str,
+    key: &'static str,
     listener: TcpListener,
     address: SocketAddr,
 }
@@ -550,10 +573,16 @@ impl Listening {
         let failed = |source| StartError::Listen { section, key, address: address.to_owned(), source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;
-        if !bound.ip().is_loopback() {
-            return Err(StartError::Exposed { section, key, address: address.to_owned() });
-        }
-        Ok(Some(Self { listener, address: bound }))
+        Ok(Some(Self { section, key, listener, address: bound }))
+    }
+
+    fn is_loopback(&self) -> bool {
+        self.address.ip().is_loopback()
+    }
+
+    /// The guard of what senders reach here.
+    fn access(&self, shared: &Shared) -> Access {
+        Access::new(shared.store.clone(), Arc::clone(&shared.clock), self.is_loopback())
     }
 
     async fn serve(self, router: Router, stop: CancellationToken) {

@@ -27,18 +27,19 @@ pub struct JudgingRetention {
     pub ledger: Duration,
 }
 
-/// Purges what has expired until the process is to end.
-pub async fn purge(shared: Shared, judging: JudgingRetention) {
+/// Purges what has expired until the process is to end; `archive` is how long archived traces are kept.
+pub async fn purge(shared: Shared, judging: JudgingRetention, archive: Duration) {
     while !shared.is_stopping() {
-        let step = step(&shared, judging).await;
+        let step = step(&shared, judging, archive).await;
         shared.rest("purge", INTERVAL, step).await;
     }
 }
 
 /// One batch of each; whether there may be more.
-async fn step(shared: &Shared, judging: JudgingRetention) -> Result<bool, StoreError> {
+async fn step(shared: &Shared, judging: JudgingRetention, archive: Duration) -> Result<bool, StoreError> {
     let now = shared.now();
     let has_more_verdicts = shared.store.purge_verdicts(now.minus(judging.verdicts)).await?;
     let has_more_requests = shared.store.sum_up_ledger(now.minus(judging.ledger)).await?;
+    shared.store.purge_archive(now.minus(archive), now).await?;
     Ok(shared.store.purge(now).await?.traces > 0 || has_more_verdicts || has_more_requests)
 }

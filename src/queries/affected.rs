@@ -161,7 +161,7 @@ fn is_in_segment(record: &TraceRecord, segment: &str) -> bool {
 }
 
 /// The trace's value, if the alert affects it.
-fn value(record: &TraceRecord, alert: &Alert) -> Option<Value> {
+pub(super) fn value(record: &TraceRecord, alert: &Alert) -> Option<Value> {
     let value = &record.measurement(&alert.series).filter(|_| is_in_segment(record, &alert.segment))?.value;
     let number = match value {
         Value::Boolean(passes) => f64::from(u8::from(*passes)),

@@ -15,6 +15,7 @@ use crate::domain::ids::TraceId;
 use crate::domain::report::DriftReport;
 use crate::normalize::Inspection;
 use crate::queries::alerts::Alerts;
+use crate::queries::audit::shown;
 use crate::queries::backfill::{BackfillRequest, Planned};
 use crate::queries::baselines::{Baselines, CreatedBaseline};
 use crate::queries::calibration::CalibrationReport;
@@ -51,6 +52,11 @@ impl WebState {
     pub(super) fn selection(&self, parameters: Parameters) -> Result<Selection, WebError> {
         Ok(selection(&parameters.rest(), &self.names, self.clock.now()).map_err(QueryError::from)?)
     }
+
+    /// Notes that text of these traces is about to be shown.
+    pub(super) async fn shown(&self, trace_ids: &[TraceId]) -> Result<(), WebError> {
+        Ok(shown(&self.store, trace_ids, self.clock.now()).await?)
+    }
 }
 
 pub(super) async fn traces(State(state): State<WebState>, mut parameters: Parameters) -> Answer<FoundTraces> {
@@ -65,7 +71,10 @@ pub(super) async fn trace(
     parameters: Parameters,
 ) -> Answer<TraceView> {
     parameters.finish()?;
-    Ok(Json(queries::trace::trace(&state.store, id.parse()?).await?))
+    let trace_id: TraceId = id.parse()?;
+    let found = queries::trace::trace(&state.store, trace_id).await?;
+    state.shown(&[trace_id]).await?;
+    Ok(Json(found))
 }
 
 pub(super) async fn explain(
@@ -75,7 +84,9 @@ pub(super) async fn explain(
 ) -> Answer<Explanation> {
     parameters.finish()?;
     let trace_id: TraceId = id.parse()?;
-    Ok(Json(queries::explain::explain(&state.store, trace_id, &state.evaluators, state.clock.now()).await?))
+    let found = queries::explain::explain(&state.store, trace_id, &state.evaluators, state.clock.now()).await?;
+    state.shown(&[trace_id]).await?;
+    Ok(Json(found))
 }
 
 pub(super) async fn scores(
@@ -84,7 +95,10 @@ pub(super) async fn scores(
     parameters: Parameters,
 ) -> Answer<Scores> {
     parameters.finish()?;
-    Ok(Json(queries::scores::scores(&state.store, id.parse()?).await?))
+    let trace_id: TraceId = id.parse()?;
+    let found = queries::scores::scores(&state.store, trace_id).await?;
+    state.shown(&[trace_id]).await?;
+    Ok(Json(found))
 }
 
 pub(super) async fn feedback(
@@ -105,7 +119,10 @@ pub(super) async fn inspect(
     parameters: Parameters,
 ) -> Answer<Inspection> {
     parameters.finish()?;
-    Ok(Json(queries::inspection::inspection(&state.store, id.parse()?, &state.names, &state.prices).await?))
+    let trace_id: TraceId = id.parse()?;
+    let found = queries::inspection::inspection(&state.store, trace_id, &state.names, &state.prices).await?;
+    state.shown(&[trace_id]).await?;
+    Ok(Json(found))
 }
 
 pub(super) async fn series(State(state): State<WebState>, parameters: Parameters) -> Answer<WatchedSeries> {
@@ -188,7 +205,10 @@ pub(super) async fn next_review(State(state): State<WebState>, mut parameters: P
         show_verdict: parameters.parse("show_verdict", "true or false")?.unwrap_or(false),
     };
     parameters.finish()?;
-    Ok(Json(queries::review::next(&state.store, &asked, &state.names, &state.prices).await?))
+    let next = queries::review::next(&state.store, &asked, &state.names, &state.prices).await?;
+    let trace_ids: Vec<TraceId> = next.task.iter().map(|task| task.trace_id).collect();
+    state.shown(&trace_ids).await?;
+    Ok(Json(next))
 }
 
 pub(super) async fn labels(State(state): State<WebState>, mut parameters: Parameters) -> Answer<Labels> {

@@ -1,15 +1,18 @@
 //! The web listener: API, metrics, health and pages over what `queries` answers.
 //!
 //! Trace text is hostile, so pages hold no script and allow none, and a browser that was lured here by another site's
-//! name is refused. Unknown parameters are refused by name: a misspelt filter must not answer with everything.
+//! name is refused. Once there are tokens, every request needs one. Unknown parameters are refused by name: a misspelt filter must not answer with everything.
 
+mod access;
 mod alerts_api;
 mod api;
 mod assets;
+mod audit;
 mod error;
 mod gate;
 mod guard;
 mod health;
+mod login;
 mod pages;
 mod parameters;
 mod releases;
@@ -19,8 +22,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
+use crate::backends::access::Access;
 use crate::backends::clock::Clock;
 use crate::backends::store::Store;
 use crate::domain::feedback::LARGEST_BODY;
@@ -30,6 +35,7 @@ use crate::normalize::{AttributeMapping, PriceTable};
 use crate::telemetry::metrics::Metrics;
 use error::WebError;
 pub use health::{Dependency, Readiness, ReadinessCheck};
+pub use pages::audit_document;
 
 /// What the web listener answers from.
 #[derive(Clone)]
@@ -75,6 +81,7 @@ impl fmt::Debug for WebState {
 /// Every route of the web listener.
 pub fn router(state: WebState) -> Router {
     let is_loopback = state.is_loopback;
+    let access = Arc::new(Access::new(state.store.clone(), Arc::clone(&state.clock), is_loopback));
     let router = Router::new()
         .route("/api/v1/traces", get(api::traces))
         .route("/api/v1/traces/{id}", get(api::trace))
@@ -105,6 +112,11 @@ pub fn router(state: WebState) -> Router {
         .route("/api/v1/calibration", get(api::calibration))
         .route("/api/v1/baselines", get(api::baselines).post(api::create_baseline))
         .route("/api/v1/baselines/{name}", get(api::baseline))
+        .route("/api/v1/audit", get(audit::audit))
+        .route("/api/v1/audit/log", get(audit::log))
+        .route("/api/v1/erase", post(audit::erase))
+        .route("/api/v1/tokens", get(audit::tokens).post(audit::create_token))
+        .route("/api/v1/tokens/{id}/revoke", post(audit::revoke_token))
         .route("/metrics", get(health::metrics))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
@@ -116,8 +128,13 @@ pub fn router(state: WebState) -> Router {
         .route("/alerts/{id}", get(pages::alert))
         .route("/runbooks/{name}", get(pages::runbook))
         .route("/releases", get(pages::releases))
+        .route("/audit", get(pages::audit))
+        .route("/audit/log", get(pages::audit_log))
+        .route("/login", get(login::page).post(login::sign_in))
+        .route("/logout", post(login::sign_out))
         .fallback(async || WebError::no_such_path())
         .method_not_allowed_fallback(async || WebError::no_such_method())
+        .layer(from_fn_with_state(access, access::admitted))
         .with_state(state);
     guard::guarded(router, is_loopback)
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::backends::archive::Archive;
 use crate::backends::judge::JudgeModelSettings;
 use crate::evaluate::sampling::SamplingPolicy;
 use crate::normalize::{AttributeMapping, PriceTable};
@@ -37,6 +38,7 @@ pub struct Settings {
     pub evaluators: EvaluatorSettings,
     pub sampling: SamplingPolicy,
     pub retention: RetentionSettings,
+    pub archive: ArchiveSettings,
     pub judge: JudgeSettings,
     pub review: ReviewSettings,
     pub watch: WatchSettings,
@@ -81,6 +83,11 @@ section!(RetentionSettings {
     traces: Duration,
     #[serde(deserialize_with = "duration")]
     judge_requests: Duration,
+});
+section!(ArchiveSettings {
+    directory: String,
+    #[serde(deserialize_with = "duration")]
+    keep: Duration,
 });
 section!(JudgeSettings {
     attempts: u32,
@@ -182,6 +189,13 @@ pub fn defaults() -> Result<Settings, SettingsError> {
 }
 
 impl Settings {
+    /// The archive, if there is to be one.
+    #[must_use]
+    pub fn archive(&self) -> Option<Archive> {
+        let directory = Path::new(&self.archive.directory);
+        (!self.archive.directory.is_empty()).then(|| Archive::new(directory))
+    }
+
     /// What is set in earnest by few, each as a sentence for the log.
     #[must_use]
     pub fn doubts(&self) -> Vec<String> {

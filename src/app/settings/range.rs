@@ -146,6 +146,7 @@ fn durations(settings: &Settings) -> Vec<Problem> {
         ("sampling.slow_threshold".to_owned(), settings.sampling.slow_threshold),
         ("retention.traces".to_owned(), settings.retention.traces),
         ("retention.judge_requests".to_owned(), settings.retention.judge_requests),
+        ("archive.keep".to_owned(), settings.archive.keep),
         ("judge.give_up_after".to_owned(), settings.judge.give_up_after),
         ("judge.remember".to_owned(), settings.judge.remember),
         ("review.anchor_interval".to_owned(), settings.review.anchor_interval),

@@ -3,8 +3,10 @@
 
 mod alert;
 mod alerts;
+mod audit;
+mod audit_log;
 mod figures;
-mod layout;
+pub(super) mod layout;
 mod overview;
 mod releases;
 mod runbook;
@@ -16,6 +18,9 @@ mod traces;
 
 pub(super) use alert::alert;
 pub(super) use alerts::alerts;
+pub(super) use audit::audit;
+pub use audit::audit_document;
+pub(super) use audit_log::audit_log;
 pub(super) use overview::overview;
 pub(super) use releases::releases;
 pub(super) use runbook::runbook;

@@ -247,6 +247,7 @@ fn stored(trace: &Trace, evaluated: EvaluatedTrace) -> StoredTrace {
         failure_class: None,
         error: trace.error.is_some(),
         sampled: evaluated.decision.sampled,
+        reports_decision: trace.decision.is_some(),
         keep_body_until: trace.ended_at.plus(KEPT[usize::from(evaluated.decision.sampled)]),
         stratum: Some(evaluated.decision.stratum().to_owned()),
         decision: serde_json::to_string(&evaluated.decision).unwrap(),
