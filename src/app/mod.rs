@@ -2,6 +2,8 @@
 
 pub mod channels;
 pub mod demo;
+mod listening;
+mod security;
 pub mod service;
 pub mod settings;
 

@@ -8,15 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use axum::Router;
 use ring::digest::{SHA256, digest};
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::channels::{ChannelError, channels, destinations_of, links};
+use super::listening::Listening;
+use super::security::{note_settings, redaction, refuse_exposed};
 use super::settings::{Settings, WriteBackKind};
-use crate::backends::access::Access;
 use crate::backends::clock::SystemClock;
 use crate::backends::http::{AddressError, HttpSender};
 use crate::backends::judge::{JudgeClient, SettingsError};
@@ -25,6 +24,7 @@ use crate::domain::money::NanoUsd;
 use crate::domain::release::ChangeKind;
 use crate::evaluate::kinds::Behaviour;
 use crate::evaluate::mistake::InvalidEvaluators;
+use crate::evaluate::redaction::{InvalidRedaction, Redactor};
 use crate::evaluate::run::Evaluators;
 use crate::limits::budget::{ALL_SERVICES, BudgetPolicy, Ladder};
 use crate::limits::retry::Patience;
@@ -37,6 +37,7 @@ use crate::pipeline::intake::Intake;
 use crate::pipeline::judging::{Judging, judge};
 use crate::pipeline::notify::{Notifying, notify};
 use crate::pipeline::receive::{Receiver, grpc_router, guarded, http_router};
+use crate::pipeline::redaction::Redaction;
 use crate::pipeline::releases::{Definition, definitions, notice_releases};
 use crate::pipeline::retention::{BodyRetention, JudgingRetention, purge};
 use crate::pipeline::reviewing::draw_audit;
@@ -98,6 +99,17 @@ pub enum StartError {
         /// The address.
         address: String,
     },
+    /// What is to be taken out cannot be looked for.
+    #[error("[redaction] cannot be used")]
+    Redaction(#[from] InvalidRedaction),
+    /// Values are to be hashed, and there is no key.
+    #[error(
+        "the environment variable {variable:?} named by [redaction] hash_key_env is not set, and hash needs its key"
+    )]
+    HashKey {
+        /// The variable.
+        variable: String,
+    },
     /// Nothing would run.
     #[error("there is nothing to do: the roles asked for need something that is not configured, such as a judge model")]
     Idle,
@@ -154,6 +166,8 @@ impl StartError {
             Self::Store(StoreError::Address { .. })
             | Self::Exposed { .. }
             | Self::Idle
+            | Self::Redaction(_)
+            | Self::HashKey { .. }
             | Self::Evaluators(_)
             | Self::Judge { .. }
             | Self::Channel { .. }
@@ -195,6 +209,8 @@ impl Service {
         let clients = judge_clients(settings)?;
         let services = service_senders(&evaluators)?;
         let destinations = destinations(settings)?;
+        let redaction = redaction(settings)?;
+        let redactor = redaction.as_ref().map(|redaction| Arc::clone(&redaction.redactor));
         let receives = roles.contains(&Role::Receive);
         let http = Listening::bind("receive", "http", &settings.receive.http, receives).await?;
         let receives_grpc = receives && !settings.receive.grpc.is_empty();
@@ -206,6 +222,7 @@ impl Service {
             metrics: Arc::new(Metrics::default()),
             stop: CancellationToken::new(),
         };
+        note_settings(&shared, settings, roles).await?;
         refuse_exposed(&shared, [&http, &grpc, &web]).await?;
         let mut service = Self {
             receives_on: http.as_ref().map(|listening| listening.address),
@@ -215,8 +232,8 @@ impl Service {
             queue_is_connected: Arc::default(),
             parts: JoinSet::new(),
         };
-        service.receive(settings, &shared, http, grpc);
-        service.web(settings, &shared, &evaluators, web);
+        service.receive(settings, &shared, http, grpc, redaction);
+        service.web(settings, &shared, &evaluators, web, redactor);
         service.ask(settings, &shared, roles, &evaluators, services);
         service.work(settings, &shared, roles, evaluators, clients, destinations);
         if service.parts.is_empty() { Err(StartError::Idle) } else { Ok(service) }
@@ -251,7 +268,14 @@ impl Service {
     }
 
     /// The receiver, the queue's consumer, and the one way into the store that they share.
-    fn receive(&mut self, settings: &Settings, shared: &Shared, http: Option<Listening>, grpc: Option<Listening>) {
+    fn receive(
+        &mut self,
+        settings: &Settings,
+        shared: &Shared,
+        http: Option<Listening>,
+        grpc: Option<Listening>,
+        redaction: Option<Redaction>,
+    ) {
         let Some(http) = http else { return };
         let policy = CompletionPolicy {
             root_grace: settings.complete.root_grace,
@@ -262,6 +286,7 @@ impl Service {
         let max_body_bytes = settings.receive.max_body_mib.saturating_mul(MIB);
         let max_waiting_bytes = settings.receive.max_waiting_mib.saturating_mul(MIB);
         let (intake, writing) = Intake::new(shared.clone(), policy, max_waiting_bytes);
+        let intake = intake.with_redaction(redaction);
         self.parts.spawn(writing);
         if !settings.queue.is_embedded() {
             let source = QueueSource {
@@ -284,7 +309,14 @@ impl Service {
         }
     }
 
-    fn web(&mut self, settings: &Settings, shared: &Shared, evaluators: &Arc<Evaluators>, web: Option<Listening>) {
+    fn web(
+        &mut self,
+        settings: &Settings,
+        shared: &Shared,
+        evaluators: &Arc<Evaluators>,
+        web: Option<Listening>,
+        redactor: Option<Arc<Redactor>>,
+    ) {
         let Some(web) = web else { return };
         let mut checks: Vec<Arc<dyn ReadinessCheck>> = Vec::new();
         if self.receives_on.is_some() && !settings.queue.is_embedded() {
@@ -306,6 +338,7 @@ impl Service {
             receive_url: format!("http://{receiver}"),
             judge_configured: !settings.judge.models.is_empty(),
             is_loopback: web.is_loopback(),
+            redactor,
             checks,
         };
         tracing::info!(address = %web.address, "serving API, metrics and pages");
@@ -375,18 +408,6 @@ impl Service {
 /// The store, with its archive.
 async fn open_store(settings: &Settings) -> Result<Store, StoreError> {
     Ok(Store::open(&settings.store.url, false).await?.with_archive(settings.archive()))
-}
-
-/// What the network can reach is open to no one but holders of tokens, of which there must be one.
-async fn refuse_exposed(shared: &Shared, listeners: [&Option<Listening>; 3]) -> Result<(), StartError> {
-    let mut exposed = listeners.into_iter().flatten().filter(|listening| !listening.is_loopback());
-    let Some(listening) = exposed.next() else { return Ok(()) };
-    let now = shared.now();
-    if shared.store.tokens().await?.iter().any(|(_, token)| token.is_active(now)) {
-        return Ok(());
-    }
-    let address = listening.address.to_string();
-    Err(StartError::Exposed { section: listening.section, key: listening.key, address })
 }
 
 /// The evaluating stage as the settings want it.
@@ -548,47 +569,5 @@ impl ReadinessCheck for QueueCheck {
     async fn check(&self) -> Result<(), String> {
         let is_connected = self.is_connected.load(Ordering::Relaxed);
         is_connected.then_some(()).ok_or_else(|| "not connected to RabbitMQ; see the log for why".to_owned())
-    }
-}
-
-/// A port that is ours.
-#[derive(Debug)]
-struct Listening {
-    section: &'static str,
-    key: &'static str,
-    listener: TcpListener,
-    address: SocketAddr,
-}
-
-impl Listening {
-    async fn bind(
-        section: &'static str,
-        key: &'static str,
-        address: &str,
-        wanted: bool,
-    ) -> Result<Option<Self>, StartError> {
-        if !wanted {
-            return Ok(None);
-        }
-        let failed = |source| StartError::Listen { section, key, address: address.to_owned(), source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let bound = listener.local_addr().map_err(failed)?;
-        Ok(Some(Self { section, key, listener, address: bound }))
-    }
-
-    fn is_loopback(&self) -> bool {
-        self.address.ip().is_loopback()
-    }
-
-    /// The guard of what senders reach here.
-    fn access(&self, shared: &Shared) -> Access {
-        Access::new(shared.store.clone(), Arc::clone(&shared.clock), self.is_loopback())
-    }
-
-    async fn serve(self, router: Router, stop: CancellationToken) {
-        let serving = axum::serve(self.listener, router).with_graceful_shutdown(stop.cancelled_owned());
-        if let Err(error) = serving.await {
-            tracing::error!(%error, address = %self.address, "server failed");
-        }
     }
 }

@@ -10,9 +10,11 @@ use ring::digest::{SHA256, digest};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::Shared;
+use super::redaction::Redaction;
 use crate::backends::store::{AppendReport, Chunk, CompletionPolicy, StoreError};
 use crate::domain::external_score::NewExternalScore;
 use crate::otlp::{TracePiece, pack};
+use crate::telemetry::metrics::Metrics;
 
 /// Pieces and scores in one transaction at most: the other stages want the writer too.
 const LARGEST_COMMIT: usize = 1_024;
@@ -51,6 +53,8 @@ pub struct Intake {
     /// Bounds the channel, in kibibytes.
     room: Arc<Semaphore>,
     size: u32,
+    redaction: Option<Arc<Redaction>>,
+    metrics: Arc<Metrics>,
 }
 
 struct Submission {
@@ -103,7 +107,14 @@ impl Intake {
         let (submissions, waiting) = mpsc::unbounded_channel();
         let size = u32::try_from(max_waiting_bytes / BYTES_PER_PERMIT).unwrap_or(u32::MAX).max(1);
         let room = Arc::new(Semaphore::new(size as usize));
-        (Self { submissions, room, size }, write(shared, policy, waiting))
+        let metrics = Arc::clone(&shared.metrics);
+        (Self { submissions, room, size, redaction: None, metrics }, write(shared, policy, waiting))
+    }
+
+    /// The same way, on which something is taken out of what is received.
+    #[must_use]
+    pub fn with_redaction(self, redaction: Option<Redaction>) -> Self {
+        Self { redaction: redaction.map(Arc::new), ..self }
     }
 
     /// Room, of which nothing is taken yet.
@@ -120,9 +131,15 @@ impl Intake {
         if received.is_empty() {
             return Ok(());
         }
-        let Received { pieces, scores } = received;
-        let chunks = tokio::task::spawn_blocking(|| pieces.into_iter().map(chunk).collect());
-        let chunks = chunks.await.map_err(|_| NotStored::Failed)?;
+        let redaction = self.redaction.clone();
+        let packing = tokio::task::spawn_blocking(move || {
+            let mut received = received;
+            let redacted = redaction.map_or(0, |redaction| redaction.apply(&mut received));
+            let chunks: Vec<Chunk> = received.pieces.into_iter().map(chunk).collect();
+            (chunks, received.scores, redacted)
+        });
+        let (chunks, scores, redacted) = packing.await.map_err(|_| NotStored::Failed)?;
+        self.metrics.redacted.inc_by(redacted);
         let (answer, stored) = oneshot::channel();
         self.submissions.send(Submission { chunks, scores, answer, _room: room }).map_err(|_| NotStored::Failed)?;
         stored.await.unwrap_or(Err(NotStored::Failed))

@@ -22,6 +22,7 @@ pub mod judgment;
 pub mod ledgered;
 pub mod notify;
 pub mod receive;
+pub mod redaction;
 pub mod releases;
 pub mod retention;
 pub mod reviewing;

@@ -220,19 +220,23 @@ async fn find(
             let selection = selection(conditions, reading.names, reading.now)?;
             Ok((written.join(","), store.search(&selection, limit).await?))
         }
-        AuditOf::Id(id) => match id.parse::<TraceId>() {
-            Ok(trace_id) => by_trace(store, trace_id).await,
-            Err(_) => by_any_id(store, id, limit, reading.names).await,
-        },
+        AuditOf::Id(id) => {
+            if let Ok(trace_id) = id.parse::<TraceId>()
+                && let Some(stored) = by_trace(store, trace_id).await?
+            {
+                return Ok((format!("trace={trace_id}"), vec![stored]));
+            }
+            by_any_id(store, id, limit, reading.names).await
+        }
     }
 }
 
-async fn by_trace(store: &Store, trace_id: TraceId) -> Result<(String, Vec<StoredTrace>), QueryError> {
-    let found_by = format!("trace={trace_id}");
+/// The trace of an id; `None` where there is none, for other ids may look like one.
+async fn by_trace(store: &Store, trace_id: TraceId) -> Result<Option<StoredTrace>, QueryError> {
     match store.trace(trace_id).await? {
-        Some(stored) => Ok((found_by, vec![stored])),
+        Some(stored) => Ok(Some(stored)),
         None => match not_evaluated(store, trace_id).await? {
-            QueryError::UnknownTrace { .. } => Ok((found_by, Vec::new())),
+            QueryError::UnknownTrace { .. } => Ok(None),
             pending => Err(pending),
         },
     }

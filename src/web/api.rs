@@ -108,7 +108,7 @@ pub(super) async fn feedback(
 ) -> Answer<KeptFeedback> {
     parameters.finish()?;
     let Json(object) = sent?;
-    let kept = queries::feedback::feedback(&state.store, &object, state.clock.now()).await?;
+    let kept = queries::feedback::feedback(&state.store, &object, state.redactor.as_deref(), state.clock.now()).await?;
     state.metrics.external_scores.inc();
     Ok(Json(kept))
 }

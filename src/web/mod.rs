@@ -29,6 +29,7 @@ use crate::backends::access::Access;
 use crate::backends::clock::Clock;
 use crate::backends::store::Store;
 use crate::domain::feedback::LARGEST_BODY;
+use crate::evaluate::redaction::Redactor;
 use crate::evaluate::run::Evaluators;
 use crate::limits::budget::BudgetPolicy;
 use crate::normalize::{AttributeMapping, PriceTable};
@@ -68,6 +69,8 @@ pub struct WebState {
     pub judge_configured: bool,
     /// Whether only this machine can reach the listener; then only its own names are answered to.
     pub is_loopback: bool,
+    /// What is taken out of feedback before it is kept.
+    pub redactor: Option<Arc<Redactor>>,
     /// Dependencies to check beside the store.
     pub checks: Vec<Arc<dyn ReadinessCheck>>,
 }

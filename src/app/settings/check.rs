@@ -13,7 +13,8 @@ use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 use super::{Settings, range};
 
 /// Tables whose keys the user names: each of their entries is tried as a whole.
-const OPEN_TABLES: &[&str] = &["sampling.services", "judge.models", "judge.budget.services", "attributes", "prices"];
+const OPEN_TABLES: &[&str] =
+    &["sampling.services", "judge.models", "judge.budget.services", "attributes", "prices", "redaction.patterns"];
 /// Lists of tables, absent from the defaults: each of their entries is tried as a whole.
 const LISTS: &[&str] = &["alerts.channels", "sampling.policies", "sampling.upstream", "write_back"];
 

@@ -5,6 +5,7 @@
 
 mod channels;
 mod check;
+mod effective;
 mod range;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::evaluate::sampling::SamplingPolicy;
 use crate::normalize::{AttributeMapping, PriceTable};
 pub use channels::{ChannelKind, ChannelSettings, SecretError, SecretSource};
 use check::{Variable, Written};
+pub use effective::{changed, digest_of};
 
 const DEFAULTS: &str = include_str!("default.toml");
 const FILE_NAME: &str = "driftline.toml";
@@ -37,6 +39,7 @@ pub struct Settings {
     pub complete: CompleteSettings,
     pub evaluators: EvaluatorSettings,
     pub sampling: SamplingPolicy,
+    pub redaction: RedactionSettings,
     pub retention: RetentionSettings,
     pub archive: ArchiveSettings,
     pub judge: JudgeSettings,
@@ -50,6 +53,8 @@ pub struct Settings {
     pub prices: PriceTable,
     #[serde(default)]
     pub write_back: Vec<WriteBackSettings>,
+    #[serde(skip)]
+    pub effective: BTreeMap<String, String>,
 }
 
 macro_rules! section {
@@ -83,6 +88,14 @@ section!(RetentionSettings {
     traces: Duration,
     #[serde(deserialize_with = "duration")]
     judge_requests: Duration,
+});
+section!(RedactionSettings {
+    detect: Vec<String>,
+    drop: Vec<String>,
+    hash: Vec<String>,
+    hash_key_env: String,
+    #[serde(default)]
+    patterns: BTreeMap<String, String>,
 });
 section!(ArchiveSettings {
     directory: String,
@@ -224,7 +237,9 @@ fn layered(text: &str, variables: &[Variable]) -> Result<Settings, config::Confi
         let value = value.unwrap_or_else(|| toml::Value::String(variable.value.clone()));
         builder = builder.set_override(variable.path.join("."), value.try_into::<config::Value>().map_err(wrong)?)?;
     }
-    builder.build()?.try_deserialize()
+    let config = builder.build()?;
+    let effective = effective::effective(&config.clone().try_deserialize()?);
+    Ok(Settings { effective, ..config.try_deserialize()? })
 }
 
 fn wrong(error: toml::de::Error) -> config::ConfigError {

@@ -1,9 +1,11 @@
 //! What a value must be beyond its type.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use super::Settings;
+use crate::evaluate::redaction::Redactor;
 
 /// Times are kept in nanoseconds of 64 bits: ten years either way leave room to count with them.
 const LONGEST: Duration = Duration::from_hours(24 * 3650);
@@ -44,7 +46,21 @@ pub(super) fn problems(settings: &Settings) -> Vec<Problem> {
     problems.extend(rates(settings));
     problems.extend(durations(settings));
     problems.extend(money(settings));
+    problems.extend(redaction(settings));
     problems
+}
+
+fn redaction(settings: &Settings) -> Vec<Problem> {
+    let redaction = &settings.redaction;
+    let detectors = Redactor::new(&redaction.detect, &BTreeMap::new()).is_ok();
+    let pattern = |(name, pattern): (&String, &String)| {
+        let alone = BTreeMap::from([(name.clone(), pattern.clone())]);
+        let remedy = "write a regular expression (crate regex) that asks for something";
+        require(Redactor::new(&[], &alone).is_ok(), format!("redaction.patterns.{name}"), remedy)
+    };
+    let names = "name detectors of the table in evaluators/README.md, such as payment_card";
+    let detectors = require(detectors, "redaction.detect", names);
+    detectors.into_iter().chain(redaction.patterns.iter().filter_map(pattern)).collect()
 }
 
 /// Below this share of healthy traces, judges see too few of them.

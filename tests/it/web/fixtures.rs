@@ -88,6 +88,7 @@ impl Service {
             receive_url: "http://127.0.0.1:4318".to_owned(),
             judge_configured: false,
             is_loopback: true,
+            redactor: None,
             checks,
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
