@@ -43,26 +43,45 @@ pub struct Erased {
     pub waiting: u64,
 }
 
+/// A statement that removes something of traces.
+struct Removal {
+    /// Up to the list of traces.
+    before: &'static str,
+    /// After it.
+    after: &'static str,
+    /// Where what it removed is counted.
+    counter: fn(&mut Erased) -> &mut u64,
+}
+
+const fn removal(before: &'static str, after: &'static str, counter: fn(&mut Erased) -> &mut u64) -> Removal {
+    Removal { before, after, counter }
+}
+
 /// Removes everything that hangs on traces, each with what it counts as.
-const REMOVALS: &[(&str, &str, fn(&mut Erased) -> &mut u64)] = &[
-    ("DELETE FROM chunk WHERE trace_id IN", "", |it| &mut it.pieces),
-    ("DELETE FROM pending WHERE trace_id IN", "", |it| &mut it.waiting),
-    ("DELETE FROM judge_job WHERE trace_id IN", "", |it| &mut it.waiting),
-    ("DELETE FROM outbox WHERE substr(key, 1, 32) IN", "", |it| &mut it.waiting),
-    ("UPDATE evaluation SET explanation = NULL WHERE trace_id IN", " AND explanation IS NOT NULL", |it| {
+const REMOVALS: &[Removal] = &[
+    removal("DELETE FROM chunk WHERE trace_id IN", "", |it| &mut it.pieces),
+    removal("DELETE FROM pending WHERE trace_id IN", "", |it| &mut it.waiting),
+    removal("DELETE FROM judge_job WHERE trace_id IN", "", |it| &mut it.waiting),
+    removal(OUTBOX, "", |it| &mut it.waiting),
+    removal("UPDATE evaluation SET explanation = NULL WHERE trace_id IN", " AND explanation IS NOT NULL", |it| {
         &mut it.explanations
     }),
-    ("UPDATE anchor_score SET reason = NULL WHERE trace_id IN", " AND reason IS NOT NULL", |it| &mut it.explanations),
-    ("DELETE FROM judge_cache WHERE key IN (SELECT key FROM judge_cache_trace WHERE trace_id IN", ")", |it| {
+    removal("UPDATE anchor_score SET reason = NULL WHERE trace_id IN", " AND reason IS NOT NULL", |it| {
+        &mut it.explanations
+    }),
+    removal("DELETE FROM judge_cache WHERE key IN (SELECT key FROM judge_cache_trace WHERE trace_id IN", ")", |it| {
         &mut it.verdicts
     }),
-    (
+    removal(
         "UPDATE external_score SET label = NULL, explanation = NULL, error = NULL WHERE trace_id IN",
         " AND (label IS NOT NULL OR explanation IS NOT NULL OR error IS NOT NULL)",
         |it| &mut it.feedback,
     ),
-    ("UPDATE label SET note = NULL WHERE trace_id IN", " AND note IS NOT NULL", |it| &mut it.notes),
+    removal("UPDATE label SET note = NULL WHERE trace_id IN", " AND note IS NOT NULL", |it| &mut it.notes),
 ];
+
+/// The keys of what waits to be sent begin with the trace as it is written.
+const OUTBOX: &str = "DELETE FROM outbox WHERE substr(key, 1, 32) IN";
 
 /// The same, of which nothing is told.
 const SILENT_REMOVALS: &[&str] = &[
@@ -175,9 +194,9 @@ impl Erased {
 async fn remove(connection: &mut AnyConnection, trace_ids: &[TraceId], erased: &mut Erased) -> Result<(), sqlx::Error> {
     let written: Vec<String> = trace_ids.iter().map(ToString::to_string).collect();
     let written: Vec<&str> = written.iter().map(String::as_str).collect();
-    for (before, after, counter) in REMOVALS {
+    for Removal { before, after, counter } in REMOVALS {
         let after = format!("{after} RETURNING 1 AS one");
-        let removed = if before.contains("substr") {
+        let removed = if *before == OUTBOX {
             for_keys(connection, before, &written, &after).await?
         } else {
             for_keys(connection, before, trace_ids, &after).await?
