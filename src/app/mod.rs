@@ -4,6 +4,8 @@ pub mod channels;
 pub mod demo;
 pub mod doctor;
 mod doctor_disk;
+mod listening;
+mod security;
 pub mod service;
 pub mod settings;
 pub mod write_back;

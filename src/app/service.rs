@@ -8,13 +8,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use ring::digest::{SHA256, digest};
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::channels::{ChannelError, channels, destinations_of as channel_destinations, links};
+use super::listening::Listening;
+use super::security::{note_settings, redaction, refuse_exposed};
 use super::settings::Settings;
 use super::write_back;
 use crate::backends::clock::SystemClock;
@@ -26,6 +26,7 @@ use crate::domain::money::NanoUsd;
 use crate::domain::release::ChangeKind;
 use crate::evaluate::kinds::Behaviour;
 use crate::evaluate::mistake::InvalidEvaluators;
+use crate::evaluate::redaction::{InvalidRedaction, Redactor};
 use crate::evaluate::run::Evaluators;
 use crate::limits::budget::{ALL_SERVICES, BudgetPolicy, Ladder};
 use crate::limits::retry::Patience;
@@ -90,8 +91,8 @@ pub enum StartError {
     },
     /// An address is open to the network.
     #[error(
-        "[{section}] {key} = {address:?} is open to the network and there are no access tokens yet: listen on 127.0.0.1 \
-         and put a proxy that authenticates in front"
+        "[{section}] {key} = {address:?} is open to the network and there is no access token yet: make one with \
+         driftline tokens create --role admin, or listen on 127.0.0.1"
     )]
     Exposed {
         /// Section of the setting.
@@ -100,6 +101,17 @@ pub enum StartError {
         key: &'static str,
         /// The address.
         address: String,
+    },
+    /// What is to be taken out cannot be looked for.
+    #[error("[redaction] cannot be used")]
+    Redaction(#[from] InvalidRedaction),
+    /// Values are to be hashed, and there is no key.
+    #[error(
+        "the environment variable {variable:?} named by [redaction] hash_key_env is not set, and hash needs its key"
+    )]
+    HashKey {
+        /// The variable.
+        variable: String,
     },
     /// Nothing would run.
     #[error("there is nothing to do: the roles asked for need something that is not configured, such as a judge model")]
@@ -166,6 +178,8 @@ impl StartError {
             | Self::Queue(_)
             | Self::Exposed { .. }
             | Self::Idle
+            | Self::Redaction(_)
+            | Self::HashKey { .. }
             | Self::Evaluators(_)
             | Self::Judge { .. }
             | Self::Channel { .. }
@@ -211,19 +225,23 @@ impl Service {
         let clients = judge_clients(settings)?;
         let services = service_senders(&evaluators)?;
         let destinations = destinations(settings)?;
+        let redaction = redaction(settings)?;
+        let redactor = redaction.as_ref().map(|redaction| Arc::clone(&redaction.redactor));
         let receives = roles.contains(&Role::Receive);
         let http = Listening::bind("receive", "http", &settings.receive.http, receives).await?;
         let receives_grpc = receives && !settings.receive.grpc.is_empty();
         let grpc = Listening::bind("receive", "grpc", &settings.receive.grpc, receives_grpc).await?;
         let web = Listening::bind("web", "listen", &settings.web.listen, roles.contains(&Role::Web)).await?;
         let shared = Shared {
-            store: Store::open(&settings.store.url, false).await?,
+            store: open_store(settings).await?,
             clock: Arc::new(SystemClock),
             metrics: Arc::new(Metrics::default()),
             stop: CancellationToken::new(),
             worker: format!("{:016x}", fastrand::u64(..)).into(),
         };
         invariant::expose(&shared.metrics);
+        note_settings(&shared, settings, roles).await?;
+        refuse_exposed(&shared, [&http, &grpc, &web]).await?;
         let mut service = Self {
             receives_on: http.as_ref().map(|listening| listening.address),
             receives_grpc_on: grpc.as_ref().map(|listening| listening.address),
@@ -232,8 +250,8 @@ impl Service {
             drain_within: settings.service.drain,
             parts: JoinSet::new(),
         };
-        let checks = service.take_in(settings, &shared, roles, http, grpc)?;
-        service.web(settings, &shared, &evaluators, web, checks);
+        let checks = service.take_in(settings, &shared, roles, (http, grpc), redaction)?;
+        service.web(settings, &shared, &evaluators, web, (checks, redactor));
         service.ask(settings, &shared, roles, &evaluators, services);
         service.work(settings, &shared, roles, evaluators, clients, destinations);
         if service.parts.is_empty() { Err(StartError::Idle) } else { Ok(service) }
@@ -277,7 +295,7 @@ impl Service {
         shared: &Shared,
         evaluators: &Arc<Evaluators>,
         web: Option<Listening>,
-        checks: Checks,
+        (checks, redactor): (Checks, Option<Arc<Redactor>>),
     ) {
         let Some(web) = web else { return };
         let receiver = self.receives_on.map_or_else(|| settings.receive.http.clone(), |address| address.to_string());
@@ -296,7 +314,8 @@ impl Service {
             logs_link: settings.links.logs.clone(),
             receive_url: format!("http://{receiver}"),
             judge_configured: !settings.judge.models.is_empty(),
-            is_loopback: web.address.ip().is_loopback(),
+            is_loopback: web.is_loopback(),
+            redactor,
             checks,
         };
         tracing::info!(address = %web.address, "serving API, metrics and pages");
@@ -366,7 +385,13 @@ const fn retention(settings: &Settings) -> Retention {
         verdicts: settings.judge.remember,
         ledger: settings.retention.judge_requests,
         alert_steps: settings.retention.alert_steps,
+        archive: settings.archive.keep,
     }
+}
+
+/// The store, with its archive.
+async fn open_store(settings: &Settings) -> Result<Store, StoreError> {
+    Ok(Store::open(&settings.store.url, false).await?.with_archive(settings.archive()))
 }
 
 /// The evaluating stage as the settings want it.
@@ -523,38 +548,4 @@ fn destinations(settings: &Settings) -> Result<Vec<Destination>, StartError> {
     destinations.extend(write_back::forward(settings)?);
     destinations.extend(channel_destinations(settings)?);
     Ok(destinations)
-}
-
-/// A port that is ours.
-#[derive(Debug)]
-struct Listening {
-    listener: TcpListener,
-    address: SocketAddr,
-}
-
-impl Listening {
-    async fn bind(
-        section: &'static str,
-        key: &'static str,
-        address: &str,
-        wanted: bool,
-    ) -> Result<Option<Self>, StartError> {
-        if !wanted {
-            return Ok(None);
-        }
-        let failed = |source| StartError::Listen { section, key, address: address.to_owned(), source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let bound = listener.local_addr().map_err(failed)?;
-        if !bound.ip().is_loopback() {
-            return Err(StartError::Exposed { section, key, address: address.to_owned() });
-        }
-        Ok(Some(Self { listener, address: bound }))
-    }
-
-    async fn serve(self, router: Router, stop: CancellationToken) {
-        let serving = axum::serve(self.listener, router).with_graceful_shutdown(stop.cancelled_owned());
-        if let Err(error) = serving.await {
-            tracing::error!(%error, address = %self.address, "server failed");
-        }
-    }
 }

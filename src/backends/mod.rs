@@ -3,6 +3,8 @@
 //! To add one, write its module here and build it in `app`. A seam is a trait only where there are two real
 //! implementations; the store serves two databases behind one struct because their SQL is the same text.
 
+pub mod access;
+pub mod archive;
 pub mod clock;
 pub mod http;
 pub mod judge;

@@ -3,7 +3,7 @@
 use super::Context;
 use super::failure::{Exit, Failure};
 use super::output::Output;
-use super::service::{Asked, Place, answer};
+use super::service::{Asked, Place, answer, shown};
 use super::table::clip;
 use crate::app::evaluators;
 use crate::backends::clock::{Clock as _, SystemClock};
@@ -38,7 +38,9 @@ async fn ask(arguments: &Arguments, context: &Context) -> Result<Explanation, Fa
     match arguments.place.open(context).await? {
         Asked::Store(store) => {
             let loaded = evaluators(&context.settings()?, None).map_err(|error| Failure::Usage(error.to_string()))?;
-            answer(explain(&store, arguments.trace_id, &loaded, SystemClock.now()).await)
+            let found = answer(explain(&store, arguments.trace_id, &loaded, SystemClock.now()).await)?;
+            shown(&store, &[arguments.trace_id]).await?;
+            Ok(found)
         }
         Asked::Service(service) => {
             service.get(&["api", "v1", "traces", &arguments.trace_id.to_string(), "explain"], &[]).await

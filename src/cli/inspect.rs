@@ -3,7 +3,7 @@
 use super::Context;
 use super::failure::{Exit, Failure};
 use super::output::Output;
-use super::service::answer;
+use super::service::{answer, shown};
 use super::sources::open;
 use super::table::{clip_to, number};
 use super::trace_files::{TraceFiles, expand};
@@ -48,9 +48,10 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
 /// Shows a trace of the configured store.
 async fn stored(trace_id: TraceId, context: &Context) -> Result<Exit, Failure> {
     let settings = context.settings()?;
-    let store = open(&settings, true).await?;
+    let store = open(&settings, true).await?.with_archive(settings.archive());
     let mut output = Output::new();
     let found = answer(inspection(&store, trace_id, &settings.attributes, &settings.prices).await)?;
+    shown(&store, &[trace_id]).await?;
     show(&found, context.json, &mut output)?;
     output.finish()?;
     Ok(Exit::Done)

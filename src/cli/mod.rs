@@ -7,6 +7,8 @@ mod alert_hands;
 mod alert_show;
 mod alerts;
 mod asking;
+mod audit;
+mod audit_text;
 mod backfill;
 mod baseline;
 mod calibrate;
@@ -20,6 +22,7 @@ mod doctor;
 mod drift;
 mod drift_html;
 mod drift_text;
+mod erase;
 mod evaluate;
 mod evaluators;
 mod evaluators_bridge;
@@ -54,6 +57,7 @@ mod service;
 mod simulate;
 mod sources;
 mod table;
+mod tokens;
 mod trace_files;
 mod trace_window;
 mod traces;
@@ -64,6 +68,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::app::settings::{self, Settings};
+use crate::backends::store::acting_as;
 use failure::{Exit, Failure};
 
 /// Watches AI agents in production: scores traces, detects drift, gates deployments.
@@ -119,6 +124,8 @@ enum Command {
     Traces(traces::Arguments),
     /// Tell what happened to one trace, and why.
     Explain(explain::Arguments),
+    /// Rebuild decisions whole: by trace, conversation, user or business id; or show who changed or read what.
+    Audit(audit::Arguments),
     /// List alerts, look at one with all that it affects, take it in hand, silence it.
     Alerts(alerts::Arguments),
     /// See which versions ran since when, and what each changed.
@@ -135,6 +142,10 @@ enum Command {
     Review(review::Arguments),
     /// Hold judges against people: error rates, agreement, corrected estimates, and whether judge or agent moved.
     Calibrate(calibrate::Arguments),
+    /// Make, list and revoke access tokens.
+    Tokens(tokens::Arguments),
+    /// Remove what a user, a conversation or a business id left behind; what was counted stays.
+    Erase(erase::Arguments),
     /// Send recorded traces to a receiver.
     Replay(replay::Arguments),
 }
@@ -153,7 +164,9 @@ fn run(arguments: Arguments) -> Result<Exit, Failure> {
     // Two providers could be compiled in by dependencies: say which, once.
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::could_not("start the runtime", &error))?;
-    runtime.block_on(dispatch(arguments.command, &arguments.context))
+    let work = dispatch(arguments.command, &arguments.context);
+    let user = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
+    runtime.block_on(acting_as(format!("user {user}").into(), work))
 }
 
 async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
@@ -170,6 +183,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Inspect(arguments) => inspect::run(arguments, context).await,
         Command::Traces(arguments) => traces::run(arguments, context).await,
         Command::Explain(arguments) => explain::run(arguments, context).await,
+        Command::Audit(arguments) => audit::run(arguments, context).await,
         Command::Alerts(arguments) => alerts::run(arguments, context).await,
         Command::Releases(arguments) => releases::run(arguments, context).await,
         Command::Costs(arguments) => costs::run(arguments, context).await,
@@ -178,6 +192,8 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Migrate => migrate::run(context).await,
         Command::Review(arguments) => review::run(arguments, context).await,
         Command::Calibrate(arguments) => calibrate::run(arguments, context).await,
+        Command::Tokens(arguments) => tokens::run(arguments, context).await,
+        Command::Erase(arguments) => erase::run(arguments, context).await,
         Command::Replay(arguments) => replay::run(arguments, context).await,
     }
 }

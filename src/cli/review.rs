@@ -3,14 +3,13 @@
 use std::path::PathBuf;
 
 use super::Context;
-use super::failure::{Exit, Failure, chain};
+use super::failure::{Exit, Failure};
 use super::label_files;
 use super::output::{Output, counted, json_line};
 use super::output_file::OutputFile;
 use super::problems::Problems;
-use super::service::{Asked, Place, answer};
+use super::service::{Asked, Place, answer, open_for_writing, shown};
 use crate::backends::clock::{Clock as _, SystemClock};
-use crate::backends::store::Store;
 use crate::domain::ids::TraceId;
 use crate::domain::label::Answer;
 use crate::queries::review::{
@@ -143,7 +142,10 @@ async fn ask_next(asked: &NextRequest, place: &Place, context: &Context) -> Resu
     match place.open(context).await? {
         Asked::Store(store) => {
             let settings = context.settings()?;
-            answer(next(&store, asked, &settings.attributes, &settings.prices).await)
+            let found = answer(next(&store, asked, &settings.attributes, &settings.prices).await)?;
+            let trace_ids: Vec<TraceId> = found.task.iter().map(|task| task.trace_id).collect();
+            shown(&store, &trace_ids).await?;
+            Ok(found)
         }
         Asked::Service(service) => {
             let mut parameters = vec![
@@ -169,22 +171,15 @@ async fn export(judge: Option<&str>, place: &Place, context: &Context) -> Result
 async fn keep(given: GivenLabels, place: &Place, context: &Context) -> Result<KeptLabels, Failure> {
     match place.service()? {
         Some(service) => service.post(&["api", "v1", "labels"], &given).await,
-        None => answer(add_labels(&writable(context).await?, given, SystemClock.now()).await),
+        None => answer(add_labels(&open_for_writing(context).await?, given, SystemClock.now()).await),
     }
 }
 
 async fn anchor(asked: &AnchorRequest, place: &Place, context: &Context) -> Result<Anchors, Failure> {
     match place.service()? {
         Some(service) => service.post(&["api", "v1", "review", "anchors"], asked).await,
-        None => answer(add_anchors(&writable(context).await?, asked, SystemClock.now()).await),
+        None => answer(add_anchors(&open_for_writing(context).await?, asked, SystemClock.now()).await),
     }
-}
-
-/// The configured store, to be written to.
-async fn writable(context: &Context) -> Result<Store, Failure> {
-    let remedy = "while driftline serve runs on it, ask the service with --url";
-    let unopened = |error| Failure::CouldNot(format!("{}; {remedy}", chain(&error)));
-    Store::open(&context.settings()?.store.url, false).await.map_err(unopened)
 }
 
 async fn import(files: &[PathBuf], place: &Place, context: &Context, mut output: Output) -> Result<Exit, Failure> {

@@ -8,8 +8,11 @@ use serde::de::DeserializeOwned;
 
 use super::Context;
 use super::failure::Failure;
+use crate::app::settings::Settings;
+use crate::backends::clock::{Clock as _, SystemClock};
 use crate::backends::store::Store;
-use crate::queries::QueryError;
+use crate::domain::ids::TraceId;
+use crate::queries::{QueryError, audit};
 
 /// Variable that holds the token of a service.
 const TOKEN: &str = "DRIFTLINE_TOKEN";
@@ -42,7 +45,7 @@ impl Place {
     pub(super) async fn open(&self, context: &Context) -> Result<Asked, Failure> {
         match self.service()? {
             Some(service) => Ok(Asked::Service(service)),
-            None => Ok(Asked::Store(open_store(&context.settings()?.store.url).await?)),
+            None => Ok(Asked::Store(open_store(&context.settings()?).await?)),
         }
     }
 }
@@ -51,13 +54,20 @@ impl Place {
 pub(super) async fn open_for_writing(context: &Context) -> Result<Store, Failure> {
     let remedy = "while driftline serve runs on it, ask the service with --url";
     let failed = |error| Failure::CouldNot(format!("{}; {remedy}", super::failure::chain(&error)));
-    Store::open(&context.settings()?.store.url, false).await.map_err(failed)
+    let settings = context.settings()?;
+    Ok(Store::open(&settings.store.url, false).await.map_err(failed)?.with_archive(settings.archive()))
 }
 
-async fn open_store(url: &str) -> Result<Store, Failure> {
+async fn open_store(settings: &Settings) -> Result<Store, Failure> {
     let remedy = "start driftline serve, set store.url, or ask a running service with --url";
     let failed = |error| Failure::CouldNot(format!("{}; {remedy}", super::failure::chain(&error)));
-    Store::open(url, true).await.map_err(failed)
+    Ok(Store::open(&settings.store.url, true).await.map_err(failed)?.with_archive(settings.archive()))
+}
+
+/// Notes that text of these traces is about to be shown.
+pub(super) async fn shown(store: &Store, trace_ids: &[TraceId]) -> Result<(), Failure> {
+    let noted = audit::shown(store, trace_ids, SystemClock.now()).await;
+    noted.map_err(|error| Failure::could_not("note in the audit log what is to be shown", &error))
 }
 
 /// The answer of a question, or what to do about there being none.

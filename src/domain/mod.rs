@@ -1,5 +1,6 @@
 //! What things are: plain data and its invariants. No async, no IO, no clock, no other module of ours.
 
+pub mod access;
 pub mod alert;
 pub mod evaluation;
 pub mod explanation;

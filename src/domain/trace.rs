@@ -78,7 +78,7 @@ pub struct UpstreamProbability {
 }
 
 /// A decision as the agent that took it reports it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
     /// What was decided.
     pub result: Option<String>,

@@ -4,17 +4,21 @@
 //! during the last one. A source is answered when its pieces are committed, not before: what was accepted is never
 //! lost. What waits is bounded in bytes; beyond that a source is told to come back.
 
+use std::sync::Arc;
+
 use ring::digest::{SHA256, digest};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Shared;
 use super::crash_point::crash_point;
 use super::invariant::{Invariant, adds_up};
+use super::redaction::Redaction;
 use super::room::{Room, Rooms};
 use crate::backends::store::{AppendReport, Chunk, CompletionPolicy, StoreError};
 use crate::domain::external_score::NewExternalScore;
 use crate::otlp::{TracePiece, pack};
 use crate::telemetry::logs::causes;
+use crate::telemetry::metrics::Metrics;
 
 /// Pieces and scores in one transaction at most: the other stages want the writer too.
 const LARGEST_COMMIT: usize = 1_024;
@@ -57,6 +61,8 @@ pub struct Intake {
     submissions: mpsc::UnboundedSender<Submission>,
     /// Bounds the channel.
     rooms: Rooms,
+    redaction: Option<Arc<Redaction>>,
+    metrics: Arc<Metrics>,
 }
 
 struct Submission {
@@ -86,7 +92,15 @@ impl Intake {
         max_waiting_bytes: usize,
     ) -> (Self, impl Future<Output = ()> + Send) {
         let (submissions, waiting) = mpsc::unbounded_channel();
-        (Self { submissions, rooms: Rooms::new(max_waiting_bytes) }, write(shared, policy, waiting))
+        let metrics = Arc::clone(&shared.metrics);
+        let way_in = Self { submissions, rooms: Rooms::new(max_waiting_bytes), redaction: None, metrics };
+        (way_in, write(shared, policy, waiting))
+    }
+
+    /// The same way, on which something is taken out of what is received.
+    #[must_use]
+    pub fn with_redaction(self, redaction: Option<Redaction>) -> Self {
+        Self { redaction: redaction.map(Arc::new), ..self }
     }
 
     /// Room, of which nothing is taken yet.
@@ -103,9 +117,15 @@ impl Intake {
         if received.is_empty() {
             return Ok(());
         }
-        let Received { pieces, scores } = received;
-        let chunks = tokio::task::spawn_blocking(|| pieces.into_iter().map(chunk).collect());
-        let chunks = chunks.await.map_err(|_| NotStored::Failed)?;
+        let redaction = self.redaction.clone();
+        let packing = tokio::task::spawn_blocking(move || {
+            let mut received = received;
+            let redacted = redaction.map_or(0, |redaction| redaction.apply(&mut received));
+            let chunks: Vec<Chunk> = received.pieces.into_iter().map(chunk).collect();
+            (chunks, received.scores, redacted)
+        });
+        let (chunks, scores, redacted) = packing.await.map_err(|_| NotStored::Failed)?;
+        self.metrics.redacted.inc_by(redacted);
         let (answer, stored) = oneshot::channel();
         self.submissions.send(Submission { chunks, scores, answer, _room: room }).map_err(|_| NotStored::Failed)?;
         stored.await.unwrap_or(Err(NotStored::Failed))

@@ -255,7 +255,8 @@ impl Worker {
         };
         let key = question_hash(&prepared, subject.definition, &client.settings().identity());
         match self.known(&key).await {
-            Some(decided) => Made::unasked(subject.judged(&decided, &prepared, None)),
+            // Kept again for this trace too: what is erased of a trace is forgotten with every verdict it had.
+            Some(decided) => Made::unasked(subject.judged(&decided, &prepared, remembered(key, &decided))),
             None => {
                 let (made, control_calls) =
                     tokio::join!(self.ask(subject, &prepared, client, key), self.control(subject, judge, client));
@@ -279,8 +280,7 @@ impl Worker {
         let end = match asked {
             Ok(decided) => {
                 self.resolved_model.note(&self.shared, decided.model()).await;
-                let cached = serde_json::to_string(&decided).ok().map(|verdict| (key, verdict));
-                subject.judged(&decided, prepared, cached)
+                subject.judged(&decided, prepared, remembered(key, &decided))
             }
             Err(error) => self.failed(subject, &error),
         };
@@ -361,6 +361,11 @@ impl Subject<'_> {
 }
 
 /// The end of a job without a verdict.
+/// A verdict as it is kept, under the hash of its question.
+fn remembered(key: [u8; 32], decided: &Decided) -> Option<([u8; 32], String)> {
+    serde_json::to_string(decided).ok().map(|verdict| (key, verdict))
+}
+
 fn ended(evaluation: Evaluation) -> JobEnd {
     JobEnd::Recorded { evaluation, flags: false, cached: None }
 }

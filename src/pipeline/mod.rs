@@ -27,6 +27,7 @@ pub mod ledgered;
 pub mod notify;
 pub mod publish;
 pub mod receive;
+pub mod redaction;
 pub mod releases;
 pub mod retention;
 pub mod reviewing;

@@ -28,6 +28,8 @@ pub struct Retention {
     pub ledger: Duration,
     /// Steps of alerts that are over; what each alert came to stays.
     pub alert_steps: Duration,
+    /// Archived traces.
+    pub archive: Duration,
 }
 
 /// Purges what has expired until the process is to end.
@@ -45,6 +47,7 @@ async fn step(shared: &Shared, retention: Retention) -> Result<bool, StoreError>
     let has_more_verdicts = shared.store.purge_verdicts(now.minus(retention.verdicts)).await?;
     let has_more_requests = shared.store.sum_up_ledger(now.minus(retention.ledger)).await?;
     let has_more_steps = shared.store.purge_alert_events(now.minus(retention.alert_steps)).await?;
+    shared.store.purge_archive(now.minus(retention.archive), now).await?;
     let has_more_bodies = shared.store.purge(now).await?.traces > 0;
     Ok(has_more_bodies || has_more_verdicts || has_more_requests || has_more_steps)
 }

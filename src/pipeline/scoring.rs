@@ -294,6 +294,7 @@ impl Scoring {
             failure_class: failure_class(trace.error.is_some(), self.flagging(&evaluated.evaluations)),
             error: trace.error.is_some(),
             sampled: evaluated.decision.sampled,
+            reports_decision: trace.decision.is_some(),
             keep_body_until: now.plus(keep),
             stratum: Some(evaluated.decision.stratum().to_owned()),
             decision: serde_json::to_string(&evaluated.decision).unwrap_or_default(),

@@ -196,7 +196,7 @@ fn is_in_segment(record: &TraceRecord, segment: &str) -> bool {
 }
 
 /// The trace's value, if the alert affects it.
-fn value(record: &TraceRecord, alert: &Alert) -> Option<Value> {
+pub(super) fn value(record: &TraceRecord, alert: &Alert) -> Option<Value> {
     let measurement = record.measurement(&alert.series).filter(|_| is_in_segment(record, &alert.segment))?;
     let revisions = alert.evidence.revision.as_ref().zip(measurement.revision.as_ref());
     let is_of_another = revisions.is_some_and(|(moved, scored)| moved != scored);

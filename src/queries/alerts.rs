@@ -5,7 +5,7 @@ use std::time::Duration;
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
-use super::{LONGEST_WORDS, QueryError};
+use super::{QueryError, words};
 use crate::backends::store::{AlertFilter, Store};
 use crate::domain::alert::{Acknowledgement, Alert, AlertState, Amendment};
 use crate::domain::silence::{Silence, SilenceMatcher};
@@ -156,10 +156,4 @@ pub async fn unsilence(
 ) -> Result<Silence, QueryError> {
     let ended = store.end_silence(id, &words("by", &asked.by)?, now).await?;
     ended.ok_or_else(|| QueryError::UnknownSilence { id: id.to_owned() })
-}
-
-fn words(name: &'static str, text: &str) -> Result<String, QueryError> {
-    let text = text.trim();
-    let is_usable = !text.is_empty() && text.chars().count() <= LONGEST_WORDS;
-    is_usable.then(|| text.to_owned()).ok_or(QueryError::Words { name })
 }

@@ -204,7 +204,7 @@ fn flagged(stored: &StoredTrace) -> &'static str {
     }
 }
 
-fn sampling_sentence(decision: &SamplingDecision) -> String {
+pub(super) fn sampling_sentence(decision: &SamplingDecision) -> String {
     let chosen = if decision.sampled { "Chosen" } else { "Not chosen" };
     let why = match (decision.reason, &decision.policy) {
         (_, Some(policy)) => format!("the policy {policy:?} is about it, so it was drawn by its id"),

@@ -8,6 +8,7 @@ use crate::backends::store::Store;
 use crate::domain::feedback::parse;
 use crate::domain::ids::TraceId;
 use crate::domain::time::Timestamp;
+use crate::evaluate::redaction::Redactor;
 
 /// What was kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,12 +17,20 @@ pub struct KeptFeedback {
     pub trace_id: TraceId,
 }
 
-/// Keeps one score.
+/// Keeps one score, without what is to be taken out of it.
 ///
 /// # Errors
 /// The object is no feedback, or the store failed.
-pub async fn feedback(store: &Store, object: &Map<String, Value>, now: Timestamp) -> Result<KeptFeedback, QueryError> {
-    let new = parse(object)?;
+pub async fn feedback(
+    store: &Store,
+    object: &Map<String, Value>,
+    redactor: Option<&Redactor>,
+    now: Timestamp,
+) -> Result<KeptFeedback, QueryError> {
+    let mut new = parse(object)?;
+    if let Some(redactor) = redactor {
+        redactor.redact_score(&mut new.score);
+    }
     let trace_id = new.score.trace_id;
     store.add_external_scores(&[new], now).await?;
     Ok(KeptFeedback { trace_id })

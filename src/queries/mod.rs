@@ -1,12 +1,15 @@
 //! What people ask: one file a question, and one shape of its answer for the API, the pages and the command line.
 
+pub mod account;
 pub mod affected;
 pub mod alerts;
+pub mod audit;
 pub mod backfill;
 pub mod baselines;
 pub mod calibration;
 pub mod compare;
 pub mod costs;
+pub mod erasure;
 pub mod explain;
 pub mod feedback;
 pub mod inspection;
@@ -22,6 +25,7 @@ pub mod selection;
 pub mod series;
 pub mod source;
 pub mod span;
+pub mod tokens;
 pub mod trace;
 
 use std::collections::BTreeSet;
@@ -85,6 +89,21 @@ pub enum QueryError {
         /// The name that was asked for.
         name: String,
     },
+    /// There is no such token.
+    #[error("there is no token {id:?} that is not revoked")]
+    UnknownToken {
+        /// The id that was asked for.
+        id: String,
+    },
+    /// A token cannot live so long.
+    #[error("{text:?} is no time for a token to live")]
+    TokenTime {
+        /// What was written.
+        text: String,
+    },
+    /// Everything would be erased.
+    #[error("nothing says whose traces are to be erased")]
+    ErasesAll,
     /// There is no such series.
     #[error("no trace in this time has the series {key}")]
     UnknownSeries {
@@ -254,6 +273,8 @@ impl QueryError {
                 | Self::SameSides { .. }
                 | Self::UnknownJudge { .. }
                 | Self::Label { .. }
+                | Self::TokenTime { .. }
+                | Self::ErasesAll
                 | Self::AlertOver { .. }
                 | Self::SilenceTime { .. }
                 | Self::Matcher(_)
@@ -274,6 +295,9 @@ impl QueryError {
             Self::PendingTrace { .. } => "ask again after that time",
             Self::BodyGone { .. } => "its scores and decisions are kept: ask for /explain or /scores",
             Self::UnknownBaseline { .. } => "list the baselines, or create it first",
+            Self::UnknownToken { .. } => "list the tokens: an id has 10 hexadecimal digits",
+            Self::TokenTime { .. } => "write a duration such as 90d, of at most 3650d",
+            Self::ErasesAll => "name a user, a conversation, or key=value",
             Self::UnknownSeries { .. } => "list the series, or ask about a longer time with since",
             Self::Source { .. } => "write where:key=value[,key=value] or name:BASELINE",
             Self::EmptySource { .. } => "select traces that are there: search for them first",
@@ -304,6 +328,7 @@ impl QueryError {
             Self::Store(StoreError::BaselineExists { .. }) => {
                 "choose another name, and set `[watch] baseline = \"…\"` to watch against it"
             }
+            Self::Store(StoreError::NoArchive) => "ask the service, which knows its archive, or set archive.directory",
             Self::Store(_) => "check that the store can be reached, and ask again",
         }
     }
@@ -311,6 +336,13 @@ impl QueryError {
 
 fn listed(names: &BTreeSet<String>) -> String {
     names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// What people say of themselves and their reasons.
+fn words(name: &'static str, text: &str) -> Result<String, QueryError> {
+    let text = text.trim();
+    let is_usable = !text.is_empty() && text.chars().count() <= LONGEST_WORDS;
+    is_usable.then(|| text.to_owned()).ok_or(QueryError::Words { name })
 }
 
 /// The spans of a trace as far as they are kept; `None` when they are gone or never came.

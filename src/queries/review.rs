@@ -249,7 +249,7 @@ pub async fn add_labels(store: &Store, given: GivenLabels, now: Timestamp) -> Re
         let label = if given.import { imported(label, now)? } else { reviewed(store, label, now).await? };
         labels.push(NewLabel { label, said_at });
     }
-    let new = store.insert_labels(&labels).await?;
+    let new = store.insert_labels(&labels, now).await?;
     Ok(KeptLabels { given: labels.len() as u64, new })
 }
 

@@ -141,6 +141,8 @@ pub struct Metrics {
     pub judge_breaker_open: Family<JudgeModelLabels, Gauge>,
     /// Judgements that were known from the same question.
     pub judge_cache_hits: Counter,
+    /// What was taken out of what was received.
+    pub redacted: Counter,
     /// Judgements whose answer held no verdict, also when it was asked for again.
     pub judge_unreadable: Counter,
     /// Answers of judges to control questions, whose right answer is NO.
@@ -192,6 +194,7 @@ impl Default for Metrics {
             judge_tokens: Family::default(),
             judge_breaker_open: Family::default(),
             judge_cache_hits: Counter::default(),
+            redacted: Counter::default(),
             judge_unreadable: Counter::default(),
             judge_controls: Family::default(),
             judge_usd: Counter::default(),
@@ -231,6 +234,7 @@ impl Metrics {
         registry.register("judge_tokens", "Tokens of judge calls", self.judge_tokens.clone());
         let (help, open) = ("Whether a judge model is left alone", self.judge_breaker_open.clone());
         registry.register("judge_breaker_open", help, open);
+        registry.register("redacted", "Findings and attributes taken out before storing", self.redacted.clone());
         registry.register("judge_cache_hits", "Judgements known from before", self.judge_cache_hits.clone());
         registry.register("judge_unreadable", "Judgements without a verdict", self.judge_unreadable.clone());
         let (help, controls) = ("Answers of judges to control questions", self.judge_controls.clone());

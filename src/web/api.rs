@@ -16,6 +16,7 @@ use crate::domain::ids::TraceId;
 use crate::domain::report::DriftReport;
 use crate::normalize::Inspection;
 use crate::queries::alerts::Alerts;
+use crate::queries::audit::shown;
 use crate::queries::backfill::{BackfillRequest, Planned};
 use crate::queries::baselines::{Baselines, CreatedBaseline};
 use crate::queries::calibration::CalibrationReport;
@@ -57,6 +58,11 @@ impl WebState {
     pub(super) fn selection(&self, parameters: Parameters) -> Result<Selection, WebError> {
         Ok(selection(&parameters.rest(), &self.names, self.clock.now()).map_err(QueryError::from)?)
     }
+
+    /// Notes that text of these traces is about to be shown.
+    pub(super) async fn shown(&self, trace_ids: &[TraceId]) -> Result<(), WebError> {
+        Ok(shown(&self.store, trace_ids, self.clock.now()).await?)
+    }
 }
 
 /// The API itself, as OpenAPI 3.1; `tests/it/web/contract.rs` holds every answer against it.
@@ -76,7 +82,10 @@ pub(super) async fn trace(
     parameters: Parameters,
 ) -> Answer<TraceView> {
     parameters.finish()?;
-    Ok(Json(queries::trace::trace(&state.store, id.parse()?).await?))
+    let trace_id: TraceId = id.parse()?;
+    let found = queries::trace::trace(&state.store, trace_id).await?;
+    state.shown(&[trace_id]).await?;
+    Ok(Json(found))
 }
 
 pub(super) async fn explain(
@@ -86,7 +95,9 @@ pub(super) async fn explain(
 ) -> Answer<Explanation> {
     parameters.finish()?;
     let trace_id: TraceId = id.parse()?;
-    Ok(Json(queries::explain::explain(&state.store, trace_id, &state.evaluators, state.clock.now()).await?))
+    let found = queries::explain::explain(&state.store, trace_id, &state.evaluators, state.clock.now()).await?;
+    state.shown(&[trace_id]).await?;
+    Ok(Json(found))
 }
 
 pub(super) async fn scores(
@@ -95,7 +106,10 @@ pub(super) async fn scores(
     parameters: Parameters,
 ) -> Answer<Scores> {
     parameters.finish()?;
-    Ok(Json(queries::scores::scores(&state.store, id.parse()?).await?))
+    let trace_id: TraceId = id.parse()?;
+    let found = queries::scores::scores(&state.store, trace_id).await?;
+    state.shown(&[trace_id]).await?;
+    Ok(Json(found))
 }
 
 pub(super) async fn feedback(
@@ -105,7 +119,7 @@ pub(super) async fn feedback(
 ) -> Answer<KeptFeedback> {
     parameters.finish()?;
     let Json(object) = sent?;
-    let kept = queries::feedback::feedback(&state.store, &object, state.clock.now()).await?;
+    let kept = queries::feedback::feedback(&state.store, &object, state.redactor.as_deref(), state.clock.now()).await?;
     state.metrics.external_scores.inc();
     Ok(Json(kept))
 }
@@ -116,7 +130,10 @@ pub(super) async fn inspect(
     parameters: Parameters,
 ) -> Answer<Inspection> {
     parameters.finish()?;
-    Ok(Json(queries::inspection::inspection(&state.store, id.parse()?, &state.names, &state.prices).await?))
+    let trace_id: TraceId = id.parse()?;
+    let found = queries::inspection::inspection(&state.store, trace_id, &state.names, &state.prices).await?;
+    state.shown(&[trace_id]).await?;
+    Ok(Json(found))
 }
 
 pub(super) async fn series(State(state): State<WebState>, parameters: Parameters) -> Answer<WatchedSeries> {
@@ -199,7 +216,10 @@ pub(super) async fn next_review(State(state): State<WebState>, mut parameters: P
         show_verdict: parameters.parse("show_verdict", "true or false")?.unwrap_or(false),
     };
     parameters.finish()?;
-    Ok(Json(queries::review::next(&state.store, &asked, &state.names, &state.prices).await?))
+    let next = queries::review::next(&state.store, &asked, &state.names, &state.prices).await?;
+    let trace_ids: Vec<TraceId> = next.task.iter().map(|task| task.trace_id).collect();
+    state.shown(&trace_ids).await?;
+    Ok(Json(next))
 }
 
 pub(super) async fn labels(State(state): State<WebState>, mut parameters: Parameters) -> Answer<Labels> {

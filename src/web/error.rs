@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::backends::access::Denied;
 use crate::backends::store::StoreError;
 use crate::domain::ids::InvalidId;
 use crate::queries::QueryError;
@@ -72,10 +73,30 @@ const fn status(error: &QueryError) -> StatusCode {
         | QueryError::UnknownAlert { .. }
         | QueryError::UnknownSilence { .. }
         | QueryError::UnknownRelease { .. }
+        | QueryError::UnknownToken { .. }
         | QueryError::UnknownSeries { .. } => StatusCode::NOT_FOUND,
         QueryError::Store(StoreError::BaselineExists { .. }) => StatusCode::CONFLICT,
         QueryError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+impl From<StoreError> for WebError {
+    fn from(error: StoreError) -> Self {
+        QueryError::from(error).into()
+    }
+}
+
+impl From<Denied> for WebError {
+    fn from(denied: Denied) -> Self {
+        let (status, remedy) = match &denied {
+            Denied::NoToken | Denied::UnknownToken => {
+                (StatusCode::UNAUTHORIZED, "send Authorization: Bearer TOKEN, or sign in at /login")
+            }
+            Denied::Role { .. } => (StatusCode::FORBIDDEN, "ask an administrator for driftline tokens create"),
+            Denied::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "ask again in a moment"),
+        };
+        Self::new(status, denied.to_string(), remedy)
     }
 }
 

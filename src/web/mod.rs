@@ -1,16 +1,19 @@
 //! The web listener: API, metrics, health and pages over what `queries` answers.
 //!
 //! Trace text is hostile, so pages hold no script and allow none, and a browser that was lured here by another site's
-//! name is refused. Unknown parameters are refused by name: a misspelt filter must not answer with everything.
+//! name is refused. Once there are tokens, every request needs one. Unknown parameters are refused by name: a misspelt filter must not answer with everything.
 
+mod access;
 mod alerts_api;
 mod api;
 mod assets;
+mod audit;
 mod error;
 mod estimates;
 mod gate;
 mod guard;
 mod health;
+mod login;
 mod pages;
 mod parameters;
 mod releases;
@@ -20,11 +23,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
+use crate::backends::access::Access;
 use crate::backends::clock::Clock;
 use crate::backends::store::Store;
 use crate::domain::feedback::LARGEST_BODY;
+use crate::evaluate::redaction::Redactor;
 use crate::evaluate::run::Evaluators;
 use crate::limits::budget::BudgetPolicy;
 use crate::normalize::{AttributeMapping, PriceTable};
@@ -32,6 +38,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::watch::segments::SegmentPattern;
 use error::WebError;
 pub use health::{Dependency, Readiness, ReadinessCheck};
+pub use pages::audit_document;
 
 /// What the web listener answers from.
 #[derive(Clone)]
@@ -66,6 +73,8 @@ pub struct WebState {
     pub judge_configured: bool,
     /// Whether only this machine can reach the listener; then only its own names are answered to.
     pub is_loopback: bool,
+    /// What is taken out of feedback before it is kept.
+    pub redactor: Option<Arc<Redactor>>,
     /// Dependencies to check beside the store.
     pub checks: Vec<Arc<dyn ReadinessCheck>>,
 }
@@ -79,6 +88,7 @@ impl fmt::Debug for WebState {
 /// Every route of the web listener.
 pub fn router(state: WebState) -> Router {
     let is_loopback = state.is_loopback;
+    let access = Arc::new(Access::new(state.store.clone(), Arc::clone(&state.clock), is_loopback));
     let router = Router::new()
         .route("/api/v1/traces", get(api::traces))
         .route("/api/v1/traces/{id}", get(api::trace))
@@ -109,6 +119,11 @@ pub fn router(state: WebState) -> Router {
         .route("/api/v1/calibration", get(api::calibration))
         .route("/api/v1/baselines", get(api::baselines).post(api::create_baseline))
         .route("/api/v1/baselines/{name}", get(api::baseline))
+        .route("/api/v1/audit", get(audit::audit))
+        .route("/api/v1/audit/log", get(audit::log))
+        .route("/api/v1/erase", post(audit::erase))
+        .route("/api/v1/tokens", get(audit::tokens).post(audit::create_token))
+        .route("/api/v1/tokens/{id}/revoke", post(audit::revoke_token))
         .route("/metrics", get(health::metrics))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
@@ -123,8 +138,13 @@ pub fn router(state: WebState) -> Router {
         .route("/alerts/{id}/silence", post(pages::silence))
         .route("/runbooks/{name}", get(pages::runbook))
         .route("/releases", get(pages::releases))
+        .route("/audit", get(pages::audit))
+        .route("/audit/log", get(pages::audit_log))
+        .route("/login", get(login::page).post(login::sign_in))
+        .route("/logout", post(login::sign_out))
         .fallback(async || WebError::no_such_path())
         .method_not_allowed_fallback(async || WebError::no_such_method())
+        .layer(from_fn_with_state(access, access::admitted))
         .with_state(state);
     guard::guarded(router, is_loopback)
 }

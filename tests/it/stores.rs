@@ -1,11 +1,13 @@
 //! The contract of the store, held by SQLite and by PostgreSQL: every test runs against both.
 
+mod access;
 mod alerts;
 mod anchors;
 mod bodies;
 mod chunks;
 mod controls;
 mod cost;
+mod erasure;
 mod external_scores;
 mod failures;
 pub(crate) mod fixtures;
@@ -17,6 +19,7 @@ mod outbox;
 mod reads;
 mod releases;
 mod sampling;
+mod tls;
 mod traces;
 mod waiting;
 mod watch;

@@ -1,7 +1,9 @@
 //! The web listener and the commands that ask it, over a store that holds simulated traffic.
 
+mod access;
 mod alerts;
 mod api;
+mod audit;
 mod command_line;
 mod contract;
 mod costs;

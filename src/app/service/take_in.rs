@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 
-use super::{Checks, Listening, MIB, Role, Service, StartError};
+use super::{Checks, MIB, Role, Service, StartError};
+use crate::app::listening::Listening;
 use crate::app::settings::Settings;
 use crate::backends::rabbitmq::{RabbitMqError, RabbitMqPublisher};
 use crate::backends::store::CompletionPolicy;
@@ -14,7 +15,8 @@ use crate::pipeline::Shared;
 use crate::pipeline::consume::{QueueSource, consume};
 use crate::pipeline::intake::Intake;
 use crate::pipeline::publish::{Outgoing, QueueLimits};
-use crate::pipeline::receive::{Receiver, WayIn, grpc_router, http_router};
+use crate::pipeline::receive::{Receiver, WayIn, grpc_router, guarded, http_router};
+use crate::pipeline::redaction::Redaction;
 use crate::web::ReadinessCheck;
 
 impl Service {
@@ -24,18 +26,23 @@ impl Service {
         settings: &Settings,
         shared: &Shared,
         roles: &BTreeSet<Role>,
-        http: Option<Listening>,
-        grpc: Option<Listening>,
+        (http, grpc): (Option<Listening>, Option<Listening>),
+        redaction: Option<Redaction>,
     ) -> Result<Checks, StartError> {
         let mut checks = Checks::new();
         let max_waiting_bytes = settings.receive.max_waiting_mib.saturating_mul(MIB);
-        if !settings.queue.is_embedded() && roles.contains(&Role::Evaluate) {
-            checks.push(self.consume(settings, shared, max_waiting_bytes));
+        let consumes = !settings.queue.is_embedded() && roles.contains(&Role::Evaluate);
+        let stores = settings.queue.is_embedded() && http.is_some();
+        let (intake, writing) = Intake::new(shared.clone(), completion(settings), max_waiting_bytes);
+        let intake = intake.with_redaction(redaction);
+        if consumes || stores {
+            self.parts.spawn(writing);
+        }
+        if consumes {
+            checks.push(self.consume(settings, shared, intake.clone()));
         }
         let Some(http) = http else { return Ok(checks) };
-        let way_in = if settings.queue.is_embedded() {
-            let (intake, writing) = Intake::new(shared.clone(), completion(settings), max_waiting_bytes);
-            self.parts.spawn(writing);
+        let way_in = if stores {
             WayIn::from(intake)
         } else {
             let (outgoing, check) = self.publish(settings, shared, max_waiting_bytes)?;
@@ -46,9 +53,7 @@ impl Service {
         Ok(checks)
     }
 
-    fn consume(&mut self, settings: &Settings, shared: &Shared, max_waiting_bytes: usize) -> Arc<dyn ReadinessCheck> {
-        let (intake, writing) = Intake::new(shared.clone(), completion(settings), max_waiting_bytes);
-        self.parts.spawn(writing);
+    fn consume(&mut self, settings: &Settings, shared: &Shared, intake: Intake) -> Arc<dyn ReadinessCheck> {
         let source = QueueSource {
             url: settings.queue.url.clone(),
             name: settings.queue.name.clone(),
@@ -90,10 +95,12 @@ impl Service {
         let max_body_bytes = settings.receive.max_body_mib.saturating_mul(MIB);
         let receiver = Receiver::new(way_in, Arc::clone(&shared.metrics), max_body_bytes);
         tracing::info!(address = %http.address, "receiving OTLP/HTTP");
-        self.parts.spawn(http.serve(http_router(Arc::clone(&receiver)), shared.stop.clone()));
+        let router = guarded(http_router(Arc::clone(&receiver)), http.access(shared));
+        self.parts.spawn(http.serve(router, shared.stop.clone()));
         if let Some(grpc) = grpc {
             tracing::info!(address = %grpc.address, "receiving OTLP/gRPC");
-            self.parts.spawn(grpc.serve(grpc_router(receiver), shared.stop.clone()));
+            let router = guarded(grpc_router(receiver), grpc.access(shared));
+            self.parts.spawn(grpc.serve(router, shared.stop.clone()));
         }
     }
 }

@@ -13,8 +13,15 @@ use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 use super::{Settings, range};
 
 /// Tables whose keys the user names: each of their entries is tried as a whole.
-const OPEN_TABLES: &[&str] =
-    &["alerts.daily_cost_usd", "attributes", "judge.budget.services", "judge.models", "prices", "sampling.services"];
+const OPEN_TABLES: &[&str] = &[
+    "alerts.daily_cost_usd",
+    "attributes",
+    "judge.budget.services",
+    "judge.models",
+    "prices",
+    "redaction.patterns",
+    "sampling.services",
+];
 /// Lists of tables, absent from the defaults: each of their entries is tried as a whole.
 const LISTS: &[&str] = &["alerts.channels", "sampling.policies", "sampling.upstream", "slo", "write_back"];
 

@@ -5,6 +5,7 @@
 
 mod channels;
 mod check;
+mod effective;
 mod range;
 mod write_back;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::backends::archive::Archive;
 use crate::backends::judge::JudgeModelSettings;
 use crate::evaluate::sampling::SamplingPolicy;
 use crate::normalize::{AttributeMapping, PriceTable};
@@ -22,6 +24,7 @@ use crate::watch::rules::Objective;
 use crate::watch::segments::SegmentPattern;
 pub use channels::{ChannelKind, ChannelSettings, SecretError, SecretSource};
 use check::{Variable, Written};
+pub use effective::{changed, digest_of};
 pub use write_back::{WriteBackKind, WriteBackSettings};
 
 const DEFAULTS: &str = include_str!("default.toml");
@@ -41,7 +44,9 @@ pub struct Settings {
     pub complete: CompleteSettings,
     pub evaluators: EvaluatorSettings,
     pub sampling: SamplingPolicy,
+    pub redaction: RedactionSettings,
     pub retention: RetentionSettings,
+    pub archive: ArchiveSettings,
     pub judge: JudgeSettings,
     pub review: ReviewSettings,
     pub watch: WatchSettings,
@@ -56,6 +61,8 @@ pub struct Settings {
     #[serde(default)]
     pub write_back: Vec<WriteBackSettings>,
     pub forward: ForwardSettings,
+    #[serde(skip)]
+    pub effective: BTreeMap<String, String>,
 }
 
 macro_rules! section {
@@ -104,6 +111,19 @@ section!(RetentionSettings {
     judge_requests: Duration,
     #[serde(deserialize_with = "duration")]
     alert_steps: Duration,
+});
+section!(RedactionSettings {
+    detect: Vec<String>,
+    drop: Vec<String>,
+    hash: Vec<String>,
+    hash_key_env: String,
+    #[serde(default)]
+    patterns: BTreeMap<String, String>,
+});
+section!(ArchiveSettings {
+    directory: String,
+    #[serde(deserialize_with = "duration")]
+    keep: Duration,
 });
 section!(JudgeSettings {
     attempts: u32,
@@ -203,6 +223,13 @@ pub fn defaults() -> Result<Settings, SettingsError> {
 }
 
 impl Settings {
+    /// The archive, if there is to be one.
+    #[must_use]
+    pub fn archive(&self) -> Option<Archive> {
+        let directory = Path::new(&self.archive.directory);
+        (!self.archive.directory.is_empty()).then(|| Archive::new(directory))
+    }
+
     /// What is set in earnest by few, each as a sentence for the log.
     #[must_use]
     pub fn doubts(&self) -> Vec<String> {
@@ -231,7 +258,9 @@ fn layered(text: &str, variables: &[Variable]) -> Result<Settings, config::Confi
         let value = value.unwrap_or_else(|| toml::Value::String(variable.value.clone()));
         builder = builder.set_override(variable.path.join("."), value.try_into::<config::Value>().map_err(wrong)?)?;
     }
-    builder.build()?.try_deserialize()
+    let config = builder.build()?;
+    let effective = effective::effective(&config.clone().try_deserialize()?);
+    Ok(Settings { effective, ..config.try_deserialize()? })
 }
 
 fn wrong(error: toml::de::Error) -> config::ConfigError {

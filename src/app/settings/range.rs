@@ -1,11 +1,13 @@
 //! What a value must be beyond its type.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use super::Settings;
 use crate::domain::measurement::SeriesKind;
 use crate::evaluate::measure::SERIES;
+use crate::evaluate::redaction::Redactor;
 use crate::watch::rules::Objective;
 
 /// Times are kept in nanoseconds of 64 bits: ten years either way leave room to count with them.
@@ -47,7 +49,21 @@ pub(super) fn problems(settings: &Settings) -> Vec<Problem> {
     problems.extend(rates(settings));
     problems.extend(durations(settings));
     problems.extend(money(settings));
+    problems.extend(redaction(settings));
     problems
+}
+
+fn redaction(settings: &Settings) -> Vec<Problem> {
+    let redaction = &settings.redaction;
+    let detectors = Redactor::new(&redaction.detect, &BTreeMap::new()).is_ok();
+    let pattern = |(name, pattern): (&String, &String)| {
+        let alone = BTreeMap::from([(name.clone(), pattern.clone())]);
+        let remedy = "write a regular expression (crate regex) that asks for something";
+        require(Redactor::new(&[], &alone).is_ok(), format!("redaction.patterns.{name}"), remedy)
+    };
+    let names = "name detectors of the table in evaluators/README.md, such as payment_card";
+    let detectors = require(detectors, "redaction.detect", names);
+    detectors.into_iter().chain(redaction.patterns.iter().filter_map(pattern)).collect()
 }
 
 /// Below this share of healthy traces, judges see too few of them.
@@ -171,6 +187,7 @@ fn durations(settings: &Settings) -> Vec<Problem> {
         ("retention.traces".to_owned(), settings.retention.traces),
         ("retention.judge_requests".to_owned(), settings.retention.judge_requests),
         ("retention.alert_steps".to_owned(), settings.retention.alert_steps),
+        ("archive.keep".to_owned(), settings.archive.keep),
         ("judge.give_up_after".to_owned(), settings.judge.give_up_after),
         ("judge.remember".to_owned(), settings.judge.remember),
         ("review.window".to_owned(), settings.review.window),

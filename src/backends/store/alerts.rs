@@ -3,6 +3,7 @@
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
+use super::audit_log::append;
 use super::columns::{flag, json, key, parse_json, parse_word, word};
 use super::dialect::Dialect;
 use super::outbox::{NewOutboxItem, insert_in_order};
@@ -10,6 +11,7 @@ use super::retry::retried;
 use super::statement::{Statement, Values, insert};
 use super::traces::classify;
 use super::{Store, StoreError};
+use crate::domain::access::{Action, NewLogEntry};
 use crate::domain::alert::{Alert, AlertEvent, AlertState, Amendment, Severity, Transition};
 use crate::domain::evaluation::FailureClass;
 use crate::domain::time::Timestamp;
@@ -150,6 +152,11 @@ impl Store {
             let Some(after) = before.amended(amendment) else { return Ok(Some(before)) };
             overwrite(connection, &after).await?;
             note(connection, Some(&before), &after, now).await?;
+            if let Amendment::Acknowledge(acknowledgement) = amendment {
+                let detail = format!("by {}", acknowledgement.by);
+                let entry = NewLogEntry { action: Action::Acknowledge, subject: fingerprint.to_owned(), detail };
+                append(connection, &[entry], now).await?;
+            }
             transaction.commit().await?;
             Ok(Some(after))
         })

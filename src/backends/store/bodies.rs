@@ -42,30 +42,62 @@ impl TraceBody {
 }
 
 impl Store {
-    /// The pieces of a trace; none when it is unknown or its body was purged.
+    /// The pieces of a trace, from the archive when they are there; none when it is unknown or its body was purged.
     ///
     /// # Errors
     /// The database failed.
     pub async fn chunks_of(&self, trace_id: TraceId) -> Result<TraceBody, StoreError> {
-        retried("read a trace's body", || async {
+        let stored = retried("read a trace's body", || async {
             let connection = &mut *self.readers.acquire().await?;
             let sizes = sizes(connection, &[trace_id]).await?;
-            Ok(bodies(connection, &sizes).await?.into_values().next().unwrap_or_default())
+            Ok(bodies(connection, &sizes).await?.into_values().next())
+        });
+        match stored.await? {
+            Some(body) => Ok(body),
+            None => Ok(self.archived_body(trace_id).await?.unwrap_or_default()),
+        }
+    }
+
+    /// Where the spans of a trace are.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn body_place(&self, trace_id: TraceId) -> Result<BodyPlace, StoreError> {
+        retried("look for a trace's body", || async {
+            let sql = "SELECT CASE WHEN EXISTS (SELECT 1 FROM trace WHERE trace_id = $1 AND erased_at IS NOT NULL) \
+                       THEN 'erased' WHEN EXISTS (SELECT 1 FROM chunk WHERE trace_id = $1) THEN 'store' \
+                       WHEN EXISTS (SELECT 1 FROM archived_trace WHERE trace_id = $1) THEN 'archive' ELSE 'gone' END AS place";
+            let place: String = sqlx::query_scalar(sql).bind(trace_id).fetch_one(&self.readers).await?;
+            Ok(match place.as_str() {
+                "erased" => BodyPlace::Erased,
+                "store" => BodyPlace::Store,
+                "archive" if self.archive.is_some() => BodyPlace::Archive,
+                _ => BodyPlace::Gone,
+            })
         })
         .await
     }
 
-    /// Whether any piece of a trace is kept.
+    /// Whether any piece of a trace is kept, in the store or in the archive.
     ///
     /// # Errors
     /// The database failed.
     pub async fn has_body(&self, trace_id: TraceId) -> Result<bool, StoreError> {
-        retried("look for a trace's body", || async {
-            let query = sqlx::query("SELECT trace_id FROM chunk WHERE trace_id = $1 LIMIT 1").bind(trace_id);
-            Ok(query.fetch_optional(&self.readers).await?.is_some())
-        })
-        .await
+        Ok(matches!(self.body_place(trace_id).await?, BodyPlace::Store | BodyPlace::Archive))
     }
+}
+
+/// Where the spans of a trace are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyPlace {
+    /// In the store.
+    Store,
+    /// In the archive.
+    Archive,
+    /// Nowhere: they have expired, or never came.
+    Gone,
+    /// Nowhere: they were erased on request.
+    Erased,
 }
 
 /// How much there is of a trace.

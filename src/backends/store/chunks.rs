@@ -201,7 +201,7 @@ impl Store {
     }
 
     /// Deletes the bodies of evaluated traces that need not be kept beyond `now`, a bounded number at a time: call again
-    /// while the report is not empty.
+    /// while the report is not empty. What the archive is for is in it, and on the disk, before it leaves the store.
     ///
     /// # Errors
     /// The database failed; then nothing is deleted.
@@ -218,6 +218,7 @@ impl Store {
                 " AND NOT EXISTS (SELECT 1 FROM pending WHERE pending.trace_id = trace.trace_id) RETURNING trace_id",
             );
             let closed = read_trace_ids(&closed.await?)?;
+            self.archive_bodies(connection, &closed, now).await?;
             for_keys(connection, "DELETE FROM chunk WHERE trace_id IN", &closed, "").await?;
             transaction.commit().await?;
             Ok(PurgeReport { traces: closed.len() })

@@ -1,5 +1,6 @@
 //! Opens a store: the file lock, the pools, and what every connection is told.
 
+use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,7 +29,7 @@ const POSTGRES_READER: &str = "SET application_name = 'driftline'; SET default_t
 pub(super) async fn open(url: &str, read_only: bool) -> Result<Store, StoreError> {
     sqlx::any::install_default_drivers();
     if let Some(path) = url.strip_prefix("sqlite://") {
-        return open_sqlite(Path::new(path), read_only).await;
+        return open_sqlite(url, Path::new(path), read_only).await;
     }
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         return open_postgres(url, read_only).await;
@@ -36,7 +37,7 @@ pub(super) async fn open(url: &str, read_only: bool) -> Result<Store, StoreError
     Err(StoreError::Address { url: without_password(url) })
 }
 
-async fn open_sqlite(path: &Path, read_only: bool) -> Result<Store, StoreError> {
+async fn open_sqlite(url: &str, path: &Path, read_only: bool) -> Result<Store, StoreError> {
     let path = std::path::absolute(path).map_err(|source| StoreError::Folder { path: path.to_owned(), source })?;
     if read_only {
         if !path.exists() {
@@ -44,13 +45,21 @@ async fn open_sqlite(path: &Path, read_only: bool) -> Result<Store, StoreError> 
         }
         let pool = connect(&sqlite_url(&path, "ro"), SQLITE_READERS, SQLITE_READER).await?;
         migrations::check(&pool).await?;
-        return Ok(Store { dialect: Dialect::Sqlite, writers: pool.clone(), readers: pool, _lock: None });
+        let beside = Some(Address(url.into()));
+        return Ok(Store {
+            dialect: Dialect::Sqlite,
+            writers: pool.clone(),
+            readers: pool,
+            archive: None,
+            beside,
+            _lock: None,
+        });
     }
     let lock = lock(&path)?;
     let writers = connect(&sqlite_url(&path, "rwc"), 1, SQLITE_WRITER).await?;
     migrations::run(&writers, Dialect::Sqlite).await?;
     let readers = connect(&sqlite_url(&path, "rw"), SQLITE_READERS, SQLITE_READER).await?;
-    Ok(Store { dialect: Dialect::Sqlite, writers, readers, _lock: Some(Arc::new(lock)) })
+    Ok(Store { dialect: Dialect::Sqlite, writers, readers, archive: None, beside: None, _lock: Some(Arc::new(lock)) })
 }
 
 async fn open_postgres(url: &str, read_only: bool) -> Result<Store, StoreError> {
@@ -61,7 +70,33 @@ async fn open_postgres(url: &str, read_only: bool) -> Result<Store, StoreError> 
     } else {
         migrations::run(&pool, Dialect::Postgres).await?;
     }
-    Ok(Store { dialect: Dialect::Postgres, writers: pool.clone(), readers: pool, _lock: None })
+    Ok(Store {
+        dialect: Dialect::Postgres,
+        writers: pool.clone(),
+        readers: pool,
+        archive: None,
+        beside: read_only.then(|| Address(url.into())),
+        _lock: None,
+    })
+}
+
+/// Where a store is; its password is never shown.
+#[derive(Clone)]
+pub(super) struct Address(Arc<str>);
+
+impl fmt::Debug for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&without_password(&self.0))
+    }
+}
+
+/// One connection that may write beside a store that is open for reading only.
+pub(super) async fn connect_beside(address: &Address) -> Result<AnyConnection, sqlx::Error> {
+    let Some(path) = address.0.strip_prefix("sqlite://") else { return AnyConnection::connect(&address.0).await };
+    let path = std::path::absolute(path)?;
+    let mut connection = AnyConnection::connect(&sqlite_url(&path, "rw")).await?;
+    connection.execute("PRAGMA busy_timeout = 5000; PRAGMA synchronous = FULL").await?;
+    Ok(connection)
 }
 
 /// Connects once by itself, because a pool goes on trying and then tells only of the time it took; and tells every

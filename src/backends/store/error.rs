@@ -56,6 +56,12 @@ pub enum StoreError {
         /// The name that is taken.
         name: String,
     },
+    /// What is to be erased is in an archive that this process does not know.
+    #[error("some of these traces are in the archive, and no archive is configured: set archive.directory")]
+    NoArchive,
+    /// The system has no randomness to give.
+    #[error("the system has no randomness to make a token of")]
+    Random,
     /// The database failed, after retries where they could help.
     #[error("the store could not {operation}")]
     Database {
@@ -79,6 +85,8 @@ impl StoreError {
             | Self::SchemaNewer { .. }
             | Self::SchemaOlder { .. }
             | Self::Migrate(_)
+            | Self::NoArchive
+            | Self::Random
             | Self::BaselineExists { .. } => false,
         }
     }

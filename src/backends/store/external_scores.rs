@@ -8,6 +8,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
 use super::columns::{count, key, limit, parse_word, text};
+use super::erasure::erased_among;
 use super::retry::retried;
 use super::statement::{for_keys, insert};
 use super::{Store, StoreError};
@@ -35,6 +36,8 @@ impl Store {
         let rows = newest(scores, now);
         retried("keep scores of others", || async {
             let mut transaction = self.begin().await?;
+            let erased = erased_among(&mut transaction, rows.keys().map(|(trace_id, _)| *trace_id)).await?;
+            let rows = rows.clone().into_iter().filter(|((trace_id, _), _)| !erased.contains(trace_id)).collect();
             let written = insert_scores(&mut transaction, &rows).await?;
             transaction.commit().await?;
             Ok(written)

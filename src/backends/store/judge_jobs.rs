@@ -319,7 +319,7 @@ async fn record(
         if *flags {
             failing.insert(it.job.trace_id);
         }
-        verdicts.extend(cached);
+        verdicts.extend(cached.iter().map(|(key, verdict)| (key, verdict, it.job.trace_id)));
         evaluations.push(StoredEvaluation {
             evaluation: evaluation.clone(),
             trace_version: it.job.trace_version,
@@ -336,10 +336,20 @@ async fn record(
         connection,
         "judge_cache (key, verdict, cached_at)",
         &verdicts,
-        |row, (key, verdict)| {
+        |row, (key, verdict, _)| {
             row.bind(key.as_slice()).bind(text(verdict)).bind(now);
         },
         "ON CONFLICT (key) DO NOTHING",
+    )
+    .await?;
+    insert(
+        connection,
+        "judge_cache_trace (key, trace_id)",
+        &verdicts,
+        |row, (key, _, trace_id)| {
+            row.bind(key.as_slice()).bind(*trace_id);
+        },
+        "ON CONFLICT (key, trace_id) DO NOTHING",
     )
     .await
     .map(drop)

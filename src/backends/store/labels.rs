@@ -6,13 +6,21 @@ use ring::digest::{SHA256, digest};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
+use super::audit_log::append;
 use super::columns::{flag, key, limit, parse_word, text};
 use super::retry::retried;
 use super::statement::{Statement, for_keys, insert};
 use super::{Store, StoreError};
+use crate::domain::access::{Action, NewLogEntry};
 use crate::domain::ids::TraceId;
 use crate::domain::label::{Draw, Label};
 use crate::domain::time::Timestamp;
+
+const LABELS: &str = "SELECT label.trace_id, label.evaluator, label.revision, label, reviewer, note, labelled_at, origin, \
+     coalesce(label.probability, CASE WHEN is_drawn = 1 AND origin = 'review' THEN review_draw.probability END, \
+     -1.0) AS probability FROM label LEFT JOIN review_draw ON review_draw.trace_id = label.trace_id \
+     AND review_draw.evaluator = label.evaluator AND review_draw.revision = label.revision";
+const LABEL_ORDER: &str = " ORDER BY labelled_at, label.trace_id, label.evaluator, label.id";
 
 /// A label on its way into the log.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,12 +81,17 @@ impl NewLabel {
     }
 }
 
+fn logged(label: &Label) -> NewLogEntry {
+    let detail = format!("{}={} by {}", label.evaluator, label.label.as_str(), label.reviewer);
+    NewLogEntry { action: Action::Label, subject: label.trace_id.to_string(), detail }
+}
+
 impl Store {
     /// Adds labels to the log, and tells how many of them were new.
     ///
     /// # Errors
     /// The database failed; then none is added.
-    pub async fn insert_labels(&self, labels: &[NewLabel]) -> Result<u64, StoreError> {
+    pub async fn insert_labels(&self, labels: &[NewLabel], now: Timestamp) -> Result<u64, StoreError> {
         retried("keep labels", || async {
             let mut transaction = self.begin().await?;
             let inserted = insert(
@@ -94,9 +107,13 @@ impl Store {
                 },
                 "ON CONFLICT (id) DO NOTHING RETURNING id",
             );
-            let count = inserted.await?.len() as u64;
+            let inserted = inserted.await?;
+            let ids: Vec<Vec<u8>> = inserted.iter().map(|row| row.try_get("id")).collect::<Result<_, _>>()?;
+            let new = labels.iter().filter(|label| ids.contains(&label.id()));
+            let entries: Vec<NewLogEntry> = new.map(|new| logged(&new.label)).collect();
+            append(&mut transaction, &entries, now).await?;
             transaction.commit().await?;
-            Ok(count)
+            Ok(inserted.len() as u64)
         })
         .await
     }
@@ -108,16 +125,24 @@ impl Store {
     /// The database failed.
     pub async fn labels(&self, evaluator: Option<&str>) -> Result<Vec<Label>, StoreError> {
         retried("read labels", || async {
-            let mut statement = Statement::new(
-                "SELECT label.trace_id, label.evaluator, label.revision, label, reviewer, note, labelled_at, origin, \
-                 coalesce(label.probability, CASE WHEN is_drawn = 1 AND origin = 'review' THEN review_draw.probability END, \
-                 -1.0) AS probability FROM label LEFT JOIN review_draw ON review_draw.trace_id = label.trace_id \
-                 AND review_draw.evaluator = label.evaluator AND review_draw.revision = label.revision",
-            );
+            let mut statement = Statement::new(LABELS);
             if let Some(evaluator) = evaluator {
                 statement.sql(" WHERE label.evaluator = ").bind(key(evaluator));
             }
-            statement.sql(" ORDER BY labelled_at, label.trace_id, label.evaluator, label.id");
+            statement.sql(LABEL_ORDER);
+            statement.fetch(&self.readers).await?.iter().map(read_label).collect()
+        })
+        .await
+    }
+
+    /// What people said of one trace, in the order of its times.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn labels_of(&self, trace_id: TraceId) -> Result<Vec<Label>, StoreError> {
+        retried("read labels", || async {
+            let mut statement = Statement::new(LABELS);
+            statement.sql(" WHERE label.trace_id = ").bind(trace_id).sql(LABEL_ORDER);
             statement.fetch(&self.readers).await?.iter().map(read_label).collect()
         })
         .await

@@ -174,10 +174,16 @@ impl Store {
     pub async fn purge_verdicts(&self, before: Timestamp) -> Result<bool, StoreError> {
         const BATCH: i64 = 1_000;
         retried("forget old verdicts", || async {
+            let mut transaction = self.begin().await?;
             let sql =
                 "DELETE FROM judge_cache WHERE key IN (SELECT key FROM judge_cache WHERE cached_at < $1 LIMIT $2)";
-            let deleted = sqlx::query(sql).bind(before).bind(BATCH).execute(&self.writers).await?;
-            Ok(deleted.rows_affected() == BATCH as u64)
+            let deleted = sqlx::query(sql).bind(before).bind(BATCH).execute(&mut *transaction).await?.rows_affected();
+            if deleted > 0 {
+                let unused = "DELETE FROM judge_cache_trace WHERE key NOT IN (SELECT key FROM judge_cache)";
+                sqlx::query(unused).execute(&mut *transaction).await?;
+            }
+            transaction.commit().await?;
+            Ok(deleted == BATCH as u64)
         })
         .await
     }

@@ -75,6 +75,21 @@ const CHANGES: &[Change] = &[
         sqlite: include_str!("../../../migrations/sqlite/0013_fleet.sql"),
         postgres: include_str!("../../../migrations/postgres/0013_fleet.sql"),
     },
+    Change {
+        description: "access",
+        sqlite: include_str!("../../../migrations/sqlite/0015_access.sql"),
+        postgres: include_str!("../../../migrations/postgres/0015_access.sql"),
+    },
+    Change {
+        description: "erasure",
+        sqlite: include_str!("../../../migrations/sqlite/0016_erasure.sql"),
+        postgres: include_str!("../../../migrations/postgres/0016_erasure.sql"),
+    },
+    Change {
+        description: "archive",
+        sqlite: include_str!("../../../migrations/sqlite/0017_archive.sql"),
+        postgres: include_str!("../../../migrations/postgres/0017_archive.sql"),
+    },
 ];
 
 const NEWEST: i64 = CHANGES.len() as i64;

@@ -10,6 +10,8 @@
 mod alerts;
 mod anchors;
 mod answers;
+mod archived;
+mod audit_log;
 mod baselines;
 mod bodies;
 mod bounds;
@@ -19,6 +21,7 @@ mod connect;
 mod controls;
 mod costs;
 mod dialect;
+mod erasure;
 mod error;
 mod external_scores;
 mod judge_jobs;
@@ -38,6 +41,7 @@ mod selection;
 mod shared;
 mod silences;
 mod statement;
+mod tokens;
 mod traces;
 mod waiting;
 mod watch;
@@ -50,11 +54,13 @@ use sqlx::{Any, AnyPool, Transaction};
 pub use alerts::{AlertFilter, Notice, NoticeCommit, Noticing};
 pub use anchors::{Anchor, DueAnchor, FinishedAnchor};
 pub use answers::ServiceAnswer;
+pub use audit_log::{acting_as, actor};
 pub use baselines::StoredBaseline;
-pub use bodies::{LARGEST_TRACE_BYTES, MOST_PIECES, TraceBody};
+pub use bodies::{BodyPlace, LARGEST_TRACE_BYTES, MOST_PIECES, TraceBody};
 pub use chunks::{AppendReport, Chunk, CompletionPolicy, DueTrace, PurgeReport};
 pub use controls::JudgeControls;
 pub use costs::{CostDimension, CostRow, CostSelection};
+pub use erasure::Erased;
 pub use error::StoreError;
 pub use judge_jobs::{Backfill, FinishedJob, JobEnd, JudgeJob, Lane};
 pub use judge_models::JudgeModelSeen;
@@ -64,10 +70,13 @@ pub use outbox::{NewOutboxItem, OutboxItem};
 pub use read::{Counts, Place, QueueDepths, ServiceCount, WeightSums};
 pub use sampling::{AgentVersion, StratumCount};
 pub use selection::Selection;
+pub(crate) use tokens::id_of;
 pub use traces::{NewJudgeJob, RecordReport, RecordedTrace, StoredEvaluation, StoredTrace};
 pub use waiting::{PendingTrace, WaitingJudgement};
 pub use watch::{HourCommit, WatchedHour};
 
+use super::archive::Archive;
+use connect::Address;
 use dialect::Dialect;
 use retry::retried;
 
@@ -78,6 +87,10 @@ pub struct Store {
     /// One connection for SQLite, which has one writer; the same pool as `readers` for PostgreSQL.
     writers: AnyPool,
     readers: AnyPool,
+    /// Where traces go that are kept longer than the store keeps them.
+    archive: Option<Archive>,
+    /// Of a store that is open for reading only, where the audit log is written to all the same.
+    beside: Option<Address>,
     /// Held for as long as any clone lives, so that a second process is refused.
     _lock: Option<Arc<File>>,
 }
@@ -91,6 +104,12 @@ impl Store {
     /// with `read_only`, older), or the database cannot be reached.
     pub async fn open(url: &str, read_only: bool) -> Result<Self, StoreError> {
         connect::open(url, read_only).await
+    }
+
+    /// The same store with an archive beside it.
+    #[must_use]
+    pub fn with_archive(self, archive: Option<Archive>) -> Self {
+        Self { archive, ..self }
     }
 
     /// Asks the database for an answer.

@@ -2,10 +2,12 @@
 
 use sqlx::Row;
 
+use super::audit_log::append;
 use super::columns::{json, key, parse_json};
 use super::retry::retried;
 use super::statement::Statement;
 use super::{Store, StoreError};
+use crate::domain::access::{Action, NewLogEntry};
 use crate::domain::silence::Silence;
 use crate::domain::time::Timestamp;
 
@@ -18,8 +20,14 @@ impl Store {
         retried("keep a silence", || async {
             let mut statement = Statement::new("INSERT INTO silence (id, ends_at, silence) VALUES (");
             statement.bind(key(&silence.id)).sql(", ").bind(silence.ends_at).sql(", ").bind(json(silence)?);
-            statement.sql(") ON CONFLICT (id) DO NOTHING");
-            statement.fetch(&self.writers).await.map(drop)
+            statement.sql(") ON CONFLICT (id) DO NOTHING RETURNING id");
+            let mut transaction = self.begin().await?;
+            if !statement.fetch(&mut *transaction).await?.is_empty() {
+                let detail = format!("{} by {}", silence.matcher, silence.by);
+                let entry = NewLogEntry { action: Action::Silence, subject: silence.id.clone(), detail };
+                append(&mut transaction, &[entry], silence.created_at).await?;
+            }
+            transaction.commit().await
         })
         .await
     }
@@ -57,6 +65,8 @@ impl Store {
             let mut statement = Statement::new("UPDATE silence SET ends_at = ");
             statement.bind(now).sql(", silence = ").bind(json(&ended)?).sql(" WHERE id = ").bind(key(id));
             statement.fetch(&mut *transaction).await?;
+            let entry = NewLogEntry { action: Action::Unsilence, subject: id.to_owned(), detail: format!("by {by}") };
+            append(&mut transaction, &[entry], now).await?;
             transaction.commit().await?;
             Ok(Some(ended))
         })

@@ -53,6 +53,8 @@ pub struct StoredTrace {
     pub error: bool,
     /// Whether sampling chose the trace for judging.
     pub sampled: bool,
+    /// Whether the run tells of a decision of its own; such runs are archived.
+    pub reports_decision: bool,
     /// The body may be purged from this instant on.
     pub keep_body_until: Timestamp,
     /// What the trace fell under when it was sampled; absent for traces of an earlier release.
@@ -190,7 +192,7 @@ async fn upsert_traces(
         connection,
         "trace (trace_id, version, root_span_id, service, release, model, environment, conversation_id, user_id, \
          started_at, ended_at, recorded_at, failing, error, sampled, keep_body_until, body_purged, decision, record, \
-         stratum, upstream_probability, stored_bytes, prompt_version, agent_version)",
+         stratum, upstream_probability, stored_bytes, prompt_version, agent_version, reports_decision)",
         &rows,
         |row, (trace, record, stored_bytes)| {
             row.bind(trace.trace_id).bind(trace.version).bind(trace.root_span_id).bind(key(&trace.service));
@@ -205,6 +207,7 @@ async fn upsert_traces(
             for dimension in ["prompt_version", "agent_version"] {
                 row.bind(trace.record.segments.get(dimension).map(|value| key(value)));
             }
+            row.bind(i64::from(trace.reports_decision));
         },
         "ON CONFLICT (trace_id) DO UPDATE SET version = excluded.version, root_span_id = excluded.root_span_id, \
          service = excluded.service, release = excluded.release, model = excluded.model, \
@@ -215,8 +218,9 @@ async fn upsert_traces(
          THEN trace.keep_body_until ELSE excluded.keep_body_until END, decision = excluded.decision, record = excluded.record, \
          stratum = excluded.stratum, upstream_probability = excluded.upstream_probability, \
          stored_bytes = trace.stored_bytes + excluded.stored_bytes, \
-         prompt_version = excluded.prompt_version, agent_version = excluded.agent_version \
-         WHERE trace.version < excluded.version RETURNING trace_id",
+         prompt_version = excluded.prompt_version, agent_version = excluded.agent_version, \
+         reports_decision = excluded.reports_decision \
+         WHERE trace.version < excluded.version AND trace.erased_at IS NULL RETURNING trace_id",
     );
     Ok(read_trace_ids(&written.await?)?.into_iter().collect())
 }
@@ -366,7 +370,7 @@ async fn release_pending(
 /// Columns that [`read_trace`] reads.
 pub(super) const TRACE_COLUMNS: &str = "trace_id, version, root_span_id, service, release, model, environment, \
      conversation_id, user_id, started_at, ended_at, failing, error, sampled, keep_body_until, stratum, \
-     decision, record";
+     decision, record, reports_decision";
 
 /// Reads a row of `trace`; its attributes and failure class lie elsewhere.
 pub(super) fn read_trace(row: &AnyRow) -> Result<StoredTrace, sqlx::Error> {
@@ -387,6 +391,7 @@ pub(super) fn read_trace(row: &AnyRow) -> Result<StoredTrace, sqlx::Error> {
         failure_class: None,
         error: flag(row, "error")?,
         sampled: flag(row, "sampled")?,
+        reports_decision: flag(row, "reports_decision")?,
         keep_body_until: row.try_get("keep_body_until")?,
         stratum: row.try_get("stratum")?,
         decision: row.try_get("decision")?,

@@ -18,6 +18,7 @@
 //! shown and sent where the texts may not.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use regex::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 use serde::{Deserialize, Serialize};
@@ -30,7 +31,7 @@ use crate::evaluate::mistake::Mistake;
 mod checksums;
 mod detectors;
 
-use detectors::named;
+pub(in crate::evaluate) use detectors::named;
 pub use detectors::{DETECTORS, Detector};
 
 pub(super) const DOC: &str =
@@ -141,13 +142,13 @@ fn own_patterns(
 
 /// Detectors with their compiled forms. Most texts hold nothing, and one pass over all forms at once says so.
 #[derive(Debug)]
-struct Detectors {
+pub(in crate::evaluate) struct Detectors {
     any: RegexSet,
     each: Vec<(&'static Detector, Regex)>,
 }
 
 impl Detectors {
-    fn compile(detectors: Vec<&'static Detector>) -> Result<Self, String> {
+    pub(in crate::evaluate) fn compile(detectors: Vec<&'static Detector>) -> Result<Self, String> {
         let compile = |form: &str| RegexBuilder::new(form).unicode(false).build().map_err(|error| error.to_string());
         let forms = detectors.iter().map(|detector| detector.form);
         let any = RegexSetBuilder::new(forms).unicode(false).build().map_err(|error| error.to_string())?;
@@ -155,8 +156,18 @@ impl Detectors {
         Ok(Self { any, each: each.collect::<Result<_, String>>()? })
     }
 
+    /// Whether there is none.
+    pub(in crate::evaluate) const fn is_empty(&self) -> bool {
+        self.each.is_empty()
+    }
+
     /// What a text holds, with the name of its detector.
-    fn found<'t>(&self, text: &'t str) -> Vec<(&str, &'t str)> {
+    fn found<'t>(&self, text: &'t str) -> Vec<(&'static str, &'t str)> {
+        self.ranges(text).into_iter().map(|(name, range)| (name, &text[range])).collect()
+    }
+
+    /// Where in a text something stands, with the name of its detector.
+    pub(in crate::evaluate) fn ranges(&self, text: &str) -> Vec<(&'static str, Range<usize>)> {
         let mut found = Vec::new();
         for index in &self.any.matches(text) {
             let (detector, form) = &self.each[index];
@@ -168,7 +179,7 @@ impl Detectors {
                     (detector.accept)(matched.as_str()).filter(|_| !is_part_of_number(text, matched.range()));
                 // What only looks like it may overlap the real thing.
                 from = accepted.map_or(matched.start() + 1, |length| matched.start() + length);
-                found.extend(accepted.map(|length| (detector.name, &matched.as_str()[..length])));
+                found.extend(accepted.map(|length| (detector.name, matched.start()..matched.start() + length)));
             }
         }
         found
@@ -176,7 +187,7 @@ impl Detectors {
 }
 
 /// Whether digits go on beyond a match that begins as a number: `0.4111…`, or one group of a longer id.
-fn is_part_of_number(text: &str, matched: std::ops::Range<usize>) -> bool {
+fn is_part_of_number(text: &str, matched: Range<usize>) -> bool {
     let bytes = text.as_bytes();
     let is_word = |index: Option<usize>| index.and_then(|at| bytes.get(at)).is_some_and(u8::is_ascii_alphanumeric);
     let is_joint = |index: Option<usize>| index.and_then(|at| bytes.get(at)).is_some_and(|byte| b".-+".contains(byte));

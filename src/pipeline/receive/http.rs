@@ -74,7 +74,7 @@ async fn unknown(uri: Uri, headers: HeaderMap) -> Response {
     answer(&Refusal::Path { path: uri.path().to_owned(), instead: PATHS }, encoding(&headers).ok())
 }
 
-fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
+pub(super) fn encoding(headers: &HeaderMap) -> Result<Encoding, Refusal> {
     let found = header(headers, &CONTENT_TYPE);
     Encoding::from_content_type(found).ok_or_else(|| Refusal::ContentType { found: found.to_owned(), expected: TYPES })
 }

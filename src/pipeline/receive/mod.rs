@@ -5,6 +5,7 @@
 //! success and harms nothing else. Metrics are refused, and said to be: a sender whose metrics vanish in silence would
 //! take them for stored, while one that is told can point them elsewhere.
 
+mod access;
 mod feedback;
 mod grpc;
 mod http;
@@ -31,6 +32,7 @@ use crate::otlp::{
 use crate::telemetry::metrics::{Metrics, Transport};
 use refusal::Refusal;
 
+pub use access::guarded;
 pub use grpc::router as grpc_router;
 pub use http::router as http_router;
 pub use way_in::WayIn;

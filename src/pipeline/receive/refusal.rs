@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 
+use crate::backends::access::Denied;
 use crate::domain::feedback::InvalidFeedback;
 use crate::pipeline::intake::NotStored;
 
@@ -17,6 +18,8 @@ mod code {
     pub(super) const INVALID_ARGUMENT: i32 = 3;
     pub(super) const DEADLINE_EXCEEDED: i32 = 4;
     pub(super) const RESOURCE_EXHAUSTED: i32 = 8;
+    pub(super) const PERMISSION_DENIED: i32 = 7;
+    pub(super) const UNAUTHENTICATED: i32 = 16;
     pub(super) const UNIMPLEMENTED: i32 = 12;
     pub(super) const UNAVAILABLE: i32 = 14;
 }
@@ -43,6 +46,8 @@ pub(super) enum Refusal {
     #[error(transparent)]
     Feedback(#[from] InvalidFeedback),
     #[error(transparent)]
+    Denied(#[from] Denied),
+    #[error(transparent)]
     NotStored(#[from] NotStored),
 }
 
@@ -56,6 +61,9 @@ impl Refusal {
             Self::ContentType { .. } | Self::Compression(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Path { .. } | Self::Metrics => StatusCode::NOT_FOUND,
+            Self::Denied(Denied::NoToken | Denied::UnknownToken) => StatusCode::UNAUTHORIZED,
+            Self::Denied(Denied::Role { .. }) => StatusCode::FORBIDDEN,
+            Self::Denied(Denied::Store(_)) => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotStored(NotStored::Full) => StatusCode::TOO_MANY_REQUESTS,
             Self::NotStored(NotStored::Failed) => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -71,12 +79,20 @@ impl Refusal {
             Self::TooLarge { .. } | Self::NotStored(NotStored::TooLarge) => code::RESOURCE_EXHAUSTED,
             Self::TooSlow => code::DEADLINE_EXCEEDED,
             Self::Compression(_) | Self::Method | Self::Path { .. } | Self::Metrics => code::UNIMPLEMENTED,
-            Self::NotStored(NotStored::Full | NotStored::Failed) => code::UNAVAILABLE,
+            Self::Denied(Denied::NoToken | Denied::UnknownToken) => code::UNAUTHENTICATED,
+            Self::Denied(Denied::Role { .. }) => code::PERMISSION_DENIED,
+            Self::NotStored(NotStored::Full | NotStored::Failed) | Self::Denied(Denied::Store(_)) => code::UNAVAILABLE,
         }
     }
 
     /// Seconds after which the same request may succeed; `None` when it never will.
     pub(super) fn retry_after(&self) -> Option<u8> {
-        matches!(self, Self::NotStored(NotStored::Full | NotStored::Failed)).then_some(RETRY_AFTER_SECONDS)
+        let may_pass = [NotStored::Full, NotStored::Failed];
+        let is_passing = match self {
+            Self::NotStored(why) => may_pass.contains(why),
+            Self::Denied(denied) => matches!(denied, Denied::Store(_)),
+            _ => false,
+        };
+        is_passing.then_some(RETRY_AFTER_SECONDS)
     }
 }

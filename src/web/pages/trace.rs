@@ -37,6 +37,7 @@ pub(in crate::web) async fn trace(
         Err(QueryError::PendingTrace { .. }) => return Ok(pending(&explanation)),
         Err(error) => return Err(error.into()),
     };
+    state.shown(&[trace_id]).await?;
     Ok(page(
         &format!("Trace {}", &id[..8]),
         "/traces",
@@ -101,6 +102,7 @@ fn links(state: &WebState, trace_id: TraceId) -> Markup {
     html! {
         p {
             a href={ "/api/v1/traces/" (trace_id) } { "JSON" }
+            " · " a href={ "/audit?id=" (trace_id) } { "Audit" }
             @for (template, name) in elsewhere {
                 @if let Some(url) = elsewhere_url(template, trace_id) {
                     " · " a href=(url) rel="noreferrer" { (name) }

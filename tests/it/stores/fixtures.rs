@@ -116,6 +116,7 @@ pub(crate) fn stored_trace(trace_id: TraceId) -> StoredTrace {
         failure_class: None,
         error: false,
         sampled: false,
+        reports_decision: false,
         keep_body_until: seconds(1_000),
         stratum: Some("healthy".to_owned()),
         decision: "{}".to_owned(),

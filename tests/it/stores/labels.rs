@@ -57,8 +57,8 @@ async fn draw_keeping(it: &TestStore, number: u64, draw: Draw, keep_until: i64) 
 
 async fn labels_are_only_added_and_what_was_said_before_is_known(it: TestStore) {
     let (first, changed) = (label(1, Answer::Pass, 1), label(1, Answer::Fail, 2));
-    assert_eq!(it.store.insert_labels(&[first.clone(), label(2, Answer::Skip, 1)]).await.unwrap(), 2);
-    assert_eq!(it.store.insert_labels(&[first.clone(), changed.clone()]).await.unwrap(), 1);
+    assert_eq!(it.store.insert_labels(&[first.clone(), label(2, Answer::Skip, 1)], seconds(0)).await.unwrap(), 2);
+    assert_eq!(it.store.insert_labels(&[first.clone(), changed.clone()], seconds(0)).await.unwrap(), 1);
     let of_one: Vec<Label> = it.store.labels(Some("grounded")).await.unwrap();
     assert_eq!(of_one, [first.label.clone(), label(2, Answer::Skip, 1).label, changed.label]);
     assert!(it.store.labels(Some("other")).await.unwrap().is_empty());
@@ -66,10 +66,10 @@ async fn labels_are_only_added_and_what_was_said_before_is_known(it: TestStore) 
     // Who does not say when, cannot mean another time.
     let undated = NewLabel { said_at: None, ..label(3, Answer::Pass, 7) };
     let again = NewLabel { said_at: None, ..label(3, Answer::Pass, 9) };
-    assert_eq!(it.store.insert_labels(&[undated]).await.unwrap(), 1);
-    assert_eq!(it.store.insert_labels(&[again]).await.unwrap(), 0);
+    assert_eq!(it.store.insert_labels(&[undated], seconds(0)).await.unwrap(), 1);
+    assert_eq!(it.store.insert_labels(&[again], seconds(0)).await.unwrap(), 0);
     let hostile = Label { note: Some("a\0b".to_owned()), probability: Some(0.25), ..first.label };
-    it.store.insert_labels(&[NewLabel { label: hostile, said_at: None }]).await.unwrap();
+    it.store.insert_labels(&[NewLabel { label: hostile, said_at: None }], seconds(0)).await.unwrap();
     let kept = it.store.labels(None).await.unwrap();
     let kept = kept.iter().find(|label| label.note.is_some()).unwrap();
     assert_eq!((kept.note.as_deref(), kept.probability), (Some("a\u{fffd}b"), Some(0.25)));
@@ -108,7 +108,7 @@ async fn what_was_drawn_and_what_is_flagged_wait_apart_until_they_are_labelled(i
     };
     assert_eq!(waiting(Stream::Audit).await, [trace_id(1), trace_id(2)]);
     assert_eq!(waiting(Stream::Flagged).await, [trace_id(3)]);
-    it.store.insert_labels(&[label(1, Answer::Skip, 60), label(3, Answer::Fail, 60)]).await.unwrap();
+    it.store.insert_labels(&[label(1, Answer::Skip, 60), label(3, Answer::Fail, 60)], seconds(0)).await.unwrap();
     assert_eq!(waiting(Stream::Audit).await, [trace_id(2)]);
     assert!(waiting(Stream::Flagged).await.is_empty());
     assert!(it.store.review_items(Stream::Audit, Some("other"), 10).await.unwrap().is_empty());
@@ -134,7 +134,7 @@ async fn judgements_come_with_their_weight_their_draw_and_for_labelled_traces_th
     assert!(it.store.unlabelled_sums(None, seconds(11)).await.unwrap().is_empty());
     assert!(it.store.labelled_judgements(None, Timestamp(0)).await.unwrap().is_empty());
 
-    it.store.insert_labels(&[label(1, Answer::Fail, 20)]).await.unwrap();
+    it.store.insert_labels(&[label(1, Answer::Fail, 20)], seconds(0)).await.unwrap();
     let labelled = it.store.labelled_judgements(None, Timestamp(0)).await.unwrap();
     assert!((labelled[0].weight - 8.0).abs() < 1e-9 && labelled[0].is_upstream_known, "{labelled:?}");
     assert_eq!((labelled[0].judged_at, labelled[0].reason.as_deref()), (seconds(10), Some("because")));
@@ -172,7 +172,7 @@ async fn labels_are_counted_by_what_decides_whether_a_judge_is_calibrated(it: Te
         NewLabel { label, said_at: None }
     };
     let labels = [label(1, Answer::Fail, 20), label(1, Answer::Pass, 21), of_import(5, Answer::Fail)];
-    it.store.insert_labels(&labels).await.unwrap();
+    it.store.insert_labels(&labels, seconds(0)).await.unwrap();
     let count = |passed, is_drawn, label, count| LabelledCount {
         evaluator: "grounded".to_owned(),
         revision: "r1".to_owned(),

@@ -95,6 +95,48 @@ impl Postgres {
     }
 }
 
+/// A server that lets in over TLS, with a certificate of an authority of its own.
+pub(crate) struct TlsPostgres {
+    /// The address of its database, with a user and a password.
+    pub(crate) url: String,
+    /// The certificate of its authority.
+    pub(crate) authority: PathBuf,
+    /// The certificate of another.
+    pub(crate) other_authority: PathBuf,
+    _service: Service,
+}
+
+impl TlsPostgres {
+    pub(crate) fn start() -> Self {
+        let initdb = find("initdb", "/usr/lib/postgresql", "postgresql");
+        let bin = fs::canonicalize(&initdb).unwrap().parent().unwrap().to_owned();
+        find("openssl", "/usr/bin", "openssl");
+        retry_other_port("PostgreSQL", |port| {
+            let service = Service::prepare("postgres-tls", is_root().then_some("postgres"));
+            let folder = service.folder.clone();
+            let script = format!(
+                "new='openssl req -newkey rsa:2048 -nodes -days 2'\n\
+                 for name in authority other; do $new -x509 -subj /CN=$name -keyout $name.key -out $name.pem; done 2>/dev/null\n\
+                 $new -subj /CN=localhost -keyout server.key -out server.csr 2>/dev/null\n\
+                 echo subjectAltName=IP:127.0.0.1 >names\n\
+                 openssl x509 -req -in server.csr -CA authority.pem -CAkey authority.key -CAcreateserial -days 2 \
+                 -extfile names -out server.pem 2>/dev/null\n\
+                 '{bin}/initdb' -D data -U driftline -A trust -E UTF8 --locale=C --no-sync >log 2>&1\n\
+                 '{bin}/postgres' -D data -k . -h 127.0.0.1 -p {port} -c fsync=off -c ssl=on \
+                 -c ssl_cert_file=\"$PWD/server.pem\" -c ssl_key_file=\"$PWD/server.key\" >>log 2>&1 &\n",
+                bin = bin.display()
+            );
+            let service = service.run(&script, "INT", "database system is ready to accept connections")?;
+            Ok(Self {
+                url: format!("postgres://driftline:not-to-be-seen@127.0.0.1:{port}/postgres"),
+                authority: folder.join("authority.pem"),
+                other_authority: folder.join("other.pem"),
+                _service: service,
+            })
+        })
+    }
+}
+
 /// A RabbitMQ broker of this test run, with quorum queues and without plugins.
 pub(crate) struct RabbitMq {
     /// Where it listens, with its user and password.

@@ -91,6 +91,7 @@ impl Service {
             receive_url: "http://127.0.0.1:4318".to_owned(),
             judge_configured: false,
             is_loopback: true,
+            redactor: None,
             checks,
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -256,6 +257,7 @@ fn stored(trace: &Trace, evaluated: EvaluatedTrace) -> StoredTrace {
         failure_class: None,
         error: trace.error.is_some(),
         sampled: evaluated.decision.sampled,
+        reports_decision: trace.decision.is_some(),
         keep_body_until: trace.ended_at.plus(KEPT[usize::from(evaluated.decision.sampled)]),
         stratum: Some(evaluated.decision.stratum().to_owned()),
         decision: serde_json::to_string(&evaluated.decision).unwrap(),

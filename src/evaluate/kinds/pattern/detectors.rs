@@ -147,7 +147,7 @@ pub const DETECTORS: &[Detector] = &[
 ];
 
 /// The detector of a name.
-pub(super) fn named(name: &str) -> Option<&'static Detector> {
+pub(in crate::evaluate) fn named(name: &str) -> Option<&'static Detector> {
     DETECTORS.iter().find(|detector| detector.name == name)
 }
 

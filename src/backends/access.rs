@@ -1,0 +1,207 @@
+//! Who may come in: tokens that people and programs send, held against those of the store.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ring::digest::{SHA256, digest};
+use ring::rand::{SystemRandom, generate};
+use tokio::sync::Mutex;
+
+use super::clock::Clock;
+use super::store::{Store, StoreError};
+use crate::domain::access::{AccessToken, Role};
+use crate::domain::time::Timestamp;
+
+/// What a token begins with, so that scanners of secrets know one.
+const PREFIX: &str = "driftline_";
+/// How long it may take until a token that was made, or revoked, is known.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// Who asks for something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// The token's name; `local` where none is needed.
+    pub name: Arc<str>,
+    /// What they may do.
+    pub role: Role,
+}
+
+/// Why someone is not let in.
+#[derive(Debug, thiserror::Error)]
+pub enum Denied {
+    /// A token is needed.
+    #[error("a token is needed here")]
+    NoToken,
+    /// The token is not known, has expired or was revoked.
+    #[error("this token is not known, has expired or was revoked")]
+    UnknownToken,
+    /// The token is for something else.
+    #[error("this needs a token of the role {}, and yours is {}", .needed.as_str(), .role.as_str())]
+    Role {
+        /// What was needed.
+        needed: Role,
+        /// What the token has.
+        role: Role,
+    },
+    /// Tokens cannot be looked up.
+    #[error("tokens cannot be looked up at the moment")]
+    Store(#[from] StoreError),
+}
+
+/// A token that is given out: once, here, and never again.
+pub struct NewToken {
+    /// What its holder sends.
+    pub secret: String,
+    /// What is kept of it.
+    pub token: AccessToken,
+}
+
+/// Holds the tokens that are sent against those of the store.
+pub struct Access {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    /// Whether a listener without any token is open; one that the network reaches never is.
+    is_loopback: bool,
+    known: Mutex<Option<Known>>,
+}
+
+/// The tokens as they were a moment ago.
+#[derive(Clone)]
+struct Known {
+    read_at: Timestamp,
+    tokens: Arc<Vec<([u8; 32], AccessToken)>>,
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Access").field("is_loopback", &self.is_loopback).finish_non_exhaustive()
+    }
+}
+
+impl Access {
+    /// Guards a listener; `is_loopback` says whether only this machine can reach it.
+    #[must_use]
+    pub fn new(store: Store, clock: Arc<dyn Clock>, is_loopback: bool) -> Self {
+        Self { store, clock, is_loopback, known: Mutex::default() }
+    }
+
+    /// Who may come in with this token, or without one, for something that needs a role.
+    ///
+    /// # Errors
+    /// They may not.
+    pub async fn admit(&self, secret: Option<&str>, needed: Role) -> Result<Principal, Denied> {
+        let (now, tokens) = (self.clock.now(), self.tokens().await?);
+        if self.is_loopback && !tokens.iter().any(|(_, token)| token.is_active(now)) {
+            return Ok(Principal { name: "local".into(), role: Role::Admin });
+        }
+        let hash = hash(secret.ok_or(Denied::NoToken)?);
+        // Every token is looked at, and each to its end: how long this takes tells nothing.
+        let same = tokens.iter().filter(|(known, _)| is_same(known, &hash)).fold(None, |_, (_, token)| Some(token));
+        let token = same.filter(|token| token.is_active(now)).ok_or(Denied::UnknownToken)?;
+        if token.role.allows(needed) {
+            Ok(Principal { name: token.name.as_str().into(), role: token.role })
+        } else {
+            Err(Denied::Role { needed, role: token.role })
+        }
+    }
+
+    async fn tokens(&self) -> Result<Arc<Vec<([u8; 32], AccessToken)>>, StoreError> {
+        let (mut known, now) = (self.known.lock().await, self.clock.now());
+        if let Some(known) = known.as_ref().filter(|known| now < known.read_at.plus(FRESH)) {
+            return Ok(Arc::clone(&known.tokens));
+        }
+        let tokens = Arc::new(self.store.tokens().await?);
+        *known = Some(Known { read_at: now, tokens: Arc::clone(&tokens) });
+        Ok(tokens)
+    }
+}
+
+/// Makes a token and keeps its hash. Gives none when there is no randomness, or the store failed.
+///
+/// # Errors
+/// The store failed, or the system has no randomness to give.
+pub async fn create_token(
+    store: &Store,
+    role: Role,
+    name: &str,
+    expires_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<NewToken, StoreError> {
+    let random: [u8; 32] = generate(&SystemRandom::new()).map_err(|_| StoreError::Random)?.expose();
+    let secret = format!("{PREFIX}{}", hex::encode(random));
+    let hash = hash(&secret);
+    let id = super::store::id_of(&hash);
+    let token = AccessToken { id, name: name.to_owned(), role, created_at: now, expires_at, revoked_at: None };
+    store.insert_token(&hash, &token).await?;
+    Ok(NewToken { secret, token })
+}
+
+/// The token of an `Authorization` header.
+#[must_use]
+pub fn bearer(header: &str) -> Option<&str> {
+    let (scheme, secret) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim())
+}
+
+fn hash(secret: &str) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest(&SHA256, secret.as_bytes()).as_ref());
+    hash
+}
+
+fn is_same(one: &[u8; 32], other: &[u8; 32]) -> bool {
+    one.iter().zip(other).fold(0, |difference, (one, other)| difference | (one ^ other)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backends::clock::ManualClock;
+
+    async fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/store.db", folder.path().display());
+        (folder, Store::open(&url, false).await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn without_tokens_this_machine_comes_in_and_the_network_does_not() {
+        let (_folder, store) = store().await;
+        let clock = Arc::new(ManualClock::new(Timestamp(0)));
+        let local = Access::new(store.clone(), clock.clone(), true);
+        assert_eq!(&*local.admit(None, Role::Admin).await.unwrap().name, "local");
+        let open = Access::new(store, clock, false);
+        assert!(matches!(open.admit(None, Role::Read).await, Err(Denied::NoToken)));
+    }
+
+    #[tokio::test]
+    async fn a_token_opens_what_its_role_says_until_it_expires_or_is_revoked() {
+        let (_folder, store) = store().await;
+        let clock = Arc::new(ManualClock::new(Timestamp(0)));
+        let end = Timestamp(0).plus(Duration::from_hours(1));
+        let made = create_token(&store, Role::Read, "ci", Some(end), Timestamp(0)).await.unwrap();
+        let lasting = create_token(&store, Role::Admin, "me", None, Timestamp(0)).await.unwrap();
+        let access = Access::new(store.clone(), clock.clone(), true);
+        assert_eq!(&*access.admit(Some(&made.secret), Role::Read).await.unwrap().name, "ci");
+        assert!(matches!(access.admit(Some(&made.secret), Role::Admin).await, Err(Denied::Role { .. })));
+        assert!(matches!(access.admit(None, Role::Read).await, Err(Denied::NoToken)));
+        assert!(matches!(access.admit(Some("driftline_0"), Role::Read).await, Err(Denied::UnknownToken)));
+        clock.advance(Duration::from_hours(2));
+        assert!(matches!(access.admit(Some(&made.secret), Role::Read).await, Err(Denied::UnknownToken)));
+        store.revoke_token(&hash(&lasting.secret), clock.now()).await.unwrap();
+        clock.advance(FRESH);
+        assert!(matches!(
+            Access::new(store, clock, false).admit(Some(&lasting.secret), Role::Read).await,
+            Err(Denied::UnknownToken)
+        ));
+    }
+
+    #[test]
+    fn a_header_holds_a_token_after_the_word_bearer() {
+        assert_eq!(bearer("Bearer x"), Some("x"));
+        assert_eq!(bearer("bearer  x "), Some("x"));
+        assert_eq!(bearer("Basic x"), None);
+        assert_eq!(bearer("x"), None);
+    }
+}

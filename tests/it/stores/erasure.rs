@@ -1,0 +1,211 @@
+//! What leaves the store: for the archive when its time is over, and for good when someone asks.
+
+use std::fs;
+use std::path::Path;
+
+use driftline::backends::archive::Archive;
+use driftline::backends::store::{BodyPlace, Chunk, RecordedTrace, Selection, Store, StoreError, StoredTrace};
+use driftline::domain::evaluation::AnnotatorKind;
+use driftline::domain::external_score::{ExternalScore, NewExternalScore, ScoreIdentity};
+use driftline::otlp::{ExportTraceServiceRequest, ResourceSpans, ScopeSpans, Span, pack, split_by_trace};
+
+use super::contract;
+use super::fixtures::{LEASE, POLICY, TestStore, judge_job, recorded, seconds, stored_evaluation, trace_id};
+
+contract!(
+    flagged_runs_and_decisions_go_into_the_archive_and_are_read_from_it,
+    a_purge_that_does_not_commit_archives_nothing_and_the_next_one_does_so_once,
+    archived_traces_are_forgotten_after_their_time,
+    what_someone_left_behind_is_erased_everywhere_and_what_was_counted_stays,
+    of_what_is_erased_nothing_is_taken_in_again,
+    archived_traces_are_not_erased_half_by_who_does_not_know_the_archive,
+);
+
+const SECRET: &str = "the-secret-of-ann";
+
+/// A piece of a real span.
+fn piece(number: u64) -> Chunk {
+    let id = trace_id(number);
+    let span = Span {
+        trace_id: id.as_bytes().to_vec(),
+        span_id: vec![7; 8],
+        name: if number == 2 { "a run of bob's" } else { SECRET }.to_owned(),
+        end_time_unix_nano: 9,
+        ..Span::default()
+    };
+    let scope_spans = vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }];
+    let groups = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
+    let piece = split_by_trace(groups).traces.remove(0);
+    Chunk { trace_id: id, content_hash: [3; 32], span_count: 1, root_ended: true, body: pack(&piece.encode()) }
+}
+
+/// Evaluated traces 1 (flagged), 2 (decides) and 3 (neither), of which Ann's are 1 and 3.
+async fn fill(store: &Store) {
+    store.append_chunks(&[piece(1), piece(2), piece(3)], seconds(0), &POLICY).await.unwrap();
+    let due = store.claim_due(seconds(5), LEASE, 3).await.unwrap();
+    let of = |number: usize, plain: RecordedTrace| {
+        let user = if number == 1 { "bob" } else { "ann" };
+        let trace = StoredTrace {
+            failing: number == 0,
+            reports_decision: number == 1,
+            user_id: Some(user.to_owned()),
+            conversation_id: Some(format!("c-{user}")),
+            attributes: [("order.id".to_owned(), format!("o-{user}"))].into(),
+            ..plain.trace
+        };
+        let evaluations = vec![stored_evaluation(trace.trace_id, "grounded", Some(0.0))];
+        RecordedTrace { trace, evaluations, judge_jobs: vec![judge_job("tone")], ..plain }
+    };
+    let traces: Vec<RecordedTrace> = due.iter().enumerate().map(|(number, due)| of(number, recorded(due))).collect();
+    assert_eq!(store.record_traces(&traces, seconds(6)).await.unwrap().recorded, 3);
+}
+
+fn feedback(number: u64) -> NewExternalScore {
+    let score = ExternalScore {
+        trace_id: trace_id(number),
+        span_id: None,
+        name: "thumbs".to_owned(),
+        annotator_kind: AnnotatorKind::Human,
+        source: "app".to_owned(),
+        value: Some(1.0),
+        label: None,
+        explanation: Some(SECRET.to_owned()),
+        error: None,
+        scored_at: None,
+    };
+    NewExternalScore { score, identity: ScoreIdentity::Target }
+}
+
+fn ann() -> Selection {
+    Selection { user: Some("ann".to_owned()), ..Selection::default() }
+}
+
+fn files(folder: &Path) -> Vec<Vec<u8>> {
+    let days = fs::read_dir(folder).unwrap().flat_map(|day| fs::read_dir(day.unwrap().path()).unwrap());
+    days.map(|file| fs::read(file.unwrap().path()).unwrap()).collect()
+}
+
+async fn flagged_runs_and_decisions_go_into_the_archive_and_are_read_from_it(it: TestStore) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = it.store.clone().with_archive(Some(Archive::new(folder.path())));
+    fill(&store).await;
+    let before = store.chunks_of(trace_id(1)).await.unwrap().unpack(trace_id(1)).unwrap();
+    assert_eq!(store.purge(seconds(2_000)).await.unwrap().traces, 3);
+    let mut places = Vec::new();
+    for number in 1..=3 {
+        places.push(store.body_place(trace_id(number)).await.unwrap());
+    }
+    assert_eq!(places, [BodyPlace::Archive, BodyPlace::Archive, BodyPlace::Gone]);
+    assert_eq!(store.chunks_of(trace_id(1)).await.unwrap().unpack(trace_id(1)).unwrap(), before);
+    assert!(store.has_body(trace_id(2)).await.unwrap() && !store.has_body(trace_id(3)).await.unwrap());
+    let [file] = <[Vec<u8>; 1]>::try_from(files(folder.path())).unwrap();
+    let text = String::from_utf8(zstd::decode_all(file.as_slice()).unwrap()).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str::<ExportTraceServiceRequest>(line).unwrap());
+    assert_eq!(lines.count(), 2);
+    assert_eq!(it.store.body_place(trace_id(1)).await.unwrap(), BodyPlace::Gone, "without the archive");
+}
+
+async fn a_purge_that_does_not_commit_archives_nothing_and_the_next_one_does_so_once(it: TestStore) {
+    let folder = tempfile::tempdir().unwrap();
+    fill(&it.store).await;
+    // A folder that is a file fails as a full disk does: before the commit.
+    let blocked = folder.path().join("blocked");
+    fs::write(&blocked, "").unwrap();
+    let failing = it.store.clone().with_archive(Some(Archive::new(&blocked)));
+    failing.purge(seconds(2_000)).await.unwrap_err();
+    assert!(it.store.has_body(trace_id(1)).await.unwrap(), "nothing is lost");
+    // A process that died after it wrote its file, and before its commit, leaves a file that no one knows.
+    let archive = Archive::new(&folder.path().join("archive"));
+    let mut left_behind = archive.begin("2024-10-04").unwrap();
+    left_behind.add(b"{}").unwrap();
+    left_behind.finish().unwrap();
+    let store = it.store.clone().with_archive(Some(archive));
+    store.purge(seconds(2_000)).await.unwrap();
+    assert_eq!(store.purge(seconds(2_000)).await.unwrap().traces, 0);
+    assert_eq!(files(&folder.path().join("archive")).len(), 2);
+    let long_after = driftline::domain::time::Timestamp(i64::MAX / 2);
+    store.purge_archive(seconds(0), long_after).await.unwrap();
+    assert_eq!(files(&folder.path().join("archive")).len(), 1, "what no one knows is gone, and the other stays");
+    assert!(store.has_body(trace_id(1)).await.unwrap());
+}
+
+async fn archived_traces_are_forgotten_after_their_time(it: TestStore) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = it.store.clone().with_archive(Some(Archive::new(folder.path())));
+    fill(&store).await;
+    store.purge(seconds(2_000)).await.unwrap();
+    let long_after = driftline::domain::time::Timestamp(i64::MAX / 2);
+    store.purge_archive(seconds(0), long_after).await.unwrap();
+    assert_eq!(store.body_place(trace_id(1)).await.unwrap(), BodyPlace::Archive);
+    store.purge_archive(seconds(3 * 86_400), long_after).await.unwrap();
+    assert_eq!(store.body_place(trace_id(1)).await.unwrap(), BodyPlace::Gone);
+    assert!(files(folder.path()).is_empty());
+}
+
+async fn what_someone_left_behind_is_erased_everywhere_and_what_was_counted_stays(it: TestStore) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = it.store.clone().with_archive(Some(Archive::new(folder.path())));
+    fill(&store).await;
+    store.add_external_scores(&[feedback(1), feedback(2)], seconds(7)).await.unwrap();
+    store.purge(seconds(2_000)).await.unwrap();
+    let counted = store.counts().await.unwrap();
+
+    let erased = store.erase(&ann(), "user=ann", seconds(3_000)).await.unwrap();
+    assert_eq!((erased.traces, erased.archived, erased.explanations, erased.feedback), (2, 1, 2, 1));
+    assert_eq!(erased.waiting, 2, "her judge jobs");
+    assert_eq!(store.erase(&ann(), "user=ann", seconds(3_001)).await.unwrap(), Default::default());
+
+    assert_eq!(store.body_place(trace_id(1)).await.unwrap(), BodyPlace::Erased);
+    assert_eq!(store.body_place(trace_id(2)).await.unwrap(), BodyPlace::Archive, "bob's stays");
+    let trace = store.trace(trace_id(1)).await.unwrap().unwrap();
+    assert_eq!((trace.user_id, trace.conversation_id, trace.attributes.len()), (None, None, 0));
+    let row = store.evaluations(trace_id(1)).await.unwrap().remove(0).evaluation;
+    assert_eq!((row.value, row.explanation), (Some(0.0), None), "what was counted stays");
+    assert_eq!(store.external_scores(trace_id(1)).await.unwrap()[0].explanation, None);
+    assert_eq!(store.counts().await.unwrap().evaluations, counted.evaluations);
+    let log = store.audit_log(seconds(0), 10).await.unwrap();
+    assert_eq!(log.len(), 2);
+    assert!(log.iter().all(|line| line.subject.starts_with("sha256:") && !line.subject.contains("ann")));
+    let [file] = <[Vec<u8>; 1]>::try_from(files(folder.path())).unwrap();
+    let text = String::from_utf8(zstd::decode_all(file.as_slice()).unwrap()).unwrap();
+    assert_eq!(text.lines().count(), 1, "the archive is readable, and holds bob's alone");
+}
+
+async fn of_what_is_erased_nothing_is_taken_in_again(it: TestStore) {
+    fill(&it.store).await;
+    it.store.append_chunks(&[Chunk { content_hash: [4; 32], ..piece(1) }], seconds(7), &POLICY).await.unwrap();
+    let due = it.store.claim_due(seconds(100), LEASE, 1).await.unwrap();
+    it.store.erase(&ann(), "user=ann", seconds(101)).await.unwrap();
+    // A worker that had claimed the trace, a late piece, and late feedback.
+    let again = StoredTrace { user_id: Some("ann".to_owned()), ..recorded(&due[0]).trace };
+    let report = it.store.record_traces(&[RecordedTrace { trace: again, ..recorded(&due[0]) }], seconds(102)).await;
+    assert_eq!((report.unwrap().recorded, it.store.trace(trace_id(1)).await.unwrap().unwrap().user_id), (0, None));
+    let late = Chunk { content_hash: [5; 32], ..piece(1) };
+    assert_eq!(it.store.append_chunks(&[late], seconds(103), &POLICY).await.unwrap().too_late, 1);
+    it.store.add_external_scores(&[feedback(1)], seconds(104)).await.unwrap();
+    assert!(it.store.external_scores(trace_id(1)).await.unwrap().is_empty());
+    assert!(!it.store.has_body(trace_id(1)).await.unwrap());
+}
+
+async fn archived_traces_are_not_erased_half_by_who_does_not_know_the_archive(it: TestStore) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = it.store.clone().with_archive(Some(Archive::new(folder.path())));
+    fill(&store).await;
+    store.purge(seconds(2_000)).await.unwrap();
+    let error = it.store.erase(&ann(), "user=ann", seconds(3_000)).await.unwrap_err();
+    assert!(matches!(error, StoreError::NoArchive), "{error:?}");
+    assert_eq!(it.store.trace(trace_id(1)).await.unwrap().unwrap().user_id.as_deref(), Some("ann"));
+}
+
+#[tokio::test]
+async fn nothing_of_what_was_erased_is_left_in_the_file_of_the_store() {
+    let it = TestStore::sqlite().await;
+    fill(&it.store).await;
+    it.store.add_external_scores(&[feedback(1)], seconds(7)).await.unwrap();
+    it.store.erase(&ann(), "user=ann", seconds(8)).await.unwrap();
+    let path = it.url.strip_prefix("sqlite://").unwrap();
+    for file in [path.to_owned(), format!("{path}-wal")] {
+        let bytes = fs::read(&file).unwrap_or_default();
+        assert!(!bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes()), "{file}");
+    }
+}

@@ -1,0 +1,124 @@
+//! Decisions rebuilt, over the API, as pages and by the command.
+
+use std::process::Command;
+
+use serde_json::json;
+
+use super::fixtures::{START, Service, fill, hostile};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_found_by_trace_conversation_and_user_and_told_whole() {
+    let service = Service::with_traffic().await;
+    service.raise_alert("loops doubled").await;
+    let id = service.trace_ids[0].to_string();
+    let trace = service.answer(&format!("/api/v1/traces/{id}")).await;
+    let by_id = service.answer(&format!("/api/v1/audit?id={id}")).await;
+    let run = &by_id["runs"][0];
+    assert_eq!((&run["state"], &run["trace"]["trace_id"]), (&json!("whole"), &json!(id)));
+    assert!(run["account"]["input"].is_string() && run["account"]["output"].is_string(), "{run}");
+    assert!(!run["account"]["steps"].as_array().unwrap().is_empty());
+    assert!(!run["account"]["operations"].as_array().unwrap().is_empty());
+    assert_eq!(run["scores"].as_array().unwrap().len(), trace["scores"].as_array().unwrap().len());
+
+    let conversation = trace["conversation_id"].as_str().unwrap();
+    for asked in [format!("id={conversation}"), format!("conversation={conversation}")] {
+        let found = service.answer(&format!("/api/v1/audit?{asked}")).await;
+        assert_eq!(found["found_by"], format!("conversation={conversation}"));
+        assert!(found["runs"].as_array().unwrap().iter().any(|run| run["trace"]["trace_id"] == id));
+    }
+    let page = service.page(&format!("/audit?id={id}")).await;
+    assert!(page.contains("Where its time went") && page.contains("The run is kept whole."), "{page}");
+}
+
+#[tokio::test]
+async fn an_empty_answer_and_a_run_of_which_only_the_record_remains_say_so() {
+    let service = Service::with_traffic().await;
+    let page = service.page("/audit?id=nobody").await;
+    assert!(page.contains("Nothing is known of <strong>nobody</strong>"), "{page}");
+    assert!(service.page("/audit").await.contains("Trace, conversation, user or business id"));
+    let (status, refused) = service.json("/api/v1/audit").await;
+    assert_eq!((status, refused["error"].as_str().unwrap()), (400, "nothing says what is to be audited"));
+
+    let store = &service.store.store;
+    while store.purge(START.plus(std::time::Duration::from_hours(9_999))).await.unwrap().traces > 0 {}
+    let id = service.trace_ids[0];
+    let run = &service.answer(&format!("/api/v1/audit?id={id}")).await["runs"][0];
+    assert_eq!((&run["state"], run["account"].is_null()), (&json!("record_only"), true));
+    assert!(!run["scores"].as_array().unwrap().is_empty());
+    assert!(service.page(&format!("/audit?id={id}")).await.contains("only the record remains"));
+}
+
+#[tokio::test]
+async fn every_time_that_text_is_shown_is_noted() {
+    let service = Service::with_traffic().await;
+    let id = service.trace_ids[0].to_string();
+    let paths = [
+        format!("/api/v1/traces/{id}"),
+        format!("/api/v1/traces/{id}/explain"),
+        format!("/api/v1/traces/{id}/scores"),
+        format!("/api/v1/traces/{id}/inspect"),
+        format!("/api/v1/audit?id={id}"),
+        format!("/traces/{id}"),
+        format!("/audit?id={id}"),
+    ];
+    for (number, path) in paths.iter().enumerate() {
+        assert_eq!(service.get(path).await.status(), 200, "{path}");
+        let log = service.answer("/api/v1/audit/log?since=2020-01-01").await;
+        let entries = log["entries"].as_array().unwrap();
+        assert_eq!(entries.len(), number + 1, "{path}");
+        assert_eq!((&entries[0]["actor"], &entries[0]["subject"]), (&json!("local"), &json!(id)));
+    }
+    assert!(service.page("/audit/log?since=2020-01-01").await.contains(&id));
+}
+
+#[tokio::test]
+async fn hostile_text_is_shown_as_text() {
+    let service = Service::empty().await;
+    let text = "<script>alert(1)</script>\u{202e}\u{1b}[2J";
+    let ids = fill(&service.store.store, hostile("0000000000000000000000000000beef", text)).await;
+    let page = service.page(&format!("/audit?id={}", ids[0])).await;
+    assert!(!page.contains("<script") && !page.contains('\u{202e}') && !page.contains('\u{1b}'));
+}
+
+#[tokio::test]
+async fn erasing_asks_for_someone_and_leaves_an_erased_run() {
+    let service = Service::with_traffic().await;
+    let id = service.trace_ids[0].to_string();
+    let trace = service.answer(&format!("/api/v1/traces/{id}")).await;
+    for everyone in [json!({}), json!({ "where": "service=support-agent" }), json!({ "user": "" })] {
+        let (status, _) = service.post("/api/v1/erase", "application/json", &everyone.to_string()).await;
+        assert_eq!(status, 400, "{everyone}");
+    }
+    let whose = json!({ "conversation": trace["conversation_id"] }).to_string();
+    let (status, erased) = service.post("/api/v1/erase", "application/json", &whose).await;
+    assert_eq!(status, 200, "{erased}");
+    assert!(erased["removed"]["traces"].as_u64().unwrap() >= 1);
+    let run = &service.answer(&format!("/api/v1/audit?id={id}")).await["runs"][0];
+    assert_eq!((&run["state"], &run["trace"]["conversation_id"]), (&json!("erased"), &serde_json::Value::Null));
+    let log = service.answer("/api/v1/audit/log?since=2020-01-01").await.to_string();
+    assert!(!log.contains(trace["conversation_id"].as_str().unwrap()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_asks_a_service_or_reads_the_store_and_writes_one_file() {
+    let service = Service::with_traffic().await;
+    let folder = tempfile::tempdir().unwrap();
+    let id = service.trace_ids[0].to_string();
+    let run = |arguments: Vec<String>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_driftline"));
+        command.args(arguments).current_dir(folder.path()).env("DRIFTLINE__STORE__URL", &service.store.url);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let by_service = run(words(&format!("audit {id} --url {}", service.url)));
+    assert!(by_service.contains(&id) && by_service.contains("The run is kept whole."), "{by_service}");
+    let by_store = run(words(&format!("audit {id} --html audit.html")));
+    assert!(by_store.contains("audit.html"));
+    let html = std::fs::read_to_string(folder.path().join("audit.html")).unwrap();
+    assert!(html.contains(&id) && !html.contains("<script") && !html.contains("href=\"http"), "{html}");
+    assert!(run(words("audit nobody")).contains("nothing is known of nobody"));
+    let log = run(words("audit --log --since 2020-01-01"));
+    assert_eq!(log.matches(&id).count(), 2, "{log}");
+}
