@@ -51,8 +51,8 @@ fn the_queues_that_are_imported_into_rabbitmq_are_those_that_driftline_declares(
         consumer.close().await.unwrap();
     });
     let declared = queues();
-    assert_eq!(declared.len(), 2);
-    for queue in [name, "driftline.traces.dead"] {
+    assert_eq!(declared.len(), 3);
+    for queue in [name, "driftline.traces.retry", "driftline.traces.dead"] {
         broker.ctl(&["delete_queue", queue]);
     }
     broker.ctl(&["import_definitions", repository("deploy/rabbitmq-definitions.json").to_str().unwrap()]);
