@@ -20,6 +20,10 @@
 //! 100 for sequences) watches nothing. Hours too thin for a p-value are joined until they suffice. An hour without
 //! traces changes nothing.
 //!
+//! **Releases.** Nothing runs from the time of a release beside the detector. Of a drop of three points that came with
+//! one, at 200 scores an hour, such an e-process with a tenth of the budget knew after 21.3 hours where the detector
+//! needed 23.2 (60 simulated streams each): too little for what all other detectors would pay for it.
+//!
 //! **Recovery.** From the alarm on the opposite bets run, and at evidence 20 the detector starts afresh. For
 //! categories and sequences the bet is that fewer than half of the tests have p > 0.2 while the change lasts.
 
