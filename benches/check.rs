@@ -114,17 +114,7 @@ impl Series {
         histogram.bins().for_each(|(bin, weight)| counts[bin as usize] = weight);
         let distribution = Distribution::Number { moments, histogram, extremes: extremes(scores) };
         let over_dispersion = OverDispersion { factor: 1.0, clusters: 50, cluster_size: 0.0 };
-        let traces = scores.len() as u64;
-        let summary = SeriesSummary {
-            traces,
-            rejected: 0,
-            upstream_unknown: 0,
-            revision: None,
-            over_dispersion,
-            distribution,
-            by_hour_of_day: Vec::new(),
-            conversations: None,
-        };
+        let summary = SeriesSummary::new(scores.len() as u64, over_dispersion, distribution);
         Self { summary, moments, counts, positions: (0..BINS as i32).map(|bin| Scale::Unit.upper_edge(bin)).collect() }
     }
 

@@ -1,6 +1,7 @@
 //! The targets, one row each: what is promised, and how it is measured.
 
 mod gates;
+mod judges;
 mod onsets;
 mod peers;
 mod population;
@@ -93,8 +94,7 @@ pub(crate) struct Row {
     pub(crate) measure: fn(Effort) -> Vec<Measured>,
 }
 
-/// The rows that are simulated. Of the others, 11 is measured by the tests of `watch::calibration`, 13 by the bench
-/// `functions`, 14 by the tests of `stats`.
+/// The rows that are simulated. Of the others, 13 is measured by the bench `check`, 14 by the tests of `stats`.
 pub(crate) const ROWS: &[Row] = &[
     Row {
         number: 1,
@@ -134,5 +134,10 @@ pub(crate) const ROWS: &[Row] = &[
     },
     Row { number: 9, promise: "tool sequences of 120 sessions against 240", measure: sequences::tool_drift },
     Row { number: 10, promise: "a gate looked at after every 50 pairs", measure: gates::peeking },
+    Row {
+        number: 11,
+        promise: "95 % intervals that hold the true share, of a judge that is wrong",
+        measure: judges::correction,
+    },
     Row { number: 12, promise: "onset sets that hold the onset, 60 windows of 200", measure: onsets::coverage },
 ];

@@ -84,16 +84,7 @@ fn of_moments(moments: Moments, over_dispersion: OverDispersion, histogram: Opti
         Some(histogram) => Distribution::Number { moments, histogram, extremes },
         None => Distribution::Boolean { moments, extremes },
     };
-    SeriesSummary {
-        traces: moments.count,
-        rejected: 0,
-        upstream_unknown: 0,
-        revision: None,
-        over_dispersion,
-        distribution,
-        by_hour_of_day: Vec::new(),
-        conversations: None,
-    }
+    SeriesSummary::new(moments.count, over_dispersion, distribution)
 }
 
 /// A stream as the service watches it: both directions, its tolerance, its bound, its over-dispersion.

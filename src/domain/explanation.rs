@@ -97,7 +97,7 @@ impl fmt::Display for Affects {
             Self::AtMost(limit) => write!(formatter, "each trace whose value is {limit:.4} or less"),
             Self::Cells(cells) => {
                 let names: Vec<String> = cells.iter().map(cell_name).collect();
-                write!(formatter, "each trace with what became more frequent: {}", names.join(", "))
+                write!(formatter, "each trace with what is new or at least twice as frequent: {}", names.join(", "))
             }
         }
     }

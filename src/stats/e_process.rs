@@ -172,29 +172,6 @@ impl Detector {
     }
 }
 
-/// Evidence since a known time, such as a release, that the mean lies below the bound. An e-process: it reaches 1/α with
-/// probability at most α while it does not, however often it is looked at. Unlike [`Detector`] it need not try every
-/// start.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct SinceChange {
-    log_products: Vec<f64>,
-}
-
-impl SinceChange {
-    /// Takes in one window's log-factors, one per bet.
-    pub fn step(&mut self, log_factors: &[f64]) {
-        self.log_products.resize(log_factors.len(), 0.0);
-        self.log_products.iter_mut().zip(log_factors).for_each(|(product, factor)| *product += factor);
-    }
-
-    /// ln of the mean over the bets; 0 before any window.
-    #[must_use]
-    pub fn log_evidence(&self) -> f64 {
-        let sum = self.log_products.iter().copied().reduce(log_add).unwrap_or_default();
-        sum - (self.log_products.len() as f64).max(1.0).ln()
-    }
-}
-
 /// ln of the e-value against a share being exactly `share`, from counts since a known time: the likelihood under a
 /// Beta(1, 1) mixture of shares over that under `share` (Robbins 1970). Two-sided, and may be looked at any time.
 #[must_use]
@@ -335,24 +312,6 @@ mod tests {
             assert!(windows.is_some_and(|windows| windows < 30), "recovery took {windows:?} windows");
         }
         assert!(false_recoveries <= 6, "{false_recoveries} of 60");
-    }
-
-    #[test]
-    fn looking_after_every_window_since_a_release_blames_few_that_changed_nothing() {
-        let mut rng = fastrand::Rng::with_seed(11);
-        let bets = Bets::against_drop(0.9, 0.09);
-        let mut blamed_within = |share: f64, windows: usize| {
-            let mut process = SinceChange::default();
-            (0..windows).any(|_| {
-                process.step(&bets.log_factors(&window(share, 100, &mut rng), 1.0));
-                process.log_evidence() >= 20_f64.ln()
-            })
-        };
-        let wrong = (0..300).filter(|_| blamed_within(0.9, 100)).count();
-        assert!(wrong <= 15, "{wrong} of 300");
-        let found = (0..100).filter(|_| blamed_within(0.85, 15)).count();
-        assert!(found >= 95, "{found} of 100");
-        assert_eq!(SinceChange::default().log_evidence(), 0.0);
     }
 
     #[test]

@@ -187,14 +187,9 @@ impl NumberSums {
             Distribution::Number { moments, histogram, extremes }
         };
         SeriesSummary {
-            traces: moments.count,
-            rejected: 0,
-            upstream_unknown: 0,
-            revision: None,
-            over_dispersion: OverDispersion::measured(&moments, &by_hour),
-            distribution,
             by_hour_of_day: by_hour_of_day.distributions(),
             conversations: conversations.filter(|_| has_turns).map(|means| Box::new(means.finish())),
+            ..SeriesSummary::new(moments.count, OverDispersion::measured(&moments, &by_hour), distribution)
         }
     }
 }

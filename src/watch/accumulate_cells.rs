@@ -79,16 +79,7 @@ impl CellSums {
         } else {
             Distribution::Categorical { counts, traces_by_cell }
         };
-        SeriesSummary {
-            traces: 0,
-            rejected: 0,
-            upstream_unknown: 0,
-            revision: None,
-            over_dispersion,
-            distribution,
-            by_hour_of_day: Vec::new(),
-            conversations: None,
-        }
+        SeriesSummary::new(0, over_dispersion, distribution)
     }
 
     /// By how much hours vary more than their conversations explain: the variance of the cells' shares clustered by

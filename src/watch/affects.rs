@@ -10,17 +10,22 @@
 //! | --- | --- |
 //! | true or false | the value that became more frequent |
 //! | numbers | beyond the baseline's tenth or ninetieth percentile, in the direction of the change |
-//! | categories, tool transitions | one that became more frequent occurs |
+//! | categories, tool transitions | one occurs that is new, or at least twice as frequent |
 //! | values that are missing, budgets | none |
 //!
 //! **Where it ends.** Beyond a percentile of the baseline lie some traces of any hour: of ten affected traces of a number,
-//! as many are to be expected without any change as the baseline's share of that hour.
+//! as many are to be expected without any change as the baseline's share of that hour. A category or transition that was
+//! common and grew by less than that marks nobody: most runs had it before, and which would not have it now, no run tells.
 
 use super::summary::{Distribution, SeriesSummary, cell_counts, number};
 use crate::domain::alert::Alert;
 use crate::domain::explanation::Affects;
 use crate::domain::measurement::Value;
+use crate::domain::report::Transition;
 use crate::stats::histogram::{Histogram, Scale};
+
+/// By how much a category or transition must have grown for its occurrence to tell a run of the change from one before.
+const GROWN: f64 = 2.0;
 
 /// What decides whether a trace is affected by an alert about the summarised series, which is the baseline's where there
 /// is one.
@@ -68,8 +73,9 @@ fn beyond_percentile(histogram: &Histogram, is_up: bool) -> Affects {
 }
 
 fn grown(alert: &Alert) -> Affects {
-    let moved = alert.evidence.transitions.iter().filter(|cell| cell.current > cell.baseline);
-    let cells: Vec<(String, String)> = moved.map(|cell| (cell.from.clone(), cell.to.clone())).collect();
+    let has_grown = |cell: &&Transition| cell.current > 0.0 && cell.current >= GROWN * cell.baseline;
+    let grown = alert.evidence.transitions.iter().filter(has_grown);
+    let cells: Vec<(String, String)> = grown.map(|cell| (cell.from.clone(), cell.to.clone())).collect();
     if cells.is_empty() { Affects::Nothing } else { Affects::Cells(cells) }
 }
 
@@ -78,7 +84,6 @@ mod tests {
     use super::*;
     use crate::domain::explanation::Evidence;
     use crate::domain::measurement::SeriesKind;
-    use crate::domain::report::Transition;
     use crate::domain::time::Timestamp;
     use crate::watch::baseline::Baseline;
     use crate::watch::samples::{measurement, record};
@@ -136,22 +141,28 @@ mod tests {
     }
 
     #[test]
-    fn of_tools_and_categories_runs_with_one_that_grew_are_affected() {
+    fn of_tools_and_categories_runs_with_one_that_doubled_are_affected_and_not_those_with_one_that_was_common() {
         let tools = |names: &[&str]| Value::Sequence(names.iter().map(|name| (*name).to_owned()).collect());
         let baseline = summary(SeriesKind::Sequence, vec![tools(&["a", "b"]); 5]);
-        let moved = |from: &str, to: &str, current| Transition {
+        let moved = |from: &str, to: &str, baseline, current| Transition {
             from: from.to_owned(),
             to: to.to_owned(),
-            baseline: 0.3,
+            baseline,
             current,
             z: 5.0,
             low: 0.0,
             high: 0.0,
         };
-        let transitions = vec![moved("a", "a", 0.6), moved("a", "b", 0.1), moved("b", "END", 0.5)];
-        let alert = Alert { evidence: Evidence { transitions, ..Evidence::default() }, ..alert("shape", "d") };
-        let affects = affects(&alert, &baseline);
+        let affects_of = |transitions: Vec<Transition>| {
+            let evidence = Evidence { transitions, ..Evidence::default() };
+            affects(&Alert { evidence, ..alert("shape", "d") }, &baseline)
+        };
+        let common = moved("a", "b", 0.3, 0.5);
+        let doubled = moved("a", "a", 0.1, 0.2);
+        let (new, gone) = (moved("b", "c", 0.0, 0.1), moved("b", "END", 0.3, 0.0));
+        assert_eq!(affects_of(vec![common.clone()]), Affects::Nothing);
+        let affects = affects_of(vec![doubled, common, new, gone]);
         let is = |names: &[&str]| includes(&affects, &tools(names));
-        assert_eq!([is(&["a", "a"]), is(&["a", "b"]), is(&["a", "b", "c"])], [true, true, false], "{affects:?}");
+        assert_eq!([is(&["a", "a"]), is(&["b", "c"]), is(&["a", "b"])], [true, true, false], "{affects:?}");
     }
 }

@@ -20,6 +20,10 @@
 //! 100 for sequences) watches nothing. Hours too thin for a p-value are joined until they suffice. An hour without
 //! traces changes nothing.
 //!
+//! **Releases.** Nothing runs from the time of a release beside the detector. Of a drop of three points that came with
+//! one, at 200 scores an hour, such an e-process with a tenth of the budget knew after 21.3 hours where the detector
+//! needed 23.2 (60 simulated streams each): too little for what all other detectors would pay for it.
+//!
 //! **Recovery.** From the alarm on the opposite bets run, and at evidence 20 the detector starts afresh. For
 //! categories and sequences the bet is that fewer than half of the tests have p > 0.2 while the change lasts.
 
@@ -39,7 +43,7 @@ use crate::domain::measurement::SeriesKind;
 use crate::domain::report::Transition;
 use crate::domain::time::Timestamp;
 use crate::stats::e_process::{Detector, Recovery};
-use crate::stats::onset::onset_of_share;
+use crate::stats::onset::{onset_of_p_values, onset_of_share};
 use crate::stats::windows::WindowSum;
 
 /// Hours remembered for the estimate since the onset: four weeks.
@@ -111,7 +115,7 @@ pub struct Finding {
     pub threshold: f64,
     /// The first hour that the change is seen in: the last reset of the winning bet.
     pub onset: Timestamp,
-    /// The first and last hour that the change may have begun in; of scores only.
+    /// The first and last hour that the change may have begun in.
     #[serde(default)]
     pub onset_between: Option<(Timestamp, Timestamp)>,
     /// Where the change comes from.
@@ -202,6 +206,17 @@ pub(super) struct Hour {
     pub(super) traces: u64,
     pub(super) weight: f64,
     pub(super) estimate: f64,
+    /// What the test of categories or sequences said; `None` for scores.
+    #[serde(default)]
+    pub(super) test: Option<Test>,
+}
+
+/// A test of one hour, or of several that were too thin.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Test {
+    pub(super) p_value: f64,
+    /// The last of its hours.
+    pub(super) until: Timestamp,
 }
 
 /// One hour, brought to what a detector reads.
@@ -210,8 +225,8 @@ pub(super) struct Reading {
     pub(super) log_factors: Vec<f64>,
     pub(super) log_factors_of_recovery: Vec<f64>,
     pub(super) hour: Hour,
-    /// Over-dispersion of the hours; `None` where hours have no share to place an onset by.
-    pub(super) over_dispersion: Option<f64>,
+    /// Over-dispersion of the hours.
+    pub(super) over_dispersion: f64,
     pub(super) measure: String,
     pub(super) baseline: f64,
     pub(super) transitions: Vec<Transition>,
@@ -237,7 +252,9 @@ impl StreamState {
         let mut signals = Vec::new();
         for direction in Direction::of(baseline.kind()) {
             let reading = match direction {
-                Direction::Shape => self.joined(at, window, stream).and_then(|(at, joined)| stream.shape(at, &joined)),
+                Direction::Shape => {
+                    self.joined(at, window, stream).and_then(|(since, joined)| stream.shape((since, at), &joined))
+                }
                 Direction::Down | Direction::Up => stream.score(*direction, at, window, mix),
             };
             let watch = self.watch(*direction);
@@ -333,7 +350,7 @@ impl Watch {
             evidence,
             threshold,
             onset,
-            onset_between: reading.over_dispersion.and_then(|factor| self.onset_between(onset, factor)),
+            onset_between: self.onset_between(onset, reading.over_dispersion),
             explanation: None,
             baseline: Some(reading.baseline),
             current: Some(current).filter(|current| current.is_finite()),
@@ -347,13 +364,27 @@ impl Watch {
 
     /// The hours that the profile likelihood of one change allows for its beginning, with the detector's own.
     fn onset_between(&self, onset: Timestamp, over_dispersion: f64) -> Option<(Timestamp, Timestamp)> {
+        let (first, last) = match self.direction {
+            Direction::Shape => self.onset_by_tests(over_dispersion),
+            Direction::Down | Direction::Up => self.onset_by_shares(over_dispersion),
+        }?;
+        Some((first.min(onset), last.max(onset)))
+    }
+
+    fn onset_by_shares(&self, over_dispersion: f64) -> Option<(Timestamp, Timestamp)> {
         let sum = |hour: &Hour| {
             let size = hour.traces as f64;
             WindowSum { sum: size * hour.estimate.clamp(0.0, 1.0), size }
         };
         let windows: Vec<WindowSum> = self.hours.iter().map(sum).collect();
         let (first, last) = onset_of_share(&windows, over_dispersion)?.range();
-        let at = |position: usize| self.hours.get(position).map(|hour| hour.at);
-        Some((at(first)?.min(onset), at(last)?.max(onset)))
+        Some((self.hours.get(first)?.at, self.hours.get(last)?.at))
+    }
+
+    fn onset_by_tests(&self, over_dispersion: f64) -> Option<(Timestamp, Timestamp)> {
+        let tested: Vec<(Timestamp, Test)> = self.hours.iter().filter_map(|hour| Some((hour.at, hour.test?))).collect();
+        let p_values: Vec<f64> = tested.iter().map(|(_, test)| test.p_value).collect();
+        let (first, last) = onset_of_p_values(&p_values, over_dispersion)?.range();
+        Some((tested.get(first)?.0, tested.get(last)?.1.until))
     }
 }

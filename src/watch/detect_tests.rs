@@ -131,7 +131,7 @@ fn planted_changes_of_every_kind_are_found_within_hours_with_their_onset() {
             SeriesKind::Numeric => Direction::Up,
             SeriesKind::Categorical | SeriesKind::Sequence => Direction::Shape,
         };
-        let mut delays = Vec::new();
+        let (mut delays, mut held) = (Vec::new(), 0);
         for _ in 0..6 {
             let (hour, finding) = first_alarm(kind, draw, 20, 70, &budget, &mut rng).expect("the change is found");
             assert_eq!(finding.direction, expected, "{kind:?}");
@@ -140,8 +140,12 @@ fn planted_changes_of_every_kind_are_found_within_hours_with_their_onset() {
             let error = (finding.onset.0 - at(20).0).abs() / Timestamp::NANOS_PER_HOUR;
             assert!(error <= if expected == Direction::Shape { 8 } else { 4 }, "{kind:?}: {}", finding.onset);
             assert!(!finding.trace_ids.is_empty(), "{kind:?}");
+            let (first, last) = finding.onset_between.expect("there were hours before");
+            held += u32::from((first..=last).contains(&at(20)));
+            assert!(first > at(0), "{kind:?}: since {first} at the earliest");
             delays.push(hour - 20);
         }
+        assert!(held >= 5, "{kind:?}: {held} of 6 ranges hold the onset");
         assert!(delays.iter().all(|delay| *delay <= 24), "{kind:?} took {delays:?} hours");
     }
 }

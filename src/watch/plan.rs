@@ -178,16 +178,9 @@ pub fn supposed(series: &str, share: f64, traces: u64, over_dispersion: f64, str
     let value = |index: u64| [(f64::from(u8::from((index as f64) < right)), 1.0)];
     let values: Vec<[(f64, f64); 1]> = (0..traces).map(value).collect();
     let moments = Moments::of_clusters(values.iter().map(<[(f64, f64); 1]>::as_slice));
-    let summary = SeriesSummary {
-        traces,
-        rejected: 0,
-        upstream_unknown: 0,
-        revision: None,
-        over_dispersion: OverDispersion { factor: over_dispersion, clusters: 0, cluster_size: 0.0 },
-        distribution: Distribution::Boolean { moments, extremes: Extremes::default() },
-        by_hour_of_day: Vec::new(),
-        conversations: None,
-    };
+    let dispersion = OverDispersion { factor: over_dispersion, clusters: 0, cluster_size: 0.0 };
+    let distribution = Distribution::Boolean { moments, extremes: Extremes::default() };
+    let summary = SeriesSummary::new(traces, dispersion, distribution);
     let mut baseline = Baseline::from_records("supposed", Timestamp(0), "", &[]);
     baseline.traces = traces;
     let key = |number| SeriesKey {

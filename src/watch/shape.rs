@@ -5,7 +5,7 @@
 //! baseline.
 
 use super::comparison::{distance_matters, moved, traces_of_risen};
-use super::detect::{Guarantee, Hour, Reading};
+use super::detect::{Guarantee, Hour, Reading, Test};
 use super::dispersion::OverDispersion;
 use super::summary::{Distribution, SeriesSummary};
 use crate::domain::ids::TraceId;
@@ -20,9 +20,9 @@ const LEAST_CONVERSATIONS: u64 = 20;
 
 type TracesByCell = [(Cell, Vec<TraceId>)];
 
-/// Compares the hours since `at` with the baseline; `None` when either has no cells.
+/// Compares the hours from `at` to `until` with the baseline; `None` when either has no cells.
 pub(super) fn reading(
-    at: Timestamp,
+    (at, until): (Timestamp, Timestamp),
     window: &SeriesSummary,
     baseline: &SeriesSummary,
     dispersion: OverDispersion,
@@ -32,14 +32,15 @@ pub(super) fn reading(
     let matters = distance_matters(result.jensen_shannon_distance);
     let log_e_value = log_calibrated(result.p_value) / dispersion.at_least_one();
     let (cell, share, baseline_share) = leading_cell(&result, before, after)?;
+    let test = Some(Test { p_value: result.p_value, until });
     let reason = "p-values against one estimated baseline, by a large-sample test".to_owned();
     Some(Reading {
         at,
         log_factors: vec![if matters { log_e_value } else { log_e_value.min(0.0) }],
         // Half of the tests at most have p > 0.2 while the change lasts: a fair bet on those that do.
         log_factors_of_recovery: vec![if result.p_value > 0.2 || !matters { 1.5_f64.ln() } else { 0.5_f64.ln() }],
-        hour: Hour { at, traces: window.traces, weight: after.weight, estimate: share },
-        over_dispersion: None,
+        hour: Hour { at, traces: window.traces, weight: after.weight, estimate: share, test },
+        over_dispersion: dispersion.at_least_one(),
         measure: cell,
         baseline: baseline_share,
         transitions: moved(&result.shifts),

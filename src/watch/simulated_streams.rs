@@ -65,16 +65,7 @@ pub(crate) fn baseline(hours: &[Vec<Tally>]) -> SeriesSummary {
 
 fn summary(moments: Moments, over_dispersion: OverDispersion) -> SeriesSummary {
     let distribution = Distribution::Boolean { moments, extremes: Extremes::default() };
-    SeriesSummary {
-        traces: moments.count,
-        rejected: 0,
-        upstream_unknown: 0,
-        revision: None,
-        over_dispersion,
-        distribution,
-        by_hour_of_day: Vec::new(),
-        conversations: None,
-    }
+    SeriesSummary::new(moments.count, over_dispersion, distribution)
 }
 
 fn moments(tallies: &[Tally]) -> Moments {

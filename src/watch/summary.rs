@@ -151,6 +151,21 @@ impl Extremes {
 }
 
 impl SeriesSummary {
+    /// So many traces that are all usable, of no revision, without a day cycle or conversations of several scores.
+    #[must_use]
+    pub const fn new(traces: u64, over_dispersion: OverDispersion, distribution: Distribution) -> Self {
+        Self {
+            traces,
+            rejected: 0,
+            revision: None,
+            upstream_unknown: 0,
+            over_dispersion,
+            distribution,
+            by_hour_of_day: Vec::new(),
+            conversations: None,
+        }
+    }
+
     /// Summarises one series; its kind is that of the first observation, its revision that of the run which ended last.
     /// `None` without observations.
     #[must_use]

@@ -170,9 +170,9 @@ impl<'a> WatchedStream<'a> {
         self.threshold
     }
 
-    /// An hour as a detector of categories or sequences reads it.
-    pub(super) fn shape(&self, at: Timestamp, window: &SeriesSummary) -> Option<Reading> {
-        shape::reading(at, window, self.baseline, self.dispersion)
+    /// The hours from the first to the last given as a detector of categories or sequences reads them.
+    pub(super) fn shape(&self, hours: (Timestamp, Timestamp), window: &SeriesSummary) -> Option<Reading> {
+        shape::reading(hours, window, self.baseline, self.dispersion)
     }
 
     /// An hour as a detector of scores reads it; `mix` is the weight of its segments.
@@ -201,8 +201,8 @@ impl<'a> WatchedStream<'a> {
             at,
             log_factors: Bets::against_drop(bound, variance).log_factors(&against, over_dispersion),
             log_factors_of_recovery: recovery.log_factors(&for_recovery, over_dispersion),
-            hour: Hour { at, traces: window.traces, weight: window.moments()?.weight, estimate },
-            over_dispersion: Some(over_dispersion),
+            hour: Hour { at, traces: window.traces, weight: window.moments()?.weight, estimate, test: None },
+            over_dispersion,
             measure: score.measure(),
             baseline: score.baseline(),
             transitions: Vec::new(),
