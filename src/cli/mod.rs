@@ -42,6 +42,7 @@ mod plan;
 mod plot;
 mod problems;
 mod progress;
+mod readiness;
 mod releases;
 mod releases_text;
 mod replay;
@@ -114,6 +115,8 @@ enum Command {
     Plan(plan::Arguments),
     /// Show traces as driftline understands them.
     Inspect(inspect::Arguments),
+    /// Tell whether telemetry can answer what people will ask of it, and what its sender would have to add.
+    Readiness(readiness::Arguments),
     /// Search evaluated traces.
     Traces(traces::Arguments),
     /// Tell what happened to one trace, and why.
@@ -165,6 +168,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Gate(arguments) => gate::run(arguments, context).await,
         Command::Plan(arguments) => plan::run(arguments, context).await,
         Command::Inspect(arguments) => inspect::run(arguments, context).await,
+        Command::Readiness(arguments) => readiness::run(arguments, context).await,
         Command::Traces(arguments) => traces::run(arguments, context).await,
         Command::Explain(arguments) => explain::run(arguments, context).await,
         Command::Alerts(arguments) => alerts::run(arguments, context).await,

@@ -13,6 +13,7 @@ pub mod inspection;
 pub mod judge_revisions;
 pub mod judges;
 pub mod overview;
+pub mod readiness;
 pub mod releases;
 pub mod review;
 pub mod runbooks;

@@ -13,6 +13,7 @@ mod guard;
 mod health;
 mod pages;
 mod parameters;
+mod readiness;
 mod releases;
 
 use std::fmt;
@@ -101,6 +102,7 @@ pub fn router(state: WebState) -> Router {
         .route("/api/v1/releases/compare", get(releases::compare))
         .route("/api/v1/costs", get(api::costs))
         .route("/api/v1/budgets/{scope}", get(api::budget))
+        .route("/api/v1/readiness", get(readiness::readiness))
         .route("/api/v1/judges", get(api::judges))
         .route("/api/v1/evaluators/backfill", post(api::backfill))
         .route("/api/v1/review/next", get(api::next_review))
@@ -123,6 +125,7 @@ pub fn router(state: WebState) -> Router {
         .route("/alerts/{id}/silence", post(pages::silence))
         .route("/runbooks/{name}", get(pages::runbook))
         .route("/releases", get(pages::releases))
+        .route("/readiness", get(pages::readiness))
         .fallback(async || WebError::no_such_path())
         .method_not_allowed_fallback(async || WebError::no_such_method())
         .with_state(state);

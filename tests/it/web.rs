@@ -9,5 +9,6 @@ mod feedback;
 mod fixtures;
 mod guard;
 mod pages;
+mod readiness;
 mod releases;
 mod review;

@@ -6,8 +6,13 @@ use maud::{DOCTYPE, Markup, html};
 use crate::domain::ids::TraceId;
 use crate::domain::time::Timestamp;
 
-const PLACES: [(&str, &str); 4] =
-    [("/", "Overview"), ("/traces", "Traces"), ("/alerts", "Alerts"), ("/releases", "Releases")];
+const PLACES: [(&str, &str); 5] = [
+    ("/", "Overview"),
+    ("/traces", "Traces"),
+    ("/alerts", "Alerts"),
+    ("/releases", "Releases"),
+    ("/readiness", "Readiness"),
+];
 
 /// A whole page; `place` is the path of the entry to mark in the navigation.
 pub(super) fn page(title: &str, place: &str, content: &Markup) -> Html<String> {
