@@ -125,7 +125,7 @@ enum Command {
     Alerts(alerts::Arguments),
     /// See which versions ran since when, and what each changed.
     Releases(releases::Arguments),
-    /// Add up what judging costs, and show how much of its budgets is left.
+    /// Add up what judging costs, or what the watched agents cost, and show how much of budgets is left.
     Costs(costs::Arguments),
     /// Check everything that the settings name: store, queue, judge models, destinations, disk, clock.
     Doctor(doctor::Arguments),

@@ -110,18 +110,10 @@ fn cells(ability: &Ability) -> [String; 5] {
 }
 
 fn print_broken(service: &ServiceReadiness, output: &mut Output) -> Result<(), Failure> {
-    let broken = &service.propagation;
-    let counts = [
-        (broken.without_root, "without a root"),
-        (broken.several_roots, "with several roots"),
-        (broken.orphans, "with spans whose parent never arrived"),
-        (broken.detached_tools, "with tool calls that hang on nothing"),
-    ];
-    let told: Vec<String> =
-        counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    let told = service.propagation.told();
     if told.is_empty() {
         return Ok(());
     }
-    let examples: Vec<String> = broken.trace_ids.iter().map(ToString::to_string).collect();
+    let examples: Vec<String> = service.propagation.trace_ids.iter().map(ToString::to_string).collect();
     output.line(&format!("broken propagation: {}; for example {}", told.join(", "), examples.join(", ")))
 }

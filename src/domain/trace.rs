@@ -383,6 +383,12 @@ impl Trace {
         self.model_calls().filter_map(|call| call.model.as_deref()).filter(|model| seen.insert(*model)).collect()
     }
 
+    /// What the agent was doing: the feature, else the agent's name.
+    #[must_use]
+    pub fn operation(&self) -> Option<&str> {
+        self.attributes.get("feature").or(self.agent.as_ref()).map(String::as_str)
+    }
+
     /// Everything the agent was shown as data: tool results and retrieved documents, in order.
     #[must_use]
     pub fn retrieved_data(&self) -> Vec<&str> {

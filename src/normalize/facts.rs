@@ -32,6 +32,10 @@ enum Source {
     Context,
 }
 
+/// How context is passed on.
+const PROPAGATORS: &str = "OTEL_PROPAGATORS=tracecontext,baggage  # and pass traceparent on in each request, also to \
+                           queues, threads and tools";
+
 /// `service.name`.
 pub const SERVICE: Fact = Fact {
     name: "service",
@@ -217,11 +221,7 @@ impl Fact {
         let attribute = self.attribute(convention, mapping);
         let on = if self.place == "run" { "the root span" } else { "each such span" };
         match (&self.source, attribute.split_once('#')) {
-            (Source::Context, _) => {
-                "OTEL_PROPAGATORS=tracecontext,baggage  # and pass traceparent on in each request, \
-                                     also to queues, threads and tools"
-                    .to_owned()
-            }
+            (Source::Context, _) => PROPAGATORS.to_owned(),
             (Source::Resource(general::SERVICE_NAME), _) => "OTEL_SERVICE_NAME=…".to_owned(),
             (Source::Resource(_), _) => format!("OTEL_RESOURCE_ATTRIBUTES={attribute}=…"),
             (_, Some((name, member))) if !member.is_empty() => {

@@ -1,6 +1,7 @@
 //! What people ask: one file a question, and one shape of its answer for the API, the pages and the command line.
 
 pub mod affected;
+pub mod agent_costs;
 pub mod alerts;
 pub mod backfill;
 pub mod baselines;
@@ -23,6 +24,7 @@ pub mod selection;
 pub mod series;
 pub mod source;
 pub mod span;
+pub mod top;
 pub mod trace;
 
 use std::collections::BTreeSet;
@@ -139,6 +141,12 @@ pub enum QueryError {
     NoTraces {
         /// The source as it was written.
         text: String,
+    },
+    /// No budget of the settings covers the scope.
+    #[error("no [[budget]] covers {scope:?}")]
+    UnknownScope {
+        /// The scope that was asked for.
+        scope: String,
     },
     /// Both sides are one.
     #[error("both sides are {text:?}")]
@@ -283,6 +291,9 @@ impl QueryError {
             Self::UnknownRelease { .. } => "list the releases; versions are counted within a minute of their traces",
             Self::NothingBefore { .. } => "name the version to compare with",
             Self::NoTraces { .. } => "give the candidate as where:key=value[,key=value]",
+            Self::UnknownScope { .. } => {
+                "write dimension=value, such as feature=refunds, and set [[budget]] scope to it"
+            }
             Self::SameSides { .. } => "name two different sides",
             Self::Interrupted(_) => "ask again, about less at once",
             Self::UnknownAlert { .. } => "list the alerts: an id has 16 hexadecimal digits",

@@ -337,6 +337,18 @@ fn share(fact: &Fact, tally: Tally, convention: &str, mapping: &AttributeMapping
 }
 
 impl BrokenRuns {
+    /// How context was lost, each with its runs, where there are some.
+    #[must_use]
+    pub fn told(&self) -> Vec<String> {
+        let counts = [
+            (self.without_root, "without a root"),
+            (self.several_roots, "with several roots"),
+            (self.orphans, "with spans whose parent never arrived"),
+            (self.detached_tools, "with tool calls that hang on nothing"),
+        ];
+        counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect()
+    }
+
     fn add(&mut self, trace: &Trace) {
         let Propagation { roots, orphans, detached_tools } = trace.structure.propagation;
         self.without_root += u64::from(roots == 0);

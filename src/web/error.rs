@@ -72,6 +72,7 @@ const fn status(error: &QueryError) -> StatusCode {
         | QueryError::UnknownAlert { .. }
         | QueryError::UnknownSilence { .. }
         | QueryError::UnknownRelease { .. }
+        | QueryError::UnknownScope { .. }
         | QueryError::UnknownSeries { .. } => StatusCode::NOT_FOUND,
         QueryError::Store(StoreError::BaselineExists { .. }) => StatusCode::CONFLICT,
         QueryError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,

@@ -16,6 +16,7 @@ mod reads;
 mod releases;
 mod sampling;
 mod traces;
+mod usage;
 mod waiting;
 mod watch;
 

@@ -3,7 +3,7 @@
 mod alerts;
 mod api;
 mod command_line;
-mod contract;
+pub(crate) mod contract;
 mod costs;
 mod feedback;
 mod fixtures;

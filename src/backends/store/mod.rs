@@ -37,6 +37,8 @@ mod shared;
 mod silences;
 mod statement;
 mod traces;
+mod usage;
+mod usage_read;
 mod waiting;
 mod watch;
 
@@ -61,8 +63,10 @@ pub use ledger::{BudgetDay, JudgeCall, Reservations, Settled};
 pub use outbox::{NewOutboxItem, OutboxItem};
 pub use read::{Counts, Place, QueueDepths, ServiceCount, WeightSums};
 pub use sampling::{AgentVersion, StratumCount};
-pub use selection::Selection;
+pub use selection::{Selection, Verdict};
 pub use traces::{NewJudgeJob, RecordReport, RecordedTrace, StoredEvaluation, StoredTrace};
+pub use usage::AgentBudgetDay;
+pub use usage_read::{AgentCostRow, AgentDimension, ConversationUse, ToolFailures};
 pub use waiting::{PendingTrace, WaitingJudgement};
 pub use watch::{HourCommit, WatchedHour};
 

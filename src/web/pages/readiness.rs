@@ -72,16 +72,10 @@ fn share(share: Option<f64>) -> String {
 }
 
 fn broken(broken: &BrokenRuns) -> Markup {
-    let counts = [
-        (broken.without_root, "without a root"),
-        (broken.several_roots, "with several roots"),
-        (broken.orphans, "with spans whose parent never arrived"),
-        (broken.detached_tools, "with tool calls that hang on nothing"),
-    ];
     html! {
         @if !broken.trace_ids.is_empty() {
             h3 { "Broken propagation" }
-            ul { @for (count, what) in counts { @if count > 0 { li { (count) " traces " (what) } } } }
+            ul { @for runs in broken.told() { li { (runs) } } }
             p { @for trace_id in &broken.trace_ids { (trace_link(*trace_id)) " " } }
         }
     }
