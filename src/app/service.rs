@@ -31,6 +31,7 @@ use crate::evaluate::run::Evaluators;
 use crate::limits::budget::{ALL_SERVICES, BudgetPolicy, Ladder};
 use crate::limits::retry::Patience;
 use crate::pipeline::Shared;
+use crate::pipeline::agent_budgets::guard_budgets;
 use crate::pipeline::asking::{Asking, ask_service};
 use crate::pipeline::bookkeeping::Treasury;
 use crate::pipeline::deliver::{Destination, Protocol, deliver};
@@ -309,6 +310,7 @@ impl Service {
             baseline: settings.watch.baseline.clone(),
             segments: settings.alerts.segments.clone().into(),
             budget: Arc::new(budget_policy(settings)),
+            agent_budgets: Arc::new(settings.budget.clone()),
             public_url: links(settings).web,
             trace_link: settings.links.trace.clone(),
             logs_link: settings.links.logs.clone(),
@@ -375,6 +377,7 @@ impl Service {
             self.parts.spawn(notify(shared.clone(), notifying(settings)));
             self.parts.spawn(notice_releases(shared.clone(), judged_by));
             self.parts.spawn(purge(shared.clone(), retention(settings)));
+            self.parts.spawn(guard_budgets(shared.clone(), settings.budget.clone()));
             self.parts.spawn(draw_audit(shared.clone(), audit_policy(settings), settings.review.window));
         }
     }
@@ -402,6 +405,7 @@ fn scoring(settings: &Settings, evaluators: Arc<Evaluators>, destinations: &[Des
         sampling: settings.sampling.clone(),
         attributes: settings.attributes.clone(),
         prices: settings.prices.clone(),
+        budgets: settings.budget.clone(),
         retention: BodyRetention { sampled: settings.retention.traces, late_window: settings.complete.late_window },
         max_age: settings.complete.max_age,
         destinations: destinations.iter().filter(is_written_back).map(|it| it.name.clone()).collect(),

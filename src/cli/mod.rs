@@ -46,6 +46,7 @@ mod plan;
 mod plot;
 mod problems;
 mod progress;
+mod readiness;
 mod releases;
 mod releases_text;
 mod replay;
@@ -120,6 +121,8 @@ enum Command {
     Plan(plan::Arguments),
     /// Show traces as driftline understands them.
     Inspect(inspect::Arguments),
+    /// Tell whether telemetry can answer what people will ask of it, and what its sender would have to add.
+    Readiness(readiness::Arguments),
     /// Search evaluated traces.
     Traces(traces::Arguments),
     /// Tell what happened to one trace, and why.
@@ -130,7 +133,7 @@ enum Command {
     Alerts(alerts::Arguments),
     /// See which versions ran since when, and what each changed.
     Releases(releases::Arguments),
-    /// Add up what judging costs, and show how much of its budgets is left.
+    /// Add up what judging costs, or what the watched agents cost, and show how much of budgets is left.
     Costs(costs::Arguments),
     /// Check everything that the settings name: store, queue, judge models, destinations, disk, clock.
     Doctor(doctor::Arguments),
@@ -181,6 +184,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Gate(arguments) => gate::run(arguments, context).await,
         Command::Plan(arguments) => plan::run(arguments, context).await,
         Command::Inspect(arguments) => inspect::run(arguments, context).await,
+        Command::Readiness(arguments) => readiness::run(arguments, context).await,
         Command::Traces(arguments) => traces::run(arguments, context).await,
         Command::Explain(arguments) => explain::run(arguments, context).await,
         Command::Audit(arguments) => audit::run(arguments, context).await,

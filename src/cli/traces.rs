@@ -9,11 +9,13 @@ use crate::backends::clock::{Clock as _, SystemClock};
 use crate::queries::QueryError;
 use crate::queries::search::{DEFAULT_LIMIT, FoundTrace, FoundTraces, search};
 use crate::queries::selection::{Condition, conditions, selection};
+use crate::queries::top::{Ranked, RankedConversation, RankedTool, Ranking, top};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Only traces for which this holds; repeat it or separate conditions by commas. Keys: service, release, model,
-    /// environment, conversation, user, failing, failure_class, and configured attributes such as order.id.
+    /// environment, conversation, user, failing, failure (hard, soft, looping, drifting), verdict (a label such as no, or
+    /// groundedness:no), and configured attributes such as order.id.
     #[arg(long = "where", value_name = "KEY=VALUE")]
     conditions: Vec<String>,
     /// Ended at or after this time, or this long ago: 2026-01-31T12:00:00Z, 2026-01-31, 24h.
@@ -22,7 +24,11 @@ pub(super) struct Arguments {
     /// Ended before this time, or this long ago.
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// Most traces to list, newest first.
+    /// Rank instead of listing the newest: tools by calls that failed, conversations by tool calls, or failures, hard ones
+    /// first.
+    #[arg(long, value_name = "tools|conversations|failures")]
+    top: Option<Ranking>,
+    /// Most traces to list, newest first; or most of what is ranked.
     #[arg(long, default_value_t = DEFAULT_LIMIT, value_name = "N")]
     limit: usize,
     #[command(flatten)]
@@ -34,7 +40,7 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     let found = find(&arguments, conditions, context).await?;
     let mut output = Output::new();
     if context.json {
-        found.traces.iter().try_for_each(|trace| output.json(trace))?;
+        print_json(&found, &mut output)?;
     } else {
         print(&found, &mut output)?;
     }
@@ -54,22 +60,63 @@ impl Arguments {
     }
 }
 
-async fn find(arguments: &Arguments, conditions: Vec<Condition>, context: &Context) -> Result<FoundTraces, Failure> {
+async fn find(arguments: &Arguments, conditions: Vec<Condition>, context: &Context) -> Result<Ranked, Failure> {
     match arguments.place.open(context).await? {
         Asked::Store(store) => {
             let names = context.settings()?.attributes;
             let selection = selection(&conditions, &names, SystemClock.now()).map_err(QueryError::from);
-            answer(search(&store, &answer(selection)?, arguments.limit).await)
+            let selection = answer(selection)?;
+            answer(match arguments.top {
+                Some(ranking) => top(&store, ranking, &selection, arguments.limit).await,
+                None => search(&store, &selection, arguments.limit).await.map(Ranked::Traces),
+            })
         }
         Asked::Service(service) => {
             let mut parameters = conditions;
             parameters.push(("limit".to_owned(), arguments.limit.to_string()));
+            parameters.extend(arguments.top.map(|ranking| ("top".to_owned(), ranking.as_str().to_owned())));
             service.get(&["api", "v1", "traces"], &parameters).await
         }
     }
 }
 
-fn print(found: &FoundTraces, output: &mut Output) -> Result<(), Failure> {
+/// One line a trace, tool or conversation.
+fn print_json(found: &Ranked, output: &mut Output) -> Result<(), Failure> {
+    match found {
+        Ranked::Traces(found) => found.traces.iter().try_for_each(|trace| output.json(trace)),
+        Ranked::Tools { tools } => tools.iter().try_for_each(|tool| output.json(tool)),
+        Ranked::Conversations { conversations } => conversations.iter().try_for_each(|one| output.json(one)),
+    }
+}
+
+fn print(found: &Ranked, output: &mut Output) -> Result<(), Failure> {
+    match found {
+        Ranked::Traces(found) => print_traces(found, output),
+        Ranked::Tools { tools } => print_tools(tools, output),
+        Ranked::Conversations { conversations } => print_conversations(conversations, output),
+    }
+}
+
+fn print_tools(tools: &[RankedTool], output: &mut Output) -> Result<(), Failure> {
+    let mut table = Table::new(&["tool", "traces", "calls", "failed", "share", "empty"]);
+    for RankedTool { tool, traces, calls, failed, failed_share, empty } in tools {
+        let counts = [*calls, *failed].map(|count| format!("{count:.0}"));
+        let share = format!("{:.1} %", 100.0 * failed_share);
+        let [calls, failed] = counts;
+        table.row([tool.clone(), traces.to_string(), calls, failed, share, format!("{empty:.0}")]);
+    }
+    output.line(&table.to_string())
+}
+
+fn print_conversations(conversations: &[RankedConversation], output: &mut Output) -> Result<(), Failure> {
+    let mut table = Table::new(&["conversation", "traces", "tool calls", "failed"]);
+    for RankedConversation { conversation_id, traces, tool_calls, failed } in conversations {
+        table.row([conversation_id.clone(), traces.to_string(), tool_calls.to_string(), failed.to_string()]);
+    }
+    output.line(&table.to_string())
+}
+
+fn print_traces(found: &FoundTraces, output: &mut Output) -> Result<(), Failure> {
     if found.traces.is_empty() {
         return output.line("no evaluated trace matches");
     }

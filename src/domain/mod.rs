@@ -17,3 +17,4 @@ pub mod silence;
 pub mod text;
 pub mod time;
 pub mod trace;
+pub mod usage;

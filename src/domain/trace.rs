@@ -128,6 +128,8 @@ pub struct ModelCall {
     pub input_tokens: Option<u64>,
     /// Completion tokens, reasoning included.
     pub output_tokens: Option<u64>,
+    /// Prompt tokens that were read from the provider's cache, a subset of the prompt tokens with most senders.
+    pub cached_tokens: Option<u64>,
     /// Reasoning tokens, a subset of the completion tokens.
     pub reasoning_tokens: Option<u64>,
     /// Price of the call in US dollars: what the span says, else what its tokens cost by the price table.
@@ -187,6 +189,27 @@ pub struct Structure {
     pub detached_agents: Vec<DetachedAgent>,
     /// Failed spans whose parent has arrived and reports no error, in order of start; at most 100.
     pub contained_errors: Vec<ContainedError>,
+    /// How the spans hang together.
+    pub propagation: Propagation,
+}
+
+/// Spans that do not hang where they belong: trace context was lost between those who sent them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Propagation {
+    /// Spans without a parent; 1 in a run that is whole.
+    pub roots: usize,
+    /// Spans whose parent never arrived.
+    pub orphans: usize,
+    /// Those among the roots and orphans that are tool calls: they hang below no model and no agent.
+    pub detached_tools: usize,
+}
+
+impl Propagation {
+    /// Whether all spans hang below one root.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.roots == 1 && self.orphans == 0
+    }
 }
 
 /// An agent inside itself.
@@ -358,6 +381,12 @@ impl Trace {
     pub fn models(&self) -> Vec<&str> {
         let mut seen = HashSet::new();
         self.model_calls().filter_map(|call| call.model.as_deref()).filter(|model| seen.insert(*model)).collect()
+    }
+
+    /// What the agent was doing: the feature, else the agent's name.
+    #[must_use]
+    pub fn operation(&self) -> Option<&str> {
+        self.attributes.get("feature").or(self.agent.as_ref()).map(String::as_str)
     }
 
     /// Everything the agent was shown as data: tool results and retrieved documents, in order.

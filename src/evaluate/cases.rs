@@ -11,8 +11,8 @@ use crate::domain::evaluation::Outcome;
 use crate::domain::ids::{SpanId, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::trace::{
-    ContainedError, DetachedAgent, ModelCall, ModelErrorClass, Recursion, Retrieval, Step, Structure, ToolCall,
-    ToolStatus, Trace,
+    ContainedError, DetachedAgent, ModelCall, ModelErrorClass, Propagation, Recursion, Retrieval, Step, Structure,
+    ToolCall, ToolStatus, Trace,
 };
 
 /// One labelled example of `cases.jsonl`.
@@ -157,6 +157,7 @@ impl StructureDescription {
             recursion: (self.self_nesting > 1).then_some(recursion),
             detached_agents: lost.chain(roots).collect(),
             contained_errors: self.contained_errors.iter().map(ContainedErrorDescription::contained_error).collect(),
+            propagation: Propagation { roots: 1 + self.further_roots, orphans: self.lost_parents, detached_tools: 0 },
         }
     }
 }
@@ -307,6 +308,7 @@ fn step_of(step: &StepDescription, earlier: &[Step]) -> Step {
         model: step.model.clone().filter(|name| !name.is_empty()),
         input_tokens: step.input_tokens,
         output_tokens: step.output_tokens,
+        cached_tokens: None,
         reasoning_tokens: step.reasoning_tokens,
         cost_usd: step.cost_usd,
         finish_reasons: step.finish_reasons.clone(),

@@ -12,7 +12,7 @@ use super::{
 
 /// Every convention that is understood, the more specific first. A span may be written in several at once: each fact
 /// is read from the first that carries it.
-const CONVENTIONS: [&Convention; 12] = [
+pub(super) const CONVENTIONS: [&Convention; 12] = [
     &open_inference::CONVENTION,
     &vercel_ai::CONVENTION,
     &openllmetry::CONVENTION,

@@ -9,6 +9,7 @@ mod agent_version;
 mod attributes;
 mod claude_code;
 mod convention;
+pub mod facts;
 mod flat_messages;
 mod gen_ai;
 mod general;

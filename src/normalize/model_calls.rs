@@ -73,6 +73,7 @@ impl<'a> Exchange<'a> {
             model: spans.find(|view| view.text(|names| names.model)).map(Into::into),
             input_tokens: spans.find(SpanView::input_tokens),
             output_tokens: spans.find(SpanView::output_tokens),
+            cached_tokens: spans.find(|view| view.count(|names| names.cached_tokens)),
             reasoning_tokens: spans.find(|view| view.count(|names| names.reasoning_tokens)),
             cost_usd: spans.find(|view| view.number(|names| names.cost_usd)),
             finish_reasons: finish_reasons(spans, &output),
@@ -82,7 +83,7 @@ impl<'a> Exchange<'a> {
             user_text: messages::said_by("user", messages::new_since_last_answer(&input)),
         };
         let cache = || CacheTokens {
-            read: spans.find(|view| view.count(|names| names.cached_tokens)),
+            read: call.cached_tokens,
             written: spans.find(|view| view.count(|names| names.cache_write_tokens)),
         };
         call.cost_usd = call.cost_usd.or_else(|| prices.cost_usd(&call, cache()));

@@ -33,7 +33,7 @@ pub(super) const CONVENTION: Convention = Convention {
 const ENDPOINT: &str = "api.endpoint";
 const DECISION: &str = "decision.result";
 const SOURCES: &str = "context.sources";
-const RATIONALE: &str = "agent.decision_rationale";
+pub(super) const RATIONALE: &str = "agent.decision_rationale";
 
 /// A call of a model may name its endpoint, and an agent may name its model once for all.
 fn role(attributes: Attributes<'_>) -> Option<Role> {

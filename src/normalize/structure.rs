@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::domain::ids::SpanId;
 use crate::domain::time::Timestamp;
-use crate::domain::trace::{ContainedError, DetachedAgent, Recursion, Structure};
+use crate::domain::trace::{ContainedError, DetachedAgent, Propagation, Recursion, Structure};
 
 use super::convention::Role;
 use super::span_view::SpanView;
@@ -21,6 +21,7 @@ pub(super) fn structure(tree: &Tree<'_>) -> Structure {
     let agents: Vec<usize> = positions(tree, |view| view.role == Role::Agent).collect();
     let mut structure = Structure { agents: agents.len(), nesting: agents.len().min(1), ..Structure::default() };
     structure.contained_errors = contained_errors(tree);
+    structure.propagation = propagation(tree);
     structure.detached_agents = agents.iter().filter_map(|agent| detached(tree, *agent)).take(MOST_KEPT).collect();
     if agents.len() > 1 {
         let names = agent_names(tree);
@@ -63,6 +64,19 @@ fn detached(tree: &Tree<'_>, position: usize) -> Option<DetachedAgent> {
     let is_the_root = missing_parent.is_none() && position == tree.root_position();
     let hangs_on_nothing = tree.parent(position).is_none() && !is_the_root && missing_parent != Some(view.id);
     hangs_on_nothing.then(|| DetachedAgent { agent: agent_name(view), span_id: view.id, missing_parent })
+}
+
+/// A span that names itself as its parent hangs on nothing that could arrive, and counts as an orphan.
+fn propagation(tree: &Tree<'_>) -> Propagation {
+    let mut propagation = Propagation::default();
+    for (position, view) in tree.views.iter().enumerate().filter(|(position, _)| tree.parent(*position).is_none()) {
+        let is_root = view.span.parent_span_id.is_empty();
+        propagation.roots += usize::from(is_root);
+        propagation.orphans += usize::from(!is_root);
+        let is_alone = position == tree.root_position() && tree.views.len() == 1;
+        propagation.detached_tools += usize::from(view.role == Role::Tool && !is_alone);
+    }
+    propagation
 }
 
 /// What is done again when it is tried again: the same tool, any model, else a span of the same name.

@@ -8,9 +8,8 @@ const UNKNOWN: &str = "unknown";
 
 /// The trace's requests to models.
 pub(super) fn requests(trace: &Trace) -> Vec<ModelRequest> {
-    let named = |name: &str| trace.attributes.get(name).cloned();
-    let operation = named("feature").or_else(|| trace.agent.clone()).unwrap_or_else(|| UNKNOWN.to_owned());
-    let user_tier = named("tier").unwrap_or_else(|| UNKNOWN.to_owned());
+    let operation = trace.operation().unwrap_or(UNKNOWN).to_owned();
+    let user_tier = trace.attributes.get("tier").cloned().unwrap_or_else(|| UNKNOWN.to_owned());
     let request = |call: &ModelCall| ModelRequest {
         model: call.model.clone().unwrap_or_else(|| UNKNOWN.to_owned()),
         operation: operation.clone(),

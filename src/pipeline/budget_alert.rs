@@ -1,4 +1,4 @@
-//! The alert that a day's judge budget is spent.
+//! Alerts that a day's budget is spent: counted, not estimated.
 
 use ring::digest::{SHA256, digest};
 
@@ -11,30 +11,63 @@ use crate::limits::budget::{ALL_SERVICES, day_of};
 
 /// The alert of a scope whose budget has refused a call. One a scope and day.
 pub(super) fn budget_alert(scope: &str, limit: NanoUsd, committed: NanoUsd, now: Timestamp) -> Alert {
-    let identity = digest(&SHA256, format!("{DETECTOR}:{scope}:{}", day_of(now)).as_bytes());
     let whose = if scope == ALL_SERVICES { "all services".to_owned() } else { format!("service {scope}") };
+    spent_alert(
+        Spent {
+            detector: DETECTOR,
+            scope,
+            severity: Severity::Warn,
+            service: if scope == ALL_SERVICES { "all" } else { scope },
+            series: "judge_cost_usd",
+            segment: "all",
+            summary: format!(
+                "The judge budget of {limit} a day for {whose} is spent since {now}: the day's judgements are partial. \
+                 Raise [judge.budget], then run `driftline evaluators backfill`."
+            ),
+            limit,
+            spent: committed,
+            runbook: "judge-budget",
+        },
+        now,
+    )
+}
+
+/// A budget of which so much is spent that someone is told.
+pub(super) struct Spent<'a> {
+    pub(super) detector: &'static str,
+    pub(super) scope: &'a str,
+    pub(super) severity: Severity,
+    pub(super) service: &'a str,
+    pub(super) series: &'static str,
+    pub(super) segment: &'a str,
+    pub(super) summary: String,
+    pub(super) limit: NanoUsd,
+    pub(super) spent: NanoUsd,
+    pub(super) runbook: &'static str,
+}
+
+/// Its alert. One a detector, scope and day.
+pub(super) fn spent_alert(of: Spent<'_>, now: Timestamp) -> Alert {
+    let identity = digest(&SHA256, format!("{}:{}:{}", of.detector, of.scope, day_of(now)).as_bytes());
     Alert {
         fingerprint: hex::encode(&identity.as_ref()[..8]),
         state: AlertState::Pending,
-        severity: Severity::Warn,
-        service: if scope == ALL_SERVICES { "all".to_owned() } else { scope.to_owned() },
-        series: "judge_cost_usd".to_owned(),
-        segment: "all".to_owned(),
+        severity: of.severity,
+        service: of.service.to_owned(),
+        series: of.series.to_owned(),
+        segment: of.segment.to_owned(),
         direction: "up".to_owned(),
-        detector: DETECTOR.to_owned(),
+        detector: of.detector.to_owned(),
         guarantee: "exact: the budget is counted, not estimated".to_owned(),
-        summary: format!(
-            "The judge budget of {limit} a day for {whose} is spent since {now}: the day's judgements are partial. \
-             Raise [judge.budget], then run `driftline evaluators backfill`."
-        ),
-        baseline: Some(limit.usd()),
-        current: Some(committed.usd()),
+        summary: of.summary,
+        baseline: Some(of.limit.usd()),
+        current: Some(of.spent.usd()),
         onset_at: now,
         raised_at: now,
         updated_at: now,
         resolved_at: None,
         trace_ids: Vec::new(),
-        runbook: "judge-budget".to_owned(),
+        runbook: of.runbook.to_owned(),
         acknowledgement: None,
         calibrated: None,
         no_data_since: None,

@@ -12,6 +12,7 @@
 //! end of that work are one transaction there. So any of them can be killed at any line and run again: a claim that was
 //! not finished comes due when its lease ends, and what was finished is not there to be claimed.
 
+pub mod agent_budgets;
 pub mod agent_versions;
 pub mod asking;
 pub mod bookkeeping;

@@ -21,6 +21,7 @@ use crate::domain::evaluation::{Evaluation, Outcome};
 use crate::domain::ids::{SpanId, TraceId};
 use crate::domain::time::Timestamp;
 use crate::domain::trace::{Structure, TRUNCATED, Trace};
+use crate::domain::usage::Usage;
 use crate::evaluate::definition::EvaluatorDefinition;
 use crate::evaluate::failure_class::failure_class;
 use crate::evaluate::run::{EvaluatedTrace, Evaluators, evaluate, unscored};
@@ -28,6 +29,7 @@ use crate::evaluate::sampling::{SamplingDecision, SamplingPolicy, SamplingReason
 use crate::normalize::{AttributeMapping, PriceTable, normalize_priced};
 use crate::telemetry::agents::ModelRequest;
 use crate::telemetry::metrics::EvaluationLabels;
+use crate::watch::budgets::AgentBudgets;
 
 /// Traces in one claim.
 const BATCH: usize = 64;
@@ -50,6 +52,8 @@ pub struct Scoring {
     pub attributes: AttributeMapping,
     /// What model calls cost.
     pub prices: PriceTable,
+    /// What agents may cost a day.
+    pub budgets: AgentBudgets,
     /// How long bodies are kept.
     pub retention: BodyRetention,
     /// How long log records of a trace wait for its spans.
@@ -264,6 +268,8 @@ impl Scoring {
                 })
                 .collect(),
             outbox: questions.chain(scores).collect(),
+            usage: Usage::of(trace),
+            budgets: self.budgets.scopes(&evaluated.record, trace.user_id.as_deref(), trace.conversation_id.as_deref()),
             trace: self.stored_trace(trace, version, &evaluated, now),
             evaluations: evaluated.evaluations.into_iter().map(stored).collect(),
         }

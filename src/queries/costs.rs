@@ -1,5 +1,7 @@
 //! What judging costs, and how much of its budgets is left.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use super::QueryError;
@@ -10,6 +12,28 @@ use crate::limits::budget::{ALL_SERVICES, BudgetPolicy, day_of};
 
 /// How scopes are called where all services are meant.
 const ALL: &str = "all";
+
+/// Whose costs are meant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Payer {
+    /// The judges that driftline asks.
+    #[default]
+    Judges,
+    /// The agents that are watched.
+    Agents,
+}
+
+impl FromStr for Payer {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "judges" => Ok(Self::Judges),
+            "agents" => Ok(Self::Agents),
+            _ => Err(format!("{name:?} is neither agents nor judges")),
+        }
+    }
+}
 
 /// What judging has cost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod affected;
+pub mod agent_costs;
 pub mod alerts;
 pub mod audit;
 pub mod backfill;
@@ -16,6 +17,7 @@ pub mod inspection;
 pub mod judge_revisions;
 pub mod judges;
 pub mod overview;
+pub mod readiness;
 pub mod releases;
 pub mod review;
 pub mod runbooks;
@@ -26,6 +28,7 @@ pub mod series;
 pub mod source;
 pub mod span;
 pub mod tokens;
+pub mod top;
 pub mod trace;
 
 use std::collections::BTreeSet;
@@ -157,6 +160,12 @@ pub enum QueryError {
     NoTraces {
         /// The source as it was written.
         text: String,
+    },
+    /// No budget of the settings covers the scope.
+    #[error("no [[budget]] covers {scope:?}")]
+    UnknownScope {
+        /// The scope that was asked for.
+        scope: String,
     },
     /// Both sides are one.
     #[error("both sides are {text:?}")]
@@ -306,6 +315,9 @@ impl QueryError {
             Self::UnknownRelease { .. } => "list the releases; versions are counted within a minute of their traces",
             Self::NothingBefore { .. } => "name the version to compare with",
             Self::NoTraces { .. } => "give the candidate as where:key=value[,key=value]",
+            Self::UnknownScope { .. } => {
+                "write dimension=value, such as feature=refunds, and set [[budget]] scope to it"
+            }
             Self::SameSides { .. } => "name two different sides",
             Self::Interrupted(_) => "ask again, about less at once",
             Self::UnknownAlert { .. } => "list the alerts: an id has 16 hexadecimal digits",

@@ -93,9 +93,14 @@ pub(super) fn latency_seconds(record: &TraceRecord) -> Option<f64> {
 /// # Errors
 /// The limit is out of range, or the store failed.
 pub async fn search(store: &Store, selection: &Selection, limit: usize) -> Result<FoundTraces, QueryError> {
-    if !(1..=LARGEST_LIMIT).contains(&limit) {
-        return Err(QueryError::OutOfRange { name: "limit", value: limit as f64, expected: "1 to 1000" });
-    }
+    within_limit(limit)?;
     let traces = store.search(selection, limit).await?.into_iter().map(FoundTrace::from).collect();
     Ok(FoundTraces { traces })
+}
+
+/// Refuses a limit that is out of range.
+pub(super) fn within_limit(limit: usize) -> Result<(), QueryError> {
+    let is_within = (1..=LARGEST_LIMIT).contains(&limit);
+    let refusal = || QueryError::OutOfRange { name: "limit", value: limit as f64, expected: "1 to 1000" };
+    is_within.then_some(()).ok_or_else(refusal)
 }

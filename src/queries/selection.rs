@@ -2,13 +2,13 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::backends::store::{CostSelection, Selection};
+use crate::backends::store::{CostSelection, Selection, Verdict};
 use crate::domain::evaluation::FailureClass;
 use crate::domain::time::Timestamp;
 use crate::normalize::AttributeMapping;
 
 /// Keys that every trace can be selected by; names of the attribute mapping come on top.
-pub const KEYS: [&str; 10] = [
+pub const KEYS: [&str; 12] = [
     "service",
     "release",
     "model",
@@ -16,7 +16,9 @@ pub const KEYS: [&str; 10] = [
     "conversation",
     "user",
     "failing",
+    "failure",
     "failure_class",
+    "verdict",
     "since",
     "until",
 ];
@@ -136,12 +138,17 @@ pub fn selection(
 ) -> Result<Selection, InvalidSelection> {
     let mut selection = Selection::default();
     for (place, (key, value)) in conditions.iter().enumerate() {
-        if conditions[..place].iter().any(|(earlier, _)| earlier == key) {
+        if conditions[..place].iter().any(|(earlier, _)| fact(earlier) == fact(key)) {
             return Err(InvalidSelection::Repeated { key: key.clone() });
         }
         narrow(&mut selection, key, value, names, now)?;
     }
     Ok(selection)
+}
+
+/// The name under which a key is known first.
+fn fact(key: &str) -> &str {
+    if key == "failure" { "failure_class" } else { key }
 }
 
 fn narrow(
@@ -162,7 +169,8 @@ fn narrow(
         "since" => selection.since = Some(instant(key, value, now)?),
         "until" => selection.until = Some(instant(key, value, now)?),
         "failing" => selection.failing = Some(flag(value)?),
-        "failure_class" => selection.failure_class = Some(failure_class(value)?),
+        "failure" | "failure_class" => selection.failure_class = Some(failure_class(value)?),
+        "verdict" => selection.verdict = Some(verdict(value)),
         key if names.iter().any(|(name, _)| name == key) => {
             selection.attributes.insert(key.to_owned(), value.to_owned());
         }
@@ -178,6 +186,12 @@ fn known_keys(names: &AttributeMapping) -> Vec<String> {
 
 fn failure_class(value: &str) -> Result<FailureClass, InvalidSelection> {
     FailureClass::parse(value).ok_or_else(|| InvalidSelection::FailureClass { value: value.to_owned() })
+}
+
+/// `LABEL` of any evaluator, or `EVALUATOR:LABEL`.
+fn verdict(value: &str) -> Verdict {
+    let (evaluator, label) = value.split_once(':').map_or((None, value), |(name, label)| (Some(name), label));
+    Verdict { evaluator: evaluator.map(|name| name.trim().to_owned()), label: label.trim().to_lowercase() }
 }
 
 fn flag(value: &str) -> Result<bool, InvalidSelection> {
@@ -221,6 +235,11 @@ mod tests {
         assert_eq!(selection.since, Some(NOW.minus(Duration::from_hours(24))));
         assert_eq!(selection.until.unwrap().to_string(), "2026-01-31T00:00:00Z");
         assert_eq!(read("").unwrap(), Selection::default());
+        assert_eq!(read("failure=hard").unwrap().failure_class, Some(FailureClass::Hard));
+        let verdict = |text| read(text).unwrap().verdict.unwrap();
+        assert_eq!(verdict("verdict=NO"), Verdict { evaluator: None, label: "no".to_owned() });
+        let of_one = Verdict { evaluator: Some("groundedness".to_owned()), label: "no".to_owned() };
+        assert_eq!(verdict("verdict=groundedness:no"), of_one);
     }
 
     #[test]
@@ -232,6 +251,7 @@ mod tests {
         assert_eq!(message("model=a,model=b"), "\"model\" is given twice");
         assert!(message("since=yesterday").contains("since=\"yesterday\""));
         assert!(message("failing=1").contains("neither true nor false"));
+        assert_eq!(message("failure=hard,failure_class=soft"), "\"failure_class\" is given twice");
         assert!(message("failure_class=odd").contains("none of hard, soft, looping and drifting"));
     }
 

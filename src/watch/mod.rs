@@ -5,6 +5,7 @@ pub mod alerts;
 pub mod audit;
 pub mod baseline;
 pub mod bridge;
+pub mod budgets;
 pub mod calibration;
 pub mod day;
 pub mod detect;

@@ -43,7 +43,20 @@ impl fmt::Display for SegmentPattern {
 }
 
 impl SegmentPattern {
-    fn matches(&self, segment: &str) -> bool {
+    /// The dimension.
+    #[must_use]
+    pub fn dimension(&self) -> &str {
+        &self.dimension
+    }
+
+    /// The value; `None` for every value.
+    #[must_use]
+    pub fn value(&self) -> Option<&str> {
+        self.value.as_deref()
+    }
+
+    /// Whether it names a segment, `dimension=value`.
+    pub(super) fn matches(&self, segment: &str) -> bool {
         let Some((dimension, value)) = segment.split_once('=') else { return false };
         dimension == self.dimension && self.value.as_ref().is_none_or(|own| own == value)
     }

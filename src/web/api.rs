@@ -20,15 +20,15 @@ use crate::queries::audit::shown;
 use crate::queries::backfill::{BackfillRequest, Planned};
 use crate::queries::baselines::{Baselines, CreatedBaseline};
 use crate::queries::calibration::CalibrationReport;
-use crate::queries::costs::{Budget, Costs};
 use crate::queries::explain::Explanation;
 use crate::queries::feedback::KeptFeedback;
 use crate::queries::judges::Judges;
 use crate::queries::review::{AnchorRequest, Anchors, GivenLabels, KeptLabels, Labels, Next, NextRequest};
 use crate::queries::scores::Scores;
-use crate::queries::search::{DEFAULT_LIMIT, FoundTraces};
-use crate::queries::selection::{cost_selection, instant, parse, selection};
+use crate::queries::search::DEFAULT_LIMIT;
+use crate::queries::selection::{instant, parse, selection};
 use crate::queries::series::{SeriesDetail, Watched, WatchedSeries};
+use crate::queries::top::{Ranked, Ranking};
 use crate::queries::trace::TraceView;
 use crate::queries::{self, QueryError};
 use crate::watch::baseline::Baseline;
@@ -70,10 +70,14 @@ pub(super) async fn description() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], include_str!("openapi.json"))
 }
 
-pub(super) async fn traces(State(state): State<WebState>, mut parameters: Parameters) -> Answer<FoundTraces> {
+pub(super) async fn traces(State(state): State<WebState>, mut parameters: Parameters) -> Answer<Ranked> {
     let limit = parameters.parse("limit", "a number of traces")?.unwrap_or(DEFAULT_LIMIT);
+    let ranking: Option<Ranking> = parameters.parse("top", "tools, conversations or failures")?;
     let selection = state.selection(parameters)?;
-    Ok(Json(queries::search::search(&state.store, &selection, limit).await?))
+    Ok(Json(match ranking {
+        Some(ranking) => queries::top::top(&state.store, ranking, &selection, limit).await?,
+        None => Ranked::Traces(queries::search::search(&state.store, &selection, limit).await?),
+    }))
 }
 
 pub(super) async fn trace(
@@ -176,25 +180,9 @@ pub(super) async fn alerts(State(state): State<WebState>, mut parameters: Parame
     Ok(Json(queries::alerts::alerts(&state.store, &filter).await?))
 }
 
-pub(super) async fn costs(State(state): State<WebState>, mut parameters: Parameters) -> Answer<Costs> {
-    let by = parameters.parse("by", "a dimension of costs, such as service")?.unwrap_or_default();
-    let now = state.clock.now();
-    let selection = cost_selection(&parameters.rest(), now).map_err(QueryError::from)?;
-    Ok(Json(queries::costs::costs(&state.store, by, &selection, &state.budget, now).await?))
-}
-
 pub(super) async fn judges(State(state): State<WebState>, parameters: Parameters) -> Answer<Judges> {
     parameters.finish()?;
     Ok(Json(queries::judges::judges(&state.store, &state.evaluators, state.clock.now()).await?))
-}
-
-pub(super) async fn budget(
-    State(state): State<WebState>,
-    Path(scope): Path<String>,
-    parameters: Parameters,
-) -> Answer<Budget> {
-    parameters.finish()?;
-    Ok(Json(queries::costs::budget_of(&state.store, &scope, &state.budget, state.clock.now()).await?))
 }
 
 pub(super) async fn backfill(

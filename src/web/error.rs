@@ -74,6 +74,7 @@ const fn status(error: &QueryError) -> StatusCode {
         | QueryError::UnknownSilence { .. }
         | QueryError::UnknownRelease { .. }
         | QueryError::UnknownToken { .. }
+        | QueryError::UnknownScope { .. }
         | QueryError::UnknownSeries { .. } => StatusCode::NOT_FOUND,
         QueryError::Store(StoreError::BaselineExists { .. }) => StatusCode::CONFLICT,
         QueryError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,

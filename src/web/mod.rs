@@ -8,6 +8,7 @@ mod alerts_api;
 mod api;
 mod assets;
 mod audit;
+mod costs;
 mod error;
 mod estimates;
 mod gate;
@@ -16,6 +17,7 @@ mod health;
 mod login;
 mod pages;
 mod parameters;
+mod readiness;
 mod releases;
 
 use std::fmt;
@@ -35,6 +37,7 @@ use crate::evaluate::run::Evaluators;
 use crate::limits::budget::BudgetPolicy;
 use crate::normalize::{AttributeMapping, PriceTable};
 use crate::telemetry::metrics::Metrics;
+use crate::watch::budgets::AgentBudgets;
 use crate::watch::segments::SegmentPattern;
 use error::WebError;
 pub use health::{Dependency, Readiness, ReadinessCheck};
@@ -61,6 +64,8 @@ pub struct WebState {
     pub segments: Arc<[SegmentPattern]>,
     /// What judging may cost a day.
     pub budget: Arc<BudgetPolicy>,
+    /// What agents may cost a day.
+    pub agent_budgets: Arc<AgentBudgets>,
     /// Where people reach these pages, without a slash at its end.
     pub public_url: String,
     /// Where a tracing backend shows a trace: a URL with `{trace_id}`; empty for none.
@@ -109,8 +114,9 @@ pub fn router(state: WebState) -> Router {
         .route("/api/v1/releases", get(releases::releases))
         .route("/api/v1/releases/show", get(releases::release))
         .route("/api/v1/releases/compare", get(releases::compare))
-        .route("/api/v1/costs", get(api::costs))
-        .route("/api/v1/budgets/{scope}", get(api::budget))
+        .route("/api/v1/costs", get(costs::costs))
+        .route("/api/v1/budgets/{scope}", get(costs::budget))
+        .route("/api/v1/readiness", get(readiness::readiness))
         .route("/api/v1/judges", get(api::judges))
         .route("/api/v1/evaluators/backfill", post(api::backfill))
         .route("/api/v1/review/next", get(api::next_review))
@@ -142,6 +148,7 @@ pub fn router(state: WebState) -> Router {
         .route("/audit/log", get(pages::audit_log))
         .route("/login", get(login::page).post(login::sign_in))
         .route("/logout", post(login::sign_out))
+        .route("/readiness", get(pages::readiness))
         .fallback(async || WebError::no_such_path())
         .method_not_allowed_fallback(async || WebError::no_such_method())
         .layer(from_fn_with_state(access, access::admitted))

@@ -1,5 +1,6 @@
 //! The service as its neighbours see it: senders, judge models, destinations, an operator, and those who mean it ill.
 
+mod budgets;
 mod channels;
 mod complete;
 pub(crate) mod fake;

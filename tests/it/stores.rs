@@ -21,6 +21,7 @@ mod releases;
 mod sampling;
 mod tls;
 mod traces;
+mod usage;
 mod waiting;
 mod watch;
 

@@ -23,7 +23,7 @@ const OPEN_TABLES: &[&str] = &[
     "sampling.services",
 ];
 /// Lists of tables, absent from the defaults: each of their entries is tried as a whole.
-const LISTS: &[&str] = &["alerts.channels", "sampling.policies", "sampling.upstream", "slo", "write_back"];
+const LISTS: &[&str] = &["alerts.channels", "budget", "sampling.policies", "sampling.upstream", "slo", "write_back"];
 
 /// What a user wrote.
 pub(super) struct Written<'a> {

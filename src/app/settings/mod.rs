@@ -20,6 +20,7 @@ use crate::backends::archive::Archive;
 use crate::backends::judge::JudgeModelSettings;
 use crate::evaluate::sampling::SamplingPolicy;
 use crate::normalize::{AttributeMapping, PriceTable};
+use crate::watch::budgets::{AgentBudgets, OWN_DIMENSIONS};
 use crate::watch::rules::Objective;
 use crate::watch::segments::SegmentPattern;
 pub use channels::{ChannelKind, ChannelSettings, SecretError, SecretSource};
@@ -58,6 +59,8 @@ pub struct Settings {
     pub prices: PriceTable,
     #[serde(default)]
     pub slo: Vec<Objective>,
+    #[serde(default)]
+    pub budget: AgentBudgets,
     #[serde(default)]
     pub write_back: Vec<WriteBackSettings>,
     pub forward: ForwardSettings,
@@ -244,7 +247,20 @@ fn read(name: &str, text: &str, variables: Vec<Variable>) -> Result<Settings, Se
     }
     let mut settings = layered(text, &variables).map_err(|error| SettingsError(vec![error.to_string()]))?;
     settings.attributes.add_keys(settings.sampling.attributes());
-    Ok(settings)
+    let unknown = unknown_scopes(&settings);
+    if unknown.is_empty() { Ok(settings) } else { Err(SettingsError(unknown)) }
+}
+
+/// Budgets that no run would ever count for; which names there are is known only when all is read.
+fn unknown_scopes(settings: &Settings) -> Vec<String> {
+    let mapped = |dimension: &str| settings.attributes.iter().any(|(name, _)| name == dimension);
+    let scopes = settings.budget.0.iter().map(|budget| &budget.scope);
+    let unknown = scopes.filter(|scope| !OWN_DIMENSIONS.contains(&scope.dimension()) && !mapped(scope.dimension()));
+    let mistake = |scope| {
+        let own = OWN_DIMENSIONS.join(", ");
+        format!("budget.scope: no run has the dimension of {scope}; write {own} or a name of [attributes]")
+    };
+    unknown.map(mistake).collect()
 }
 
 /// The defaults, under the file, under the environment.
@@ -373,6 +389,21 @@ mod tests {
             "driftline.toml:5: judge.budget.services.shop: dollars, 0 or more; inf for no limit",
         ];
         assert_eq!(mistakes, expected);
+    }
+
+    #[test]
+    fn a_budget_of_agents_names_a_scope_and_dollars() {
+        let budgets = parse("[[budget]]\nscope = \"user=*\"\ndaily_usd = 2\n").unwrap().budget;
+        assert_eq!(budgets.of("user=kim").unwrap().daily_usd, 2.0);
+        let wrong =
+            "[[budget]]\nscope = \"refunds\"\ndaily_usd = 2\n[[budget]]\nscope = \"feature=a\"\ndaily_usd = -1\n";
+        let SettingsError(mistakes) = parse(wrong).unwrap_err();
+        assert!(mistakes[0].starts_with("driftline.toml:2: budget: \"refunds\" names no segment"), "{mistakes:#?}");
+        assert_eq!(mistakes[1], "driftline.toml:6: budget.daily_usd: dollars, 0 or more");
+        assert_eq!(mistakes.len(), 2);
+        let of_team = "[[budget]]\nscope = \"team=a\"\ndaily_usd = 1.0\n";
+        assert!(parse(of_team).unwrap_err().to_string().contains("no run has the dimension of team=a"));
+        assert!(parse(&format!("{of_team}[attributes]\nteam = [\"app.team\"]\n")).is_ok());
     }
 
     #[test]

@@ -171,7 +171,10 @@ fn money(settings: &Settings) -> Vec<Problem> {
     ];
     let services = budget.services.iter();
     let of_services = services.filter_map(|(name, usd)| dollars(format!("judge.budget.services.{name}"), *usd));
-    problems.into_iter().flatten().chain(of_services).collect()
+    let is_amount = |usd: f64| usd >= 0.0 && usd.is_finite();
+    let agents = settings.budget.0.iter();
+    let of_agents = agents.filter_map(|of| require(is_amount(of.daily_usd), "budget.daily_usd", "dollars, 0 or more"));
+    problems.into_iter().flatten().chain(of_services).chain(of_agents).collect()
 }
 
 fn durations(settings: &Settings) -> Vec<Problem> {

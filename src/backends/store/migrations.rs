@@ -90,6 +90,11 @@ const CHANGES: &[Change] = &[
         sqlite: include_str!("../../../migrations/sqlite/0017_archive.sql"),
         postgres: include_str!("../../../migrations/postgres/0017_archive.sql"),
     },
+    Change {
+        description: "usage",
+        sqlite: include_str!("../../../migrations/sqlite/0020_usage.sql"),
+        postgres: include_str!("../../../migrations/postgres/0020_usage.sql"),
+    },
 ];
 
 const NEWEST: i64 = CHANGES.len() as i64;

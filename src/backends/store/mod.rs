@@ -43,6 +43,8 @@ mod silences;
 mod statement;
 mod tokens;
 mod traces;
+mod usage;
+mod usage_read;
 mod waiting;
 mod watch;
 
@@ -69,9 +71,11 @@ pub use ledger::{BudgetDay, JudgeCall, Reservations, Settled};
 pub use outbox::{NewOutboxItem, OutboxItem};
 pub use read::{Counts, Place, QueueDepths, ServiceCount, WeightSums};
 pub use sampling::{AgentVersion, StratumCount};
-pub use selection::Selection;
+pub use selection::{Selection, Verdict};
 pub(crate) use tokens::id_of;
 pub use traces::{NewJudgeJob, RecordReport, RecordedTrace, StoredEvaluation, StoredTrace};
+pub use usage::AgentBudgetDay;
+pub use usage_read::{AgentCostRow, AgentDimension, ConversationUse, ToolFailures};
 pub use waiting::{PendingTrace, WaitingJudgement};
 pub use watch::{HourCommit, WatchedHour};
 

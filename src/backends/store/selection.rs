@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::columns::key;
+use super::columns::{key, text};
 use super::statement::Statement;
 use super::traces::FAILURE_CLASS;
 use crate::domain::evaluation::FailureClass;
@@ -32,8 +32,19 @@ pub struct Selection {
     pub until: Option<Timestamp>,
     /// Failed in this way.
     pub failure_class: Option<FailureClass>,
+    /// Scored so by an evaluator.
+    pub verdict: Option<Verdict>,
     /// Flagged by a rule or a judge, or not.
     pub failing: Option<bool>,
+}
+
+/// What an evaluator, or any, has said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The evaluator; `None` for any.
+    pub evaluator: Option<String>,
+    /// Its label, such as `yes`, `no`, `pass` or `fail`.
+    pub label: String,
 }
 
 impl Selection {
@@ -70,9 +81,23 @@ impl Selection {
                 statement.sql(bound).bind(instant);
             }
         }
+        if let Some(verdict) = &self.verdict {
+            verdict.narrow(statement);
+        }
         if let Some(failing) = self.failing {
             // Part of the text, so that the index of failing traces is found.
             statement.sql(if failing { " AND failing = 1" } else { " AND failing = 0" });
         }
+    }
+}
+
+impl Verdict {
+    fn narrow(&self, statement: &mut Statement) {
+        statement.sql(" AND EXISTS (SELECT 1 FROM evaluation WHERE evaluation.trace_id = trace.trace_id");
+        statement.sql(" AND evaluation.outcome = 'scored' AND lower(evaluation.label) = ").bind(text(&self.label));
+        if let Some(evaluator) = &self.evaluator {
+            statement.sql(" AND evaluation.evaluator = ").bind(key(evaluator));
+        }
+        statement.sql(")");
     }
 }

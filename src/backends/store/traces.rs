@@ -12,11 +12,13 @@ use super::dialect::Dialect;
 use super::outbox::{NewOutboxItem, insert_outbox};
 use super::retry::retried;
 use super::statement::{for_keys, insert};
+use super::usage::{charge, insert_usage};
 use super::{Store, StoreError};
 use crate::domain::evaluation::{Evaluation, FailureClass, Outcome};
 use crate::domain::ids::{SpanId, TraceId};
 use crate::domain::measurement::TraceRecord;
 use crate::domain::time::Timestamp;
+use crate::domain::usage::Usage;
 
 /// An evaluated trace as it is kept and found.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,6 +102,10 @@ pub struct RecordedTrace {
     pub evaluations: Vec<StoredEvaluation>,
     /// Judgements that follow.
     pub judge_jobs: Vec<NewJudgeJob>,
+    /// What the run used.
+    pub usage: Usage,
+    /// The budgets of agents that it counts for, as `dimension=value`.
+    pub budgets: BTreeSet<String>,
     /// What is to be sent.
     pub outbox: Vec<NewOutboxItem>,
 }
@@ -133,10 +139,12 @@ impl Store {
                 offered.iter().copied().filter(|it| accepted.contains(&it.trace.trace_id)).collect();
             supersede(connection, &recorded).await?;
             insert_attributes(connection, &recorded).await?;
+            insert_usage(connection, &recorded).await?;
             let evaluations: Vec<&StoredEvaluation> = recorded.iter().flat_map(|it| &it.evaluations).collect();
             insert_evaluations(connection, &evaluations, now, "").await?;
             insert_judge_jobs(connection, &recorded, now).await?;
             insert_hours(connection, &recorded).await?;
+            charge(connection, self.dialect, &recorded).await?;
             let outbox: Vec<&NewOutboxItem> = recorded.iter().flat_map(|it| &it.outbox).collect();
             insert_outbox(connection, &outbox, now).await?;
             release_pending(connection, self.dialect, &recorded, &pending, now).await?;
@@ -229,6 +237,8 @@ async fn upsert_traces(
 async fn supersede(connection: &mut AnyConnection, recorded: &[&RecordedTrace]) -> Result<(), sqlx::Error> {
     let again: Vec<TraceId> = recorded.iter().filter(|it| it.trace.version > 1).map(|it| it.trace.trace_id).collect();
     for_keys(connection, "DELETE FROM trace_attribute WHERE trace_id IN", &again, "").await?;
+    for_keys(connection, "DELETE FROM trace_model WHERE trace_id IN", &again, "").await?;
+    for_keys(connection, "DELETE FROM trace_tool WHERE trace_id IN", &again, "").await?;
     for_keys(connection, "DELETE FROM judge_job WHERE trace_id IN", &again, "").await?;
     for_keys(connection, "DELETE FROM evaluation WHERE trace_id IN", &again, "").await?;
     Ok(())

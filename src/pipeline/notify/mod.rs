@@ -38,6 +38,8 @@ pub const WEBHOOK: &str = "webhook";
 pub const LOG: &str = "log";
 /// The detector whose alerts are counted, and need no data to go on.
 pub const JUDGE_BUDGET: &str = "judge_budget";
+/// The detector of agents' budgets, whose alerts are counted likewise.
+pub const AGENT_BUDGET: &str = "agent_budget";
 /// The detector of judges in doubt. Control questions come when there is traffic, and silence says nothing of the judge.
 pub const JUDGE_CONTROL: &str = "judge_control";
 
@@ -114,7 +116,7 @@ impl Notifying {
 
     fn is_without_data(&self, noticing: &Noticing, now: Timestamp) -> bool {
         let Noticing { alert, confirmed_at, .. } = noticing;
-        let is_counted = [JUDGE_BUDGET, JUDGE_CONTROL].contains(&alert.detector.as_str());
+        let is_counted = [JUDGE_BUDGET, AGENT_BUDGET, JUDGE_CONTROL].contains(&alert.detector.as_str());
         let needs_data = !is_counted && alert.state.is_open() && alert.no_data_since.is_none();
         needs_data && confirmed_at.is_some_and(|at| at.plus(self.no_data_after) <= now)
     }

@@ -6,8 +6,14 @@ use maud::{DOCTYPE, Markup, html};
 use crate::domain::ids::TraceId;
 use crate::domain::time::Timestamp;
 
-const PLACES: [(&str, &str); 5] =
-    [("/", "Overview"), ("/traces", "Traces"), ("/alerts", "Alerts"), ("/releases", "Releases"), ("/audit", "Audit")];
+const PLACES: [(&str, &str); 6] = [
+    ("/", "Overview"),
+    ("/traces", "Traces"),
+    ("/alerts", "Alerts"),
+    ("/releases", "Releases"),
+    ("/audit", "Audit"),
+    ("/readiness", "Readiness"),
+];
 
 /// A whole page; `place` is the path of the entry to mark in the navigation.
 pub(in crate::web) fn page(title: &str, place: &str, content: &Markup) -> Html<String> {

@@ -118,6 +118,7 @@ async fn a_limit_is_met_by_the_probability_that_the_hour_before_gives() {
         sampling: toml::from_str("[[policies]]\nname = \"cap\"\nper_hour = 10\nrate = 0.9").unwrap(),
         attributes: settings.attributes,
         prices: settings.prices,
+        budgets: settings.budget,
         max_age: settings.complete.max_age,
         retention: BodyRetention { sampled: settings.retention.traces, late_window: settings.complete.late_window },
         destinations: Vec::new(),

@@ -1,6 +1,6 @@
 //! A fresh store for a test, and things to put into it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use driftline::backends::store::{
@@ -13,6 +13,7 @@ use driftline::domain::explanation::Evidence;
 use driftline::domain::ids::{SpanId, TraceId};
 use driftline::domain::measurement::{Measurement, SeriesKind, TraceRecord, Value};
 use driftline::domain::time::Timestamp;
+use driftline::domain::usage::Usage;
 use driftline::limits::budget::JudgingRates;
 use tempfile::TempDir;
 
@@ -89,6 +90,8 @@ pub(crate) fn recorded(due: &DueTrace) -> RecordedTrace {
         evaluations: Vec::new(),
         judge_jobs: Vec::new(),
         outbox: Vec::new(),
+        usage: Usage::default(),
+        budgets: BTreeSet::new(),
     }
 }
 

@@ -77,10 +77,61 @@ async fn the_command_line_asks_for_costs_and_plans_backfills() {
     let (code, text) = run(&["costs", "--since", "2020-01-01"]).await;
     assert!(code == Some(0) && text.contains("tone"), "{text}");
 
+    for place in [&["--url", &service.url][..], &[]] {
+        let asked =
+            ["costs", "--of", "agents", "--by", "tier", "--since", "2020-01-01", "--where", "service=support-agent"];
+        let (code, text) = run(&[&asked, place].concat()).await;
+        assert!(code == Some(0) && text.contains("cache hits") && text.contains("today: $"), "{text}");
+    }
+    let (code, text) = run(&["costs", "--of", "agents", "--by", "mood"]).await;
+    assert!(code == Some(2) && text.contains("there is no dimension \"mood\""), "{text}");
+
     let (code, text) = run(&["evaluators", "backfill", "--url", &service.url]).await;
     assert!(code == Some(0) && text.contains("0 judgements are planned"), "{text}");
     let (code, text) = run(&["evaluators", "backfill", "--only", "loop", "--url", &service.url]).await;
     assert!(code == Some(2) && text.contains("there is no judge \"loop\""), "{text}");
     let (code, text) = run(&["evaluators", "backfill"]).await;
     assert!(code == Some(4) && text.contains("--url"), "the store is in use: {text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_agents_cost_is_told_by_any_dimension_and_adds_up() {
+    let service = Service::with_traffic().await;
+    let by_model = service.answer("/api/v1/costs?of=agents").await;
+    let sum = |costs: &serde_json::Value, key: &str| -> f64 {
+        costs["parts"].as_array().unwrap().iter().map(|part| part[key].as_f64().unwrap()).sum()
+    };
+    assert!(by_model["cost_usd"].as_f64().unwrap() > 0.0, "{by_model}");
+    for by in ["model", "operation", "service", "user", "conversation", "day", "tier", "feature", "organisation"] {
+        let costs = service.answer(&format!("/api/v1/costs?of=agents&by={by}")).await;
+        assert!((sum(&costs, "cost_usd") - by_model["cost_usd"].as_f64().unwrap()).abs() < 1e-9, "{by}: {costs}");
+        assert_eq!(sum(&costs, "input_tokens"), by_model["input_tokens"].as_f64().unwrap(), "{by}");
+    }
+    assert_eq!(service.answer("/api/v1/costs?of=agents&service=other").await["traces"], 0);
+    let (status, body) = service.json("/api/v1/costs?of=agents&by=mood").await;
+    assert!(status == 400 && body["error"].as_str().unwrap().contains("\"mood\""), "{body}");
+    assert_eq!(service.json("/api/v1/costs?of=nobody").await.0, 400);
+
+    let budget = service.answer("/api/v1/budgets/service=support-agent").await;
+    assert_eq!((&budget["allowed"], &budget["limit_usd"]), (&true.into(), &50.0.into()));
+    let of_service = service.answer("/api/v1/costs?of=agents&service=support-agent").await;
+    assert!(of_service["budgets"].as_array().unwrap().contains(&budget), "{of_service}");
+    let (today, spent) = (&of_service["today"]["spent_usd"], &budget["spent_usd"]);
+    assert!((today.as_f64().unwrap() - spent.as_f64().unwrap()).abs() < 1e-6, "{today} {spent}");
+    assert_eq!(service.json("/api/v1/budgets/feature=refunds").await.0, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tools_conversations_and_failures_are_ranked() {
+    let service = Service::with_traffic().await;
+    let tools = service.answer("/api/v1/traces?top=tools").await;
+    let failed: Vec<f64> = tools["tools"].as_array().unwrap().iter().map(|it| it["failed"].as_f64().unwrap()).collect();
+    assert!(!failed.is_empty() && failed.is_sorted_by(|left, right| left >= right), "{tools}");
+    let conversations = service.answer("/api/v1/traces?top=conversations&limit=3").await;
+    assert_eq!(conversations["conversations"].as_array().unwrap().len(), 3);
+    assert!(service.answer("/api/v1/traces?top=failures").await["traces"].is_array());
+    assert_eq!(service.json("/api/v1/traces?top=models").await.0, 400);
+    let failing = service.answer("/api/v1/traces?verdict=fail").await;
+    assert!(!failing["traces"].as_array().unwrap().is_empty());
+    assert_eq!(service.answer("/api/v1/traces?verdict=loop:none").await["traces"].as_array().unwrap().len(), 0);
 }

@@ -1,6 +1,6 @@
 //! A store with simulated traffic, and the router over it on a real socket.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use driftline::domain::ids::TraceId;
 use driftline::domain::money::NanoUsd;
 use driftline::domain::time::Timestamp;
 use driftline::domain::trace::Trace;
+use driftline::domain::usage::Usage;
 use driftline::evaluate::run::{EvaluatedTrace, Evaluators, evaluate};
 use driftline::evaluate::sampling::SamplingPolicy;
 use driftline::limits::budget::{BudgetPolicy, Ladder};
@@ -22,6 +23,8 @@ use driftline::normalize::{AttributeMapping, normalize};
 use driftline::otlp::{Encoding, ResourceSpans, decode_traces, pack, split_by_trace};
 use driftline::simulate::{Plan, Scenario, simulate};
 use driftline::telemetry::metrics::Metrics;
+use driftline::watch::budgets::{AgentBudget, AgentBudgets};
+use driftline::watch::segments::SegmentPattern;
 use driftline::web::{ReadinessCheck, WebState, router};
 use serde_json::Value;
 
@@ -77,6 +80,10 @@ impl Service {
                 daily: [(String::new(), NanoUsd(5_000_000_000))].into(),
                 ladder: Ladder { full_rate_until: 0.5, reserve: 0.1, floor_rate: 0.05 },
             }),
+            agent_budgets: Arc::new(AgentBudgets(vec![AgentBudget {
+                scope: SegmentPattern::try_from("service=*".to_owned()).unwrap(),
+                daily_usd: 50.0,
+            }])),
             store: store.store.clone(),
             metrics: Arc::new(Metrics::default()),
             clock: Arc::new(ManualClock::new(START.plus(Duration::from_hours(13)))),
@@ -236,6 +243,8 @@ fn record(due: &DueTrace, evaluators: &Evaluators) -> RecordedTrace {
             probability: 0.1,
         }],
         outbox: Vec::new(),
+        usage: Usage::of(&trace),
+        budgets: BTreeSet::from([format!("service={}", trace.service)]),
     }
 }
 

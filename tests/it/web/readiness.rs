@@ -1,0 +1,50 @@
+//! What telemetry can answer: the API, the page, the command on the store, on a service and on files.
+
+use std::path::Path;
+use std::process::Command;
+
+use super::fixtures::{Service, fill, hostile};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn questions_and_what_is_missing_are_told_alike_by_api_page_and_command() {
+    let service = Service::with_traffic().await;
+    let found = service.answer("/api/v1/readiness?service=support-agent").await;
+    assert_eq!(found["services"].as_array().unwrap().len(), 1);
+    assert_eq!(found["services"][0]["questions"].as_array().unwrap().len(), 5);
+    assert_eq!(found["services"][0]["capabilities"].as_array().unwrap().len(), 5);
+    let page = service.page("/readiness").await;
+    assert!(page.contains("which tools failed") && page.contains("support-agent"), "{page}");
+    let folder = Path::new(service.store.url.strip_prefix("sqlite://").unwrap()).parent().unwrap().to_owned();
+    let run = async |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_driftline"));
+        command.args(arguments).current_dir(&folder).env("DRIFTLINE__STORE__URL", &service.store.url);
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let of_store = run(&["readiness", "--json"]).await;
+    assert_eq!(run(&["readiness", "--json", "--url", &service.url]).await, of_store);
+    assert!(of_store.0 == Some(0) || of_store.0 == Some(1));
+    assert_eq!(run(&["readiness", "--service", "nobody"]).await.0, Some(3));
+}
+
+#[tokio::test]
+async fn a_hostile_service_has_a_page_that_shows_its_name_as_text() {
+    let service = Service::empty().await;
+    fill(&service.store.store, hostile("0a0b0c0d0a0b0c0d0a0b0c0d0a0b0c0d", "<script>alert(1)</script>\u{202e}")).await;
+    let page = service.page("/readiness").await;
+    assert!(page.contains("&lt;script&gt;") && !page.contains("<script") && !page.contains('\u{202e}'));
+}
+
+#[test]
+fn a_file_that_cannot_answer_a_question_fails_and_says_what_to_add() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"0af7651916cd43dd8448eb211c80319c",
+        "spanId":"b7ad6b7169203331","name":"chat","startTimeUnixNano":"1","endTimeUnixNano":"2",
+        "attributes":[{"key":"gen_ai.operation.name","value":{"stringValue":"chat"}}]}]}]}]}"#;
+    std::fs::write(folder.path().join("bare.jsonl"), line.replace('\n', "")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_driftline"));
+    let output = command.args(["readiness", "file:bare.jsonl"]).current_dir(folder.path()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("OTEL_SERVICE_NAME=") && text.contains("gen_ai.usage.input_tokens"), "{text}");
+}
