@@ -23,7 +23,8 @@ use driftline::watch::baseline::Baseline;
 use driftline::watch::detect::StreamState;
 use driftline::watch::drift::{DriftOptions, drift};
 use driftline::watch::expectation::Mix;
-use driftline::watch::watched::WatchedStream;
+use driftline::watch::key::{ALL, SeriesKey};
+use driftline::watch::watched::{Epoch, WatchedStream};
 use prost::Message;
 
 const START_NANOS: u64 = 1_780_000_000_000_000_000;
@@ -89,6 +90,20 @@ fn detector_hour(bencher: Bencher<'_, '_>, series: &str) {
     let stream = WatchedStream::new(&before, before.over_dispersion, &budget);
     let hour = |mut state: StreamState| state.observe(Timestamp(0), black_box(&after), &Mix::new(), &stream);
     bencher.with_inputs(StreamState::default).bench_values(hour);
+}
+
+/// What an hour spends on five hundred series and their segments before it checks one.
+#[divan::bench]
+fn five_hundred_streams(bencher: Bencher<'_, '_>) {
+    let one = baseline(0);
+    let watched = one.series.keys().filter(|key| key.segment == ALL).count();
+    let copy = |number: usize| {
+        let named = move |key: &SeriesKey| SeriesKey { series: format!("{} {number}", key.series), ..key.clone() };
+        one.series.iter().map(move |(key, summary)| (named(key), summary.clone()))
+    };
+    let many = Baseline { series: (0..500_usize.div_ceil(watched)).flat_map(copy).collect(), ..one.clone() };
+    let service = *many.services().first().expect("the baseline has a service");
+    bencher.bench(|| Epoch::of(black_box(&many), &[], 1.0, 720.0).streams_of(service).count());
 }
 
 fn raw(number: u64) -> RawTrace {

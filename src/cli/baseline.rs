@@ -9,10 +9,11 @@ use super::drift_text;
 use super::failure::{Exit, Failure, chain};
 use super::output::{Output, counted, warn};
 use super::service::{Place, Service, answer};
-use super::sources::{Side, Source, Sources, now, open};
+use super::sources::{Source, Sources, now, open};
 use super::table::Table;
 use crate::app::settings::Settings;
 use crate::backends::store::{Store, StoreError};
+use crate::domain::measurement::TraceRecord;
 use crate::domain::time::Timestamp;
 use crate::queries::QueryError;
 use crate::queries::baselines::{BaselineRow, Baselines, CreatedBaseline, baseline, baselines, check_name};
@@ -21,6 +22,7 @@ use crate::queries::source::StoredSource;
 use crate::watch::baseline::Baseline;
 use crate::watch::estimate;
 use crate::watch::key::ALL;
+use crate::watch::summarize::Summarizer;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -137,23 +139,30 @@ async fn take(create: &Create, settings: Settings) -> Result<Baseline, Failure> 
     let (since, until) = (bound("--since", &create.since)?, bound("--until", &create.until)?);
     let source = bounded(create, now)?;
     let mut sources = Sources::new(settings, &create.labels_file, None, &[&source])?;
-    let Side::Traces(mut traces) = sources.load(&source).await? else {
+    if matches!(source, Source::Stored(StoredSource::Name(_))) {
         return Err(Failure::Usage(
             "--from: a baseline never changes, so a copy would be the same; name traces".to_owned(),
         ));
-    };
+    }
     let is_in = |ended_at| since.is_none_or(|since| ended_at >= since) && until.is_none_or(|until| ended_at < until);
-    traces.records.retain(|record| is_in(record.ended_at));
+    let mut summarizer = Summarizer::default();
+    let take = |record: TraceRecord| {
+        if is_in(record.ended_at) {
+            summarizer.add(record);
+        }
+    };
+    let revisions = sources.visit(&source, take).await?;
+    let baseline = summarizer.finish(&create.name, now, &selection(create, since, until)).with_revisions(revisions);
     sources.problems.report();
     if !sources.problems.is_empty() {
         let message =
             format!("{} with the input; a baseline never changes, so it is not taken", sources.problems.counted());
         return Err(Failure::CouldNot(message));
     }
-    if traces.records.is_empty() {
+    if baseline.traces == 0 {
         return Err(Failure::CouldNot(format!("no trace is selected by {}; no baseline is taken", create.from)));
     }
-    Ok(traces.summary(&create.name, &selection(create, since, until), now))
+    Ok(baseline)
 }
 
 fn time(what: &str, text: &str, now: Timestamp) -> Result<Timestamp, Failure> {

@@ -129,7 +129,6 @@ pub(super) enum Side {
 }
 
 /// Traces with what is known of them together.
-#[derive(Default)]
 pub(super) struct SideTraces {
     /// The traces.
     pub(super) records: Vec<TraceRecord>,
@@ -200,22 +199,27 @@ impl Sources {
     /// # Errors
     /// The files, the store or the baseline are not there, or a filter names an unknown column.
     pub(super) async fn load(&mut self, source: &Source) -> Result<Side, Failure> {
-        let mut traces = match source {
-            Source::Files { pattern, .. } => self.read_files(pattern)?,
-            Source::Stored(StoredSource::Where(conditions)) => self.read_store(conditions).await?,
-            Source::Stored(StoredSource::Name(name)) => {
-                let store = open(&self.settings, true).await?;
-                return Ok(Side::Baseline(Box::new(answer(baseline(&store, name).await)?)));
-            }
-        };
-        if let Source::Files { filters, .. } = source {
-            for (column, value) in filters {
-                self.check_column(column, &traces.records)?;
-                traces.records.retain(|record| self.value(record, column).is_some_and(|found| found == *value));
-            }
+        if let Source::Stored(StoredSource::Name(name)) = source {
+            let store = open(&self.settings, true).await?;
+            return Ok(Side::Baseline(Box::new(answer(baseline(&store, name).await)?)));
         }
-        self.labels.join(&mut traces.records, &self.apart);
-        Ok(Side::Traces(traces))
+        let mut records = Vec::new();
+        let revisions = self.visit(source, |record| records.push(record)).await?;
+        let is_production = matches!(source, Source::Stored(_));
+        Ok(Side::Traces(SideTraces { records, revisions, is_production }))
+    }
+
+    /// Gives the traces of a source to `take`, one after the other, and says by which revisions they were scored. A
+    /// baseline by name has none.
+    ///
+    /// # Errors
+    /// As of [`Sources::load`].
+    pub(super) async fn visit(&mut self, source: &Source, take: impl FnMut(TraceRecord)) -> Result<Revisions, Failure> {
+        match source {
+            Source::Files { pattern, filters } => self.visit_files(pattern, filters, take),
+            Source::Stored(StoredSource::Where(conditions)) => self.visit_store(conditions, take).await,
+            Source::Stored(StoredSource::Name(_)) => Ok(Revisions::new()),
+        }
     }
 
     /// Which judges are calibrated, as the configured store knows it; nothing, where the sides are files alone, in which
@@ -231,25 +235,44 @@ impl Sources {
         answer(standings(&store).await.map_err(QueryError::from))
     }
 
-    fn read_files(&mut self, pattern: &str) -> Result<SideTraces, Failure> {
+    fn visit_files(
+        &mut self,
+        pattern: &str,
+        filters: &[Condition],
+        mut take: impl FnMut(TraceRecord),
+    ) -> Result<Revisions, Failure> {
         let mut files = TraceFiles::new(expand(&[pattern.to_owned()])?, &self.settings);
-        let policy = &self.settings.sampling;
-        let records = files.by_ref().map(|trace| evaluate(&trace, &self.evaluators, policy).record).collect();
+        let mut segments = BTreeSet::new();
+        for trace in files.by_ref() {
+            let mut record = evaluate(&trace, &self.evaluators, &self.settings.sampling).record;
+            segments.extend(record.segments.keys().cloned());
+            if filters.iter().all(|(column, value)| self.value(&record, column).as_ref() == Some(value)) {
+                self.labels.join(std::slice::from_mut(&mut record), &self.apart);
+                take(record);
+            }
+        }
         let (_, problems) = files.finish()?;
         self.problems.append(problems);
+        filters.iter().try_for_each(|(column, _)| self.refuse_unknown(column, segments.iter().map(String::as_str)))?;
         let revision =
             |definition: &EvaluatorDefinition| (definition.name.clone(), [definition.revision.clone()].into());
-        let revisions = self.evaluators.definitions().iter().map(revision).collect();
-        Ok(SideTraces { records, revisions, is_production: false })
+        Ok(self.evaluators.definitions().iter().map(revision).collect())
     }
 
-    async fn read_store(&self, conditions: &[Condition]) -> Result<SideTraces, Failure> {
+    async fn visit_store(
+        &self,
+        conditions: &[Condition],
+        mut take: impl FnMut(TraceRecord),
+    ) -> Result<Revisions, Failure> {
         let selection = selection(conditions, &self.settings.attributes, now()).map_err(QueryError::from);
         let selection = answer(selection)?;
         let store = open(&self.settings, true).await?;
-        let records = answer(store.records(&selection).await.map_err(QueryError::from))?;
-        let revisions = answer(store.revisions(&selection).await.map_err(QueryError::from))?;
-        Ok(SideTraces { records, revisions, is_production: true })
+        let join_and_take = |mut record: TraceRecord| {
+            self.labels.join(std::slice::from_mut(&mut record), &self.apart);
+            take(record);
+        };
+        answer(store.visit_records(&selection, join_and_take).await.map_err(QueryError::from))?;
+        answer(store.revisions(&selection).await.map_err(QueryError::from))
     }
 
     /// A trace's value in a label column, else in a segment.
@@ -266,7 +289,10 @@ impl Sources {
     /// # Errors
     /// Names the columns that there are.
     pub(super) fn check_column(&self, column: &str, records: &[TraceRecord]) -> Result<(), Failure> {
-        let segments = records.iter().flat_map(|record| record.segments.keys().map(String::as_str));
+        self.refuse_unknown(column, records.iter().flat_map(|record| record.segments.keys().map(String::as_str)))
+    }
+
+    fn refuse_unknown<'a>(&'a self, column: &str, segments: impl Iterator<Item = &'a str>) -> Result<(), Failure> {
         let known: BTreeSet<&str> = self.labels.columns().chain(segments).chain(["service"]).collect();
         if known.contains(column) {
             return Ok(());
