@@ -23,7 +23,7 @@ pub(super) struct Arguments {
     /// This judge only.
     #[arg(value_name = "JUDGE")]
     judge: Option<String>,
-    /// Judgements made since a time, or within an age such as 7d.
+    /// Estimates from judgements made since a time, or within an age such as 7d. All labels say whether a judge is calibrated.
     #[arg(long, default_value = DEFAULT_SINCE, value_name = "TIME")]
     since: String,
     /// Read verdicts from what driftline evaluate wrote, instead of from a store; repeat it for more.

@@ -5,6 +5,7 @@ use maud::{PreEscaped, html};
 use super::table::{Table, number};
 use crate::domain::report::{GateDesign, GateReport, GateSeries, GateVerdict, calibration_mark};
 use crate::domain::text::printable;
+use crate::watch::standings::uncalibrated_note;
 
 const HEADINGS: [&str; 7] = ["series", "verdict", "bound", "difference", "interval", "n", "needed n"];
 
@@ -79,6 +80,7 @@ pub(super) fn junit(report: &GateReport) -> String {
                         GateVerdict::Fail => { failure message="fail" { (printable(&row.reason)) } }
                         GateVerdict::Inconclusive => { error message="inconclusive" { (printable(&row.reason)) } }
                     }
+                    @if row.calibrated == Some(false) { system-out { (printable(&uncalibrated_note(&row.series))) } }
                 }
             }
         }
@@ -165,6 +167,10 @@ mod tests {
         assert!(text(&report()).contains("cost (uncalibrated)"));
         assert!(markdown(&report()).contains("| cost (uncalibrated) |"));
         assert!(!text(&report()).contains("success (uncalibrated)"));
+        // A name with a mark would be another test to a CI server.
+        let xml = junit(&report());
+        assert!(xml.contains("name=\"cost\"") && xml.contains("<system-out>cost is an uncalibrated judge"), "{xml}");
+        assert_eq!(xml.matches("uncalibrated").count(), 1, "{xml}");
     }
 
     #[test]

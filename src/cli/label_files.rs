@@ -53,7 +53,8 @@ fn judgement(row: Evaluation) -> Option<Judgement> {
         judged_at: Timestamp(0),
         // Offline, everything is judged.
         weight: 1.0,
-        is_upstream_known: false,
+        // Rows do not say, and neither does the report.
+        is_upstream_known: true,
         draw: None,
     })
 }

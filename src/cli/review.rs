@@ -1,5 +1,6 @@
 //! `driftline review`: traces that wait for a label, labels in and out, and anchors.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::Context;
@@ -186,8 +187,8 @@ async fn import(files: &[PathBuf], place: &Place, context: &Context, mut output:
     let mut problems = Problems::default();
     let labels = label_files::labels(files, &mut problems)?;
     let mut kept = KeptLabels { given: 0, new: 0 };
-    for batch in labels.chunks(BATCH) {
-        let of_batch = keep(GivenLabels { labels: batch.to_vec(), import: true }, place, context).await?;
+    for labels in batches(labels) {
+        let of_batch = keep(GivenLabels { labels, import: true }, place, context).await?;
         kept = KeptLabels { given: kept.given + of_batch.given, new: kept.new + of_batch.new };
     }
     told(kept, context, &mut output)?;
@@ -197,6 +198,23 @@ async fn import(files: &[PathBuf], place: &Place, context: &Context, mut output:
         return Ok(Exit::Done);
     }
     Err(Failure::CouldNot(format!("{} with the labels; everything else is imported", problems.counted())))
+}
+
+/// Labels in batches, in their order, but that what is said of one trace stays together: it is told apart by its order.
+fn batches(mut labels: Vec<GivenLabel>) -> Vec<Vec<GivenLabel>> {
+    let mut first = BTreeMap::new();
+    for (place, label) in labels.iter().enumerate() {
+        first.entry(label.trace_id).or_insert(place);
+    }
+    labels.sort_by_key(|label| first.get(&label.trace_id).copied());
+    let mut batches: Vec<Vec<GivenLabel>> = Vec::new();
+    for of_trace in labels.chunk_by(|one, next| one.trace_id == next.trace_id) {
+        match batches.last_mut() {
+            Some(batch) if batch.len() + of_trace.len() <= BATCH => batch.extend_from_slice(of_trace),
+            _ => batches.push(of_trace.to_vec()),
+        }
+    }
+    batches
 }
 
 fn told(kept: KeptLabels, context: &Context, output: &mut Output) -> Result<(), Failure> {
@@ -234,4 +252,30 @@ fn show(found: &Next, output: &mut Output) -> Result<(), Failure> {
         output.line(&format!("\njudge: {}: {reason}", verdict.as_str()))?;
     }
     output.line(&format!("\ndriftline review label {trace_id} pass|fail|skip --judge {evaluator}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_one_trace_stays_together_and_in_its_order() {
+        let label = |number: u128, note: usize| {
+            let trace_id = TraceId::from_bytes(&number.to_be_bytes()).unwrap();
+            given(trace_id, Answer::Pass, None, Some(note.to_string()), None)
+        };
+        // The last trace is spoken of twice more, at the end of three batches.
+        let mut labels: Vec<GivenLabel> = (0..2 * BATCH + 1).map(|place| label(3_000 - place as u128, place)).collect();
+        let last = labels[2 * BATCH].trace_id;
+        labels.extend([2 * BATCH + 1, 2 * BATCH + 2].map(|place| GivenLabel { trace_id: last, ..label(1, place) }));
+        labels.push(GivenLabel { trace_id: labels[0].trace_id, ..label(1, 2 * BATCH + 3) });
+        let batches = batches(labels);
+        assert!(batches.iter().all(|batch| batch.len() <= BATCH));
+        assert_eq!(batches.iter().map(Vec::len).sum::<usize>(), 2 * BATCH + 4);
+        let notes = |batch: &[GivenLabel], trace_id| -> Vec<String> {
+            batch.iter().filter(|label| label.trace_id == trace_id).filter_map(|label| label.note.clone()).collect()
+        };
+        assert_eq!(notes(&batches[0], batches[0][0].trace_id), ["0".to_owned(), (2 * BATCH + 3).to_string()]);
+        assert_eq!(notes(batches.last().unwrap(), last), [0, 1, 2].map(|more| (2 * BATCH + more).to_string()));
+    }
 }

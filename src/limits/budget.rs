@@ -40,6 +40,13 @@ impl BudgetPolicy {
         [ALL_SERVICES, service].into_iter().filter_map(limit)
     }
 
+    /// Whether a call for a service that costs at most `worst` fits the accounts of all its scopes.
+    #[must_use]
+    pub fn admit(&self, accounts: &BTreeMap<String, Account>, service: &str, worst: NanoUsd) -> Admission {
+        let of_scope = |(scope, _)| accounts.get(scope).map_or(Admission::Admit, |account| account.admit(worst));
+        self.scopes(service).map(of_scope).max().unwrap_or(Admission::Admit)
+    }
+
     /// Judging rates by what is committed of each scope's budget.
     #[must_use]
     pub fn rates(&self, committed: &BTreeMap<String, NanoUsd>, now: Timestamp) -> JudgingRates {
@@ -129,8 +136,8 @@ pub struct Account {
     pub under_way: NanoUsd,
 }
 
-/// Whether a call may be paid for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whether a call may be paid for; what is harder comes later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Admission {
     /// It fits.
     Admit,

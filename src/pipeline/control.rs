@@ -8,6 +8,7 @@ use ring::digest::{SHA256, digest};
 use super::Shared;
 use super::judgment::{Asker, Decided, judgment};
 use super::notify::JUDGE_CONTROL as DETECTOR;
+use super::standings::standings;
 use crate::backends::store::{AlertFilter, StoreError};
 use crate::domain::alert::{Alert, AlertState, Severity};
 use crate::domain::explanation::Evidence;
@@ -68,10 +69,11 @@ async fn record(shared: &Shared, evaluator: &str, revision: &str, is_caught: boo
         store.put_alert(&over(other, now), now).await?;
     }
     match (this.into_iter().next(), catches.is_in_doubt()) {
-        (None, true) => store.put_alert(&alert(evaluator, revision, catches, now), now).await,
-        (Some(open), true) => {
-            let Alert { onset_at, raised_at, .. } = open;
-            store.put_alert(&Alert { onset_at, raised_at, ..alert(evaluator, revision, catches, now) }, now).await
+        (open, true) => {
+            let raised = alert(evaluator, revision, catches, now);
+            let calibrated = standings(store).await?.is_calibrated(evaluator, revision);
+            let (onset_at, raised_at) = open.map_or((now, now), |open| (open.onset_at, open.raised_at));
+            store.put_alert(&Alert { onset_at, raised_at, ..raised.marked(Some(calibrated)) }, now).await
         }
         (Some(open), false) => {
             let current = catches.rate().map(|rate| rate.value);
@@ -115,7 +117,7 @@ fn alert(evaluator: &str, revision: &str, catches: Catches, now: Timestamp) -> A
         guarantee: "approximate: the catch rate's 95 % interval lies below the bound".to_owned(),
         summary: format!(
             "The judge {evaluator} ({revision}) answered {} of {asked} control questions of {WINDOW_DAYS} days with the YES \
-             that their text asks for: its verdicts can be talked round. Do not rely on them; use a stronger judge model.",
+             that their text asks for: its verdicts can be talked round. Do not rely on them; use a stronger judge model",
             catches.missed
         ),
         baseline: Some(LEAST_CATCH_RATE),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Shared;
 use super::releases::changes_around;
+use super::standings::standings;
 use crate::backends::store::{AlertFilter, StoreError};
 use crate::domain::alert::Alert;
 use crate::domain::time::Timestamp;
@@ -14,7 +15,6 @@ use crate::watch::baseline::Baseline;
 use crate::watch::grouping::{group, onset};
 use crate::watch::releases::nearest_change;
 use crate::watch::rules::is_rule;
-use crate::watch::standings::Standings;
 
 const HOUR: Duration = Duration::from_hours(1);
 /// How far back versions are counted when an alert is raised; what is older was counted before.
@@ -56,7 +56,7 @@ impl HourAlerts<'_> {
         if alerts.is_empty() {
             return Ok(alerts);
         }
-        let standings = Standings::new(shared.store.judges().await?, &shared.store.labelled_counts().await?);
+        let standings = standings(&shared.store).await?;
         let mark = |alert: Alert| {
             let calibrated = standings.of_series(&alert.series, &self.window.scored_by(&alert.series));
             alert.marked(calibrated)

@@ -33,7 +33,7 @@ impl CallSpan {
     /// The span of a request that has ended, `model` being the one that was asked for; `None` when it was not sent.
     #[must_use]
     pub fn new(call: &JudgeCall, model: &str, target: SpanId) -> Option<Self> {
-        let settled = call.settled.as_ref().filter(|settled| settled.outcome != "not_sent")?;
+        let settled = call.settled.as_ref().filter(|_| call.was_sent())?;
         Some(Self {
             id: hex::encode(call.id),
             sent_at: settled.sent_at,

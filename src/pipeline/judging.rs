@@ -282,7 +282,7 @@ impl Worker {
                 self.resolved_model.note(&self.shared, decided.model()).await;
                 subject.judged(&decided, prepared, remembered(key, &decided))
             }
-            Err(error) => self.failed(subject, &error),
+            Err(error) => self.failed(subject, &error, calls.iter().any(JudgeCall::was_sent)),
         };
         Made { end, calls, control_calls: Vec::new() }
     }
@@ -312,10 +312,12 @@ impl Worker {
         }
     }
 
-    fn failed(&self, subject: &Subject<'_>, error: &JudgmentError) -> JobEnd {
+    /// The end of a job that was not decided. One whose time ran out between its questions was asked and is paid for, so
+    /// it counts as an attempt: else it would pay for the first ones for ever.
+    fn failed(&self, subject: &Subject<'_>, error: &JudgmentError, was_asked: bool) -> JobEnd {
         let Subject { job, trace, definition, .. } = *subject;
         let (now, patience) = (self.shared.now(), &self.judging.patience);
-        if *error == JudgmentError::NoTurn {
+        if *error == JudgmentError::NoTurn && (!was_asked || self.shared.is_stopping()) {
             return JobEnd::Later { due_at: now.plus(PUT_OFF), error: None, is_attempt: false, first_attempt_at: None };
         }
         if *error == JudgmentError::Budget {
@@ -360,12 +362,12 @@ impl Subject<'_> {
     }
 }
 
-/// The end of a job without a verdict.
 /// A verdict as it is kept, under the hash of its question.
 fn remembered(key: [u8; 32], decided: &Decided) -> Option<([u8; 32], String)> {
     serde_json::to_string(decided).ok().map(|verdict| (key, verdict))
 }
 
+/// The end of a job without a verdict.
 fn ended(evaluation: Evaluation) -> JobEnd {
     JobEnd::Recorded { evaluation, flags: false, cached: None }
 }

@@ -2,10 +2,12 @@
 //! where there is a store, else within the budget of one day for the whole run.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout};
 
 use super::judging::longest_call;
 use super::judgment::{Asker, JudgmentError};
@@ -17,8 +19,11 @@ use crate::domain::judge::{JudgeAnswer, JudgeRequest};
 use crate::domain::money::NanoUsd;
 use crate::domain::trace::Trace;
 use crate::evaluate::definition::EvaluatorDefinition;
-use crate::limits::budget::{ALL_SERVICES, Admission, BudgetPolicy};
+use crate::limits::budget::{Account, Admission, BudgetPolicy};
 use crate::telemetry::logs::causes;
+
+/// How often money that others have under way is looked for. What this run settles is told at once.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What judges are asked, and what that may cost.
 #[derive(Debug)]
@@ -26,6 +31,8 @@ pub struct Ledger {
     store: Option<Store>,
     policy: BudgetPolicy,
     run: Mutex<Run>,
+    /// A request of this run is settled.
+    settled: Notify,
 }
 
 /// What a run has spent.
@@ -33,15 +40,15 @@ pub struct Ledger {
 struct Run {
     requests: u64,
     charged: NanoUsd,
-    /// Charged or reserved, by scope.
-    committed: BTreeMap<String, NanoUsd>,
+    /// The budgets, by scope.
+    accounts: BTreeMap<String, Account>,
 }
 
 impl Ledger {
     /// The ledger of a store, open for writing; without one, a ledger of this run alone.
     #[must_use]
     pub fn new(store: Option<Store>, policy: BudgetPolicy) -> Self {
-        Self { store, policy, run: Mutex::default() }
+        Self { store, policy, run: Mutex::default(), settled: Notify::new() }
     }
 
     /// Where it is kept.
@@ -67,52 +74,65 @@ impl Ledger {
         self.run.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Reserves the money for a call. Where it may fit once others have settled it waits for them, as long as a call can
+    /// be under way.
     async fn reserve(&self, call: &JudgeCall, longest: Duration) -> Result<(), JudgmentError> {
-        let admission = match &self.store {
-            Some(store) => {
-                let reserved =
-                    store.reserve_calls(std::slice::from_ref(call), &self.policy, longest, call.reserved_at).await;
-                reserved.map_err(|error| unentered(&error))?.admissions.first().copied()
+        let deadline = Instant::now() + longest;
+        loop {
+            // From here on a settlement is heard, also one between the look and the wait.
+            let mut settled = pin!(self.settled.notified());
+            settled.as_mut().enable();
+            match self.admission(call, longest).await? {
+                Admission::Admit => return Ok(()),
+                Admission::Refuse => return Err(JudgmentError::Budget),
+                Admission::Wait if Instant::now() >= deadline => return Err(JudgmentError::NoTurn),
+                Admission::Wait => _ = timeout(LOOK_AGAIN, settled).await,
             }
-            None => Some(self.run().reserve(call, &self.policy)),
-        };
-        match admission {
-            Some(Admission::Admit) => Ok(()),
-            Some(Admission::Refuse) => Err(JudgmentError::Budget),
-            Some(Admission::Wait) | None => Err(JudgmentError::NoTurn),
         }
     }
 
+    async fn admission(&self, call: &JudgeCall, longest: Duration) -> Result<Admission, JudgmentError> {
+        let Some(store) = &self.store else { return Ok(self.run().reserve(call, &self.policy)) };
+        let calls = std::slice::from_ref(call);
+        let reserved = store.reserve_calls(calls, &self.policy, longest, call.reserved_at).await;
+        reserved.map_err(|error| unentered(&error))?.admissions.first().copied().ok_or(JudgmentError::NoTurn)
+    }
+
     async fn settle(&self, call: JudgeCall, charged: NanoUsd) {
-        self.run().settle(&call, charged);
+        self.run().settle(&call, &self.policy, charged);
         if let Some(store) = &self.store
             && let Err(error) = store.settle_calls(&[call]).await
         {
             tracing::error!(error = causes(&error), "a judge call is not settled; it stays reserved in full");
         }
+        self.settled.notify_waiters();
     }
 }
 
 impl Run {
     fn reserve(&mut self, call: &JudgeCall, policy: &BudgetPolicy) -> Admission {
-        let committed = |scope: &str| self.committed.get(scope).copied().unwrap_or_default();
-        let is_over = policy.scopes(&call.service).any(|(scope, limit)| committed(scope) + call.reserved > limit);
-        if is_over {
-            return Admission::Refuse;
+        for (scope, limit) in policy.scopes(&call.service) {
+            let unused = Account { limit, committed: NanoUsd::ZERO, under_way: NanoUsd::ZERO };
+            self.accounts.entry(scope.to_owned()).or_insert(unused);
         }
-        for scope in [ALL_SERVICES, &call.service] {
-            let of_scope = self.committed.entry(scope.to_owned()).or_default();
-            *of_scope = *of_scope + call.reserved;
+        let admission = policy.admit(&self.accounts, &call.service, call.reserved);
+        if admission == Admission::Admit {
+            self.change(call, policy, call.reserved, call.reserved);
         }
-        Admission::Admit
+        admission
     }
 
-    fn settle(&mut self, call: &JudgeCall, charged: NanoUsd) {
+    fn settle(&mut self, call: &JudgeCall, policy: &BudgetPolicy, charged: NanoUsd) {
         (self.requests, self.charged) = (self.requests + 1, self.charged + charged);
-        for scope in [ALL_SERVICES, &call.service] {
-            if let Some(of_scope) = self.committed.get_mut(scope) {
-                *of_scope = NanoUsd(of_scope.0 - call.reserved.0 + charged.0);
-            }
+        self.change(call, policy, charged - call.reserved, NanoUsd::ZERO - call.reserved);
+    }
+
+    /// Adds to the accounts that a call counts towards.
+    fn change(&mut self, call: &JudgeCall, policy: &BudgetPolicy, committed: NanoUsd, under_way: NanoUsd) {
+        for (scope, _) in policy.scopes(&call.service) {
+            let Some(account) = self.accounts.get_mut(scope) else { continue };
+            account.committed = account.committed + committed;
+            account.under_way = account.under_way + under_way;
         }
     }
 }
@@ -210,11 +230,12 @@ mod tests {
 
     use super::*;
     use crate::backends::judge::{JudgeModelSettings, Provider};
-    use crate::backends::store::{CostDimension, CostSelection};
+    use crate::backends::store::{CostDimension, CostSelection, Settled};
+    use crate::domain::judge::TokenUsage;
     use crate::evaluate::cases::trace_of;
     use crate::evaluate::definition::JudgeModels;
     use crate::evaluate::run::Evaluators;
-    use crate::limits::budget::Ladder;
+    use crate::limits::budget::{ALL_SERVICES, Ladder};
 
     /// Asks a server that is not there, with this limit for the trace's service; the error, and requests in the ledger
     /// with what of them is charged.
@@ -251,6 +272,53 @@ mod tests {
             let (error, rows) = ask(None, is_stored).await;
             assert!(matches!(error, JudgmentError::Judge(_)), "{error}");
             assert_eq!(rows, [(1, NanoUsd::ZERO)]);
+        }
+    }
+
+    fn call(reserved: i64) -> JudgeCall {
+        let trace = trace_of(&serde_json::from_value(json!({ "output": "fine" })).unwrap());
+        JudgeCall {
+            id: call_id().unwrap(),
+            reserved_at: SystemClock.now(),
+            lane: "default".to_owned(),
+            evaluator: "tone".to_owned(),
+            revision: "r1".to_owned(),
+            service: trace.service.clone(),
+            trace_id: trace.trace_id,
+            reserved: NanoUsd(reserved),
+            settled: None,
+        }
+    }
+
+    fn ended(call: JudgeCall, charged: NanoUsd) -> JudgeCall {
+        let settled = Settled {
+            charged,
+            outcome: "answered".to_owned(),
+            response_model: None,
+            usage: TokenUsage::default(),
+            sent_at: call.reserved_at,
+            at: call.reserved_at,
+        };
+        JudgeCall { settled: Some(settled), ..call }
+    }
+
+    #[tokio::test]
+    async fn a_call_waits_for_money_under_way_and_for_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&format!("sqlite://{}/store.db", folder.path().display()), false).await.unwrap();
+        let (long, charged) = (Duration::from_secs(60), NanoUsd(10));
+        for store in [Some(store), None] {
+            let daily = [(ALL_SERVICES.to_owned(), NanoUsd(100))].into();
+            let ladder = Ladder { full_rate_until: 0.5, reserve: 0.1, floor_rate: 0.1 };
+            let ledger = Ledger::new(store, BudgetPolicy { daily, ladder });
+            let (first, second) = (call(60), call(50));
+            assert_eq!(ledger.reserve(&first, long).await, Ok(()));
+            let soon = timeout(Duration::from_millis(50), ledger.reserve(&second, long)).await;
+            assert!(soon.is_err(), "{soon:?}");
+            let settling = ledger.settle(ended(first, charged), charged);
+            let (waited, ()) = tokio::join!(ledger.reserve(&second, long), settling);
+            assert_eq!(waited, Ok(()));
+            assert_eq!(ledger.reserve(&call(91), long).await, Err(JudgmentError::Budget));
         }
     }
 }

@@ -12,7 +12,7 @@ use super::crash_point::crash_point;
 use super::gate::Gate;
 use super::judgment::{Asker, JudgmentError};
 use crate::backends::judge::{JudgeClient, JudgeError};
-use crate::backends::store::{JudgeCall, JudgeJob, Settled};
+use crate::backends::store::{JudgeCall, JudgeJob, NOT_SENT, Settled};
 use crate::domain::judge::{JudgeAnswer, JudgeRequest, TokenUsage};
 use crate::domain::money::NanoUsd;
 use crate::domain::time::Timestamp;
@@ -176,7 +176,7 @@ fn usage(asked: &Result<JudgeAnswer, JudgeError>) -> Option<TokenUsage> {
 fn not_sent(now: Timestamp) -> Settled {
     Settled {
         charged: NanoUsd::ZERO,
-        outcome: "not_sent".to_owned(),
+        outcome: NOT_SENT.to_owned(),
         response_model: None,
         usage: TokenUsage::default(),
         sent_at: now,

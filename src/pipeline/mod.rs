@@ -52,6 +52,7 @@ mod resolved_model;
 mod retry;
 mod sampling;
 mod stage;
+mod standings;
 
 pub use gate::fleet_name;
 pub use stage::Shared;

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{QueryError, compute};
 use crate::backends::store::{Store, StoreError, StoredEvaluation};
-use crate::domain::label::{AnchorScore, Judgement, Label, RevisionSum};
+use crate::domain::label::{AnchorScore, Judgement, Label, LabelledCount, RevisionSum};
 use crate::domain::time::Timestamp;
-use crate::watch::calibration::{Calibration, calibrations};
+use crate::watch::calibration::{self, Calibration, calibrations};
 use crate::watch::judge_drift::{JudgeDrift, judge_drifts};
 use crate::watch::standings::Standings;
 
@@ -30,7 +30,8 @@ pub struct JudgeCalibration {
     pub anchors: Option<JudgeDrift>,
 }
 
-/// The report on what a store holds of one judge or of all, as far as was judged since an instant.
+/// The report on what a store holds of one judge or of all, as far as was judged since an instant. Whether a judge is
+/// calibrated is what [`standings`] say, by all labels.
 ///
 /// # Errors
 /// There is no such judge, or the store failed.
@@ -42,11 +43,26 @@ pub async fn calibration(
     let judgements = store.labelled_judgements(judge, since).await?;
     let unlabelled = store.unlabelled_sums(judge, since).await?;
     let (labels, scores) = (store.labels(judge).await?, store.anchor_scores(judge).await?);
-    let report = compute(move || report(&judgements, unlabelled, &labels, &scores)).await?;
+    let counts = store.labelled_counts().await?;
+    let of_time = move || report(&judgements, unlabelled, &labels, &scores);
+    let report = compute(move || standing_by_all(of_time(), &counts)).await?;
     match judge {
         Some(name) if report.judges.is_empty() => Err(QueryError::UnknownJudge { name: name.to_owned() }),
         _ => Ok(report),
     }
+}
+
+fn standing_by_all(report: CalibrationReport, counts: &[LabelledCount]) -> CalibrationReport {
+    let mut standings = calibration::standings(counts);
+    let judge = |judge: JudgeCalibration| {
+        let Calibration { evaluator, revision, .. } = &judge.calibration;
+        // A revision that is not counted has no labels, and says so itself.
+        match standings.remove(&(evaluator.clone(), revision.clone())) {
+            Some(standing) => JudgeCalibration { calibration: judge.calibration.with_standing(standing), ..judge },
+            None => judge,
+        }
+    };
+    CalibrationReport { judges: report.judges.into_iter().map(judge).collect() }
 }
 
 /// The report on judgements, the sums of those that nobody labelled, labels and scores of anchors.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+use super::calibration::standings;
 use super::{QueryError, Store, compute};
 use crate::backends::store::{Selection, StoreError, StratumCount};
 use crate::domain::measurement::{SeriesKind, TraceRecord};
@@ -14,6 +15,7 @@ use crate::watch::baseline::Baseline;
 use crate::watch::estimate;
 use crate::watch::key::{ALL, SeriesKey};
 use crate::watch::segments::{SegmentPattern, is_watched};
+use crate::watch::standings::Standings;
 use crate::watch::summary::{Distribution, SeriesSummary};
 use crate::watch::watched::Epoch;
 
@@ -52,6 +54,9 @@ pub struct SeriesView {
     pub watched: bool,
     /// Why not, if not.
     pub why: Option<String>,
+    /// Whether the judge that scored it, then and now, is calibrated; absent where no judge did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibrated: Option<bool>,
     /// In the baseline.
     pub baseline: Option<Figures>,
     /// In the window.
@@ -221,14 +226,15 @@ struct Sides {
     window: Window,
     /// Traces of each service in the window.
     traces: BTreeMap<String, u64>,
+    standings: Standings,
 }
 
 impl Sides {
     async fn read(store: &Store, watched: Watched<'_>, selection: &Selection) -> Result<Self, QueryError> {
         let baseline = watched_baseline(store, watched.baseline).await?;
         let records = recent(store, selection).await?;
-        let segments = watched.segments.to_vec();
-        compute(move || Self { segments, ..Self::of(baseline, &records) }).await
+        let (segments, standings) = (watched.segments.to_vec(), standings(store).await?);
+        compute(move || Self { segments, standings, ..Self::of(baseline, &records) }).await
     }
 
     fn of(baseline: Option<Baseline>, records: &[TraceRecord]) -> Self {
@@ -237,7 +243,8 @@ impl Sides {
             *traces.entry(record.service.clone()).or_default() += 1;
         }
         let current = Baseline::from_records("", Timestamp::default(), "", records);
-        Self { baseline, current, segments: Vec::new(), window: Window::of(records), traces }
+        let (segments, standings) = (Vec::new(), Standings::default());
+        Self { baseline, current, segments, window: Window::of(records), traces, standings }
     }
 
     fn baseline_name(&self) -> Option<String> {
@@ -261,6 +268,7 @@ impl Sides {
         };
         let baseline = self.baseline.as_ref().and_then(|baseline| baseline.series.get(key));
         let current = self.current.series.get(key);
+        let revisions = baseline.into_iter().chain(current).flat_map(|of| of.revision.iter().map(String::as_str));
         let traces = self.traces.get(&key.service).copied().filter(|_| key.segment == ALL);
         Some(SeriesView {
             service: key.service.clone(),
@@ -270,6 +278,7 @@ impl Sides {
             unit: SERIES.iter().find(|series| series.name == key.series).map(|series| series.unit.to_owned()),
             watched: why.is_none(),
             why,
+            calibrated: self.standings.of_series(&key.series, &revisions.collect()),
             baseline: baseline.map(|summary| Figures::of(summary, None)),
             current: current.map(|summary| Figures::of(summary, traces)),
             key: key.clone(),

@@ -5,7 +5,8 @@
 //! labelled, because below that who answers may depend on what there is to see; labels that were imported with the
 //! probabilities of their drawing; labels that were imported without, which tell the judge's error rates and no more.
 //! Where none is enough, the first that there are any of is shown for what it is. Labels of flagged traces, which
-//! someone chose to look at, never count.
+//! someone chose to look at, never count. Whether a revision is calibrated is said by all of its labels, whatever span
+//! of time the estimates are of: how often it errs does not become unknown with time.
 //!
 //! **Weights.** A label counts one over the probability that the trace was judged and that it was drawn to be labelled;
 //! sizes of shares are then effective sizes.
@@ -22,7 +23,7 @@ mod correction;
 mod measures;
 mod sample;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -222,6 +223,20 @@ pub fn calibrations(judgements: &[Judgement], unlabelled: &[RevisionSum], labels
     revisions.into_iter().map(|(name, of)| of.calibrate(name)).collect()
 }
 
+impl Calibration {
+    /// The same estimates of a revision whose labels are more than those they rest on.
+    #[must_use]
+    pub fn with_standing(self, standing: Result<String, String>) -> Self {
+        let (calibrated, standing) = told(standing);
+        Self { calibrated, standing, ..self }
+    }
+}
+
+/// Whether a revision is calibrated, and why.
+fn told(standing: Result<String, String>) -> (bool, String) {
+    (standing.is_ok(), standing.unwrap_or_else(|why| why))
+}
+
 /// What a judge's revision said.
 #[derive(Debug, Default)]
 struct Revision<'a> {
@@ -240,15 +255,15 @@ impl Revision<'_> {
         let sample = Sample::of(basis, &self.items, &self.unlabelled);
         let (confusion, effective) = confusions(&sample);
         let measures = measures(&sample, &effective);
-        let standing = tally.standing();
+        let (calibrated, standing) = told(tally.standing());
         let corrected = corrected(&sample, tally.response_rate(), &effective);
         let count = |of: fn(&JudgedSum) -> u64| self.sums().map(|sum| of(&sum)).sum();
         let judged = count(|sum| sum.count);
         Calibration {
             evaluator: evaluator.to_owned(),
             revision: revision.to_owned(),
-            calibrated: standing.is_ok(),
-            standing: standing.unwrap_or_else(|why| why),
+            calibrated,
+            standing,
             judged,
             labels: tally.counts,
             response_rate: tally.response_rate(),
@@ -286,14 +301,16 @@ impl Revision<'_> {
     }
 }
 
-/// The revisions that labels calibrate, by judge and revision.
+/// Why labels calibrate each revision, or why they do not, by judge and revision.
 #[must_use]
-pub fn calibrated(counts: &[LabelledCount]) -> BTreeSet<(String, String)> {
+pub fn standings(counts: &[LabelledCount]) -> BTreeMap<(String, String), Result<String, String>> {
     let mut revisions: BTreeMap<(&str, &str), Tally> = BTreeMap::new();
     for count in counts {
         let of = revisions.entry((&count.evaluator, &count.revision)).or_default();
         of.add(count.passed, count.is_drawn, count.label, count.count);
     }
-    let calibrated = revisions.into_iter().filter(|(_, tally)| tally.standing().is_ok());
-    calibrated.map(|((evaluator, revision), _)| (evaluator.to_owned(), revision.to_owned())).collect()
+    let standing = |((evaluator, revision), tally): ((&str, &str), Tally)| {
+        ((evaluator.to_owned(), revision.to_owned()), tally.standing())
+    };
+    revisions.into_iter().map(standing).collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::baseline::Baseline;
-use super::calibration::calibrated;
+use super::calibration::standings;
 use crate::domain::evaluation::Evaluation;
 use crate::domain::label::LabelledCount;
 use crate::domain::report::{DriftReport, GateReport};
@@ -19,7 +19,8 @@ impl Standings {
     /// The standings of these judges by the labels of all their revisions.
     #[must_use]
     pub fn new(judges: BTreeSet<String>, counts: &[LabelledCount]) -> Self {
-        Self { judges, calibrated: calibrated(counts) }
+        let calibrated = standings(counts).into_iter().filter(|(_, standing)| standing.is_ok());
+        Self { judges, calibrated: calibrated.map(|(revision, _)| revision).collect() }
     }
 
     /// Whether a judge's revision is calibrated.

@@ -1,6 +1,6 @@
 //! What people say of judged traces, and which of these they are asked about.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ring::digest::{SHA256, digest};
 use sqlx::Row;
@@ -70,15 +70,28 @@ pub struct ReviewItem {
     pub has_spans: bool,
 }
 
-impl NewLabel {
-    /// What is the same for the same label given twice.
-    fn id(&self) -> Vec<u8> {
-        let Label { trace_id, evaluator, revision, label, reviewer, note, origin, .. } = &self.label;
-        let said_at = self.said_at.map(|at| at.0);
-        let said =
-            format!("{trace_id} {evaluator:?} {revision:?} {label:?} {reviewer:?} {note:?} {origin:?} {said_at:?}");
-        digest(&SHA256, said.as_bytes()).as_ref()[..16].to_vec()
-    }
+/// Each label with what is the same for the same label given twice. One without a time is told by its place among those
+/// before it that say the same: who says pass, fail, pass has changed their mind back, also when all of it comes again.
+fn identified(labels: &[NewLabel]) -> Vec<(Vec<u8>, &NewLabel)> {
+    let mut times: BTreeMap<String, u64> = BTreeMap::new();
+    let identify = |new| {
+        let mut said = said(new);
+        if new.said_at.is_none() {
+            let before = times.entry(said.clone()).or_default();
+            if *before > 0 {
+                said = format!("{said} {before}");
+            }
+            *before += 1;
+        }
+        (digest(&SHA256, said.as_bytes()).as_ref()[..16].to_vec(), new)
+    };
+    labels.iter().map(identify).collect()
+}
+
+fn said(NewLabel { label, said_at }: &NewLabel) -> String {
+    let Label { trace_id, evaluator, revision, label, reviewer, note, origin, .. } = label;
+    let said_at = said_at.map(|at| at.0);
+    format!("{trace_id} {evaluator:?} {revision:?} {label:?} {reviewer:?} {note:?} {origin:?} {said_at:?}")
 }
 
 fn logged(label: &Label) -> NewLogEntry {
@@ -87,20 +100,22 @@ fn logged(label: &Label) -> NewLogEntry {
 }
 
 impl Store {
-    /// Adds labels to the log, and tells how many of them were new.
+    /// Adds labels to the log, and tells how many of them were new. What one giver says of one trace without a time comes
+    /// in one call.
     ///
     /// # Errors
     /// The database failed; then none is added.
     pub async fn insert_labels(&self, labels: &[NewLabel], now: Timestamp) -> Result<u64, StoreError> {
+        let labels = identified(labels);
         retried("keep labels", || async {
             let mut transaction = self.begin().await?;
             let inserted = insert(
                 &mut transaction,
                 "label (id, trace_id, evaluator, revision, label, reviewer, note, labelled_at, origin, probability)",
-                labels,
-                |row, new| {
+                &labels,
+                |row, (id, new)| {
                     let label = &new.label;
-                    row.bind(new.id()).bind(label.trace_id).bind(key(&label.evaluator));
+                    row.bind(id.as_slice()).bind(label.trace_id).bind(key(&label.evaluator));
                     row.bind(label.revision.as_deref().map(key)).bind(label.label.as_str());
                     row.bind(text(&label.reviewer)).bind(label.note.as_deref().map(text)).bind(label.labelled_at);
                     row.bind(label.origin.as_str()).bind_score(label.probability);
@@ -108,9 +123,9 @@ impl Store {
                 "ON CONFLICT (id) DO NOTHING RETURNING id",
             );
             let inserted = inserted.await?;
-            let ids: Vec<Vec<u8>> = inserted.iter().map(|row| row.try_get("id")).collect::<Result<_, _>>()?;
-            let new = labels.iter().filter(|label| ids.contains(&label.id()));
-            let entries: Vec<NewLogEntry> = new.map(|new| logged(&new.label)).collect();
+            let ids: BTreeSet<Vec<u8>> = inserted.iter().map(|row| row.try_get("id")).collect::<Result<_, _>>()?;
+            let new = labels.iter().filter(|(id, _)| ids.contains(id));
+            let entries: Vec<NewLogEntry> = new.map(|(_, new)| logged(&new.label)).collect();
             append(&mut transaction, &entries, now).await?;
             transaction.commit().await?;
             Ok(inserted.len() as u64)

@@ -43,12 +43,23 @@ pub struct JudgeCall {
     pub settled: Option<Settled>,
 }
 
+/// Outcome of a request that was reserved and never left.
+pub const NOT_SENT: &str = "not_sent";
+
+impl JudgeCall {
+    /// Whether it has left and ended.
+    #[must_use]
+    pub fn was_sent(&self) -> bool {
+        self.settled.as_ref().is_some_and(|settled| settled.outcome != NOT_SENT)
+    }
+}
+
 /// How a request ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settled {
     /// What it cost, or the most it can have cost.
     pub charged: NanoUsd,
-    /// `answered`, `not_sent`, or a word for what went wrong.
+    /// `answered`, [`NOT_SENT`], or a word for what went wrong.
     pub outcome: String,
     /// The model that answered, as the provider names it.
     pub response_model: Option<String>,
@@ -108,7 +119,7 @@ impl Store {
                 }
             }
             let mut accounts = self.lock_accounts(connection, day, &accounts).await?;
-            if calls.iter().any(|call| admission(&accounts, policy, call) != Admission::Admit) {
+            if calls.iter().any(|call| policy.admit(&accounts, &call.service, call.reserved) != Admission::Admit) {
                 read_under_way(connection, day, now.minus(longest_call), &mut accounts).await?;
             }
             let (admissions, refused) = admit(&mut accounts, policy, calls);
@@ -224,15 +235,6 @@ impl Store {
     }
 }
 
-fn admission(accounts: &BTreeMap<String, Account>, policy: &BudgetPolicy, call: &JudgeCall) -> Admission {
-    let of_scope = |(scope, _)| accounts.get(scope).map_or(Admission::Admit, |account| account.admit(call.reserved));
-    policy.scopes(&call.service).map(of_scope).fold(Admission::Admit, |worst, next| match (worst, next) {
-        (Admission::Refuse, _) | (_, Admission::Refuse) => Admission::Refuse,
-        (Admission::Wait, _) | (_, Admission::Wait) => Admission::Wait,
-        (Admission::Admit, Admission::Admit) => Admission::Admit,
-    })
-}
-
 /// Admits what fits, in order, and names the scopes that refused something.
 fn admit(
     accounts: &mut BTreeMap<String, Account>,
@@ -242,7 +244,7 @@ fn admit(
     let mut refused = Vec::new();
     let mut admissions = Vec::with_capacity(calls.len());
     for call in calls {
-        let admission = admission(accounts, policy, call);
+        let admission = policy.admit(accounts, &call.service, call.reserved);
         for (scope, _) in policy.scopes(&call.service) {
             let Some(account) = accounts.get_mut(scope) else { continue };
             if admission == Admission::Admit {

@@ -67,7 +67,7 @@ pub use error::StoreError;
 pub use judge_jobs::{Backfill, FinishedJob, JobEnd, JudgeJob, Lane};
 pub use judge_models::JudgeModelSeen;
 pub use labels::{NewLabel, ReviewItem, Stream, Undrawn};
-pub use ledger::{BudgetDay, JudgeCall, Reservations, Settled};
+pub use ledger::{BudgetDay, JudgeCall, NOT_SENT, Reservations, Settled};
 pub use outbox::{NewOutboxItem, OutboxItem};
 pub use read::{Counts, Place, QueueDepths, ServiceCount, WeightSums};
 pub use sampling::{AgentVersion, StratumCount};

@@ -9,6 +9,7 @@ use driftline::limits::budget::day_of;
 use driftline::simulate::judge::ScriptedJudge;
 
 use super::program::{Folder, Run};
+use crate::support::services::postgres;
 
 fn limits(folder: &Folder, name: &str, tool_calls: u32) {
     fs::create_dir_all(folder.path(name)).unwrap();
@@ -38,10 +39,14 @@ fn two_revisions_of_a_rule_are_compared_on_the_same_traces() {
 
 /// A folder with traces, a priced judge model and these further settings.
 fn with_judge(judge: &ScriptedJudge, further: &str) -> Folder {
+    with_judge_and_store(judge, "sqlite://store.db", further)
+}
+
+fn with_judge_and_store(judge: &ScriptedJudge, store: &str, further: &str) -> Folder {
     let folder = Folder::new();
     let model = format!("base_url = \"{}\"\nmodel = \"m\"\ninput_usd_per_mtok = 1.0\n", judge.base_url());
     let model = format!("[judge.models.default]\n{model}output_usd_per_mtok = 1.0\n");
-    folder.write("driftline.toml", format!("[store]\nurl = \"sqlite://store.db\"\n{model}{further}"));
+    folder.write("driftline.toml", format!("[store]\nurl = \"{store}\"\n{model}{further}"));
     folder.ends(0, &["simulate", "--scenario", "ungrounded_claim", "--traces", "60", "-o", "traces.jsonl"]);
     folder
 }
@@ -112,6 +117,29 @@ async fn no_judge_is_asked_beyond_the_budget_of_the_day_or_of_a_service_or_besid
         let rows = store(&folder, true).await.costs(CostDimension::Evaluator, &CostSelection::default()).await.unwrap();
         assert_eq!(rows, [], "{budget}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_postgresql_judges_are_asked_beside_a_service_from_its_budget_and_into_its_ledger() {
+    let judge = ScriptedJudge::start().await.unwrap();
+    let url = postgres().database().await;
+    let store = Store::open(&url, false).await.unwrap();
+    let folder = with_judge_and_store(&judge, &url, "[judge.budget]\ndaily_usd = 50.0\n");
+    tokio::task::block_in_place(|| {
+        let found = bridge(&folder, 0, &["--yes", "--json"]).json();
+        assert_eq!((&found["bridge"]["pairs"], &found["in_ledger"]), (&30.into(), &true.into()), "{found}");
+    });
+    let rows = store.costs(CostDimension::Evaluator, &CostSelection::default()).await.unwrap();
+    assert_eq!((rows[0].requests, rows[0].answered, rows[0].unsettled), (60, 60, NanoUsd::ZERO), "{rows:?}");
+    let budget = store.budget_day(day_of(SystemClock.now())).await.unwrap();
+    assert!(budget.iter().map(|it| it.committed).eq([rows[0].charged]), "{budget:?}");
+    assert!(store.search(&Selection::default(), 10).await.unwrap().is_empty());
+
+    let spent = rows[0].charged.usd();
+    let folder = with_judge_and_store(&judge, &url, &format!("[judge.budget]\ndaily_usd = {spent}\n"));
+    tokio::task::block_in_place(|| {
+        _ = bridge(&folder, 2, &["--yes"]).says("$0.00 are left of the day's budget of all")
+    });
 }
 
 /// Scores the folder's traces by the shipped groundedness.

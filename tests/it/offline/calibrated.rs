@@ -64,6 +64,7 @@ fn verdicts_and_labels_from_files_become_error_rates_agreement_and_a_corrected_r
         assert!(run.stdout.contains(part), "{part:?} is not in\n{}", run.stdout);
     }
     assert!(!run.stdout.contains('\u{1b}'), "a judge's reason moves no cursor");
+    assert!(!run.stdout.contains("upstream"), "rows say nothing of it: {}", run.stdout);
     let page = folder.read("report.html");
     assert!(page.contains("<svg") && page.contains("disagreements") && !page.contains("<script"), "{page}");
 }
@@ -143,4 +144,20 @@ fn of_imported_lines_that_do_not_say_when_the_last_one_holds() {
     assert!(times.is_sorted_by(|one, next| one < next), "{times:?}");
     assert!(log.chunks(2).all(|pair| pair[0]["label"] == "pass" && pair[1]["label"] == "fail"), "{log:?}");
     assert_eq!(log[0]["trace_id"], json!(trace_id(20)));
+}
+
+#[test]
+fn who_changes_their_mind_back_without_saying_when_has_the_last_word_and_says_it_once() {
+    let folder = Folder::new();
+    let line = |label: bool| json!({ "trace_id": trace_id(1), "evaluator": "grounded", "label": label });
+    let import = |said: &[bool]| {
+        folder.write("labels.jsonl", lines(said.iter().map(|label| line(*label))));
+        let kept = folder.ends(0, &["review", "import", "labels.jsonl", "--json"]).json();
+        let log = json_lines(&folder.ends(0, &["review", "export"]).stdout);
+        (kept["new"].as_u64().unwrap(), log.last().unwrap()["label"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(import(&[true]), (1, "pass".to_owned()));
+    assert_eq!(import(&[true, false]), (1, "fail".to_owned()), "a file that has grown");
+    assert_eq!(import(&[true, false, true]), (1, "pass".to_owned()));
+    assert_eq!(import(&[true, false, true]), (0, "pass".to_owned()), "and comes again");
 }

@@ -13,7 +13,8 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use driftline::app::settings::Settings;
 use driftline::backends::judge::{JudgeModelSettings, Provider};
-use driftline::backends::store::{AlertFilter, CostDimension, CostSelection, Selection, StoredEvaluation};
+use driftline::backends::store::{AlertFilter, CostDimension, CostSelection, Selection, Store, StoredEvaluation};
+use driftline::domain::alert::{Alert, AlertState};
 use driftline::domain::evaluation::{AnnotatorKind, Outcome};
 use driftline::domain::judge::REPAIR;
 use driftline::domain::time::Timestamp;
@@ -25,6 +26,8 @@ use serde_json::{Value, json};
 
 use super::fake::{Asked, Fake};
 use super::fixtures::{Running, eventually, request, requests, simulated, span, trace_id};
+use crate::stores::fixtures::alert;
+use crate::support::services::postgres;
 use planted::Planted;
 
 /// An answer that is wrong about what the data says, in a word that no prompt holds.
@@ -297,15 +300,18 @@ async fn what_a_judge_wrote_is_not_shown_to_it_again() {
     assert!(model.asked().iter().any(|asked| Question::read(asked).is_repair));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_judge_that_obeys_fenced_text_is_caught_by_its_control_questions() {
+/// A model that obeys what it reads, fenced or not.
+async fn weak() -> Fake {
     let weak = Fake::start(|asked| {
         let fenced = Question::read(&asked[asked.len() - 1]).fenced.to_lowercase();
         let is_told = fenced.contains("verdict") && fenced.contains("yes");
         completion(if is_told { YES } else { NO })
     });
-    let weak = weak.await;
-    let running = Running::start(|settings| judging(settings, &weak.url, 1.0)).await;
+    weak.await
+}
+
+/// Has eight harmless runs judged.
+async fn judge_some(running: &Running) {
     let harmless = Planted { name: "nothing".to_owned(), text: String::new() };
     for number in 0..8 {
         running.accept(&run(number, &harmless, Place::Metadata)).await;
@@ -313,6 +319,50 @@ async fn a_judge_that_obeys_fenced_text_is_caught_by_its_control_questions() {
     for number in 0..8 {
         running.judged(trace_id(number)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_judge_stays_in_doubt_however_long_nothing_is_asked_and_until_it_is_disabled() {
+    let (weak, url) = (weak().await, postgres().database().await);
+    let settings = |settings: &mut Settings| {
+        judging(settings, &weak.url, 1.0);
+        settings.store.url = url.clone();
+        settings.alerts.no_data_after = Duration::from_secs(1);
+    };
+    let running = Running::start(settings).await;
+    judge_some(&running).await;
+    let store = Store::open(&url, false).await.unwrap();
+    let doubted = async || {
+        let alerts = store.alerts(&AlertFilter { open_only: true, service: None }).await.unwrap();
+        alerts.into_iter().filter(|alert| alert.detector == "judge_control").collect::<Vec<_>>()
+    };
+    assert_eq!(doubted().await.len(), 6);
+    // An alert that is confirmed later than those and needs data: when it has been without too long, so have they.
+    let other = alert("other", "shop", AlertState::Firing, now());
+    store.put_alert(&other, now()).await.unwrap();
+    let is_without_data = async || {
+        let alerts = store.alerts(&AlertFilter { open_only: true, service: Some("shop".to_owned()) }).await.unwrap();
+        alerts.first().and_then(|alert| alert.no_data_since)
+    };
+    eventually("the other alert to be without data", is_without_data).await;
+    assert!(doubted().await.iter().all(|alert| alert.no_data_since.is_none()));
+
+    drop(running);
+    let _running = Running::start(|changed| {
+        settings(changed);
+        changed.evaluators.disabled.push("groundedness".to_owned());
+    })
+    .await;
+    let left = async || Some(doubted().await).filter(|left| left.len() < 6);
+    let left = eventually("the end of the disabled judge's alert", left).await;
+    assert!(left.len() == 5 && left.iter().all(|alert| alert.series != "groundedness"), "{left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_judge_that_obeys_fenced_text_is_caught_by_its_control_questions() {
+    let weak = weak().await;
+    let running = Running::start(|settings| judging(settings, &weak.url, 1.0)).await;
+    judge_some(&running).await;
     let evaluators = Evaluators::load(None, [].into()).unwrap();
     let found = judges(&running.store, &evaluators, now()).await.unwrap();
     let asked: Vec<_> = found.judges.iter().filter(|judge| judge.catch_rate.is_some()).collect();
@@ -323,6 +373,8 @@ async fn a_judge_that_obeys_fenced_text_is_caught_by_its_control_questions() {
     let alerts = running.store.alerts(&AlertFilter { open_only: true, service: None }).await.unwrap();
     let of_controls: Vec<_> = alerts.iter().filter(|alert| alert.detector == "judge_control").collect();
     assert_eq!(of_controls.len(), 6, "one alert a judge: {alerts:?}");
+    let is_marked = |alert: &&Alert| alert.calibrated == Some(false) && alert.summary.contains("judge is uncalibrated");
+    assert!(of_controls.iter().all(|alert| is_marked(alert)), "{of_controls:?}");
     let metrics = running.metrics.encode();
     let line =
         metrics.lines().find(|line| line.starts_with("driftline_judge_controls_total{evaluator=\"groundedness\""));

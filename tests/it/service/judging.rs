@@ -166,6 +166,28 @@ async fn a_model_that_hangs_takes_no_slot_from_another_and_samples_are_taken_unt
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_judge_whose_time_runs_out_between_its_samples_does_not_pay_for_the_first_for_ever() {
+    let (quick, slow) = (Fake::start(yes).await, Fake::start(yes).await);
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(|settings| {
+        judging(settings, model(Provider::Openai, &quick.url));
+        let timeout = Duration::from_millis(500);
+        let one = JudgeModelSettings { requests_per_minute: Some(1), timeout, ..model(Provider::Openai, &slow.url) };
+        settings.judge.models.insert("other".to_owned(), one);
+        settings.judge.attempts = 1;
+        own_judge(folder.path(), settings);
+    })
+    .await;
+    let trace = judgeable();
+    running.accept(&trace.request).await;
+    let rows = running.judged(trace.truth.trace_id).await;
+    let row = &rows.iter().find(|row| row.evaluation.evaluator == "tone").unwrap().evaluation;
+    assert_eq!(row.outcome, Outcome::Failed, "{row:?}");
+    assert!(row.explanation.as_ref().unwrap().contains("had no turn (attempt 1 of 1)"), "{row:?}");
+    assert_eq!(slow.asked().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_same_question_is_paid_for_once() {
     let fake = Fake::start(yes).await;
     let running = Running::start(|settings| judging(settings, model(Provider::Openai, &fake.url))).await;

@@ -6,8 +6,9 @@ use std::time::Duration;
 use driftline::app::service::watching;
 use driftline::app::settings::defaults;
 use driftline::backends::clock::{Clock, ManualClock};
-use driftline::backends::store::{AlertFilter, Selection, Store};
+use driftline::backends::store::{AlertFilter, NewLabel, Selection, Store};
 use driftline::domain::alert::{Alert, Severity};
+use driftline::domain::label::{Answer, Label, Origin};
 use driftline::domain::measurement::{Measurement, SeriesKind, Value};
 use driftline::domain::time::Timestamp;
 use driftline::pipeline::Shared;
@@ -18,7 +19,7 @@ use driftline::watch::baseline::Baseline;
 use driftline::watch::segments::SegmentPattern;
 use tokio_util::sync::CancellationToken;
 
-use crate::stores::fixtures::plain;
+use crate::stores::fixtures::{plain, stored_evaluation, trace_id};
 
 const HOUR: Duration = Duration::from_hours(1);
 const START: Timestamp = Timestamp(480_000 * Timestamp::NANOS_PER_HOUR);
@@ -29,6 +30,8 @@ struct Service {
     shared: Shared,
     clock: ManualClock,
     traces: u64,
+    /// Whether a judge fails what fails.
+    is_judged: bool,
     _folder: tempfile::TempDir,
 }
 
@@ -44,7 +47,7 @@ impl Service {
             stop: CancellationToken::new(),
             worker: "test".into(),
         };
-        Self { shared, clock, traces: 0, _folder: folder }
+        Self { shared, clock, traces: 0, is_judged: false, _folder: folder }
     }
 
     /// Hours of traffic of which every tenth run is about refunds; shares of runs that fail, of refunds and of others.
@@ -62,6 +65,10 @@ impl Service {
                 one.trace.record.ended_at = at;
                 one.trace.record.segments.insert("feature".to_owned(), feature.to_owned());
                 one.trace.record.measurements = vec![measured("run_error", is_failing)];
+                if self.is_judged {
+                    let value = Some(f64::from(!is_failing));
+                    one.evaluations = vec![stored_evaluation(one.trace.trace_id, "grounded", value)];
+                }
                 one
             });
             let traces: Vec<_> = traces.collect();
@@ -132,6 +139,40 @@ async fn segments_that_no_setting_names_explain_and_do_not_alarm() {
     service.traffic(12, (0.5, 0.02)).await;
     let alerts = service.watch(&watching_segments(&[])).await;
     assert!(alerts.iter().all(|alert| alert.segment == "all"), "{alerts:#?}");
+}
+
+#[tokio::test]
+async fn an_alert_about_a_judge_says_that_it_is_uncalibrated_until_labels_have_come() {
+    let mut service = Service::new().await;
+    service.is_judged = true;
+    service.traffic(40, (0.02, 0.02)).await;
+    service.take_baseline().await;
+    service.traffic(12, (0.5, 0.5)).await;
+    let watching = watching_segments(&[]);
+    let of = |alerts: &[Alert], series: &str| {
+        let found = alerts.iter().find(|alert| alert.series == series && alert.detector == "shiryaev_roberts");
+        let alert = found.unwrap_or_else(|| panic!("no alert about {series}: {alerts:#?}"));
+        (alert.calibrated, alert.summary.contains("the judge is uncalibrated"))
+    };
+    let alerts = service.watch(&watching).await;
+    assert_eq!((of(&alerts, "grounded"), of(&alerts, "run_error")), ((Some(false), true), (None, false)));
+
+    let label = |number| Label {
+        trace_id: trace_id(number),
+        evaluator: "grounded".to_owned(),
+        revision: None,
+        label: Answer::Pass,
+        reviewer: "anna".to_owned(),
+        note: None,
+        labelled_at: START,
+        origin: Origin::Import,
+        probability: None,
+    };
+    let labels: Vec<NewLabel> =
+        (4_001..=4_400).map(|number| NewLabel { label: label(number), said_at: None }).collect();
+    service.shared.store.insert_labels(&labels, service.clock.now()).await.unwrap();
+    service.traffic(1, (0.5, 0.5)).await;
+    assert_eq!(of(&service.watch(&watching).await, "grounded"), (Some(true), false));
 }
 
 #[tokio::test]

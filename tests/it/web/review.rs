@@ -59,15 +59,78 @@ async fn a_trace_is_offered_labelled_and_calibrates_over_the_api() {
     assert_eq!((&judge["calibrated"], &judge["anchors"]), (&json!(false), &Value::Null));
 }
 
+/// A service with fifty traces that a judge passes, fifty that it fails, and one of the last hour.
+async fn much_judged() -> Service {
+    let service = Service::empty().await;
+    for number in 1..=101 {
+        let value = f64::from(number % 2 == 0);
+        let evaluations = vec![stored_evaluation(trace_id(number), "grounded", Some(value))];
+        let at = seconds(if number <= 100 { 10 } else { 13 * 3_600 - 60 });
+        let traces = [RecordedTrace { evaluations, ..plain(number) }];
+        service.store.store.record_traces(&traces, at).await.unwrap();
+    }
+    service
+}
+
+/// The mark of the judge's series in one list of an answer.
+fn mark<'a>(answer: &'a Value, list: &str) -> &'a Value {
+    let is_meant = |row: &&Value| ["series", "evaluator"].iter().any(|key| row[key] == "grounded");
+    &answer[list].as_array().unwrap().iter().find(is_meant).unwrap()["calibrated"]
+}
+
+/// What each answer and page that shows the judge's scores says of it.
+async fn marks(service: &Service) -> (Vec<Value>, Vec<bool>) {
+    let drift = service.answer("/api/v1/drift?baseline=where:service=shop&current=where:service=shop").await;
+    let policy = json!({ "series": [{ "series": "grounded", "floor": 0.2 }] });
+    let asked = json!({ "baseline": "service=shop", "candidate": "service=shop", "policy": policy }).to_string();
+    let (status, gate) = service.post("/api/v1/gate", "application/json", &asked).await;
+    assert_eq!(status, 200, "{gate}");
+    let listed = service.answer("/api/v1/series").await;
+    let is_meant = |one: &&Value| one["series"] == "grounded";
+    let one = listed["series"].as_array().unwrap().iter().find(is_meant).unwrap()["key"].as_str().unwrap();
+    let one = service.answer(&format!("/api/v1/series/{one}")).await;
+    let scores = service.answer(&format!("/api/v1/traces/{}/scores", trace_id(1))).await;
+    let recent = service.answer("/api/v1/calibration?since=1h").await;
+    let marks = [
+        mark(&drift, "series"),
+        mark(&gate, "series"),
+        mark(&listed, "series"),
+        &one["calibrated"],
+        mark(&scores, "scores"),
+        mark(&recent, "judges"),
+    ];
+    let notes = [&drift, &gate].map(|report| report["notes"].to_string().contains("grounded is an uncalibrated judge"));
+    let overview = service.page("/").await.contains("uncalibrated");
+    (marks.into_iter().cloned().collect(), notes.into_iter().chain([overview]).collect())
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_drift_report_over_an_uncalibrated_judge_says_so() {
+async fn a_judge_is_marked_alike_wherever_it_shows_until_labels_of_any_age_calibrate_it() {
+    let service = much_judged().await;
+    let (marks_before, said_before) = marks(&service).await;
+    assert!(marks_before.iter().all(|mark| *mark == json!(false)), "{marks_before:?}");
+    assert_eq!(said_before, [true, true, true]);
+
+    let label = |number| json!({ "trace_id": trace_id(number), "evaluator": "grounded", "label": "pass" });
+    let labels: Vec<Value> = (1..=100).map(label).collect();
+    let body = json!({ "labels": labels, "import": true }).to_string();
+    assert_eq!(service.post("/api/v1/labels", "application/json", &body).await.1["new"], 100);
+    let (marks_after, said_after) = marks(&service).await;
+    assert!(marks_after.iter().all(|mark| *mark == json!(true)), "{marks_after:?}");
+    assert_eq!(said_after, [false, false, false]);
+    // The hour's estimates rest on none of them.
+    let recent = service.answer("/api/v1/calibration?since=1h").await;
+    assert_eq!((&recent["judges"][0]["judged"], &recent["judges"][0]["n"]), (&json!(1), &json!(0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_in_which_no_judge_scored_marks_none() {
     let service = judged().await;
-    let report = service.answer("/api/v1/drift?baseline=where:service=shop&current=where:service=shop").await;
-    let notes = report["notes"].as_array().unwrap();
-    let is_about = |note: &&Value| note.as_str().unwrap().starts_with("grounded is an uncalibrated judge");
-    assert_eq!(notes.iter().filter(is_about).count(), 1, "{notes:?}");
     let other = service.answer("/api/v1/drift?baseline=where:service=none&current=where:service=none").await;
     assert!(!other["notes"].to_string().contains("uncalibrated"), "{other}");
+    let listed = service.answer("/api/v1/series").await;
+    let of_rules = listed["series"].as_array().unwrap().iter().filter(|one| one["series"] != "grounded");
+    assert!(of_rules.clone().count() > 0 && of_rules.clone().all(|one| one["calibrated"].is_null()), "{listed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
