@@ -374,7 +374,7 @@ async fn a_judge_that_obeys_fenced_text_is_caught_by_its_control_questions() {
     let of_controls: Vec<_> = alerts.iter().filter(|alert| alert.detector == "judge_control").collect();
     assert_eq!(of_controls.len(), 6, "one alert a judge: {alerts:?}");
     let is_marked = |alert: &&Alert| alert.calibrated == Some(false) && alert.summary.contains("judge is uncalibrated");
-    assert!(of_controls.iter().all(|alert| is_marked(alert)), "{of_controls:?}");
+    assert!(of_controls.iter().all(is_marked), "{of_controls:?}");
     let metrics = running.metrics.encode();
     let line =
         metrics.lines().find(|line| line.starts_with("driftline_judge_controls_total{evaluator=\"groundedness\""));
