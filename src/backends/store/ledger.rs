@@ -4,7 +4,7 @@
 //! transaction with the ledger's rows, for as many calls as wait; settling lowers it to what was charged. Whoever dies
 //! in between leaves the reservation, which then counts in full.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sqlx::any::AnyRow;
@@ -122,7 +122,7 @@ impl Store {
             if calls.iter().any(|call| policy.admit(&accounts, &call.service, call.reserved) != Admission::Admit) {
                 read_under_way(connection, day, now.minus(longest_call), &mut accounts).await?;
             }
-            let (admissions, refused) = admit(&mut accounts, policy, calls);
+            let (admissions, refused) = admit(&mut accounts, policy, calls, day);
             for scope in &refused {
                 stop(connection, day, scope, now).await?;
             }
@@ -235,15 +235,21 @@ impl Store {
     }
 }
 
-/// Admits what fits, in order, and names the scopes that refused something.
+/// Admits what fits, in order, and names the scopes that refused something. A call of another day has to come again: it
+/// would be paid for by one day and settled with another.
 fn admit(
     accounts: &mut BTreeMap<String, Account>,
     policy: &BudgetPolicy,
     calls: &[JudgeCall],
+    day: i64,
 ) -> (Vec<Admission>, Vec<String>) {
     let mut refused = Vec::new();
     let mut admissions = Vec::with_capacity(calls.len());
     for call in calls {
+        if day_of(call.reserved_at) != day {
+            admissions.push(Admission::Wait);
+            continue;
+        }
         let admission = policy.admit(accounts, &call.service, call.reserved);
         for (scope, _) in policy.scopes(&call.service) {
             let Some(account) = accounts.get_mut(scope) else { continue };
@@ -344,11 +350,12 @@ async fn insert_calls(connection: &mut AnyConnection, calls: &[&JudgeCall]) -> R
     .map(drop)
 }
 
-/// Writes how calls ended, and gives their budgets back what they did not cost.
+/// Writes how calls ended, and gives their budgets back what they did not cost. A call that is settled already stays so:
+/// when the answer to a commit is lost all of this comes again, and no budget may be given anything twice.
 pub(super) async fn settle(connection: &mut AnyConnection, calls: &[&JudgeCall]) -> Result<(), sqlx::Error> {
     let settled: Vec<(&JudgeCall, &Settled)> =
         calls.iter().filter_map(|call| Some((*call, call.settled.as_ref()?))).collect();
-    insert(
+    let rows = insert(
         connection,
         "judge_call (id, day, reserved_at, lane, evaluator, revision, service, trace_id, reserved, charged, outcome, \
          response_model, input_tokens, output_tokens, sent_at, settled_at)",
@@ -364,9 +371,11 @@ pub(super) async fn settle(connection: &mut AnyConnection, calls: &[&JudgeCall])
         "ON CONFLICT (id) DO UPDATE SET charged = excluded.charged, outcome = excluded.outcome, \
          response_model = excluded.response_model, input_tokens = excluded.input_tokens, \
          output_tokens = excluded.output_tokens, \
-         sent_at = excluded.sent_at, settled_at = excluded.settled_at",
+         sent_at = excluded.sent_at, settled_at = excluded.settled_at WHERE judge_call.settled_at IS NULL RETURNING id",
     )
     .await?;
+    let now_settled: BTreeSet<Vec<u8>> = rows.iter().map(|row| row.try_get("id")).collect::<Result<_, _>>()?;
+    let settled: Vec<_> = settled.into_iter().filter(|(call, _)| now_settled.contains(call.id.as_slice())).collect();
     give_back(connection, &settled).await
 }
 

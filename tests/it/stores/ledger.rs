@@ -25,6 +25,8 @@ contract!(
     an_attempt_that_did_not_happen_does_not_count,
     a_group_of_judgements_is_recorded_each_for_itself,
     a_request_is_in_the_ledger_before_it_leaves_and_never_below_what_it_cost,
+    a_call_that_is_settled_twice_gives_its_money_back_once,
+    a_call_of_before_midnight_is_not_paid_for_by_the_next_day,
     a_call_waits_for_money_under_way_and_is_refused_when_there_is_none,
     a_service_is_held_by_its_own_budget_beside_that_of_all,
     a_limit_that_is_set_later_counts_what_was_spent_before,
@@ -175,6 +177,24 @@ async fn a_request_is_in_the_ledger_before_it_leaves_and_never_below_what_it_cos
     let lost = after.iter().find(|row| row.part.is_none()).unwrap();
     assert_eq!((lost.charged, lost.unsettled), (NanoUsd(300), NanoUsd(300)), "no one knows whether it left");
     assert_eq!(committed(&it.store, now).await[""], 390);
+}
+
+async fn a_call_that_is_settled_twice_gives_its_money_back_once(it: TestStore) {
+    let (policy, first) = (policy(&[("", 100)]), call(1, "shop", 60, seconds(0)));
+    assert_eq!(reserve(&it.store, std::slice::from_ref(&first), &policy, seconds(0)).await, [Admission::Admit]);
+    for _ in 0..2 {
+        it.store.settle_calls(&[settled(&first, 10, seconds(1))]).await.unwrap();
+        assert_eq!(committed(&it.store, seconds(1)).await[""], 10);
+    }
+    settle(&it.store, vec![settled(&first, 20, seconds(2))], seconds(2)).await;
+    assert_eq!(committed(&it.store, seconds(2)).await[""], 10);
+}
+
+async fn a_call_of_before_midnight_is_not_paid_for_by_the_next_day(it: TestStore) {
+    let (policy, midnight) = (policy(&[("", 100)]), seconds(86_400));
+    let calls = [call(1, "shop", 10, seconds(86_399)), call(2, "shop", 20, midnight)];
+    assert_eq!(reserve(&it.store, &calls, &policy, midnight).await, [Admission::Wait, Admission::Admit]);
+    assert_eq!(committed(&it.store, midnight).await[""], 20);
 }
 
 async fn a_call_waits_for_money_under_way_and_is_refused_when_there_is_none(it: TestStore) {
