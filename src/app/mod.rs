@@ -4,6 +4,7 @@ pub mod channels;
 pub mod demo;
 pub mod doctor;
 mod doctor_disk;
+mod role;
 pub mod service;
 pub mod settings;
 pub mod write_back;

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::channels::{ChannelError, channels, destinations_of as channel_destinations, links};
+pub use super::role::Role;
 use super::settings::Settings;
 use super::write_back;
 use crate::backends::clock::SystemClock;
@@ -50,23 +51,6 @@ use crate::web::{self, ReadinessCheck, WebState};
 /// How long requests and steps under way may take to finish when the process is to end.
 const FAREWELL: Duration = Duration::from_secs(15);
 const MIB: usize = 1024 * 1024;
-
-/// What a process does; a fleet divides the roles.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
-pub enum Role {
-    /// Receives OTLP and consumes the queue.
-    Receive,
-    /// Evaluates complete traces.
-    Evaluate,
-    /// Asks judge models.
-    Judge,
-    /// Delivers scores and alerts.
-    Deliver,
-    /// Watches for drift, and purges expired bodies.
-    Watch,
-    /// Serves the API, metrics, health and pages.
-    Web,
-}
 
 /// Why the service could not start.
 #[derive(Debug, thiserror::Error)]
@@ -225,7 +209,7 @@ impl Service {
             parts: JoinSet::new(),
         };
         service.receive(settings, &shared, http, grpc);
-        service.web(settings, &shared, &evaluators, web);
+        service.web(settings, &shared, roles, &evaluators, web);
         service.ask(settings, &shared, roles, &evaluators, services);
         service.work(settings, &shared, roles, evaluators, clients, destinations);
         if service.parts.is_empty() { Err(StartError::Idle) } else { Ok(service) }
@@ -291,7 +275,14 @@ impl Service {
         }
     }
 
-    fn web(&mut self, settings: &Settings, shared: &Shared, evaluators: &Arc<Evaluators>, web: Option<Listening>) {
+    fn web(
+        &mut self,
+        settings: &Settings,
+        shared: &Shared,
+        roles: &BTreeSet<Role>,
+        evaluators: &Arc<Evaluators>,
+        web: Option<Listening>,
+    ) {
         let Some(web) = web else { return };
         let mut checks: Vec<Arc<dyn ReadinessCheck>> = Vec::new();
         if self.receives_on.is_some() && !settings.queue.is_embedded() {
@@ -312,6 +303,7 @@ impl Service {
             trace_link: settings.links.trace.clone(),
             logs_link: settings.links.logs.clone(),
             receive_url: format!("http://{receiver}"),
+            roles: roles.iter().map(|role| role.as_str().to_owned()).collect(),
             judge_configured: !settings.judge.models.is_empty(),
             is_loopback: web.address.ip().is_loopback(),
             checks,
@@ -456,7 +448,8 @@ pub fn budget_policy(settings: &Settings) -> BudgetPolicy {
 }
 
 /// How the audit sample is drawn.
-const fn audit_policy(settings: &Settings) -> AuditPolicy {
+/// How the settings draw the audit sample.
+pub(super) const fn audit_policy(settings: &Settings) -> AuditPolicy {
     let review = &settings.review;
     AuditPolicy { rate: review.audit_rate, failing_rate: review.audit_failing_rate, seed: review.audit_seed }
 }

@@ -14,6 +14,7 @@ pub mod kinds;
 pub mod measure;
 pub mod mistake;
 pub mod preview;
+pub mod regression;
 pub mod revision;
 pub mod run;
 pub mod sampling;

@@ -158,7 +158,7 @@ pub async fn unsilence(
     ended.ok_or_else(|| QueryError::UnknownSilence { id: id.to_owned() })
 }
 
-fn words(name: &'static str, text: &str) -> Result<String, QueryError> {
+pub(super) fn words(name: &'static str, text: &str) -> Result<String, QueryError> {
     let text = text.trim();
     let is_usable = !text.is_empty() && text.chars().count() <= LONGEST_WORDS;
     is_usable.then(|| text.to_owned()).ok_or(QueryError::Words { name })

@@ -168,9 +168,7 @@ pub async fn one_series(
 ) -> Result<SeriesDetail, QueryError> {
     let selection = Selection { service: Some(key.service.clone()), ..selection.clone() };
     let sides = Sides::read(store, watched, &selection).await?;
-    let series =
-        sides.view(key, sides.epoch().as_ref()).ok_or_else(|| QueryError::UnknownSeries { key: key.to_string() })?;
-    Ok(SeriesDetail { baseline_name: sides.baseline_name(), window: sides.window, series })
+    sides.detail(key).ok_or_else(|| QueryError::UnknownSeries { key: key.to_string() })
 }
 
 /// The baseline that is watched against, once it is there.
@@ -214,9 +212,9 @@ impl Window {
 }
 
 /// The watched baseline and recent traffic.
-struct Sides {
-    baseline: Option<Baseline>,
-    current: Baseline,
+pub(super) struct Sides {
+    pub(super) baseline: Option<Baseline>,
+    pub(super) current: Baseline,
     segments: Vec<SegmentPattern>,
     window: Window,
     /// Traces of each service in the window.
@@ -228,16 +226,21 @@ impl Sides {
         let baseline = watched_baseline(store, watched.baseline).await?;
         let records = recent(store, selection).await?;
         let segments = watched.segments.to_vec();
-        compute(move || Self { segments, ..Self::of(baseline, &records) }).await
+        compute(move || Self::of(baseline, &records).watching(segments)).await
     }
 
-    fn of(baseline: Option<Baseline>, records: &[TraceRecord]) -> Self {
+    pub(super) fn of(baseline: Option<Baseline>, records: &[TraceRecord]) -> Self {
         let mut traces = BTreeMap::new();
         for record in records {
             *traces.entry(record.service.clone()).or_default() += 1;
         }
         let current = Baseline::from_records("", Timestamp::default(), "", records);
         Self { baseline, current, segments: Vec::new(), window: Window::of(records), traces }
+    }
+
+    /// The same with segments that are watched.
+    pub(super) fn watching(self, segments: Vec<SegmentPattern>) -> Self {
+        Self { segments, ..self }
     }
 
     fn baseline_name(&self) -> Option<String> {
@@ -252,6 +255,11 @@ impl Sides {
     /// What is watched against the baseline; neither budget nor time decides which series that are.
     fn epoch(&self) -> Option<Epoch<'_>> {
         self.baseline.as_ref().map(|baseline| Epoch::of(baseline, &self.segments, 1.0, 1.0))
+    }
+
+    pub(super) fn detail(&self, key: &SeriesKey) -> Option<SeriesDetail> {
+        let series = self.view(key, self.epoch().as_ref())?;
+        Some(SeriesDetail { baseline_name: self.baseline_name(), window: self.window, series })
     }
 
     fn view(&self, key: &SeriesKey, epoch: Option<&Epoch<'_>>) -> Option<SeriesView> {

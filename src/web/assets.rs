@@ -4,6 +4,14 @@ use axum::http::header;
 use axum::response::IntoResponse;
 
 pub(super) async fn style() -> impl IntoResponse {
-    let headers = [(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, "max-age=300")];
-    (headers, include_str!("style.css"))
+    asset("text/css; charset=utf-8", include_str!("style.css"))
+}
+
+/// The keys of the review page.
+pub(super) async fn review_keys() -> impl IntoResponse {
+    asset("text/javascript; charset=utf-8", include_str!("review.js"))
+}
+
+fn asset(content_type: &'static str, text: &'static str) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "max-age=300")], text)
 }

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod api;
+mod browser;
 mod command_line;
 mod contract;
 mod costs;

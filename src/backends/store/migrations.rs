@@ -70,6 +70,11 @@ const CHANGES: &[Change] = &[
         sqlite: include_str!("../../../migrations/sqlite/0011_counted_versions.sql"),
         postgres: include_str!("../../../migrations/postgres/0011_counted_versions.sql"),
     },
+    Change {
+        description: "review items",
+        sqlite: include_str!("../../../migrations/sqlite/0019_review_items.sql"),
+        postgres: include_str!("../../../migrations/postgres/0019_review_items.sql"),
+    },
 ];
 
 const NEWEST: i64 = CHANGES.len() as i64;

@@ -1,15 +1,22 @@
-//! Pages for people, without script. All text of traces goes through [`text`], which bounds it and takes its powers
+//! Pages for people, without script but for the keys of the review page. All text of traces goes through [`text`], which bounds it and takes its powers
 //! away; escaping is maud's.
 
 mod alert;
 mod alert_forms;
 mod alerts;
+mod costs;
+mod evaluators;
 mod figures;
+mod judges;
 mod layout;
 mod overview;
 mod releases;
+mod review;
+mod review_forms;
 mod runbook;
+mod series;
 mod span_tree;
+mod system;
 mod text;
 mod timeline;
 mod trace;
@@ -18,9 +25,16 @@ mod traces;
 pub(super) use alert::alert;
 pub(super) use alert_forms::{acknowledge, silence};
 pub(super) use alerts::alerts;
+pub(super) use costs::costs;
+pub(super) use evaluators::evaluators;
+pub(super) use judges::judges;
 pub(super) use overview::overview;
 pub(super) use releases::releases;
+pub(super) use review::review;
+pub(super) use review_forms::{assign_cases, label, regression_case, remove_case, reviewer_agreement};
 pub(super) use runbook::runbook;
+pub(super) use series::{one_series, series, traces_of_series};
+pub(super) use system::system;
 pub(super) use trace::trace;
 pub(super) use traces::traces;
 
