@@ -59,7 +59,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("prometheus_client", &["telemetry"]),
     ("statrs", &["stats"]),
     ("maud", &["web", "cli"]),
-    ("clap", &["app/service.rs", "cli"]),
+    ("clap", &["app/role.rs", "cli"]),
     ("indicatif", &["cli"]),
 ];
 

@@ -5,6 +5,7 @@ pub mod demo;
 pub mod doctor;
 mod doctor_disk;
 mod listening;
+mod role;
 mod security;
 pub mod service;
 pub mod settings;

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::channels::{ChannelError, channels, destinations_of as channel_destinations, links};
 use super::listening::Listening;
+pub use super::role::Role;
 use super::security::{note_settings, redaction, refuse_exposed};
 use super::settings::Settings;
 use super::write_back;
@@ -51,23 +52,6 @@ use crate::web::{self, ReadinessCheck, WebState};
 /// How long taking leave of the others may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 const MIB: usize = 1024 * 1024;
-
-/// What a process does; a fleet divides the roles.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
-pub enum Role {
-    /// Receives OTLP and stores it, or publishes it where a broker has the queue.
-    Receive,
-    /// Consumes the queue where a broker has it, and evaluates complete traces.
-    Evaluate,
-    /// Asks judge models.
-    Judge,
-    /// Delivers scores and alerts.
-    Deliver,
-    /// Watches for drift, and purges expired bodies.
-    Watch,
-    /// Serves the API, metrics, health and pages.
-    Web,
-}
 
 /// Why the service could not start.
 #[derive(Debug, thiserror::Error)]
@@ -252,7 +236,7 @@ impl Service {
             parts: JoinSet::new(),
         };
         let checks = service.take_in(settings, &shared, roles, (http, grpc), redaction)?;
-        service.web(settings, &shared, &evaluators, web, (checks, redactor));
+        service.web(settings, &shared, roles, &evaluators, (web, checks, redactor));
         service.ask(settings, &shared, roles, &evaluators, services);
         service.work(settings, &shared, roles, evaluators, clients, destinations);
         if service.parts.is_empty() { Err(StartError::Idle) } else { Ok(service) }
@@ -294,9 +278,9 @@ impl Service {
         &mut self,
         settings: &Settings,
         shared: &Shared,
+        roles: &BTreeSet<Role>,
         evaluators: &Arc<Evaluators>,
-        web: Option<Listening>,
-        (checks, redactor): (Checks, Option<Arc<Redactor>>),
+        (web, checks, redactor): (Option<Listening>, Checks, Option<Arc<Redactor>>),
     ) {
         let Some(web) = web else { return };
         let receiver = self.receives_on.map_or_else(|| settings.receive.http.clone(), |address| address.to_string());
@@ -315,6 +299,7 @@ impl Service {
             trace_link: settings.links.trace.clone(),
             logs_link: settings.links.logs.clone(),
             receive_url: format!("http://{receiver}"),
+            roles: roles.iter().map(|role| role.as_str().to_owned()).collect(),
             judge_configured: !settings.judge.models.is_empty(),
             is_loopback: web.is_loopback(),
             redactor,
@@ -467,7 +452,8 @@ pub fn budget_policy(settings: &Settings) -> BudgetPolicy {
 }
 
 /// How the audit sample is drawn.
-const fn audit_policy(settings: &Settings) -> AuditPolicy {
+/// How the settings draw the audit sample.
+pub(super) const fn audit_policy(settings: &Settings) -> AuditPolicy {
     let review = &settings.review;
     AuditPolicy { rate: review.audit_rate, failing_rate: review.audit_failing_rate, seed: review.audit_seed }
 }

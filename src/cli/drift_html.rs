@@ -2,13 +2,13 @@
 
 use maud::{Markup, html};
 
-use super::charts;
 use super::drift_text::{effect, estimate, is_worth_a_look, place, verdict};
 use super::report_html::{changes, key, notes, page as whole_page};
 use super::table::p_value;
 use crate::domain::report::{DriftReport, DriftVerdict, SeriesReport, Transition, calibration_mark};
 use crate::domain::text::printable;
 use crate::queries::releases::{Headline, ReleaseComparison};
+use crate::web::charts;
 
 /// Values of a dimension that are shown.
 const VALUES: usize = 8;

@@ -2,12 +2,12 @@
 
 use maud::{Markup, html};
 
-use super::charts;
 use super::gate_text::{design, needed, verdict};
 use super::report_html::{notes, page as whole_page};
 use super::table::number;
 use crate::domain::report::{GateReport, GateSeries, GateVerdict, calibration_mark};
 use crate::domain::text::printable;
+use crate::web::charts;
 
 const HEADINGS: [&str; 7] = ["series", "verdict", "bound", "difference, positive is better", "", "n", "needed n"];
 

@@ -14,7 +14,6 @@ mod baseline;
 mod calibrate;
 mod calibrate_html;
 mod calibrate_text;
-mod charts;
 mod costs;
 mod dead_letters;
 mod demo;

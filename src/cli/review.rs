@@ -42,6 +42,9 @@ enum Command {
         /// Show what the judge said; labels are worth more when you do not know it.
         #[arg(long)]
         show_verdict: bool,
+        /// Who is asked: what is assigned to you comes first, what is assigned to others is left to them.
+        #[arg(long, value_name = "NAME")]
+        reviewer: Option<String>,
     },
     /// Say whether a trace passes or fails what a judge is asked about, or that you skip it.
     Label {
@@ -94,8 +97,9 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     let Arguments { command, place } = arguments;
     let mut output = Output::new();
     match command {
-        Command::Next { judge, flagged, show_verdict } => {
-            let found = ask_next(&NextRequest { judge, flagged, show_verdict }, &place, context).await?;
+        Command::Next { judge, flagged, show_verdict, reviewer } => {
+            let asked = NextRequest { judge, flagged, show_verdict, reviewer };
+            let found = ask_next(&asked, &place, context).await?;
             if context.json { output.json(&found)? } else { show(&found, &mut output)? }
         }
         Command::Label { trace_id, label, judge, note, reviewer } => {
@@ -153,7 +157,8 @@ async fn ask_next(asked: &NextRequest, place: &Place, context: &Context) -> Resu
                 ("flagged".to_owned(), asked.flagged.to_string()),
                 ("show_verdict".to_owned(), asked.show_verdict.to_string()),
             ];
-            parameters.extend(asked.judge.iter().map(|judge| ("judge".to_owned(), judge.clone())));
+            let named = [("judge", &asked.judge), ("reviewer", &asked.reviewer)];
+            parameters.extend(named.into_iter().filter_map(|(key, name)| Some((key.to_owned(), name.clone()?))));
             service.get(&["api", "v1", "review", "next"], &parameters).await
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::domain::text::printable;
+pub(super) use crate::domain::text::{clip_to, number};
 
 /// Longest cell that is shown whole, in characters.
 const LONGEST_CELL: usize = 90;
@@ -54,28 +54,6 @@ pub(super) fn clip(text: &str) -> String {
     clip_to(text, LONGEST_CELL)
 }
 
-/// As [`clip`], to a length of choice.
-pub(super) fn clip_to(text: &str, longest: usize) -> String {
-    let line = printable(&text.replace('\n', " "));
-    match line.char_indices().nth(longest) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
-    }
-}
-
-/// A number with as many digits as a person reads: three or four that count.
-pub(super) fn number(value: f64) -> String {
-    match value.abs() {
-        0.0 => "0".to_owned(),
-        size if size >= 1e6 => format!("{value:.3e}"),
-        size if size >= 100.0 => format!("{value:.0}"),
-        size if size >= 10.0 => format!("{value:.1}"),
-        size if size >= 1.0 => format!("{value:.2}"),
-        size if size >= 0.001 => format!("{value:.3}"),
-        _ => format!("{value:.1e}"),
-    }
-}
-
 /// A p-value; what is smaller than a person cares for says so.
 pub(super) fn p_value(value: Option<f64>) -> String {
     match value {
@@ -99,11 +77,5 @@ mod tests {
         assert_eq!(lines.len(), 3);
         assert!(lines[1].starts_with("a\u{fffd}[31m b") && lines[1].ends_with("     5"), "{text}");
         assert!(lines[2].contains('…') && lines[2].ends_with("  1234"), "{text}");
-    }
-
-    #[test]
-    fn numbers_keep_three_digits_that_count() {
-        let texts = [0.0, 0.58123, 12.345, 1234.5, 0.000_012, -3.456].map(number);
-        assert_eq!(texts, ["0", "0.581", "12.3", "1234", "1.2e-5", "-3.46"]);
     }
 }

@@ -14,12 +14,42 @@ pub fn printable(text: &str) -> String {
     text.chars().map(visible).collect()
 }
 
+/// The start of a text, on one line, of at most so many characters; what is cut off is marked.
+#[must_use]
+pub fn clip_to(text: &str, longest: usize) -> String {
+    let line = printable(&text.replace('\n', " "));
+    match line.char_indices().nth(longest) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+/// A number with as many digits as a person reads: three or four that count.
+#[must_use]
+pub fn number(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".to_owned(),
+        size if size >= 1e6 => format!("{value:.3e}"),
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        size if size >= 1.0 => format!("{value:.2}"),
+        size if size >= 0.001 => format!("{value:.3}"),
+        _ => format!("{value:.1e}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::printable;
+    use super::{number, printable};
 
     #[test]
     fn escape_sequences_and_direction_overrides_lose_their_power() {
         assert_eq!(printable("a\u{1b}[2J\u{202e}b\r\nc"), "a\u{fffd}[2J\u{fffd}b\u{fffd}\nc");
+    }
+
+    #[test]
+    fn numbers_keep_three_digits_that_count() {
+        let texts = [0.0, 0.58123, 12.345, 1234.5, 0.000_012, -3.456].map(number);
+        assert_eq!(texts, ["0", "0.581", "12.3", "1234", "1.2e-5", "-3.46"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::definition::EvaluatorDefinition;
@@ -16,7 +16,7 @@ use crate::domain::trace::{
 };
 
 /// One labelled example of `cases.jsonl`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
     /// A sentence about the behaviour.
@@ -26,21 +26,22 @@ pub struct Case {
     /// What the evaluator must say.
     pub expect: Expectation,
     /// Of a judge: whether it is a control question, whose right answer is NO whatever its texts ask for.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub control: bool,
 }
 
 /// What an evaluator must say about a case.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expectation {
     /// The outcome.
     #[serde(default = "scored")]
     pub outcome: Outcome,
     /// The label of a score.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// Words that the explanation must hold.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub explanation: String,
 }
 
@@ -49,69 +50,93 @@ fn scored() -> Outcome {
 }
 
 /// A run in short. What is left out was not recorded.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TraceDescription {
     /// What the user asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
     /// The final answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
     /// The system instructions.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub system: Option<String>,
     /// The error the run ended in.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Wall time; a second when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
     /// False when the timestamps are invented; true when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub clock_is_real: Option<bool>,
     /// What the agent did.
     pub steps: Vec<StepDescription>,
     /// What the tree of spans tells besides the steps.
+    #[serde(skip_serializing_if = "StructureDescription::is_default")]
     pub structure: StructureDescription,
 }
 
 /// One step in short: a `tool`, a `model` or a `retrieval`.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StepDescription {
     /// Name of the tool that was called.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tool: Option<String>,
     /// Name of the model that was called; blank when the span does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
     /// Query of the retrieval.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub retrieval: Option<String>,
     /// How often the step happened in a row; once when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub times: Option<usize>,
     /// The tool's arguments.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub arguments: Option<Value>,
     /// The tool's result: a text, or JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
     /// Whether the tool's result holds no data; no when left out beside a result.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub empty: Option<bool>,
     /// How the tool call ended; success when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<ToolStatus>,
     /// The retrieved documents.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub documents: Option<Vec<String>>,
     /// Why the model stopped.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub finish_reasons: Vec<String>,
     /// Prompt tokens of the model call.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub input_tokens: Option<u64>,
     /// Completion tokens of the model call.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<u64>,
     /// Reasoning tokens of the model call.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning_tokens: Option<u64>,
     /// Price of the model call.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_usd: Option<f64>,
     /// New text of the user, read by the model call.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub user_text: Option<String>,
     /// Text that the model wrote to the user.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub says: Option<String>,
     /// The class of the error that the model call failed with.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub error_class: Option<ModelErrorClass>,
 }
 
 /// What the tree of spans tells besides the steps, in short.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StructureDescription {
     /// Number of agent spans.
@@ -129,12 +154,14 @@ pub struct StructureDescription {
 }
 
 /// A failed span below a parent that reports no error.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ContainedErrorDescription {
     /// The step that failed, from 1; another span when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<usize>,
     /// The step below which it failed, from 1; the root when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub below: Option<usize>,
     /// What failed.
     pub name: String,
@@ -145,6 +172,10 @@ pub struct ContainedErrorDescription {
 }
 
 impl StructureDescription {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
     fn structure(&self) -> Structure {
         let detached =
             |missing_parent| DetachedAgent { agent: "agent".to_owned(), span_id: span_id(0), missing_parent };

@@ -15,6 +15,7 @@ pub mod measure;
 pub mod mistake;
 pub mod preview;
 pub mod redaction;
+pub mod regression;
 pub mod revision;
 pub mod run;
 pub mod sampling;

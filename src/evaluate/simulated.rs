@@ -15,7 +15,7 @@ use crate::simulate::{Plan, Scenario, simulate};
 const TRACES: usize = 1_500;
 
 /// The runs of a scenario, each with whether it is faulty.
-fn runs(scenario: &str, seed: u64) -> Vec<(Trace, bool)> {
+pub(super) fn runs(scenario: &str, seed: u64) -> Vec<(Trace, bool)> {
     let plan = Plan {
         scenario: Scenario::find(scenario).unwrap(),
         traces: TRACES,

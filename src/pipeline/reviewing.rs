@@ -27,6 +27,15 @@ pub async fn draw_audit(shared: Shared, policy: AuditPolicy, window: Duration) {
     }
 }
 
+/// Draws from everything that is judged by now.
+///
+/// # Errors
+/// The store failed.
+pub async fn draw_judged(shared: &Shared, policy: &AuditPolicy, window: Duration) -> Result<(), StoreError> {
+    while step(shared, policy, window).await? {}
+    Ok(())
+}
+
 /// One batch; whether there may be more. Two workers that draw the same draw alike.
 async fn step(shared: &Shared, policy: &AuditPolicy, window: Duration) -> Result<bool, StoreError> {
     let now = shared.now();

@@ -7,17 +7,28 @@ use super::series::{Figures, Watched, Window, recent, watched_baseline};
 use super::{QueryError, Store, compute};
 use crate::backends::store::{AlertFilter, QueueDepths, Selection, ServiceCount};
 use crate::domain::alert::Alert;
-use crate::domain::measurement::SeriesKind;
-use crate::domain::report::Estimate;
+use crate::domain::measurement::{SeriesKind, TraceRecord};
+use crate::domain::release::ChangeEvent;
+use crate::domain::report::{Estimate, HistoryPoint};
 use crate::domain::time::Timestamp;
 use crate::evaluate::measure::SERIES;
 use crate::stats::interval::wilson;
 use crate::watch::baseline::Baseline;
+use crate::watch::history::course;
 use crate::watch::key::{ALL, SeriesKey};
+use crate::watch::releases::{notice, version_hours};
 use crate::watch::segments::{SegmentPattern, is_watched};
 use crate::watch::standings::Standings;
 use crate::watch::summary::SeriesSummary;
 use crate::watch::watched::Epoch;
+
+/// What the machines do, in the order it is shown in.
+const INFRASTRUCTURE: [&str; 4] = ["latency_seconds", "run_error", "tool_calls", "tool_errors"];
+/// What the models do.
+const MODELS: [&str; 6] =
+    ["cost_usd", "input_tokens", "output_tokens", "model_calls", "model_outcomes", "finish_reasons"];
+/// Services whose course is shown.
+const COURSES: usize = 10;
 
 /// How things stand.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,12 +56,38 @@ pub struct ServiceOverview {
     pub traces: u64,
     /// Share of them that a rule or a judge flags.
     pub failing: Estimate,
-    /// Share of them that ended in an error.
-    pub errors: Option<Figures>,
+    /// What the machines do: time, errors, tools.
+    pub infrastructure: Vec<Measured>,
+    /// What the models do: money, tokens, calls.
+    pub models: Vec<Measured>,
     /// The share that passes each evaluator; of a service of the user's own the mean score.
     pub scores: Vec<ServiceScore>,
-    /// Wall time in seconds.
-    pub latency: Option<Figures>,
+    /// The course of the worst score beside that of the cost, and the versions that came meanwhile.
+    pub course: Course,
+}
+
+/// One measured series of a service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Measured {
+    /// Which.
+    pub key: SeriesKey,
+    /// Its unit, or what is counted.
+    pub unit: &'static str,
+    /// Its kind.
+    pub kind: SeriesKind,
+    /// It.
+    pub figures: Figures,
+}
+
+/// How quality and cost of a service went.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Course {
+    /// The score that fewest traces pass, over time.
+    pub quality: Option<(String, Vec<HistoryPoint>)>,
+    /// Cost of a trace in US dollars, over time.
+    pub cost: Vec<HistoryPoint>,
+    /// Versions that came meanwhile, earliest first.
+    pub changes: Vec<ChangeEvent>,
 }
 
 /// What one evaluator makes of a service's recent traffic.
@@ -80,7 +117,9 @@ pub async fn overview(store: &Store, watched: Watched<'_>, now: Timestamp) -> Re
     let (services, unwatched) = compute(move || {
         let current = Baseline::from_records("", Timestamp::default(), "", &records);
         let unwatched = baseline.map(|baseline| unwatched(&baseline, &segments, &current)).unwrap_or_default();
-        (services(counts, &current, &standings), unwatched)
+        let mut services = services(counts, &current, &standings);
+        add_courses(&mut services, &records);
+        (services, unwatched)
     })
     .await?;
     Ok(Overview { alerts, window, services, queues: store.queue_depths(now).await?, has_baseline, unwatched })
@@ -103,7 +142,8 @@ fn services(counts: Vec<ServiceCount>, summary: &Baseline, standings: &Standings
         let ServiceCount { service, traces, .. } = count;
         let series = by_service.get(service.as_str()).into_iter().flatten().copied();
         let figures = |of: &SeriesSummary| Figures::of(of, Some(traces));
-        let measured = |name| series.clone().find(|(key, _)| key.series == name).map(|(_, of)| figures(of));
+        let measured =
+            |names: &[&str]| names.iter().filter_map(|name| measured(series.clone(), name, traces)).collect();
         let is_score = |(key, of): &(&SeriesKey, &SeriesSummary)| {
             matches!(of.kind(), SeriesKind::Boolean | SeriesKind::Ordinal)
                 && SERIES.iter().all(|measured| measured.name != key.series)
@@ -117,13 +157,39 @@ fn services(counts: Vec<ServiceCount>, summary: &Baseline, standings: &Standings
         ServiceOverview {
             traces,
             failing,
-            errors: measured("run_error"),
-            latency: measured("latency_seconds"),
+            infrastructure: measured(&INFRASTRUCTURE),
+            models: measured(&MODELS),
             scores,
+            course: Course::default(),
             service: service.clone(),
         }
     };
     counts.into_iter().map(of_service).collect()
+}
+
+fn measured<'a>(
+    mut series: impl Iterator<Item = (&'a SeriesKey, &'a SeriesSummary)>,
+    name: &str,
+    traces: u64,
+) -> Option<Measured> {
+    let unit = SERIES.iter().find(|series| series.name == name)?.unit;
+    let (key, summary) = series.find(|(key, _)| key.series == name)?;
+    Some(Measured { key: key.clone(), unit, kind: summary.kind(), figures: Figures::of(summary, Some(traces)) })
+}
+
+/// How the first services' quality and cost went; further ones have pages of their own series.
+fn add_courses(services: &mut [ServiceOverview], records: &[TraceRecord]) {
+    let changes = notice(&version_hours(records.iter())).changes;
+    for service in services.iter_mut().take(COURSES) {
+        let value = |score: &&ServiceScore| score.figures.estimate.estimate.unwrap_or(1.0);
+        let worst = service.scores.iter().min_by(|a, b| value(a).total_cmp(&value(b)));
+        let is_of = |change: &&ChangeEvent| change.service.as_ref() == Some(&service.service);
+        service.course = Course {
+            quality: worst.map(|score| (score.series.clone(), course(records, &service.service, &score.series))),
+            cost: course(records, &service.service, "cost_usd"),
+            changes: changes.iter().filter(is_of).cloned().collect(),
+        };
+    }
 }
 
 /// Every trace is checked by rules, so it counts by what upstream sampling made of it. The interval is Wilson's on the

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::QueryError;
 use super::inspection::inspection;
-use crate::backends::store::{Anchor, NewLabel, ReviewItem, Store, Stream};
+use crate::backends::store::{Anchor, NewLabel, ReviewFilter, ReviewItem, Store, Stream};
 use crate::domain::ids::TraceId;
 use crate::domain::label::{Answer, Label, Origin};
 use crate::domain::time::Timestamp;
@@ -27,6 +27,9 @@ pub struct NextRequest {
     pub flagged: bool,
     /// Show what the judge said. Labels are worth more when it is not known.
     pub show_verdict: bool,
+    /// Who is asked; what is assigned to others is left to them.
+    #[serde(default)]
+    pub reviewer: Option<String>,
 }
 
 /// What waits for a label.
@@ -198,18 +201,16 @@ pub async fn next(
     names: &AttributeMapping,
     prices: &PriceTable,
 ) -> Result<Next, QueryError> {
-    let streams: &[(Stream, &str)] = if asked.flagged {
-        &[(Stream::Flagged, "flagged")]
-    } else {
-        &[(Stream::Audit, "audit"), (Stream::Flagged, "flagged")]
-    };
-    for (stream, name) in streams {
-        if let Some(item) = store.review_items(*stream, asked.judge.as_deref(), 1).await?.pop() {
+    let streams: &[Stream] = if asked.flagged { &[Stream::Flagged] } else { &[Stream::Audit, Stream::Flagged] };
+    for stream in streams {
+        let filter =
+            ReviewFilter { stream: *stream, evaluator: asked.judge.as_deref(), reviewer: asked.reviewer.as_deref() };
+        if let Some(item) = store.review_items(filter, 1).await?.pop() {
             // Without its spans a trace can still be labelled by who finds it elsewhere.
             let seen = inspection(store, item.trace_id, names, prices).await.ok();
             let item = ReviewItem { has_spans: seen.is_some(), ..item };
             let (input, output) = seen.map(|seen| (seen.input, seen.output)).unwrap_or_default();
-            return Ok(Next { task: Some(task(item, name, asked.show_verdict, input, output)) });
+            return Ok(Next { task: Some(task(item, *stream, asked.show_verdict, input, output)) });
         }
     }
     Ok(Next { task: None })
@@ -217,13 +218,13 @@ pub async fn next(
 
 fn task(
     item: ReviewItem,
-    stream: &str,
+    stream: Stream,
     show_verdict: bool,
     input: Option<String>,
     output: Option<String>,
 ) -> ReviewTask {
     ReviewTask {
-        stream: stream.to_owned(),
+        stream: stream.as_str().to_owned(),
         trace_id: item.trace_id,
         evaluator: item.evaluator,
         revision: item.revision,

@@ -173,9 +173,7 @@ pub async fn one_series(
 ) -> Result<SeriesDetail, QueryError> {
     let selection = Selection { service: Some(key.service.clone()), ..selection.clone() };
     let sides = Sides::read(store, watched, &selection).await?;
-    let series =
-        sides.view(key, sides.epoch().as_ref()).ok_or_else(|| QueryError::UnknownSeries { key: key.to_string() })?;
-    Ok(SeriesDetail { baseline_name: sides.baseline_name(), window: sides.window, series })
+    sides.detail(key).ok_or_else(|| QueryError::UnknownSeries { key: key.to_string() })
 }
 
 /// The baseline that is watched against, once it is there.
@@ -219,9 +217,9 @@ impl Window {
 }
 
 /// The watched baseline and recent traffic.
-struct Sides {
-    baseline: Option<Baseline>,
-    current: Baseline,
+pub(super) struct Sides {
+    pub(super) baseline: Option<Baseline>,
+    pub(super) current: Baseline,
     segments: Vec<SegmentPattern>,
     window: Window,
     /// Traces of each service in the window.
@@ -234,10 +232,10 @@ impl Sides {
         let baseline = watched_baseline(store, watched.baseline).await?;
         let records = recent(store, selection).await?;
         let (segments, standings) = (watched.segments.to_vec(), standings(store).await?);
-        compute(move || Self { segments, standings, ..Self::of(baseline, &records) }).await
+        compute(move || Self::of(baseline, &records).watching(segments, standings)).await
     }
 
-    fn of(baseline: Option<Baseline>, records: &[TraceRecord]) -> Self {
+    pub(super) fn of(baseline: Option<Baseline>, records: &[TraceRecord]) -> Self {
         let mut traces = BTreeMap::new();
         for record in records {
             *traces.entry(record.service.clone()).or_default() += 1;
@@ -245,6 +243,11 @@ impl Sides {
         let current = Baseline::from_records("", Timestamp::default(), "", records);
         let (segments, standings) = (Vec::new(), Standings::default());
         Self { baseline, current, segments, window: Window::of(records), traces, standings }
+    }
+
+    /// The same with segments that are watched, and what is known of judges.
+    pub(super) fn watching(self, segments: Vec<SegmentPattern>, standings: Standings) -> Self {
+        Self { segments, standings, ..self }
     }
 
     fn baseline_name(&self) -> Option<String> {
@@ -259,6 +262,11 @@ impl Sides {
     /// What is watched against the baseline; neither budget nor time decides which series that are.
     fn epoch(&self) -> Option<Epoch<'_>> {
         self.baseline.as_ref().map(|baseline| Epoch::of(baseline, &self.segments, 1.0, 1.0))
+    }
+
+    pub(super) fn detail(&self, key: &SeriesKey) -> Option<SeriesDetail> {
+        let series = self.view(key, self.epoch().as_ref())?;
+        Some(SeriesDetail { baseline_name: self.baseline_name(), window: self.window, series })
     }
 
     fn view(&self, key: &SeriesKey, epoch: Option<&Epoch<'_>>) -> Option<SeriesView> {

@@ -33,6 +33,7 @@ use crate::domain::report::Estimate;
 use crate::stats::agreement::Confusion;
 use basis::Tally;
 use correction::corrected;
+pub(super) use measures::agreement_of;
 use measures::measures;
 use sample::{Item, Sample, confusions, estimate, verdicts};
 

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::summary::{Distribution, SeriesSummary};
+use super::summary::{Distribution, SeriesSummary, cell_counts};
+use crate::domain::measurement::Value;
 use crate::domain::report::DistributionBin;
 use crate::stats::histogram::{Histogram, Scale};
 use crate::stats::moments::Moments;
@@ -35,33 +36,69 @@ fn booleans(before: &Moments, after: &Moments) -> Vec<DistributionBin> {
     vec![bin("false", 1.0 - before.mean, 1.0 - after.mean), bin("true", before.mean, after.mean)]
 }
 
-/// Bars of as many neighbouring bins as it takes for there to be few; zero has a bar of its own.
+/// The bars that a value is in, by their labels; of categories and transitions those that occur.
+#[must_use]
+pub fn labels(before: &SeriesSummary, after: &SeriesSummary, value: &Value) -> Vec<String> {
+    match (&before.distribution, &after.distribution, value) {
+        (_, _, Value::Boolean(value)) => vec![value.to_string()],
+        (
+            Distribution::Number { histogram, .. },
+            Distribution::Number { histogram: other, .. },
+            Value::Number(value),
+        ) if histogram.scale() == other.scale() => {
+            let groups = Groups::of(histogram, other);
+            vec![groups.map_or_else(|| "0".to_owned(), |groups| groups.label(groups.group(groups.scale.bin(*value))))]
+        }
+        _ => cell_counts(value).keys().map(cell_label).collect(),
+    }
+}
+
+/// Neighbouring bins that share a bar, as many as it takes for there to be few; zero has a bar of its own.
+struct Groups {
+    scale: Scale,
+    first: i32,
+    width: i32,
+}
+
+impl Groups {
+    /// `None` where there is nothing but zeros.
+    fn of(before: &Histogram, after: &Histogram) -> Option<Self> {
+        let scale = before.scale();
+        let bins = || before.bins().chain(after.bins()).map(|(bin, _)| bin);
+        let first = bins().filter(|bin| *bin != scale.bin(0.0)).min()?;
+        let width = ((bins().max()? - first + MOST_BINS) / MOST_BINS).max(1);
+        Some(Self { scale, first, width })
+    }
+
+    fn group(&self, bin: i32) -> i32 {
+        if bin == self.scale.bin(0.0) { -1 } else { (bin - self.first) / self.width }
+    }
+
+    fn label(&self, group: i32) -> String {
+        if group < 0 {
+            return "0".to_owned();
+        }
+        let low = self.first + group * self.width;
+        let (low, high) = (self.scale.lower_edge(low), self.scale.upper_edge(low + self.width - 1));
+        format!("{} to {}", short(low), short(high))
+    }
+}
+
 fn numbers(before: &Histogram, after: &Histogram) -> Vec<DistributionBin> {
-    let scale = before.scale();
-    let zero = scale.bin(0.0);
-    let bins: BTreeSet<i32> = before.bins().chain(after.bins()).map(|(bin, _)| bin).collect();
-    let Some((first, last)) = bins.iter().find(|bin| **bin != zero).zip(bins.last()) else {
-        return if bins.is_empty() { Vec::new() } else { vec![bar("0".to_owned(), 1.0, 1.0)] };
+    let Some(groups) = Groups::of(before, after) else {
+        let is_empty = before.bins().chain(after.bins()).next().is_none();
+        return if is_empty { Vec::new() } else { vec![bar("0".to_owned(), 1.0, 1.0)] };
     };
-    let width = ((last - first + MOST_BINS) / MOST_BINS).max(1);
-    let group = |bin: i32| if bin == zero { -1 } else { (bin - first) / width };
+    let group = |bin| groups.group(bin);
     let (before, after) = (grouped(before, group), grouped(after, group));
-    let groups: BTreeSet<i32> = bins.iter().map(|bin| group(*bin)).collect();
-    let all = groups.iter().next().copied().unwrap_or_default()..=groups.iter().last().copied().unwrap_or_default();
+    let ends = || before.keys().chain(after.keys()).copied();
+    let all = ends().min().unwrap_or_default()..=ends().max().unwrap_or_default();
     let share = |side: &BTreeMap<i32, f64>, group| side.get(&group).copied().unwrap_or_default();
-    all.map(|group| bar(label(scale, group, *first, width), share(&before, group), share(&after, group))).collect()
+    all.map(|group| bar(groups.label(group), share(&before, group), share(&after, group))).collect()
 }
 
 fn bar(label: String, baseline: f64, current: f64) -> DistributionBin {
     DistributionBin { label, baseline, current }
-}
-
-fn label(scale: Scale, group: i32, first: i32, width: i32) -> String {
-    if group < 0 {
-        return "0".to_owned();
-    }
-    let (low, high) = (scale.lower_edge(first + group * width), scale.upper_edge(first + (group + 1) * width - 1));
-    format!("{} to {}", short(low), short(high))
 }
 
 /// Three digits that count.
@@ -101,6 +138,10 @@ fn cell_label((from, to): &Cell) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::TraceId;
+    use crate::domain::measurement::SeriesKind;
+    use crate::domain::time::Timestamp;
+    use crate::watch::summary::Observation;
 
     fn histogram(scale: Scale, values: &[f64]) -> Histogram {
         let mut histogram = Histogram::new(scale);
@@ -125,6 +166,33 @@ mod tests {
         assert_eq!(numbers(&zeros, &zeros).len(), 1);
         let empty = Histogram::new(Scale::Unit);
         assert_eq!(numbers(&empty, &empty), []);
+    }
+
+    #[test]
+    fn every_value_is_in_a_bar_of_its_series() {
+        let values = [0.0, 0.4, 3.0, 3.2, 75.0, 800.0];
+        let observed = |values: &[f64]| {
+            let values: Vec<Value> = values.iter().map(|value| Value::Number(*value)).collect();
+            let of = |value| Observation {
+                trace_id: TraceId::from_bytes(&[1; 16]).unwrap(),
+                conversation: "",
+                ended_at: Timestamp(0),
+                weight: 1.0,
+                upstream_unknown: false,
+                kind: SeriesKind::Numeric,
+                value,
+                revision: None,
+            };
+            SeriesSummary::of(&values.iter().map(of).collect::<Vec<_>>()).unwrap()
+        };
+        let (before, after) = (observed(&values[..3]), observed(&values[2..]));
+        let bars: Vec<String> = distribution(&before, &after).into_iter().map(|bar| bar.label).collect();
+        for value in values {
+            let of_value = labels(&before, &after, &Value::Number(value));
+            assert!(of_value.len() == 1 && bars.contains(&of_value[0]), "{value}: {of_value:?} not in {bars:?}");
+        }
+        let sequence = Value::Sequence(vec!["find".to_owned(), "refund".to_owned()]);
+        assert!(labels(&before, &after, &sequence).contains(&"find → refund".to_owned()));
     }
 
     #[test]

@@ -41,6 +41,22 @@ pub fn add_history(report: &mut DriftReport, baseline: &[TraceRecord], current: 
     report.changes = notice(&version_hours(baseline.iter().chain(current))).changes;
 }
 
+/// How one series of one service went over records of its own.
+#[must_use]
+pub fn course(records: &[TraceRecord], service: &str, series: &str) -> Vec<HistoryPoint> {
+    let of_series = records.iter().filter(|record| record.service == service).map(|record| TraceRecord {
+        measurements: record.measurement(series).into_iter().cloned().collect(),
+        ..record.clone()
+    });
+    let records: Vec<TraceRecord> = of_series.collect();
+    let stretches = stretches(&records, stretch_width(&[], &records));
+    let point = |(at, stretch): (Timestamp, Stretch)| {
+        let estimate = unpaired::estimate(&summary(&stretch, series, Some(service))?);
+        estimate.estimate.map(|_| HistoryPoint { at, is_current: true, estimate })
+    };
+    stretches.into_iter().filter_map(point).collect()
+}
+
 /// Whole minutes, so that stretches begin where people expect.
 fn stretch_width(baseline: &[TraceRecord], current: &[TraceRecord]) -> Duration {
     let ends = || baseline.iter().chain(current).map(|record| record.ended_at);

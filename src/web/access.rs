@@ -17,7 +17,7 @@ use crate::domain::access::Role;
 pub(super) const COOKIE: &str = "driftline_token";
 
 /// What everyone may ask for: whether we live, how pages look, and to be let in.
-const OPEN: [&str; 5] = ["/healthz", "/readyz", "/style.css", "/login", "/logout"];
+const OPEN: [&str; 6] = ["/healthz", "/readyz", "/style.css", "/review.js", "/login", "/logout"];
 
 /// Lets in who may come in, and does what they ask for in their name.
 pub(super) async fn admitted(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {

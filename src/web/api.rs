@@ -28,6 +28,7 @@ use crate::queries::scores::Scores;
 use crate::queries::search::DEFAULT_LIMIT;
 use crate::queries::selection::{instant, parse, selection};
 use crate::queries::series::{SeriesDetail, Watched, WatchedSeries};
+use crate::queries::series_page::SeriesTraces;
 use crate::queries::top::{Ranked, Ranking};
 use crate::queries::trace::TraceView;
 use crate::queries::{self, QueryError};
@@ -150,12 +151,27 @@ pub(super) async fn one_series(
     Path(key): Path<String>,
     parameters: Parameters,
 ) -> Answer<SeriesDetail> {
-    let unreadable = |error: crate::watch::key::InvalidSeriesKey| {
-        WebError::bad_request(error.to_string(), "take a key from /api/v1/series")
-    };
-    let key: SeriesKey = key.parse().map_err(unreadable)?;
+    let key: SeriesKey = key.parse()?;
     let selection = state.selection(parameters)?;
     Ok(Json(queries::series::one_series(&state.store, state.watched(), &key, &selection).await?))
+}
+
+pub(super) async fn series_traces(
+    State(state): State<WebState>,
+    Path(key): Path<String>,
+    mut parameters: Parameters,
+) -> Answer<SeriesTraces> {
+    let key: SeriesKey = key.parse()?;
+    let bin = parameters.take("bin");
+    let limit = parameters.parse("limit", "a number of traces")?.unwrap_or(DEFAULT_LIMIT);
+    let (from, to) = (parameters.take("from"), parameters.take("to"));
+    let now = state.clock.now();
+    let time = |key, text: Option<String>| text.map(|text| instant(key, &text, now)).transpose();
+    let (from, to) = (time("from", from).map_err(QueryError::from)?, time("to", to).map_err(QueryError::from)?);
+    let selection = state.selection(parameters)?;
+    let selection = Selection { since: from.or(selection.since), until: to.or(selection.until), ..selection };
+    let asked = (bin, limit);
+    Ok(Json(queries::series_page::series_traces(&state.store, state.watched(), &key, &selection, asked).await?))
 }
 
 pub(super) async fn drift(State(state): State<WebState>, mut parameters: Parameters) -> Answer<DriftReport> {
@@ -202,6 +218,7 @@ pub(super) async fn next_review(State(state): State<WebState>, mut parameters: P
         judge: parameters.take("judge"),
         flagged: parameters.parse("flagged", "true or false")?.unwrap_or(false),
         show_verdict: parameters.parse("show_verdict", "true or false")?.unwrap_or(false),
+        reviewer: parameters.take("reviewer"),
     };
     parameters.finish()?;
     let next = queries::review::next(&state.store, &asked, &state.names, &state.prices).await?;

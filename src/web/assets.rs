@@ -7,6 +7,14 @@ use axum::response::IntoResponse;
 pub(super) const STYLE: &str = include_str!("style.css");
 
 pub(super) async fn style() -> impl IntoResponse {
-    let headers = [(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, "max-age=300")];
-    (headers, STYLE)
+    asset("text/css; charset=utf-8", STYLE)
+}
+
+/// The keys of the review page.
+pub(super) async fn review_keys() -> impl IntoResponse {
+    asset("text/javascript; charset=utf-8", include_str!("review.js"))
+}
+
+fn asset(content_type: &'static str, text: &'static str) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "max-age=300")], text)
 }

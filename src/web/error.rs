@@ -10,6 +10,7 @@ use crate::backends::access::Denied;
 use crate::backends::store::StoreError;
 use crate::domain::ids::InvalidId;
 use crate::queries::QueryError;
+use crate::watch::key::InvalidSeriesKey;
 
 /// An answer that is none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -104,6 +105,12 @@ impl From<Denied> for WebError {
 impl From<InvalidId> for WebError {
     fn from(error: InvalidId) -> Self {
         Self::bad_request(error.to_string(), "give 32 hexadecimal digits")
+    }
+}
+
+impl From<InvalidSeriesKey> for WebError {
+    fn from(error: InvalidSeriesKey) -> Self {
+        Self::bad_request(error.to_string(), "take a key from /api/v1/series")
     }
 }
 

@@ -8,6 +8,11 @@ use axum::response::{IntoResponse, Response};
 
 use super::error::WebError;
 
+/// The one page that is worked by keys has one script, of our own; the rest holds there too.
+pub(super) const POLICY_WITH_SCRIPT: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+                                             img-src 'self' data:; base-uri 'none'; form-action 'self'; \
+                                             frame-ancestors 'none'";
+
 /// No script at all, and nothing from elsewhere.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self' data:; base-uri 'none'; \
                                        form-action 'self'; frame-ancestors 'none'";
@@ -33,7 +38,8 @@ pub(super) fn guarded(router: Router, is_loopback: bool) -> Router {
 
 fn add_headers(response: &mut Response) {
     for (name, value) in HEADERS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        // A page that needs more than others has said so.
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
 }
 

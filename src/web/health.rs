@@ -52,12 +52,18 @@ pub(super) async fn alive() -> &'static str {
     "alive\n"
 }
 
-pub(super) async fn ready(State(state): State<WebState>) -> impl IntoResponse {
+/// Whether each dependency answers, the store first.
+pub(super) async fn dependencies(state: &WebState) -> Vec<Dependency> {
     let ping = async { state.store.ping().await.map_err(|error| error.to_string()) };
     let mut dependencies = vec![dependency("store", ping).await];
     for check in &state.checks {
         dependencies.push(dependency(check.name(), check.check()).await);
     }
+    dependencies
+}
+
+pub(super) async fn ready(State(state): State<WebState>) -> impl IntoResponse {
+    let dependencies = dependencies(&state).await;
     let ready = dependencies.iter().all(|dependency| dependency.ready);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready, dependencies }))

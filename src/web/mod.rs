@@ -1,13 +1,15 @@
 //! The web listener: API, metrics, health and pages over what `queries` answers.
 //!
-//! Trace text is hostile, so pages hold no script and allow none, and a browser that was lured here by another site's
-//! name is refused. Once there are tokens, every request needs one. Unknown parameters are refused by name: a misspelt filter must not answer with everything.
+//! Trace text is hostile, so pages hold no script of others and allow none, and a browser that was lured here by another
+//! site's name is refused. Once there are tokens, every request needs one. Unknown parameters are refused by name: a
+//! misspelt filter must not answer with everything.
 
 mod access;
 mod alerts_api;
 mod api;
 mod assets;
 mod audit;
+pub(crate) mod charts;
 mod costs;
 mod error;
 mod estimates;
@@ -74,6 +76,8 @@ pub struct WebState {
     pub logs_link: String,
     /// Where agents send their traces, for people who have not yet.
     pub receive_url: String,
+    /// What this process does.
+    pub roles: Arc<[String]>,
     /// Whether any judge model is configured.
     pub judge_configured: bool,
     /// Whether only this machine can reach the listener; then only its own names are answered to.
@@ -103,6 +107,7 @@ pub fn router(state: WebState) -> Router {
         .route("/api/v1/feedback", post(api::feedback).layer(DefaultBodyLimit::max(LARGEST_BODY)))
         .route("/api/v1/series", get(api::series))
         .route("/api/v1/series/{key}", get(api::one_series))
+        .route("/api/v1/series/{key}/traces", get(api::series_traces))
         .route("/api/v1/drift", get(api::drift))
         .route("/api/v1/gate", post(gate::gate))
         .route("/api/v1/alerts", get(api::alerts))
@@ -149,6 +154,20 @@ pub fn router(state: WebState) -> Router {
         .route("/login", get(login::page).post(login::sign_in))
         .route("/logout", post(login::sign_out))
         .route("/readiness", get(pages::readiness))
+        .route("/series", get(pages::series))
+        .route("/series/{key}", get(pages::one_series))
+        .route("/series/{key}/traces", get(pages::traces_of_series))
+        .route("/judges", get(pages::judges))
+        .route("/costs", get(pages::costs))
+        .route("/evaluators", get(pages::evaluators))
+        .route("/system", get(pages::system))
+        .route("/review", get(pages::review))
+        .route("/review/label", post(pages::label))
+        .route("/review/assign", post(pages::assign_cases))
+        .route("/review/remove", post(pages::remove_case))
+        .route("/review/case", get(pages::regression_case))
+        .route("/review/agreement", get(pages::reviewer_agreement))
+        .route("/review.js", get(assets::review_keys))
         .fallback(async || WebError::no_such_path())
         .method_not_allowed_fallback(async || WebError::no_such_method())
         .layer(from_fn_with_state(access, access::admitted))

@@ -4,6 +4,7 @@ mod access;
 mod alerts;
 mod api;
 mod audit;
+mod browser;
 mod command_line;
 pub(crate) mod contract;
 mod costs;

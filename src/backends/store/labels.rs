@@ -7,7 +7,7 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::audit_log::append;
-use super::columns::{flag, key, limit, parse_word, text};
+use super::columns::{key, limit, parse_word, text};
 use super::retry::retried;
 use super::statement::{Statement, for_keys, insert};
 use super::{Store, StoreError};
@@ -42,32 +42,6 @@ pub struct Undrawn {
     pub revision: String,
     /// Its verdict.
     pub passed: bool,
-}
-
-/// Why a person is asked about a trace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stream {
-    /// It was drawn at random.
-    Audit,
-    /// The judge fails it.
-    Flagged,
-}
-
-/// A judged trace that waits for a label.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ReviewItem {
-    /// The trace.
-    pub trace_id: TraceId,
-    /// The judge.
-    pub evaluator: String,
-    /// Its revision.
-    pub revision: String,
-    /// Its verdict.
-    pub passed: bool,
-    /// Why.
-    pub reason: Option<String>,
-    /// Whether its spans are still here.
-    pub has_spans: bool,
 }
 
 /// Each label with what is the same for the same label given twice. One without a time is told by its place among those
@@ -223,46 +197,9 @@ impl Store {
         })
         .await
     }
-
-    /// What waits for a label in a stream, of one judge or of all: what still has its spans before what has not, then
-    /// the audit sample oldest first, flagged traces newest first.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn review_items(
-        &self,
-        stream: Stream,
-        evaluator: Option<&str>,
-        most: usize,
-    ) -> Result<Vec<ReviewItem>, StoreError> {
-        retried("look for traces to review", || async {
-            let mut statement = Statement::new(
-                "SELECT evaluation.trace_id, evaluation.evaluator, evaluation.revision, value, explanation, \
-                 coalesce(body_purged, 1) AS has_no_spans \
-                 FROM evaluation LEFT JOIN trace ON trace.trace_id = evaluation.trace_id \
-                 LEFT JOIN review_draw ON review_draw.trace_id = evaluation.trace_id \
-                 AND review_draw.evaluator = evaluation.evaluator AND review_draw.revision = evaluation.revision \
-                 WHERE annotator_kind = 'llm' AND outcome = 'scored' AND NOT EXISTS (SELECT 1 FROM label \
-                 WHERE label.trace_id = evaluation.trace_id AND label.evaluator = evaluation.evaluator)",
-            );
-            if let Some(evaluator) = evaluator {
-                statement.sql(" AND evaluation.evaluator = ").bind(key(evaluator));
-            }
-            statement.sql(match stream {
-                Stream::Audit => " AND is_drawn = 1 ORDER BY has_no_spans, drawn_at, evaluation.trace_id",
-                Stream::Flagged => {
-                    " AND coalesce(is_drawn, 0) = 0 AND value < 0.5 \
-                     ORDER BY has_no_spans, evaluated_at DESC, evaluation.trace_id"
-                }
-            });
-            statement.sql(" LIMIT ").bind(limit(most));
-            statement.fetch(&self.readers).await?.iter().map(read_item).collect()
-        })
-        .await
-    }
 }
 
-fn read_label(row: &AnyRow) -> Result<Label, sqlx::Error> {
+pub(super) fn read_label(row: &AnyRow) -> Result<Label, sqlx::Error> {
     Ok(Label {
         trace_id: row.try_get("trace_id")?,
         evaluator: row.try_get("evaluator")?,
@@ -273,16 +210,5 @@ fn read_label(row: &AnyRow) -> Result<Label, sqlx::Error> {
         labelled_at: row.try_get("labelled_at")?,
         origin: parse_word(row.try_get("origin")?)?,
         probability: Some(row.try_get("probability")?).filter(|probability| *probability >= 0.0),
-    })
-}
-
-fn read_item(row: &AnyRow) -> Result<ReviewItem, sqlx::Error> {
-    Ok(ReviewItem {
-        trace_id: row.try_get("trace_id")?,
-        evaluator: row.try_get("evaluator")?,
-        revision: row.try_get("revision")?,
-        passed: row.try_get::<f64, _>("value")? >= 0.5,
-        reason: row.try_get("explanation")?,
-        has_spans: !flag(row, "has_no_spans")?,
     })
 }

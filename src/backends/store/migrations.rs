@@ -91,6 +91,11 @@ const CHANGES: &[Change] = &[
         postgres: include_str!("../../../migrations/postgres/0017_archive.sql"),
     },
     Change {
+        description: "review items",
+        sqlite: include_str!("../../../migrations/sqlite/0019_review_items.sql"),
+        postgres: include_str!("../../../migrations/postgres/0019_review_items.sql"),
+    },
+    Change {
         description: "usage",
         sqlite: include_str!("../../../migrations/sqlite/0020_usage.sql"),
         postgres: include_str!("../../../migrations/postgres/0020_usage.sql"),

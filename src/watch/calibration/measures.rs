@@ -27,11 +27,10 @@ pub(super) fn measures(sample: &Sample<'_>, effective: &Confusion) -> Measures {
     if weights.len() > 1 {
         return by_verdict(sample);
     }
-    let kappa = |kappa: Kappa| agreement(kappa.value, kappa.interval(CONFIDENCE));
     Measures {
         sensitivity: right_on(sample, true),
         specificity: right_on(sample, false),
-        kappa: effective.kappa().map(kappa),
+        kappa: effective.kappa().map(agreement_of),
     }
 }
 
@@ -73,6 +72,11 @@ fn by_verdict(sample: &Sample<'_>) -> Measures {
         specificity: measure(Confusion::specificity).map(|it| rate(of_class(false), it)),
         kappa: measure(|it| Some(it.kappa()?.value)).map(|(value, interval)| agreement(value, interval)),
     }
+}
+
+/// Agreement of items that count alike.
+pub(in crate::watch) fn agreement_of(kappa: Kappa) -> Agreement {
+    agreement(kappa.value, kappa.interval(CONFIDENCE))
 }
 
 fn agreement(value: f64, Interval { low, high }: Interval) -> Agreement {

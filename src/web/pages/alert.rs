@@ -12,7 +12,7 @@ use super::layout::{instant, page, trace_link};
 use super::releases::line as change_line;
 use super::text::clipped;
 use crate::domain::alert::{AlertEvent, Transition};
-use crate::domain::explanation::{Contribution, Evidence};
+use crate::domain::explanation::{Contribution, Evidence, Explanation};
 use crate::domain::report::{Estimate, Transition as MovedShare};
 use crate::queries::affected::{AffectedTrace, AlertDetail, alert_detail};
 
@@ -29,7 +29,7 @@ pub(in crate::web) async fn alert(
             h1 { "Alert " (detail.alert.fingerprint) }
             (card(&detail.alert))
             (known(&detail))
-            (origin(&detail.alert.evidence))
+            (causes(&detail.alert.evidence))
             @if !detail.group.is_empty() {
                 h2 { "Of the same cause (" (detail.group.len()) ")" }
                 (children(&detail.group))
@@ -70,23 +70,28 @@ fn known(detail: &AlertDetail) -> Markup {
     }
 }
 
-/// Where the change comes from: segments by what they contribute, and what moved inside the series.
-fn origin(evidence: &Evidence) -> Markup {
+/// Where the change comes from: segments by what they contribute.
+pub(super) fn origin(explanation: &Explanation) -> Markup {
     html! {
-        @if let Some(explanation) = &evidence.explanation {
-            h2 { "Where it comes from" }
-            p {
-                "By " (clipped(&explanation.dimension, 80)) ": " (signed(explanation.mix)) " of the change is another mix, "
-                (signed(explanation.within)) " is within."
-            }
-            (segments(&explanation.segments))
-            @if !explanation.new_versions.is_empty() {
-                p { "New since the baseline: " (clipped(&explanation.new_versions.join(", "), 300)) }
-            }
-            @if !explanation.trace_ids.is_empty() {
-                p { "Of the first segment: " @for id in &explanation.trace_ids { (trace_link(*id)) " " } }
-            }
+        h2 { "Where it comes from" }
+        p {
+            "By " (clipped(&explanation.dimension, 80)) ": " (signed(explanation.mix)) " of the change is another mix, "
+            (signed(explanation.within)) " is within."
         }
+        (segments(&explanation.segments))
+        @if !explanation.new_versions.is_empty() {
+            p { "New since the baseline: " (clipped(&explanation.new_versions.join(", "), 300)) }
+        }
+        @if !explanation.trace_ids.is_empty() {
+            p { "Of the first segment: " @for id in &explanation.trace_ids { (trace_link(*id)) " " } }
+        }
+    }
+}
+
+/// Where the change comes from, and what moved inside the series.
+fn causes(evidence: &Evidence) -> Markup {
+    html! {
+        @if let Some(explanation) = &evidence.explanation { (origin(explanation)) }
         @if !evidence.transitions.is_empty() {
             h2 { "What moved" }
             (transitions(&evidence.transitions))
@@ -117,7 +122,7 @@ fn segments(segments: &[Contribution]) -> Markup {
     }
 }
 
-fn transitions(transitions: &[MovedShare]) -> Markup {
+pub(super) fn transitions(transitions: &[MovedShare]) -> Markup {
     let percent = |share: f64| format!("{:.1} %", share * 100.0);
     html! {
         div.scroll {

@@ -70,8 +70,8 @@ fn to_page(alert: &Alert) -> Redirect {
 }
 
 /// A form's fields, which are written as a query is.
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, WebError> {
-    let unreadable = || WebError::bad_request("the form cannot be read", "fill in the form of the alert's page");
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, WebError> {
+    let unreadable = || WebError::bad_request("the form cannot be read", "fill in the form of its page");
     let query = str::from_utf8(body).map_err(|_| unreadable())?;
     let uri = format!("/?{query}").parse().map_err(|_| unreadable())?;
     let Query(fields) = Query::try_from_uri(&uri)?;

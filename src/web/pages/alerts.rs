@@ -8,6 +8,7 @@ use super::super::WebState;
 use super::super::parameters::Parameters;
 use super::PageError;
 use super::layout::{badge, instant, page, trace_link};
+use super::series::path_of_alert;
 use super::text::clipped;
 use crate::backends::store::AlertFilter;
 use crate::domain::alert::Alert;
@@ -82,7 +83,7 @@ pub(super) fn card(alert: &Alert) -> Markup {
                 a href={ "/alerts/" (alert.fingerprint) } { strong { (clipped(&alert.summary, 500)) } }
             }
             p.muted {
-                (clipped(&alert.service, 80)) " · " (clipped(&alert.series, 80))
+                (clipped(&alert.service, 80)) " · " a href=(path_of_alert(alert)) { (clipped(&alert.series, 80)) }
                 @if alert.segment != "all" { " · " (clipped(&alert.segment, 80)) }
                 " · since " (instant(alert.onset_at)) " · raised " (instant(alert.raised_at))
                 @if let Some(at) = alert.resolved_at { " · resolved " (instant(at)) }

@@ -1,4 +1,4 @@
-//! Pages for people, without script. All text of traces goes through [`text`], which bounds it and takes its powers
+//! Pages for people, without script but for the keys of the review page. All text of traces goes through [`text`], which bounds it and takes its powers
 //! away; escaping is maud's.
 
 mod alert;
@@ -6,13 +6,20 @@ mod alert_forms;
 mod alerts;
 mod audit;
 mod audit_log;
+mod costs;
+mod evaluators;
 mod figures;
+mod judges;
 pub(super) mod layout;
 mod overview;
 mod readiness;
 mod releases;
+mod review;
+mod review_forms;
 mod runbook;
+mod series;
 mod span_tree;
+mod system;
 mod text;
 mod timeline;
 mod trace;
@@ -24,10 +31,17 @@ pub(super) use alerts::alerts;
 pub(super) use audit::audit;
 pub use audit::audit_document;
 pub(super) use audit_log::audit_log;
+pub(super) use costs::costs;
+pub(super) use evaluators::evaluators;
+pub(super) use judges::judges;
 pub(super) use overview::overview;
 pub(super) use readiness::readiness;
 pub(super) use releases::releases;
+pub(super) use review::review;
+pub(super) use review_forms::{assign_cases, label, regression_case, remove_case, reviewer_agreement};
 pub(super) use runbook::runbook;
+pub(super) use series::{one_series, series, traces_of_series};
+pub(super) use system::system;
 pub(super) use trace::trace;
 pub(super) use traces::traces;
 

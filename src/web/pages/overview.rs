@@ -5,17 +5,21 @@ use axum::response::Html;
 use maud::{Markup, html};
 
 use super::super::WebState;
+use super::super::charts;
 use super::super::parameters::Parameters;
 use super::PageError;
 use super::alerts::card;
 use super::figures::{duration, share};
-use super::layout::{instant, page};
+use super::layout::{address, instant, page};
+use super::series::path;
 use super::text::clipped;
 use crate::backends::store::QueueDepths;
+use crate::domain::measurement::SeriesKind;
 use crate::domain::report::calibration_mark;
-use crate::queries::overview::{Overview, ServiceOverview, ServiceScore, overview as ask};
+use crate::domain::text::number;
+use crate::queries::overview::{Course, Measured, Overview, ServiceOverview, ServiceScore, overview as ask};
 use crate::queries::series::{Figures, Window};
-use crate::watch::key::ALL;
+use crate::watch::key::{ALL, SeriesKey};
 
 /// Open alerts shown here; the rest stand on their own page.
 const ALERTS: usize = 10;
@@ -140,15 +144,47 @@ fn service(of: &ServiceOverview) -> Markup {
                     dt { a href=(address("/traces", &[("service", &of.service), ("failing", "true")])) { "Flagged" } }
                     dd { (share(&of.failing)) }
                 }
-                @if let Some(errors) = &of.errors {
-                    div { dt { "Ended in an error" } dd { (share(&errors.estimate)) } }
-                }
-                @if let Some(latency) = &of.latency { (time(latency)) }
             }
+            div.tiers {
+                div { h4 { "Infrastructure" } (measured(&of.infrastructure)) }
+                div { h4 { "Models" } (measured(&of.models)) }
+            }
+            h4 { "Quality" }
             div.scroll { table {
                 thead { tr { th { "Passes" } th { "Share of traces, or mean score" } th.number { "Scored" } } }
-                tbody { @for of in &of.scores { (score(of)) } }
+                tbody { @for score in &of.scores { (score_row(&of.service, score)) } }
             } }
+            (course(&of.course))
+        }
+    }
+}
+
+/// Measured series: means and shares with their intervals.
+fn measured(series: &[Measured]) -> Markup {
+    html! {
+        table { tbody { @for one in series { tr {
+            td { a href=(path(&one.key)) { (one.key.series.replace('_', " ")) } }
+            td { (measured_figures(one)) }
+        } } } }
+        @if series.is_empty() { p.muted { "The traces tell nothing of it." } }
+    }
+}
+
+fn measured_figures(of: &Measured) -> Markup {
+    let estimate = &of.figures.estimate;
+    let shown = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), number);
+    html! {
+        @match of.kind {
+            SeriesKind::Boolean => (share(estimate)),
+            SeriesKind::Categorical | SeriesKind::Sequence => {
+                @if let Some(largest) = of.figures.shares.first() { (clipped(&largest.to, 40)) " " }
+                (share(estimate))
+            }
+            SeriesKind::Numeric | SeriesKind::Ordinal if of.unit == "seconds" => (time(&of.figures)),
+            SeriesKind::Numeric | SeriesKind::Ordinal => {
+                span.figure { (shown(estimate.estimate)) } " "
+                span.muted { (shown(estimate.low)) " to " (shown(estimate.high)) " " (of.unit) ", n = " (estimate.n) }
+            }
         }
     }
 }
@@ -156,21 +192,38 @@ fn service(of: &ServiceOverview) -> Markup {
 fn time(latency: &Figures) -> Markup {
     let shown = |seconds: Option<f64>| seconds.map_or_else(|| "–".to_owned(), duration);
     html! {
-        div { dt { "Duration" }
-            dd { "median " (shown(latency.p50)) ", 99 % within " (shown(latency.p99))
-                span.muted { ", n = " (latency.estimate.n) } } }
+        "median " (shown(latency.p50)) ", 99 % within " (shown(latency.p99))
+        span.muted { ", n = " (latency.estimate.n) }
     }
 }
 
-fn score(of: &ServiceScore) -> Markup {
+/// Quality beside cost, with lines where versions came.
+fn course(of: &Course) -> Markup {
+    let cost = charts::history(&of.cost, &of.changes);
+    html! {
+        div.charts.side {
+            @if let Some((series, points)) = &of.quality {
+                @let quality = charts::history(points, &of.changes);
+                @if !quality.0.is_empty() { div { h4 { "Quality: " (clipped(series, 60)) } (quality) } }
+            }
+            @if !cost.0.is_empty() { div { h4 { "Cost of a trace, US dollars" } (cost) } }
+        }
+    }
+}
+
+fn score_row(service: &str, of: &ServiceScore) -> Markup {
     let (figures, coverage) = (&of.figures, of.figures.coverage);
     html! {
         tr {
-            td { (clipped(&of.series, 60)) (calibration_mark(of.calibrated)) }
+            td { a href=(path(&of_series(service, &of.series))) { (clipped(&of.series, 60)) } (calibration_mark(of.calibrated)) }
             td { (share(&figures.estimate)) }
             td.number { (coverage.with_value) @if let Some(traces) = coverage.traces { " of " (traces) } }
         }
     }
+}
+
+fn of_series(service: &str, series: &str) -> SeriesKey {
+    SeriesKey { service: service.to_owned(), series: series.to_owned(), segment: ALL.to_owned() }
 }
 
 fn queues(depths: QueueDepths) -> Markup {
@@ -185,34 +238,5 @@ fn queues(depths: QueueDepths) -> Markup {
             h2 { "Queues" }
             dl.facts { @for (name, depth) in rows { div { dt { (name) } dd { (depth) } } } }
         }
-    }
-}
-
-/// A path with parameters, whatever characters they hold.
-fn address(path: &str, parameters: &[(&str, &str)]) -> String {
-    let mut url = String::from(path);
-    for (index, (name, value)) in parameters.iter().enumerate() {
-        url.push(if index == 0 { '?' } else { '&' });
-        url.push_str(name);
-        url.push('=');
-        for byte in value.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                url.push(char::from(byte));
-            } else {
-                url.push_str(&format!("%{byte:02X}"));
-            }
-        }
-    }
-    url
-}
-
-#[cfg(test)]
-mod tests {
-    use super::address;
-
-    #[test]
-    fn a_hostile_name_stays_one_parameter() {
-        let url = address("/traces", &[("service", "a&b=c#\"é"), ("failing", "true")]);
-        assert_eq!(url, "/traces?service=a%26b%3Dc%23%22%C3%A9&failing=true");
     }
 }

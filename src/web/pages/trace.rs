@@ -8,7 +8,7 @@ use super::super::WebState;
 use super::super::parameters::Parameters;
 use super::PageError;
 use super::figures::duration;
-use super::layout::{badge, instant, page};
+use super::layout::{badge, elsewhere, instant, page};
 use super::text::clipped;
 use super::timeline::timeline;
 use crate::domain::ids::TraceId;
@@ -98,13 +98,13 @@ fn identity(trace: &FoundTrace, explanation: &Explanation) -> Markup {
 }
 
 fn links(state: &WebState, trace_id: TraceId) -> Markup {
-    let elsewhere = [(&state.trace_link, "Open in the tracing backend"), (&state.logs_link, "Open its logs")];
+    let places = [(&state.trace_link, "Open in the tracing backend"), (&state.logs_link, "Open its logs")];
     html! {
         p {
             a href={ "/api/v1/traces/" (trace_id) } { "JSON" }
             " · " a href={ "/audit?id=" (trace_id) } { "Audit" }
-            @for (template, name) in elsewhere {
-                @if let Some(url) = elsewhere_url(template, trace_id) {
+            @for (template, name) in places {
+                @if let Some(url) = elsewhere(template, "trace_id", &trace_id.to_string()) {
                     " · " a href=(url) rel="noreferrer" { (name) }
                 }
             }
@@ -114,12 +114,6 @@ fn links(state: &WebState, trace_id: TraceId) -> Markup {
 
 fn unmeasured() -> String {
     "not measured: the sender's times are invented".to_owned()
-}
-
-/// The trace in another system; only web addresses become links.
-fn elsewhere_url(template: &str, trace_id: TraceId) -> Option<String> {
-    let is_web = template.starts_with("https://") || template.starts_with("http://");
-    is_web.then(|| template.replace("{trace_id}", &trace_id.to_string()))
 }
 
 fn conversation(run: &Trace) -> Markup {

@@ -30,7 +30,7 @@ pub(in crate::web) async fn traces(
             @if traces.is_empty() {
                 p.muted { "No evaluated trace matches." }
             } @else {
-                div.scroll { table { (head()) tbody { @for trace in &traces { (row(trace)) } } } }
+                (table(&traces))
                 p.muted { "The newest " (traces.len()) ", newest first. Add limit=… to the address for more." }
             }
         },
@@ -45,6 +45,11 @@ fn chosen(conditions: &[Condition]) -> Markup {
             @else { a href="/traces" { "show all" } }
         }
     }
+}
+
+/// Traces, a row each.
+pub(super) fn table(traces: &[FoundTrace]) -> Markup {
+    html! { div.scroll { table { (head()) tbody { @for trace in traces { (row(trace)) } } } } }
 }
 
 fn head() -> Markup {

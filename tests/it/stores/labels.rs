@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use driftline::backends::store::{NewLabel, RecordedTrace, Stream, Undrawn};
+use driftline::backends::store::{NewLabel, RecordedTrace, ReviewFilter, Stream, Undrawn};
+use driftline::domain::ids::TraceId;
 use driftline::domain::label::{Answer, Draw, HeldLabel, Label, LabelledCount, Origin};
 use driftline::domain::time::Timestamp;
 
@@ -17,6 +18,9 @@ contract!(
     judgements_come_with_their_weight_their_draw_and_for_labelled_traces_their_reason,
     judgements_that_are_alike_are_summed_and_unknown_upstream_sampling_is_counted,
     labels_are_counted_by_what_decides_whether_a_judge_is_calibrated,
+    what_is_assigned_is_asked_of_one_person_first_and_of_nobody_else,
+    what_was_removed_stays_removed_whatever_judges_it_later,
+    a_second_person_is_asked_about_what_another_has_decided,
 );
 
 fn label(number: u64, answer: Answer, at: i64) -> NewLabel {
@@ -32,6 +36,19 @@ fn label(number: u64, answer: Answer, at: i64) -> NewLabel {
         probability: None,
     };
     NewLabel { label, said_at: Some(seconds(at)) }
+}
+
+/// Everything that waits in a stream, for nobody in particular.
+const fn of(stream: Stream) -> ReviewFilter<'static> {
+    ReviewFilter { stream, evaluator: None, reviewer: None }
+}
+
+/// The traces that a person is asked about in a stream, in order.
+async fn asked(it: &TestStore, stream: Stream, reviewer: &str) -> Vec<TraceId> {
+    let filter = ReviewFilter { reviewer: Some(reviewer), ..of(stream) };
+    let items = it.store.review_items(filter, 10).await.unwrap();
+    assert_eq!(it.store.count_review_items(filter).await.unwrap(), items.len() as u64);
+    items.into_iter().map(|item| item.trace_id).collect()
 }
 
 /// A trace that the judge passes or fails, recorded at that second.
@@ -103,7 +120,7 @@ async fn what_was_drawn_and_what_is_flagged_wait_apart_until_they_are_labelled(i
     draw(&it, 2, Draw { probability: 0.5, is_drawn: true }).await;
     draw(&it, 4, Draw { probability: 0.5, is_drawn: false }).await;
     let waiting = async |stream| {
-        let items = it.store.review_items(stream, None, 10).await.unwrap();
+        let items = it.store.review_items(of(stream), 10).await.unwrap();
         items.into_iter().map(|item| item.trace_id).collect::<Vec<_>>()
     };
     assert_eq!(waiting(Stream::Audit).await, [trace_id(1), trace_id(2)]);
@@ -111,7 +128,13 @@ async fn what_was_drawn_and_what_is_flagged_wait_apart_until_they_are_labelled(i
     it.store.insert_labels(&[label(1, Answer::Skip, 60), label(3, Answer::Fail, 60)], seconds(0)).await.unwrap();
     assert_eq!(waiting(Stream::Audit).await, [trace_id(2)]);
     assert!(waiting(Stream::Flagged).await.is_empty());
-    assert!(it.store.review_items(Stream::Audit, Some("other"), 10).await.unwrap().is_empty());
+    assert!(
+        it.store
+            .review_items(ReviewFilter { evaluator: Some("other"), ..of(Stream::Audit) }, 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
     // The label of a drawn trace has the probability of its draw; the other's is not known.
     let probabilities: Vec<Option<f64>> =
         it.store.labels(None).await.unwrap().iter().map(|label| label.probability).collect();
@@ -205,7 +228,49 @@ async fn what_is_drawn_keeps_its_spans_for_the_review_window_and_is_asked_about_
     it.store.purge(seconds(2_000)).await.unwrap();
     let kept = [it.store.has_body(trace_id(1)).await.unwrap(), it.store.has_body(trace_id(2)).await.unwrap()];
     assert_eq!(kept, [false, true]);
-    let waiting = it.store.review_items(Stream::Audit, None, 10).await.unwrap();
+    let waiting = it.store.review_items(of(Stream::Audit), 10).await.unwrap();
     let waiting: Vec<_> = waiting.iter().map(|item| (item.trace_id, item.has_spans)).collect();
     assert_eq!(waiting, [(trace_id(2), true), (trace_id(1), false)]);
+}
+
+async fn what_is_assigned_is_asked_of_one_person_first_and_of_nobody_else(it: TestStore) {
+    for number in 1..=3 {
+        judged(&it, number, 0.0, 10 + number as i64).await;
+    }
+    it.store.assign_reviews(&[(trace_id(1), "grounded".to_owned())], "anna", seconds(20)).await.unwrap();
+    assert_eq!(asked(&it, Stream::Flagged, "anna").await, [1, 3, 2].map(trace_id));
+    assert_eq!(asked(&it, Stream::Flagged, "bert").await, [3, 2].map(trace_id));
+    assert_eq!(it.store.review_items(of(Stream::Flagged), 10).await.unwrap().len(), 2);
+    it.store.assign_reviews(&[(trace_id(1), "grounded".to_owned())], "bert", seconds(30)).await.unwrap();
+    assert_eq!(asked(&it, Stream::Flagged, "anna").await, [3, 2].map(trace_id));
+}
+
+async fn what_was_removed_stays_removed_whatever_judges_it_later(it: TestStore) {
+    judged(&it, 1, 0.0, 10).await;
+    it.store.assign_reviews(&[(trace_id(1), "grounded".to_owned())], "anna", seconds(20)).await.unwrap();
+    it.store.remove_review(trace_id(1), "grounded", "anna", seconds(30)).await.unwrap();
+    let mut again = stored_evaluation(trace_id(1), "grounded", Some(0.0));
+    "r2".clone_into(&mut again.evaluation.revision);
+    let recorded = RecordedTrace { evaluations: vec![again], ..plain(1) };
+    it.store.record_traces(&[recorded], seconds(40)).await.unwrap();
+    it.store.assign_reviews(&[(trace_id(1), "grounded".to_owned())], "bert", seconds(50)).await.unwrap();
+    for reviewer in ["anna", "bert"] {
+        assert!(asked(&it, Stream::Flagged, reviewer).await.is_empty());
+    }
+}
+
+async fn a_second_person_is_asked_about_what_another_has_decided(it: TestStore) {
+    for number in 1..=2 {
+        judged(&it, number, 0.0, 10 + number as i64).await;
+    }
+    it.store.insert_labels(&[label(1, Answer::Pass, 60), label(2, Answer::Skip, 61)], seconds(0)).await.unwrap();
+    assert!(asked(&it, Stream::Second, "anna").await.is_empty(), "nobody seconds themselves");
+    assert_eq!(asked(&it, Stream::Second, "bert").await, [trace_id(1)]);
+    let mut second = label(1, Answer::Fail, 70);
+    "bert".clone_into(&mut second.label.reviewer);
+    it.store.insert_labels(&[second], seconds(0)).await.unwrap();
+    assert!(asked(&it, Stream::Second, "bert").await.is_empty());
+    let given = it.store.labels_by("anna", seconds(0), 10).await.unwrap();
+    assert_eq!(given.iter().map(|label| label.trace_id).collect::<Vec<_>>(), [2, 1].map(trace_id));
+    assert_eq!(it.store.labels_by("anna", seconds(61), 10).await.unwrap().len(), 1);
 }

@@ -42,6 +42,7 @@ pub(crate) struct Service {
     pub(crate) store: TestStore,
     pub(crate) url: String,
     pub(crate) trace_ids: Vec<TraceId>,
+    pub(crate) clock: ManualClock,
 }
 
 /// A dependency that never answers.
@@ -66,6 +67,13 @@ impl Service {
         Self::over(store, trace_ids, Vec::new()).await
     }
 
+    /// The same, each of them judged.
+    pub(crate) async fn with_judged_traffic(judgement: fn(TraceId, usize) -> StoredEvaluation) -> Self {
+        let store = TestStore::sqlite().await;
+        let trace_ids = fill_judged(&store.store, simulated(), |id, place| Some(judgement(id, place))).await;
+        Self::over(store, trace_ids, Vec::new()).await
+    }
+
     pub(crate) async fn empty() -> Self {
         Self::over(TestStore::sqlite().await, Vec::new(), Vec::new()).await
     }
@@ -75,6 +83,7 @@ impl Service {
     }
 
     async fn over(store: TestStore, trace_ids: Vec<TraceId>, checks: Vec<Arc<dyn ReadinessCheck>>) -> Self {
+        let clock = ManualClock::new(START.plus(Duration::from_hours(13)));
         let state = WebState {
             budget: Arc::new(BudgetPolicy {
                 daily: [(String::new(), NanoUsd(5_000_000_000))].into(),
@@ -86,7 +95,7 @@ impl Service {
             }])),
             store: store.store.clone(),
             metrics: Arc::new(Metrics::default()),
-            clock: Arc::new(ManualClock::new(START.plus(Duration::from_hours(13)))),
+            clock: Arc::new(clock.clone()),
             evaluators: Arc::new(evaluators()),
             prices: Arc::default(),
             names: Arc::new(AttributeMapping::default()),
@@ -96,6 +105,7 @@ impl Service {
             trace_link: "https://traces.example/{trace_id}?tab=spans".to_owned(),
             logs_link: "https://logs.example/?trace={trace_id}".to_owned(),
             receive_url: "http://127.0.0.1:4318".to_owned(),
+            roles: ["web".to_owned()].into(),
             judge_configured: false,
             is_loopback: true,
             redactor: None,
@@ -104,7 +114,7 @@ impl Service {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router(state)).await });
-        Self { store, url, trace_ids }
+        Self { store, url, trace_ids, clock }
     }
 
     pub(crate) async fn get(&self, path: &str) -> reqwest::Response {
@@ -197,12 +207,24 @@ pub(crate) fn hostile(trace_id: &str, text: &str) -> Vec<ResourceSpans> {
 
 /// Stores what a request holds as the service would: received, claimed, evaluated and recorded.
 pub(crate) async fn fill(store: &Store, request: Vec<ResourceSpans>) -> Vec<TraceId> {
+    fill_judged(store, request, |_, _| None).await
+}
+
+/// The same, with what a judge says of the trace at each place.
+async fn fill_judged(
+    store: &Store,
+    request: Vec<ResourceSpans>,
+    judgement: impl Fn(TraceId, usize) -> Option<StoredEvaluation>,
+) -> Vec<TraceId> {
     let trace_ids = append(store, request).await;
     let now = START.plus(Duration::from_hours(1));
     let due = store.claim_due(now, LEASE, trace_ids.len()).await.unwrap();
     assert_eq!(due.len(), trace_ids.len());
     let evaluators = evaluators();
-    let recorded: Vec<RecordedTrace> = due.iter().map(|due| record(due, &evaluators)).collect();
+    let mut recorded: Vec<RecordedTrace> = due.iter().map(|due| record(due, &evaluators)).collect();
+    for (place, one) in recorded.iter_mut().enumerate() {
+        one.evaluations.extend(judgement(one.trace.trace_id, place));
+    }
     assert_eq!(store.record_traces(&recorded, now).await.unwrap().recorded, due.len());
     trace_ids
 }

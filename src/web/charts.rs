@@ -1,11 +1,13 @@
 //! Charts as inline SVG. All text is escaped by maud and stripped of control characters.
 
+use std::collections::BTreeMap;
+
 use maud::{Markup, html};
 
-use super::table::{clip_to, number};
 use crate::domain::measurement::SeriesKind;
 use crate::domain::release::ChangeEvent;
 use crate::domain::report::{DistributionBin, Estimate, HistoryPoint, SeriesReport};
+use crate::domain::text::{clip_to, number};
 use crate::domain::time::Timestamp;
 
 /// Width of an interval plot in a table, in pixels.
@@ -22,7 +24,7 @@ const ROW: f64 = 24.0;
 /// Room for a category's name.
 const NAME: f64 = 220.0;
 /// Characters of a category's name.
-const LONGEST_NAME: usize = 36;
+const LONGEST_NAME: usize = 33;
 /// Changes closer than this share a label.
 const LABEL_ROOM: f64 = 70.0;
 
@@ -57,7 +59,7 @@ fn ends(estimate: &Estimate) -> [Option<f64>; 2] {
 }
 
 /// Both intervals on one scale, the baseline above.
-pub(super) fn intervals(before: &Estimate, after: &Estimate) -> Markup {
+pub(crate) fn intervals(before: &Estimate, after: &Estimate) -> Markup {
     let known = [ends(before), ends(after)].concat().into_iter().collect::<Option<Vec<f64>>>();
     let Some(axis) = known.and_then(|ends| Axis::over(ends, 5.0, INTERVAL_WIDTH - 10.0)) else { return html! {} };
     html! {
@@ -77,7 +79,7 @@ fn interval(side: &Estimate, axis: &Axis, y: &str, fill: &str, line: &str) -> Ma
 }
 
 /// An interval of a difference against what it must exceed.
-pub(super) fn against(low: f64, value: f64, high: f64, bound: f64) -> Markup {
+pub(crate) fn against(low: f64, value: f64, high: f64, bound: f64) -> Markup {
     let Some(axis) = Axis::over([low, high, bound, 0.0], 5.0, INTERVAL_WIDTH - 10.0) else { return html! {} };
     let shown = Estimate { n: 0, estimate: Some(value), low: Some(low), high: Some(high), upstream_unknown: 0 };
     html! {
@@ -90,7 +92,7 @@ pub(super) fn against(low: f64, value: f64, high: f64, bound: f64) -> Markup {
 }
 
 /// How the values of a series are distributed on both sides.
-pub(super) fn distribution(row: &SeriesReport) -> Markup {
+pub(crate) fn distribution(row: &SeriesReport) -> Markup {
     match row.kind {
         _ if row.distribution.is_empty() => html! {},
         SeriesKind::Categorical | SeriesKind::Sequence | SeriesKind::Boolean => rows(&row.distribution),
@@ -134,6 +136,26 @@ fn columns(bins: &[DistributionBin]) -> Markup {
     }
 }
 
+/// Amounts that one chart holds.
+pub(crate) const MOST_AMOUNTS: usize = 20;
+
+/// Amounts as bars below each other, each with its name and the amount as `shown`; those that a chart holds.
+pub(crate) fn amounts(bars: &[(String, f64)], shown: impl Fn(f64) -> String) -> Markup {
+    let bars = &bars[bars.len().saturating_sub(MOST_AMOUNTS)..];
+    let largest = bars.iter().map(|(_, amount)| *amount).fold(f64::MIN_POSITIVE, f64::max);
+    let height = ROW * bars.len() as f64 + 4.0;
+    html! {
+        svg viewBox=(format!("0 0 {WIDTH} {height}")) width=(WIDTH) role="img" aria-label="amounts" {
+            @for (place, (name, amount)) in bars.iter().enumerate() {
+                @let y = ROW * place as f64;
+                text class="value" x=(NAME - 8.0) y=(y + 16.0) text-anchor="end" { (clip_to(name, LONGEST_NAME)) }
+                rect class="a" x=(NAME) y=(y + 5.0) width=(format!("{:.1}", amount / largest * (WIDTH - NAME - 110.0))) height="14" {}
+                text x=(WIDTH - 100.0) y=(y + 16.0) { (shown(*amount)) }
+            }
+        }
+    }
+}
+
 /// Where a range of values begins.
 fn lower_end(label: &str) -> String {
     clip_to(label.split(" to ").next().unwrap_or(label), 12)
@@ -167,7 +189,7 @@ fn rows(bins: &[DistributionBin]) -> Markup {
 }
 
 /// Estimates over time with their intervals, and a line where a version came.
-pub(super) fn history(points: &[HistoryPoint], changes: &[ChangeEvent]) -> Markup {
+pub(crate) fn history(points: &[HistoryPoint], changes: &[ChangeEvent]) -> Markup {
     let times = points.iter().map(|point| point.at.0 as f64);
     let values = points.iter().flat_map(|point| [point.estimate.low, point.estimate.estimate, point.estimate.high]);
     let x = Axis::over(times, LEFT + 6.0, WIDTH - LEFT - 14.0);
@@ -198,6 +220,74 @@ fn point_mark(point: &HistoryPoint, x: &Axis, y: &Axis) -> Markup {
                 line class=(line) x1=(at) x2=(at) y1=(y.at(low)) y2=(y.at(high)) stroke-opacity=".6" {}
             }
             circle class=(fill) cx=(at) cy=(y.at(value)) r="2.8" {}
+        }
+    }
+}
+
+/// Size of a cell of the map of transitions, and room for its names.
+const CELL: f64 = 30.0;
+const TOOL_NAME: f64 = 150.0;
+/// Tools in the map; the most frequent.
+const TOOLS: usize = 14;
+
+/// Shares of transitions, from a tool to a tool.
+pub(crate) type Transitions = BTreeMap<(String, String), f64>;
+
+/// Where steps lead: a row and a column for each tool, each cell darker the larger the share, the baseline at its left and
+/// now at its right.
+pub(crate) fn transition_map(before: &Transitions, after: &Transitions) -> Markup {
+    let tools = tools(before, after);
+    let largest = before.values().chain(after.values()).copied().fold(f64::MIN_POSITIVE, f64::max);
+    let height = TOOL_NAME + CELL * tools.len() as f64;
+    // The slanted names of the last columns lean out.
+    let width = height + TOOL_NAME / 2.0;
+    html! {
+        svg viewBox=(format!("0 0 {width} {height}")) width=(width) role="img" aria-label="transitions" {
+            @for (place, name) in tools.iter().enumerate() {
+                @let at = TOOL_NAME + CELL * place as f64;
+                text class="value" x=(TOOL_NAME - 8.0) y=(at + 19.0) text-anchor="end" { (clip_to(name, 20)) }
+                text class="value" transform=(format!("translate({:.0} {:.0}) rotate(-60)", at + 18.0, TOOL_NAME - 8.0)) { (clip_to(name, 20)) }
+            }
+            @for (row, from) in tools.iter().enumerate() {
+                @for (column, to) in tools.iter().enumerate() {
+                    (transition((from, to), [before, after], (column, row), largest))
+                }
+            }
+        }
+    }
+}
+
+/// The tools that occur, by how often; a run starts and ends in names of their own.
+fn tools(before: &Transitions, after: &Transitions) -> Vec<String> {
+    let mut weights: BTreeMap<&str, f64> = BTreeMap::new();
+    for ((from, to), share) in before.iter().chain(after) {
+        *weights.entry(from).or_default() += share;
+        *weights.entry(to).or_default() += share;
+    }
+    let mut names: Vec<(&str, f64)> = weights.into_iter().collect();
+    names.sort_by(|a, b| b.1.total_cmp(&a.1));
+    names.into_iter().take(TOOLS).map(|(name, _)| name.to_owned()).collect()
+}
+
+fn transition(
+    (from, to): (&String, &String),
+    sides: [&Transitions; 2],
+    (column, row): (usize, usize),
+    largest: f64,
+) -> Markup {
+    let share = |side: &Transitions| side.get(&(from.clone(), to.clone())).copied().unwrap_or_default();
+    let [before, after] = sides.map(share);
+    let (x, y) = (TOOL_NAME + CELL * column as f64, TOOL_NAME + CELL * row as f64);
+    let half = |class, x: f64, share: f64| {
+        let opacity = format!("{:.2}", if share > 0.0 { 0.08 + 0.92 * (share / largest).sqrt() } else { 0.0 });
+        html! { rect class=(class) x=(x) y=(y + 1.0) width=(CELL / 2.0 - 1.0) height=(CELL - 2.0) fill-opacity=(opacity) {} }
+    };
+    html! {
+        g {
+            title { (clip_to(from, LONGEST_NAME)) " → " (clip_to(to, LONGEST_NAME)) ": " (format!("{:.1} % → {:.1} %", before * 100.0, after * 100.0)) }
+            rect class="cell" x=(x) y=(y) width=(CELL) height=(CELL) {}
+            (half("b", x + 1.0, before))
+            (half("a", x + CELL / 2.0, after))
         }
     }
 }
@@ -242,6 +332,15 @@ mod tests {
         let svg = rows(&bins("<script>\u{1b}[2J")).into_string();
         assert!(!svg.contains("<script>") && !svg.contains('\u{1b}'), "{svg}");
         assert!(svg.contains("25.0 % → 75.0 %"), "{svg}");
+    }
+
+    #[test]
+    fn every_transition_has_a_cell_and_hostile_tools_have_no_power() {
+        let before = Transitions::from([(("START".to_owned(), "<b>".to_owned()), 0.5)]);
+        let after = Transitions::from([(("<b>".to_owned(), "END".to_owned()), 0.25)]);
+        let svg = transition_map(&before, &after).into_string();
+        assert!(!svg.contains("<b>") && svg.matches("class=\"cell\"").count() == 9, "{svg}");
+        assert!(svg.contains("50.0 % → 0.0 %") && svg.contains("0.0 % → 25.0 %"), "{svg}");
     }
 
     #[test]

@@ -1,0 +1,161 @@
+//! The pages in a real browser: every one opened by its links, cases labelled by keyboard, hostile texts shown as text.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use driftline::backends::store::StoredEvaluation;
+use driftline::domain::ids::TraceId;
+use driftline::domain::label::Answer;
+use driftline::domain::time::Timestamp;
+use tokio::task::block_in_place;
+
+use super::fixtures::{Service, fill, hostile};
+use crate::stores::fixtures::stored_evaluation;
+use crate::support::browser::Browser;
+
+/// The judge of the shipped definitions, which passes every other trace.
+const JUDGE: &str = "groundedness";
+/// Pages that one walk opens, each of another kind or of the first few of its kind.
+const PAGES: usize = 60;
+
+fn judgement(trace_id: TraceId, place: usize) -> StoredEvaluation {
+    stored_evaluation(trace_id, JUDGE, Some(if place.is_multiple_of(2) { 0.0 } else { 1.0 }))
+}
+
+/// A path with what differs between pages of one kind taken out.
+fn kind(path: &str) -> String {
+    let path = path.split(['?', '#']).next().unwrap();
+    let part = |part: &str| if part.len() >= 16 || part.contains(':') { "…".to_owned() } else { part.to_owned() };
+    path.split('/').map(part).collect::<Vec<_>>().join("/")
+}
+
+/// Opens a page and everything that it leads to; gives the kinds of pages that were seen.
+fn walk(browser: &mut Browser, service: &Service) -> BTreeSet<String> {
+    let mut waiting = VecDeque::from(["/".to_owned()]);
+    let (mut known, mut kinds): (BTreeSet<String>, Vec<String>) = (waiting.iter().cloned().collect(), Vec::new());
+    while let Some(path) = waiting.pop_front().filter(|_| kinds.len() < PAGES) {
+        browser.open(&format!("{}{path}", service.url));
+        let complaints = browser.complaints();
+        assert!(complaints.is_empty(), "{path}: {complaints:?}");
+        let title = browser.value("document.title");
+        assert!(
+            title.as_str().is_some_and(|title| title.ends_with("· driftline") && !title.starts_with("Error")),
+            "{path}: {title}"
+        );
+        assert!(
+            browser.value("document.documentElement.scrollWidth <= innerWidth").as_bool().unwrap(),
+            "{path} is too wide"
+        );
+        kinds.push(kind(&path));
+        let links = browser
+            .value("[...document.querySelectorAll('a[href^=\"/\"]:not([download])')].map(a => a.getAttribute('href'))");
+        for link in links.as_array().unwrap().iter().map(|link| link.as_str().unwrap().to_owned()) {
+            let is_page = !link.starts_with("/api/") && link != "/metrics";
+            let seen = waiting.iter().chain([&path]).filter(|other| kind(other) == kind(&link)).count();
+            let opened = kinds.iter().filter(|other| **other == kind(&link)).count();
+            if is_page && seen + opened < 3 && known.insert(link.clone()) {
+                waiting.push_back(link);
+            }
+        }
+    }
+    kinds.into_iter().collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_is_reached_by_links_and_no_console_complains() {
+    let service = Service::with_judged_traffic(judgement).await;
+    service.raise_alert("loop fell from 0.98 to 0.71").await;
+    let kinds = block_in_place(|| walk(&mut Browser::start(), &service));
+    for expected in [
+        "/",
+        "/traces",
+        "/traces/…",
+        "/series",
+        "/series/…",
+        "/series/…/traces",
+        "/alerts",
+        "/alerts/f1",
+        "/runbooks/quality-drift",
+        "/releases",
+        "/review",
+        "/review/agreement",
+        "/judges",
+        "/evaluators",
+        "/costs",
+        "/system",
+    ] {
+        assert!(kinds.contains(expected), "{expected} is not among {kinds:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_cases_are_labelled_by_keyboard_and_the_last_one_once_more() {
+    let service = Service::with_judged_traffic(judgement).await;
+    let keys = ["y", "n", "s", "y", "n", "y", "y", "n", "s", "n"];
+    block_in_place(|| {
+        let mut browser = Browser::start();
+        browser.open(&format!("{}/review?reviewer=anna", service.url));
+        assert!(!browser.text().contains("the judge said"), "the verdict shows before the answer");
+        browser.press("?");
+        assert_eq!(browser.value("document.querySelector('details.help').open"), true);
+        for (place, key) in keys.into_iter().enumerate() {
+            service.clock.advance(Duration::from_secs(3));
+            browser.press_and_follow(key);
+            let text = browser.text();
+            assert!(
+                text.contains(&format!("{} answered today", place + 1)) && text.contains("the judge said fail"),
+                "{text}"
+            );
+        }
+        browser.press_and_follow("u");
+        assert!(browser.text().contains("What you say now takes its place"));
+        browser.press("c");
+        for key in ["n", "o"] {
+            browser.press(key);
+        }
+        assert_eq!(browser.value("document.querySelector('input[name=note]').value"), "no", "keys in a field are text");
+        browser.press("Escape");
+        service.clock.advance(Duration::from_secs(3));
+        browser.press_and_follow("y");
+        assert_eq!(browser.complaints(), Vec::<String>::new());
+    });
+    let labels = service.store.store.labels_by("anna", Timestamp(0), 20).await.unwrap();
+    let answers: Vec<&str> = labels.iter().rev().map(|label| label.label.as_str()).collect();
+    let pressed = keys.map(|key| match key {
+        "y" => "pass",
+        "n" => "fail",
+        _ => "skip",
+    });
+    assert_eq!(answers[..10], pressed);
+    let (last, once_more) = (&labels[1], &labels[0]);
+    assert_eq!((once_more.trace_id, once_more.label), (last.trace_id, Answer::Pass));
+    assert_eq!(once_more.note.as_deref(), Some("no"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_texts_are_text_in_a_browser_and_no_script_of_theirs_runs() {
+    let service = Service::empty().await;
+    let attack =
+        "</script></pre><script>window.pwned=1</script><img src=x onerror=\"window.pwned=1\">\u{202e}gpj\u{1b}[2J";
+    let text = format!("{attack}{}", "long line ".repeat(100_000));
+    let id = fill(&service.store.store, hostile("0a0b0c0d0a0b0c0d0a0b0c0d0a0b0c0d", &text)).await[0];
+    service.raise_alert(&text).await;
+    block_in_place(|| {
+        let mut browser = Browser::start();
+        for path in ["/", "/traces", "/alerts", "/series", &format!("/traces/{id}")] {
+            browser.open(&format!("{}{path}", service.url));
+            assert_eq!(browser.value("typeof window.pwned"), "undefined", "{path}");
+            assert_eq!(browser.complaints(), Vec::<String>::new(), "{path}");
+            let shown = browser.text();
+            assert!(shown.contains("<script>"), "{path}: the text is not shown");
+            assert!(!shown.contains(['\u{202e}', '\u{1b}']), "{path}: the text keeps its powers");
+        }
+        for path in ["/", "/review"] {
+            browser.open(&format!("{}{path}", service.url));
+            browser.value("document.head.append(Object.assign(document.createElement('script'), {textContent: 'window.pwned = 1'}))");
+            assert_eq!(browser.value("typeof window.pwned"), "undefined", "{path} lets scripts in");
+            let complaints = browser.complaints();
+            assert!(complaints.iter().any(|it| it.contains("Content Security Policy")), "{path}: {complaints:?}");
+        }
+    });
+}
