@@ -20,7 +20,7 @@ pub(super) struct Arguments {
     of: Payer,
     /// What to tell costs apart by. Of judges: evaluator (the default), service, judge_model, response_model, outcome,
     /// day, and of the judged traces release, model, environment, feature, tier, prompt_version. Of agents: model (the
-    /// default), operation, service, release, environment, user, conversation, day, and names of [attributes] such as
+    /// default), operation, service, release, environment, user, conversation, day, and configured attributes such as
     /// tier, organisation or feature.
     #[arg(long, value_name = "DIMENSION")]
     by: Option<String>,

@@ -399,7 +399,7 @@ mod tests {
             "[[budget]]\nscope = \"refunds\"\ndaily_usd = 2\n[[budget]]\nscope = \"feature=a\"\ndaily_usd = -1\n";
         let SettingsError(mistakes) = parse(wrong).unwrap_err();
         assert!(mistakes[0].starts_with("driftline.toml:2: budget: \"refunds\" names no segment"), "{mistakes:#?}");
-        assert_eq!(mistakes[1], "driftline.toml:6: budget.daily_usd: dollars, 0 or more");
+        assert_eq!(mistakes[1], "driftline.toml:4: budget.daily_usd: dollars, 0 or more");
         assert_eq!(mistakes.len(), 2);
         let of_team = "[[budget]]\nscope = \"team=a\"\ndaily_usd = 1.0\n";
         assert!(parse(of_team).unwrap_err().to_string().contains("no run has the dimension of team=a"));

@@ -18,6 +18,11 @@ pub(super) struct Dialect {
 }
 
 impl Dialect {
+    /// What alone tells agent, model and tool apart.
+    pub(super) const fn kinds(&self) -> [(&'static str, &'static str); 3] {
+        [self.agent[0], self.model[0], self.tool[0]]
+    }
+
     pub(super) fn spans(&self) -> Vec<Span> {
         let answering = [self.model, self.answer].concat();
         vec![span(1, 0, self.agent), span(2, 1, self.model), span(3, 1, self.tool), span(4, 1, &answering)]

@@ -4,6 +4,7 @@ mod agreement;
 mod builder;
 mod dialects;
 mod emitters;
+mod facts;
 mod hostile;
 mod mixed;
 mod runs;

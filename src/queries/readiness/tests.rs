@@ -13,11 +13,14 @@ fn runs(request: &serde_json::Value) -> Vec<Trace> {
     raw.filter_map(|raw| crate::normalize::normalize(&raw, &AttributeMapping::default())).collect()
 }
 
-/// A run of one service from spans: id, parent's id or 0, attributes.
-fn run(number: u8, spans: &[(u8, u8, &[(&str, &str)])]) -> Trace {
+/// Id, parent's id or 0, attributes.
+type Described<'a> = (u8, u8, &'a [(&'a str, &'a str)]);
+
+/// A run of one service.
+fn run(number: u8, spans: &[Described<'_>]) -> Trace {
     let attribute = |(key, value): &(&str, &str)| serde_json::json!({"key": key, "value": {"stringValue": value}});
     let id = |id: u8| if id == 0 { String::new() } else { format!("00000000000000{id:02x}") };
-    let span = |(own, parent, attributes): &(u8, u8, &[(&str, &str)])| {
+    let span = |(own, parent, attributes): &Described<'_>| {
         serde_json::json!({
             "traceId": format!("000000000000000000000000000000{number:02x}"), "spanId": id(*own),
             "parentSpanId": id(*parent), "name": "span", "startTimeUnixNano": "1000000000",
