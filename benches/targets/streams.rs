@@ -102,7 +102,9 @@ pub(crate) fn false_alarms(effort: Effort) -> Vec<Measured> {
     kinds.iter().flat_map(&mut measure).collect()
 }
 
-/// Row 4.
+/// Row 4. The target is the method's. The service alone adds two directions, a point of tolerance and a bound that is wrong
+/// at most once in 400 baselines: were the baseline known, the point and the directions would make it 6.7 windows, and the
+/// bound of 5,000 scores, over-dispersion aside, makes it 7.8.
 pub(crate) fn windows_to_find(effort: Effort) -> Vec<Measured> {
     const BEFORE: usize = 40;
     const AFTER: usize = 60;
@@ -128,7 +130,7 @@ pub(crate) fn windows_to_find(effort: Effort) -> Vec<Measured> {
 
 /// Evidence at which the score-by-score detector of row 3 alarms: with a bound below the estimated mean, false alarms are
 /// several times rarer still.
-const SCORE_THRESHOLD: f64 = 75_000.0;
+const SCORE_THRESHOLD: f64 = 65_000.0;
 
 /// A score-by-score stream: the number of scores until the method and Page-Hinkley alarm.
 fn run(share_at: impl Fn(usize) -> f64, limit: usize, rng: &mut Rng) -> [Option<usize>; 2] {
