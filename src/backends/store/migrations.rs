@@ -90,6 +90,11 @@ const CHANGES: &[Change] = &[
         sqlite: include_str!("../../../migrations/sqlite/0017_archive.sql"),
         postgres: include_str!("../../../migrations/postgres/0017_archive.sql"),
     },
+    Change {
+        description: "calls by day",
+        sqlite: include_str!("../../../migrations/sqlite/0014_calls_by_day.sql"),
+        postgres: include_str!("../../../migrations/postgres/0014_calls_by_day.sql"),
+    },
 ];
 
 const NEWEST: i64 = CHANGES.len() as i64;
