@@ -2,7 +2,7 @@
 """How fast judgements are made, against a model that answers after 50 ms: driftline with everything on (prompt, cache,
 budget, ledger, store), beside a loop that does nothing but ask, and beside peers.
 
-    benches/judges.py [--traces N] [--in-flight 64,256] [--rounds R] [--peers] [--binary PATH]
+    benches/judges.py [--traces N] [--in-flight 64,256] [--rounds R] [--peers] [--binary PATH] [--profile dev]
 
 Builds the release binary and the model, has `serve` evaluate N traces without judging them, and then times a process
 that has nothing to do but their judgements. Rates are the model's: requests between the first that it saw and the last
@@ -11,150 +11,63 @@ rates do not. `--peers` installs phoenix-evals and inspect-ai, in the versions o
 `target/peers`, and lets them judge 2,000 items of 1.6 KB. Needs Linux, cargo and Python 3.11 or later.
 """
 
-import argparse
-import json
 import os
-import re
-import signal
 import subprocess
 import sys
-import tempfile
-import time
 import venv
 from pathlib import Path
 
-from whole import REPOSITORY, build, cpu_seconds, free_port, get, peak_bytes, target_folder, wait_until
+from stand import cpu_seconds, get, memory, parser, stand, store, target_folder
 
 PATIENCE_SECONDS = 300
 PAUSE_MILLISECONDS = 50
+EVERYTHING = "[complete]\nroot_grace = \"50ms\"\n[sampling]\nhealthy_rate = 1.0\n"
 PEER_ITEMS = 2_000
 PEERS = {"phoenix-evals": "phoenix_classifier.py", "inspect-ai": "inspect_graded.py"}
 
 
 def main():
     arguments = parse_arguments()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
-    binary = arguments.binary.resolve() if arguments.binary else build()
-    tool = build_tool()
-    with tempfile.TemporaryDirectory(prefix="driftline-bench-") as folder, Model(tool) as model:
-        traces = Path(folder) / "traces.jsonl"
-        simulate = [binary, "simulate", "--traces", str(arguments.traces), "-o", traces]
+    with stand(arguments) as at:
+        model = at.model(PAUSE_MILLISECONDS)
+        traces = at.folder / "traces.jsonl"
+        simulate = [at.binary, "simulate", "--traces", str(arguments.traces), "-o", traces]
         subprocess.run(simulate, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for in_flight in map(int, arguments.in_flight.split(",")):
             for number in range(arguments.rounds):
-                work = Path(folder) / f"{in_flight}-{number}"
-                work.mkdir()
-                measure(binary, tool, model, traces, arguments.traces, in_flight, work)
+                measure(at, model, traces, arguments.traces, in_flight, at.folder / f"{in_flight}-{number}.db")
             if arguments.peers:
                 peers(model, in_flight)
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--traces", type=int, default=4_000)
-    parser.add_argument("--in-flight", default="64,256")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--peers", action="store_true", help="install and measure peers too")
-    parser.add_argument("--binary", type=Path, help="measure this one instead of building")
-    return parser.parse_args()
+    made = parser(__doc__)
+    made.add_argument("--traces", type=int, default=4_000)
+    made.add_argument("--in-flight", default="64,256")
+    made.add_argument("--rounds", type=int, default=3)
+    made.add_argument("--peers", action="store_true", help="install and measure peers too")
+    return made.parse_args()
 
 
-def build_tool():
-    command = ["cargo", "bench", "--locked", "--bench", "judge_model", "--no-run", "--message-format", "json"]
-    messages = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
-    found = [json.loads(line) for line in messages.splitlines()]
-    return next(it["executable"] for it in found if it.get("target", {}).get("name") == "judge_model")
-
-
-class Model:
-    """The judge model, as a process of its own."""
-
-    def __init__(self, tool):
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.process = subprocess.Popen([tool, "serve", str(self.port), str(PAUSE_MILLISECONDS)])
-
-    def __enter__(self):
-        wait_until(lambda: get(f"{self.url}/stats") is not None, self.process, "the model listens", PATIENCE_SECONDS)
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-
-    def reset(self):
-        get(f"{self.url}/reset")
-
-    def stats(self):
-        return json.loads(get(f"{self.url}/stats"))
-
-
-def measure(binary, tool, model, traces, count, in_flight, work):
-    settings(work, model, in_flight)
-    with Service(binary, work, "receive,evaluate,web") as service:
-        replay = [binary, "replay", traces, "--to", f"http://{service.receiver}"]
+def measure(at, model, traces, count, in_flight, database):
+    settings = EVERYTHING + store(f"sqlite://{database}") + model.settings(in_flight)
+    with at.service(settings, "receive,evaluate,web") as service:
+        replay = [at.binary, "replay", traces, "--to", f"http://{service.receiver}"]
         subprocess.run(replay, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_until(lambda: service.metric("evaluated_traces_total") >= count, service.process, "all are evaluated",
-                   PATIENCE_SECONDS)
+        service.wait(lambda: (service.metric("evaluated_traces_total") or 0) >= count, "all is evaluated", PATIENCE_SECONDS)
     model.reset()
-    with Service(binary, work, "judge,web") as service:
-        wait_until(lambda: service.has_judged(), service.process, "all is judged", PATIENCE_SECONDS)
-        cpu, peak = cpu_seconds(service.process.pid), peak_bytes(service.process.pid)
+    with at.service(settings, "judge,web") as service:
+        service.wait(lambda: service.depths().get("judge") == 0, "all is judged", PATIENCE_SECONDS)
+        cpu, peak = cpu_seconds(service.process.pid), memory(service.process.pid, "VmHWM")
     ours = model.stats()
-    body = work / "body.json"
+    body = at.folder / "body.json"
     body.write_text(get(f"{model.url}/body"))
     model.reset()
-    loop = [tool, "loop", f"{model.url}/v1/chat/completions", str(ours["requests"]), str(in_flight), body]
+    loop = [model.program, "loop", f"{model.url}/v1/chat/completions", str(ours["requests"]), str(in_flight), body]
     subprocess.run(loop, check=True, stdout=subprocess.DEVNULL)
     bare = model.stats()
     share = rate(ours) / rate(bare)
     report("driftline", in_flight, ours, cpu, peak, f"{share:.0%} of the bare loop's {rate(bare):.0f}/s")
-
-
-def settings(work, model, in_flight):
-    (work / "driftline.toml").write_text(f"""
-[complete]
-root_grace = "50ms"
-[sampling]
-healthy_rate = 1.0
-[judge.budget]
-daily_usd = 1000.0
-[judge.models.default]
-base_url = "{model.url}/v1"
-model = "m"
-concurrency = {in_flight}
-input_usd_per_mtok = 0.4
-output_usd_per_mtok = 1.6
-""")
-
-
-class Service:
-    """`serve` with some of its roles, on the store in a folder."""
-
-    def __init__(self, binary, work, roles):
-        self.receiver, self.web = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
-        listening = {"DRIFTLINE__RECEIVE__HTTP": self.receiver, "DRIFTLINE__WEB__LISTEN": self.web}
-        environment = {**os.environ, **listening, "DRIFTLINE__RECEIVE__GRPC": ""}
-        command = [binary, "serve", "--roles", roles, "--data-dir", work / "data"]
-        self.log = work / "serve.log"
-        with self.log.open("a") as log:
-            self.process = subprocess.Popen(command, cwd=work, env=environment, stdout=log, stderr=log)
-
-    def __enter__(self):
-        ready = f"http://{self.web}/readyz"
-        wait_until(lambda: get(ready) is not None, self.process, "the service is ready", PATIENCE_SECONDS)
-        return self
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait(timeout=60)
-
-    def metric(self, name):
-        found = re.search(rf"^driftline_{re.escape(name)} ([0-9.e+]+)$", get(f"http://{self.web}/metrics") or "", re.M)
-        return float(found[1]) if found else -1
-
-    def has_judged(self):
-        return self.metric('queue_depth{queue="judge"}') == 0
 
 
 def rate(stats):

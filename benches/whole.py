@@ -1,71 +1,76 @@
 #!/usr/bin/env python3
-"""What the whole program costs: `evaluate` on a file, and `serve` with the same file replayed into it.
+"""What the whole program costs: `evaluate` on a file, `serve` with the file replayed into it, and a receiver and a
+worker between RabbitMQ and PostgreSQL with the same; with what others need for less, in the same run.
 
-    benches/whole.py [--traces N] [--rounds R] [--binary PATH]
+    benches/whole.py [--traces N] [--rounds R] [--fleet] [--peers] [--latency SECONDS] [--binary PATH] [--profile dev]
 
 Builds the release binary, makes N traces of 12 spans and about 25 KB, and prints, for each round, traces per
-CPU-second (user and system) and peak resident memory. `serve` is timed from its start until all traces are
-evaluated; it listens on loopback, in a folder that is removed afterwards. CPU-seconds repeat where wall time does not,
-so they are what to compare. Needs Linux, cargo and Python 3.9 or later.
+CPU-second (user and system, of our processes alone) and peak resident memory. `serve` is timed from its start until all
+traces are evaluated; it listens on loopback, in a folder that is removed afterwards. CPU-seconds repeat where wall time
+does not, so they are what to compare. `--fleet` adds RabbitMQ and PostgreSQL. `--peers` adds Phoenix, installed below
+`target/`, storing the same traces, and the floor: the bare prost decode of the same bytes. `--latency` sends at
+half the rate that was reached for so many seconds: the time to the answer, and from the end of a trace to its scores.
+Needs Linux, cargo and Python 3.9; Phoenix needs 3.11.
 """
 
-import argparse
 import json
 import os
 import re
-import signal
-import socket
+import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-START_SECONDS = 60
-PATIENCE_SECONDS = 600
-POLL_SECONDS = 0.2
+from stand import REPOSITORY, Process, cpu_seconds, free_port, get, installed, memory, parser, queue, stand, store, tool
+
+GRACE_SECONDS = 0.2
+SETTINGS = f'[complete]\nroot_grace = "{GRACE_SECONDS * 1000:.0f}ms"\n'
+PATIENCE_SECONDS = 3600
 
 
 def main():
     arguments = parse_arguments()
-    # So that the service does not outlive a script that is told to end.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
-    binary = arguments.binary.resolve() if arguments.binary else build()
-    with tempfile.TemporaryDirectory(prefix="driftline-bench-") as folder:
-        traces = make_traces(arguments.traces, Path(folder) / "traces.jsonl")
+    with stand(arguments) as at:
+        traces = make_traces(arguments.profile, arguments.traces, at.folder / "traces.jsonl")
         print(f"{arguments.traces} traces, {traces.stat().st_size / 1e6:.1f} MB as OTLP/JSON, {os.cpu_count()} cores")
+        postgres, broker = (at.postgres(), at.rabbitmq()) if arguments.fleet else (None, None)
         for number in range(arguments.rounds):
-            work = Path(folder) / str(number)
+            work = at.folder / str(number)
             work.mkdir()
-            report("evaluate", arguments.traces, *evaluate(binary, traces, arguments.traces, work))
-            report("serve", arguments.traces, *serve(binary, traces, arguments.traces, work))
+            report("evaluate", arguments.traces, *evaluate(at.binary, traces, arguments.traces, work))
+            embedded = [at.service(SETTINGS + store("sqlite://driftline.db"))]
+            rates = {"serve": serve(at, "serve", embedded, traces, arguments)}
+            if arguments.fleet:
+                rates["fleet"] = serve(at, "fleet", fleet(at, postgres, broker, f"round_{number}"), traces, arguments)
+        if arguments.latency:
+            latency(at, "serve", [at.service(SETTINGS + store("sqlite://driftline.db"))], rates["serve"], arguments)
+            if arguments.fleet:
+                latency(at, "fleet", fleet(at, postgres, broker, "latency"), rates["fleet"], arguments, postgres)
+        if arguments.peers:
+            phoenix(at, traces, arguments.traces)
+            floor()
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--traces", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--binary", type=Path, help="measure this one instead of building")
-    return parser.parse_args()
+    made = parser(__doc__)
+    made.add_argument("--traces", type=int, default=10_000)
+    made.add_argument("--rounds", type=int, default=3)
+    made.add_argument("--fleet", action="store_true")
+    made.add_argument("--peers", action="store_true")
+    made.add_argument("--latency", type=float, default=0, help="seconds at half load")
+    return made.parse_args()
 
 
-def build():
-    subprocess.run(["cargo", "build", "--release", "--locked"], cwd=REPOSITORY, check=True)
-    return target_folder() / "release" / "driftline"
+def fleet(at, postgres, broker, name):
+    """A receiver and a worker."""
+    settings = SETTINGS + store(postgres.database(name)) + queue(broker) + f'name = "{name}"\n'
+    return [at.service(settings, roles) for roles in ("receive,web", "evaluate,deliver,watch,web")]
 
 
-def target_folder():
-    command = ["cargo", "metadata", "--format-version", "1", "--no-deps", "--locked"]
-    metadata = subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout
-    return Path(json.loads(metadata)["target_directory"])
-
-
-def make_traces(count, file):
-    command = ["cargo", "bench", "--quiet", "--locked", "--bench", "traces", "--"]
-    subprocess.run([*command, str(count), str(file), str(int(time.time()))], cwd=REPOSITORY, check=True)
+def make_traces(profile, count, file):
+    subprocess.run([tool("traces", profile), str(count), str(file), str(int(time.time()))], check=True)
     return file
 
 
@@ -85,65 +90,103 @@ def evaluate(binary, traces, count, work):
     return usage.ru_utime + usage.ru_stime, seconds, usage.ru_maxrss * 1024
 
 
-def serve(binary, traces, count, work):
-    """CPU-seconds, wall seconds and peak bytes of a service from its start until all traces are evaluated."""
-    receiver, web = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
-    environment = {**os.environ, "DRIFTLINE__RECEIVE__HTTP": receiver, "DRIFTLINE__WEB__LISTEN": web}
-    command = [binary, "serve", "--data-dir", work / "data"]
-    log = (work / "serve.log").open("w")
-    service = subprocess.Popen(command, cwd=work, env=environment, stdout=log, stderr=log)
-    try:
-        wait_until(lambda: get(f"http://{web}/readyz") is not None, service, "the service is ready", START_SECONDS)
+def serve(at, name, services, traces, arguments):
+    """Prints what the services cost from their start until all traces are evaluated; gives traces a second."""
+    with Started(services) as (receiver, worker):
         started = time.monotonic()
-        subprocess.run([binary, "replay", traces, "--to", f"http://{receiver}"], cwd=work, check=True)
-        wait_until(lambda: evaluated(web) >= count, service, f"{count} traces are evaluated", PATIENCE_SECONDS)
-        return cpu_seconds(service.pid), time.monotonic() - started, peak_bytes(service.pid)
-    finally:
-        service.terminate()
-        try:
-            service.wait(timeout=60)
-        except subprocess.TimeoutExpired:
-            service.kill()
-            service.wait()
+        replay(at, traces, receiver)
+        worker.wait(lambda: (worker.metric("evaluated_traces_total") or 0) >= arguments.traces, "all is evaluated",
+                    PATIENCE_SECONDS)
+        seconds = time.monotonic() - started
+        cpu = sum(service.cpu_seconds() for service in services)
+        peak = sum(service.memory("VmHWM") for service in services)
+        report(name, arguments.traces, cpu, seconds, peak)
+        return arguments.traces / seconds
 
 
-def wait_until(condition, service, what, patience):
-    deadline = time.monotonic() + patience
-    while not condition():
-        if service.poll() is not None:
-            sys.exit(f"serve ended with {service.returncode} before {what}")
-        if time.monotonic() > deadline:
-            sys.exit(f"gave up after {patience} s waiting until {what}")
-        time.sleep(POLL_SECONDS)
+class Started:
+    """Services for the time of a block: gives the one that receives and the one that evaluates."""
+
+    def __init__(self, services):
+        self.services = services
+
+    def __enter__(self):
+        for service in self.services:
+            service.__enter__()
+        return self.services[0], self.services[-1]
+
+    def __exit__(self, *_):
+        for service in self.services:
+            service.__exit__()
 
 
-def evaluated(web):
-    found = re.search(r"^driftline_evaluated_traces_total ([0-9.e+]+)$", get(f"http://{web}/metrics") or "", re.M)
-    return float(found[1]) if found else 0
+def latency(at, name, services, rate, arguments, postgres=None):
+    """The time to the answer at half the rate, and from the end of a trace until its scores are written."""
+    with Started(services) as (receiver, worker):
+        said = at.load(receiver, int(rate / 2 * arguments.latency), rate / 2).result()
+        worker.wait(lambda: worker.metric("evaluated_traces_total") >= said["accepted"], "all is evaluated",
+                    PATIENCE_SECONDS)
+        delays = sorted(seconds_to_scores(worker, postgres))
+    over = delays[int(len(delays) * 0.95)] - GRACE_SECONDS
+    print(f"{name:9} at {rate / 2:.0f} traces a second: answered in {said['p50_ms']:.1f} ms, p99 {said['p99_ms']:.1f} ms; "
+          f"scored {over:.2f} s after its end and the grace (p95)", flush=True)
 
 
-def get(url):
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return answer.read().decode()
-    except (urllib.error.URLError, OSError):
-        return None
+def seconds_to_scores(worker, postgres):
+    """Of each trace, as its store has it."""
+    statement = "SELECT recorded_at - ended_at FROM trace"
+    address = re.search(r'url = "(.+)"', (worker.folder / "driftline.toml").read_text())[1]
+    if address.startswith("sqlite://"):
+        with sqlite3.connect(worker.folder / "driftline.db") as database:
+            return [nanos / 1e9 for nanos, in database.execute(statement)]
+    return [int(nanos) / 1e9 for nanos in postgres.sql(address.rpartition("/")[2], statement).splitlines()]
 
 
-def cpu_seconds(pid):
-    # The second field is the program's name in brackets, which may hold spaces; user and system time are 14 and 15.
-    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(int(ticks) for ticks in after_name[11:13]) / os.sysconf("SC_CLK_TCK")
+class Phoenix(Process):
+    """Phoenix, which stores spans."""
+
+    def __init__(self, folder):
+        self.folder, self.port = folder, free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.program = installed("write_back/phoenix", REPOSITORY / "tests" / "write_back" / "phoenix.txt") / "phoenix"
+
+    def __enter__(self):
+        self.start([self.program, "serve"], self.folder, "phoenix", PHOENIX_HOST="127.0.0.1",
+                   PHOENIX_PORT=str(self.port), PHOENIX_GRPC_PORT=str(free_port()),
+                   PHOENIX_WORKING_DIR=str(self.folder), PHOENIX_TELEMETRY_ENABLED="false")
+        self.wait(lambda: get(f"{self.url}/healthz") is not None, "Phoenix listens")
+        return self
+
+    def traces(self):
+        query = json.dumps({"query": "{ projects { edges { node { traceCount } } } }"}).encode()
+        request = urllib.request.Request(f"{self.url}/graphql", query, {"content-type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            projects = json.load(answer)["data"]["projects"]["edges"]
+        return sum(project["node"]["traceCount"] for project in projects)
 
 
-def peak_bytes(pid):
-    return int(re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) * 1024
+def phoenix(at, traces, count):
+    """What storing the same traces costs Phoenix. A tenth of them is enough, at some ten a CPU-second."""
+    few, count = at.folder / "few.jsonl", max(count // 10, 1)
+    with traces.open() as lines:
+        few.write_text("".join(line for _, line in zip(range(count), lines)))
+    with Phoenix(at.folder) as peer:
+        idle, started = cpu_seconds(peer.process.pid), time.monotonic()
+        subprocess.run([at.binary, "replay", few, "--to", peer.url], check=True, stdout=subprocess.DEVNULL)
+        peer.wait(lambda: peer.traces() >= count, "Phoenix has stored all", PATIENCE_SECONDS)
+        cpu, peak = cpu_seconds(peer.process.pid) - idle, memory(peer.process.pid, "VmHWM")
+        report("Phoenix", count, cpu, time.monotonic() - started, peak)
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+def floor():
+    """The bare decode, beside decode and rules, in one process."""
+    command = ["cargo", "bench", "--quiet", "--locked", "--bench", "ratio", "--", "2000"]
+    print(subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True, text=True).stdout, end="")
+
+
+def replay(at, traces, receiver):
+    subprocess.run([at.binary, "replay", traces, "--to", f"http://{receiver.receiver}"], check=True, cwd=at.folder,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def report(name, count, cpu, seconds, peak):

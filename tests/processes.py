@@ -31,8 +31,8 @@ class Process:
             self.process.kill()
             self.process.wait()
 
-    def wait(self, condition, what):
-        deadline = time.monotonic() + PATIENCE_SECONDS
+    def wait(self, condition, what, patience=PATIENCE_SECONDS):
+        deadline = time.monotonic() + patience
         while not condition():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 sys.exit(f"waited in vain until {what}:\n{self.log.read_text()[-3000:]}")

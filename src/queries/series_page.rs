@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::search::{FoundTrace, LARGEST_LIMIT};
 use super::calibration::standings;
+use super::search::{FoundTrace, LARGEST_LIMIT};
 use super::series::{SeriesDetail, Sides, Watched, recent, watched_baseline};
 use super::{QueryError, Store, compute};
 use crate::backends::store::Selection;

@@ -18,7 +18,9 @@ pub fn start(level: &str) {
     let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new(level));
     let registry = tracing_subscriber::registry().with(filter);
     let is_terminal = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    // What cannot be logged, because the disk is full, is dropped: to tell of that would panic for the same reason.
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false).log_internal_errors(false);
     let _already_started = if is_terminal {
         registry.with(lines).try_init().is_err()
     } else {

@@ -2,6 +2,8 @@
 
 mod crash_points;
 mod effects;
+mod faults;
+mod plans;
 mod queue;
 mod recovery;
 mod rounds;

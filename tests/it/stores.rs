@@ -15,6 +15,8 @@ mod labels;
 mod leases;
 mod ledger;
 mod lifecycle;
+mod migrations;
+mod order;
 mod outbox;
 mod reads;
 mod releases;

@@ -106,13 +106,25 @@ async fn connect(url: &str, connections: u32, greeting: &'static str) -> Result<
     let mut probe = AnyConnection::connect(url).await.map_err(unreachable)?;
     probe.execute(greeting).await.map_err(unreachable)?;
     probe.close().await.map_err(unreachable)?;
+    let is_sqlite = url.starts_with("sqlite:");
     AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        .before_acquire(move |connection, _| Box::pin(async move { Ok(!is_sqlite || begins_anew(connection).await) }))
         .after_connect(move |connection, _| Box::pin(async move { connection.execute(greeting).await.map(drop) }))
         .connect(url)
         .await
         .map_err(unreachable)
+}
+
+/// Whether the next transaction of a connection would be one. SQLite itself undoes a transaction for which the disk has no
+/// room; the driver's own attempt to undo it then fails, and from then on it takes each transaction for a part of another,
+/// so that a commit commits nothing. Such a connection is closed.
+async fn begins_anew(connection: &mut AnyConnection) -> bool {
+    match connection.begin_with("BEGIN").await {
+        Ok(transaction) => transaction.rollback().await.is_ok(),
+        Err(_) => false,
+    }
 }
 
 /// Takes the store for this process. The lock goes away with the process, however it ends.

@@ -8,7 +8,8 @@ use crate::domain::time::Timestamp;
 
 impl Store {
     /// Takes a lease, or takes it for longer; false when someone else holds it. A lease keeps two processes from doing the
-    /// same work at the same time; that nothing happens twice is what each commit sees to itself.
+    /// same work at the same time; that nothing happens twice is what each commit sees to itself. One that ends later than
+    /// any clock near this one would let it was taken by a clock that has jumped since, and holds no one up.
     ///
     /// # Errors
     /// The database failed.
@@ -23,9 +24,10 @@ impl Store {
             let held = sqlx::query(
                 "INSERT INTO lease (name, holder, held_until) VALUES ($1, $2, $3) ON CONFLICT (name) DO UPDATE \
                  SET holder = excluded.holder, held_until = excluded.held_until \
-                 WHERE lease.holder = excluded.holder OR lease.held_until <= $4",
+                 WHERE lease.holder = excluded.holder OR lease.held_until <= $4 OR lease.held_until > $5",
             );
             let held = held.bind(name).bind(holder).bind(now.plus(duration)).bind(now);
+            let held = held.bind(now.plus(duration.saturating_mul(2)));
             Ok(held.execute(&self.writers).await?.rows_affected() > 0)
         })
         .await

@@ -72,33 +72,38 @@ const CHANGES: &[Change] = &[
     },
     Change {
         description: "fleet",
-        sqlite: include_str!("../../../migrations/sqlite/0013_fleet.sql"),
-        postgres: include_str!("../../../migrations/postgres/0013_fleet.sql"),
+        sqlite: include_str!("../../../migrations/sqlite/0012_fleet.sql"),
+        postgres: include_str!("../../../migrations/postgres/0012_fleet.sql"),
     },
     Change {
         description: "access",
-        sqlite: include_str!("../../../migrations/sqlite/0015_access.sql"),
-        postgres: include_str!("../../../migrations/postgres/0015_access.sql"),
+        sqlite: include_str!("../../../migrations/sqlite/0013_access.sql"),
+        postgres: include_str!("../../../migrations/postgres/0013_access.sql"),
     },
     Change {
         description: "erasure",
-        sqlite: include_str!("../../../migrations/sqlite/0016_erasure.sql"),
-        postgres: include_str!("../../../migrations/postgres/0016_erasure.sql"),
+        sqlite: include_str!("../../../migrations/sqlite/0014_erasure.sql"),
+        postgres: include_str!("../../../migrations/postgres/0014_erasure.sql"),
     },
     Change {
         description: "archive",
-        sqlite: include_str!("../../../migrations/sqlite/0017_archive.sql"),
-        postgres: include_str!("../../../migrations/postgres/0017_archive.sql"),
+        sqlite: include_str!("../../../migrations/sqlite/0015_archive.sql"),
+        postgres: include_str!("../../../migrations/postgres/0015_archive.sql"),
     },
     Change {
         description: "review items",
-        sqlite: include_str!("../../../migrations/sqlite/0019_review_items.sql"),
-        postgres: include_str!("../../../migrations/postgres/0019_review_items.sql"),
+        sqlite: include_str!("../../../migrations/sqlite/0016_review_items.sql"),
+        postgres: include_str!("../../../migrations/postgres/0016_review_items.sql"),
     },
     Change {
         description: "usage",
-        sqlite: include_str!("../../../migrations/sqlite/0020_usage.sql"),
-        postgres: include_str!("../../../migrations/postgres/0020_usage.sql"),
+        sqlite: include_str!("../../../migrations/sqlite/0017_usage.sql"),
+        postgres: include_str!("../../../migrations/postgres/0017_usage.sql"),
+    },
+    Change {
+        description: "calls by day",
+        sqlite: include_str!("../../../migrations/sqlite/0018_calls_by_day.sql"),
+        postgres: include_str!("../../../migrations/postgres/0018_calls_by_day.sql"),
     },
 ];
 

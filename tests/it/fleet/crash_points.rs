@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use driftline::backends::store::Store;
@@ -111,17 +112,13 @@ impl Round {
     /// Waits until all is done, and until the service has died on the way.
     async fn finish(&mut self, traces: &[SimulatedTrace]) {
         let deadline = Instant::now() + PATIENCE;
+        let store = Store::open(&self.url, true).await.unwrap();
         let mut has_died = false;
         loop {
             has_died |= self.serve.has_ended() || self.serve.starts() > 2;
             self.revive();
-            if has_died {
-                let store = Store::open(&self.url, true).await.unwrap();
-                let is_done = is_done(&store, traces).await;
-                store.close().await;
-                if is_done {
-                    return;
-                }
+            if has_died && is_done(&store, traces).await {
+                return store.close().await;
             }
             assert!(Instant::now() < deadline, "{}: died: {has_died}, and not done\n{}", self.point, self.serve.log());
             sleep(Duration::from_millis(100)).await;
@@ -140,9 +137,9 @@ async fn refuse_once(url: &str) {
     connection.close().await.unwrap();
 }
 
-async fn dies_and_recovers(point: String, is_fleet: bool, baseline: &str) -> Option<String> {
+async fn dies_and_recovers(point: String, is_fleet: bool, baseline: Arc<str>) -> Option<String> {
     let traces = simulated("healthy", TRACES, START, HOUR);
-    let mut round = Round::start(&point, is_fleet, baseline).await;
+    let mut round = Round::start(&point, is_fleet, &baseline).await;
     round.send(&traces).await;
     round.finish(&traces).await;
     let found = effects(&round.url, &traces, &round.neighbours).await;
@@ -150,10 +147,12 @@ async fn dies_and_recovers(point: String, is_fleet: bool, baseline: &str) -> Opt
 }
 
 async fn at_every_point(is_fleet: bool, is_reached: impl Fn(&str) -> bool) {
-    let baseline = baseline().await;
+    let baseline: Arc<str> = baseline().await.into();
     let points: Vec<String> = points().into_iter().filter(|point| is_reached(point)).collect();
-    let rounds = points.into_iter().map(|point| dies_and_recovers(point, is_fleet, &baseline));
-    let wrong: Vec<Option<String>> = iter(rounds).buffer_unordered(AT_ONCE).collect().await;
+    // Each a task of its own: one that waits for its process to start holds up no other.
+    let rounds =
+        points.into_iter().map(|point| tokio::spawn(dies_and_recovers(point, is_fleet, Arc::clone(&baseline))));
+    let wrong: Vec<Option<String>> = iter(rounds).buffer_unordered(AT_ONCE).map(Result::unwrap).collect().await;
     let wrong: Vec<String> = wrong.into_iter().flatten().collect();
     assert!(wrong.is_empty(), "lost or doubled:\n{}", wrong.join("\n"));
 }

@@ -10,6 +10,7 @@ const DAY: i64 = 86_400;
 
 contract!(
     a_lease_is_one_holders_until_it_runs_out_or_is_given_up,
+    a_lease_of_a_clock_that_was_far_ahead_holds_no_one_up,
     a_message_is_counted_until_it_is_ended_or_a_day_is_over,
 );
 
@@ -24,6 +25,14 @@ async fn a_lease_is_one_holders_until_it_runs_out_or_is_given_up(it: TestStore) 
     assert!(it.store.hold_lease("notify", "a", seconds(120), MINUTE).await.unwrap(), "other work has another lease");
     it.store.release_leases("b").await.unwrap();
     assert!(hold("a", 121).await);
+}
+
+async fn a_lease_of_a_clock_that_was_far_ahead_holds_no_one_up(it: TestStore) {
+    let hold = async |holder, now| it.store.hold_lease("watch", holder, seconds(now), MINUTE).await.unwrap();
+    assert!(hold("a", DAY).await);
+    assert!(!hold("b", DAY - 59).await, "a clock that is a little behind waits");
+    assert!(hold("b", 0).await, "the clock was set back by a day");
+    assert!(!hold("a", 30).await);
 }
 
 async fn a_message_is_counted_until_it_is_ended_or_a_day_is_over(it: TestStore) {

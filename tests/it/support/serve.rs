@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -60,10 +60,19 @@ impl Serve {
 
     /// The same, but only on a message that holds this text.
     pub(crate) fn restart_to_crash_on(&mut self, point: &str, text: &str) {
+        self.launch(&[("DRIFTLINE_CRASH_AT", point), ("DRIFTLINE_CRASH_ON", text)], !point.is_empty());
+    }
+
+    /// Starts the process, and lets it log every statement that it sends to its database, and what that remarks.
+    pub(crate) fn restart_logging_statements(&mut self) {
+        self.launch(&[("DRIFTLINE_LOG", "warn,sqlx::query=debug,sqlx::postgres::notice=info")], false);
+    }
+
+    /// Starts the process with these variables, and waits until it listens, or has died where it `may_die`.
+    fn launch(&mut self, variables: &[(&str, &str)], may_die: bool) {
         let log = fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_driftline"));
-        command.arg("serve").current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        command.env("DRIFTLINE_CRASH_AT", point).env("DRIFTLINE_CRASH_ON", text);
+        let mut command = self.command();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).envs(variables.iter().copied());
         if !self.roles.is_empty() {
             command.args(["--roles", self.roles]);
         }
@@ -74,13 +83,29 @@ impl Serve {
         let listens_on = if is_receiving { self.receives_on } else { self.web_on };
         while TcpStream::connect(listens_on).is_err() {
             let ended = self.process.as_mut().and_then(|process| process.try_wait().unwrap());
-            if ended.is_some() && !point.is_empty() {
+            if ended.is_some() && may_die {
                 return;
             }
             assert!(ended.is_none(), "serve ended with {ended:?}:\n{}", self.log());
             assert!(Instant::now() < deadline, "serve does not listen:\n{}", self.log());
             sleep(POLL);
         }
+    }
+
+    /// `serve` in the service's folder.
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_driftline"));
+        command.arg("serve").current_dir(self.folder.path());
+        command
+    }
+
+    /// What becomes of a second process on the same folder and settings, but with ports of its own.
+    pub(crate) fn second(&self) -> Output {
+        let mut command = self.command();
+        for listener in ["RECEIVE__HTTP", "RECEIVE__GRPC", "WEB__LISTEN"] {
+            command.env(format!("DRIFTLINE__{listener}"), free_address().to_string());
+        }
+        command.output().unwrap()
     }
 
     /// Whether it says that it is ready, and the dependencies that it says are not.

@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""A PostgreSQL store of ten million scores: what its hot queries read, and how long an audit takes.
+
+    benches/ten_million.py [--scores N] [--binary PATH] [--profile dev]
+
+The rows are made by the database itself. Then a service on that store takes in, evaluates, judges and delivers new
+traces, and people search and audit, while PostgreSQL logs the plan of every statement; those that read a large table from
+end to end are printed. Needs Linux, cargo, Python 3.9, PostgreSQL.
+"""
+
+import json
+import re
+import sys
+import time
+
+from stand import get, parser, stand, store
+
+#: Scores of each trace.
+EVALUATORS = 10
+#: Less is no reading of a large table from end to end: it was empty, or left at the first row.
+SLOW_MILLISECONDS = 10
+#: How far apart traces end, in nanoseconds: a million of them are about twelve days.
+APART = 1_000_000_000
+LARGE = "trace|trace_attribute|evaluation|chunk|judge_call|judge_cache|external_score|review_draw|archived_trace"
+SETTINGS = "[complete]\nroot_grace = \"200ms\"\n[sampling]\nhealthy_rate = 1.0\n"
+
+PLANS = ["session_preload_libraries=auto_explain", "auto_explain.log_min_duration=0", "fsync=off",
+         "max_wal_size=8GB", "maintenance_work_mem=512MB"]
+
+RECORD = json.dumps({"trace_id": "%s", "conversation": "c", "service": "shop", "segments": {"model": "m"},
+                     "ended_at": 0, "upstream_probability": None, "notes": [], "measurements": []})
+
+FILL = """
+CREATE TEMPORARY TABLE fresh AS SELECT number, decode(lpad(to_hex(number), 32, '0'), 'hex') AS trace_id,
+    {now} - number * {apart} AS ended_at FROM generate_series(1::bigint, {traces}) AS number;
+INSERT INTO trace (trace_id, version, root_span_id, service, release, model, conversation_id, user_id, started_at, ended_at,
+    recorded_at, failing, error, sampled, keep_body_until, body_purged, decision, record, stratum)
+  SELECT trace_id, 1, substring(trace_id from 9), 'service-' || number % 20, 'r' || number / 100000, 'm-' || number % 3,
+    'conversation-' || number / 3, 'user-' || number % 50000, ended_at - 1000000000, ended_at, ended_at + 3000000000,
+    (number % 50 = 0)::int, (number % 100 = 0)::int, (number % 10 = 0)::int, ended_at + 604800000000000, 1, '{{}}',
+    format('{record}', encode(trace_id, 'hex')), 'healthy' FROM fresh;
+INSERT INTO trace_attribute (trace_id, name, value) SELECT trace_id, 'invoice.id', 'INV-' || number FROM fresh;
+INSERT INTO trace_attribute (trace_id, name, value) SELECT trace_id, 'tier', 'tier-' || number % 4 FROM fresh;
+INSERT INTO evaluation (trace_id, evaluator, revision, trace_version, span_id, annotator_kind, outcome, value, label,
+    probability, evaluated_at, truncated)
+  SELECT trace_id, 'evaluator-' || evaluator, 'r1', 1, substring(trace_id from 9),
+    CASE WHEN evaluator = 0 AND number % 10 = 0 THEN 'llm' ELSE 'code' END, 'scored', (number % 7 > 0)::int, 'pass',
+    1, ended_at + 3000000000, 0 FROM fresh, generate_series(0, {evaluators} - 1) AS evaluator;
+INSERT INTO review_draw (trace_id, evaluator, revision, probability, is_drawn, drawn_at)
+  SELECT trace_id, evaluator, revision, 0.02, (trace_version + value::int) % 2, evaluated_at FROM evaluation
+  WHERE annotator_kind = 'llm';
+INSERT INTO chunk (trace_id, content_hash, arrived_at, span_count, body) SELECT trace_id, trace_id, ended_at, 12, trace_id
+  FROM fresh WHERE number % 10 = 0;
+INSERT INTO judge_call (id, day, reserved_at, lane, evaluator, revision, service, trace_id, reserved, charged, outcome,
+    input_tokens, output_tokens, settled_at)
+  SELECT trace_id, ended_at / 86400000000000, ended_at, 'default', 'evaluator-0', 'r1', 'service-' || number % 20, trace_id, 1,
+    1, 'ok', 1, 1, ended_at FROM fresh WHERE number % 10 = 0;
+INSERT INTO judge_cache (key, verdict, cached_at) SELECT trace_id, '{{}}', ended_at FROM fresh WHERE number % 10 = 0;
+INSERT INTO external_score (trace_id, key, span_id, name, annotator_kind, source, value, scored_at)
+  SELECT trace_id, trace_id, substring(trace_id from 9), 'thumb', 'human', 'app', 1, ended_at FROM fresh WHERE number % 10 = 0;
+INSERT INTO service_hour (service, hour, watched_at) SELECT DISTINCT service, ended_at - ended_at % 3600000000000, {now}
+  FROM trace ON CONFLICT DO NOTHING;
+INSERT INTO version_count (id, counted_until) VALUES (1, {now}) ON CONFLICT (id) DO UPDATE SET counted_until = {now};
+"""
+
+
+def main():
+    made = parser(__doc__)
+    made.add_argument("--scores", type=int, default=10_000_000)
+    arguments = made.parse_args()
+    with stand(arguments) as at:
+        postgres, model = at.postgres(*PLANS), at.model(5)
+        url, traces = postgres.database("many"), arguments.scores // EVALUATORS
+        settings = SETTINGS + store(url) + model.settings()
+        with at.service(settings):
+            pass
+        fill(postgres, traces)
+        logged = postgres.log.stat().st_size
+        with at.service(settings) as service:
+            work(at, service)
+            ask(service, traces)
+        sys.exit(1 if whole_reads(postgres.log.read_text(errors="replace")[logged:]) else 0)
+
+
+def fill(postgres, traces):
+    started = time.monotonic()
+    record = RECORD.replace("'", "''")
+    postgres.sql("many", "SET auto_explain.log_min_duration = -1;" + FILL.format(
+        now=time.time_ns(), apart=APART, traces=traces, evaluators=EVALUATORS, record=record))
+    postgres.sql("many", "VACUUM ANALYZE")
+    scores = postgres.sql("many", "SELECT count(*) FROM evaluation")
+    size = postgres.sql("many", "SELECT pg_size_pretty(pg_database_size('many'))")
+    print(f"{scores} scores of {traces} traces, {size}, made in {time.monotonic() - started:.0f} s", flush=True)
+
+
+def work(at, service):
+    """New traces come in and all is done for them."""
+    said = at.load(service, 100).result()
+    service.wait(lambda: service.metric("evaluated_traces_total") >= said["accepted"] and service.has_caught_up(),
+                 "new traces are evaluated and judged", 600)
+    # Retention, the watch and the draw come round.
+    time.sleep(15)
+
+
+def ask(service, traces):
+    for what, path in {
+        "audit by conversation": f"audit?id=conversation-{traces // 6}",
+        "audit by user": "audit?id=user-77",
+        "audit by business id": f"audit?id=INV-{traces // 2}",
+        "audit by name and value": f"audit?id=invoice.id%3DINV-{traces // 3}",
+        "audit of what is not there": "audit?id=nobody",
+        "newest traces of a service": "traces?service=service-3&limit=50",
+        "newest failing traces": "traces?failing=true&limit=50",
+        "newest traces of a business id": "traces?tier=tier-2&limit=50",
+    }.items():
+        times = sorted(timed(f"http://{service.web}/api/v1/{path}") for _ in range(3))
+        print(f"{what:32} {1000 * times[1]:7.0f} ms{'   MORE THAN A SECOND' if times[1] > 1 else ''}", flush=True)
+
+
+def timed(url):
+    started = time.monotonic()
+    get(url)
+    return time.monotonic() - started
+
+
+def whole_reads(log):
+    """Prints each slow statement that reads a large table from end to end; gives how many those are."""
+    found = {}
+    for plan in re.split(r"\n(?=\d{4}-\d\d-\d\d )", log):
+        text = re.search(r"duration: ([0-9.]+) ms  plan:\n\s*Query Text: (.*)", plan, re.S)
+        if text and float(text[1]) > SLOW_MILLISECONDS and re.search(rf"Seq Scan on ({LARGE})\b", plan):
+            statement = re.split(r"\n\s*\S.*\(cost=", text[2])[0].strip()
+            found[re.sub(r"\d+", "N", statement)] = (float(text[1]), statement)
+    for milliseconds, statement in found.values():
+        print(f"reads a table from end to end, {milliseconds:.0f} ms: {statement[:600]}")
+    print(f"{len(found)} statements read a large table from end to end")
+    return len(found)
+
+
+if __name__ == "__main__":
+    main()

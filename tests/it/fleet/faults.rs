@@ -1,0 +1,94 @@
+//! Disks that are full, and a second server where one is at work.
+
+use std::time::Duration;
+
+use driftline::backends::rabbitmq::DeadLetters;
+use driftline::backends::store::Store;
+use driftline::simulate::SimulatedTrace;
+use prost::Message as _;
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use tokio::time::sleep;
+
+use super::queue::{HOUR, START, ready, scored};
+use crate::service::fixtures::{PROTOBUF, eventually, post, requests, simulated};
+use crate::support::serve::Serve;
+use crate::support::services::{RabbitMq, fresh_name, postgres, rabbitmq};
+
+const EMBEDDED: &str = "[store]\nurl = \"sqlite://{folder}/driftline.db\"\n";
+/// More bytes than any disk has.
+const ENDLESS: &str = "1000000000000000";
+
+/// Sends some traces; gives the answer's status and whether it says when to come back.
+async fn send(to: &Serve, traces: &[SimulatedTrace]) -> (u16, bool) {
+    let body = requests(traces, traces.len()).remove(0).encode_to_vec();
+    let answer = post(&format!("http://{}", to.receives_on), &[("content-type", PROTOBUF)], body).await;
+    (answer.status().as_u16(), answer.headers().contains_key("retry-after"))
+}
+
+async fn accepted(to: &Serve, traces: &[SimulatedTrace]) {
+    eventually("room", async || (send(to, traces).await.0 == 200).then_some(())).await;
+}
+
+/// Lets the database say that its disk is full, whatever is put into a table.
+const FILL_DISK: &str = "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                         RAISE EXCEPTION USING ERRCODE = '53100', MESSAGE = 'no space left on device'; END $$; \
+                         CREATE TRIGGER full_disk BEFORE INSERT ON chunk FOR EACH STATEMENT EXECUTE FUNCTION full_disk(); \
+                         CREATE TRIGGER full_disk BEFORE INSERT ON trace FOR EACH STATEMENT EXECUTE FUNCTION full_disk()";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_for_a_database_whose_disk_is_full_wait_in_the_broker_and_none_is_given_up() {
+    let (url, queue) = (postgres().database().await, fresh_name("full"));
+    let broker = &rabbitmq().amqp_url;
+    let settings = format!(
+        "[store]\nurl = \"{url}\"\n[queue]\nurl = \"{broker}\"\nname = \"{queue}\"\nattempts = 2\nretry_delay = \"50ms\"\n"
+    );
+    let serve = tokio::task::block_in_place(|| Serve::start(&settings));
+    ready(&serve).await;
+    let mut database = PgConnection::connect(&url).await.unwrap();
+    database.execute(FILL_DISK).await.unwrap();
+    let traces = simulated("healthy", 9, START, HOUR);
+    for part in traces.chunks(3) {
+        accepted(&serve, part).await;
+    }
+    sleep(Duration::from_secs(4)).await;
+    let store = Store::open(&url, true).await.unwrap();
+    assert_eq!(store.counts().await.unwrap().chunks, 0);
+    database.execute("DROP TRIGGER full_disk ON chunk").await.unwrap();
+    let pieces = async || (store.counts().await.unwrap().chunks == 9).then_some(());
+    eventually("every piece", pieces).await;
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(store.counts().await.unwrap().traces, 0, "there is no room for a score yet");
+    database.execute("DROP TRIGGER full_disk ON trace").await.unwrap();
+    scored(&store, &traces).await;
+    let letters = DeadLetters::open(broker, &queue).await.unwrap();
+    assert_eq!(letters.list(10).await.unwrap().0, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_whose_disk_is_full_turns_senders_away_until_it_has_room() {
+    let broker = tokio::task::block_in_place(RabbitMq::start);
+    let url = postgres().database().await;
+    let settings = format!("[store]\nurl = \"{url}\"\n[queue]\nurl = \"{}\"\n", broker.amqp_url);
+    let serve = tokio::task::block_in_place(|| Serve::start(&settings));
+    ready(&serve).await;
+    let traces = simulated("healthy", 6, START, HOUR);
+    accepted(&serve, &traces[..3]).await;
+    tokio::task::block_in_place(|| broker.ctl(&["set_disk_free_limit", ENDLESS]));
+    let turned_away = async || matches!(send(&serve, &traces[3..]).await, (429 | 503, true)).then_some(());
+    eventually("a refusal", turned_away).await;
+    tokio::task::block_in_place(|| broker.ctl(&["set_disk_free_limit", "1000000"]));
+    accepted(&serve, &traces[3..]).await;
+    scored(&Store::open(&url, true).await.unwrap(), &traces).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_server_on_one_folder_is_refused_and_the_first_goes_on() {
+    let serve = tokio::task::block_in_place(|| Serve::start(EMBEDDED));
+    let second = tokio::task::block_in_place(|| serve.second());
+    let said = String::from_utf8(second.stderr).unwrap();
+    assert_eq!(second.status.code(), Some(4), "{said}");
+    assert!(said.contains("in use by another process"), "{said}");
+    let traces = simulated("healthy", 3, START, HOUR);
+    accepted(&serve, &traces).await;
+    scored(&Store::open(&serve.sqlite_url(), true).await.unwrap(), &traces).await;
+}
