@@ -8,6 +8,7 @@
 #![expect(clippy::print_stdout, clippy::expect_used, reason = "a tool of the bench scripts, not of the program")]
 
 #[path = "support/mod.rs"]
+#[expect(dead_code, reason = "others ask for ids of what they made")]
 mod support;
 
 use std::time::{Duration, UNIX_EPOCH};
