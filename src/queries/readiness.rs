@@ -78,8 +78,11 @@ const CAPABILITIES: [Need; 5] = [
     },
 ];
 
+/// A number of its own: an array as long as `FACTS.len()` sends the optimising compiler in a circle (E0391).
+const FACT_COUNT: usize = 19;
+
 /// Every fact, in the order in which reports list them.
-const FACTS: [&Fact; 19] = [
+const FACTS: [&Fact; FACT_COUNT] = [
     &SERVICE,
     &RELEASE,
     &TREE,
@@ -232,7 +235,7 @@ struct ServiceSurvey {
     traces: u64,
     conventions: BTreeMap<&'static str, u64>,
     /// Runs that should carry each fact, and that do, in the order of [`FACTS`].
-    facts: [Tally; FACTS.len()],
+    facts: [Tally; FACT_COUNT],
     /// The same of all that each question and capability takes.
     needs: [Tally; QUESTIONS.len() + CAPABILITIES.len()],
     propagation: BrokenRuns,
