@@ -36,8 +36,13 @@ struct Need {
     facts: &'static [&'static Fact],
 }
 
+// Numbers of their own: an array type as long as `FACTS.len()` sends the optimising compiler in a circle (E0391).
+const QUESTION_COUNT: usize = 5;
+const CAPABILITY_COUNT: usize = 5;
+const FACT_COUNT: usize = 19;
+
 /// The five questions.
-const QUESTIONS: [Need; 5] = [
+const QUESTIONS: [Need; QUESTION_COUNT] = [
     Need {
         name: "decision",
         about: "what did it decide, and why",
@@ -50,7 +55,7 @@ const QUESTIONS: [Need; 5] = [
 ];
 
 /// The five capabilities.
-const CAPABILITIES: [Need; 5] = [
+const CAPABILITIES: [Need; CAPABILITY_COUNT] = [
     Need {
         name: "provenance",
         about: "each decision with its input, data, reason and model",
@@ -77,9 +82,6 @@ const CAPABILITIES: [Need; 5] = [
         facts: &[&SERVICE, &RELEASE, &MODEL, &FINISH_REASONS, &OUTPUT, &CONVERSATION],
     },
 ];
-
-/// A number of its own: an array as long as `FACTS.len()` sends the optimising compiler in a circle (E0391).
-const FACT_COUNT: usize = 19;
 
 /// Every fact, in the order in which reports list them.
 const FACTS: [&Fact; FACT_COUNT] = [
@@ -237,7 +239,7 @@ struct ServiceSurvey {
     /// Runs that should carry each fact, and that do, in the order of [`FACTS`].
     facts: [Tally; FACT_COUNT],
     /// The same of all that each question and capability takes.
-    needs: [Tally; QUESTIONS.len() + CAPABILITIES.len()],
+    needs: [Tally; QUESTION_COUNT + CAPABILITY_COUNT],
     propagation: BrokenRuns,
 }
 
