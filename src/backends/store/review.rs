@@ -116,7 +116,7 @@ impl Store {
         retried("count traces to review", || async {
             let mut statement = Statement::new("SELECT count(*) AS waiting FROM (SELECT 1 AS one");
             waiting(&mut statement, filter);
-            statement.sql(" LIMIT ").bind(i64::try_from(MOST_COUNTED).unwrap_or(i64::MAX)).sql(") AS some");
+            statement.sql(" LIMIT ").bind(i64::try_from(MOST_COUNTED).unwrap_or(i64::MAX)).sql(") AS items");
             statement.fetch(&self.readers).await?.first().map_or(Ok(0), |row| count(row, "waiting"))
         })
         .await
