@@ -110,8 +110,9 @@ async fn read_and_compare(arguments: &Arguments, context: &Context) -> Result<Dr
         [&baseline.files()?[..], &current.files()?, &arguments.labels_file, context.config.as_slice()].concat();
     refuse_inputs(&arguments.html, &inputs)?;
     let mut sources = Sources::new(context.settings()?, &arguments.labels_file, pair_by, &[&baseline, &current])?;
+    let sides = (sources.load(&baseline).await?, sources.load(&current).await?);
     let standings = sources.standings([&baseline, &current]).await?;
-    let (baseline, current) = (sources.load(&baseline).await?, sources.load(&current).await?);
+    let (baseline, current) = sides;
     let summaries =
         [baseline.summary("baseline", &arguments.baseline, now), current.summary("current", &arguments.current, now)];
     let mut report = compare(arguments, &sources, [&baseline, &current], [&summaries[0], &summaries[1]])?;
