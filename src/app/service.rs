@@ -225,6 +225,7 @@ impl Service {
             worker: format!("{:016x}", fastrand::u64(..)).into(),
         };
         invariant::expose(&shared.metrics);
+        shared.store.forget_leases().await?;
         note_settings(&shared, settings, roles).await?;
         refuse_exposed(&shared, [&http, &grpc, &web]).await?;
         let mut service = Self {

@@ -86,6 +86,12 @@ impl Access {
         Self { store, clock, is_loopback, known: Mutex::default() }
     }
 
+    /// Whether only this machine can reach what is guarded.
+    #[must_use]
+    pub const fn is_loopback(&self) -> bool {
+        self.is_loopback
+    }
+
     /// Who may come in with this token, or without one, for something that needs a role.
     ///
     /// # Errors

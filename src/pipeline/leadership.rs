@@ -28,13 +28,19 @@ impl Leadership {
         Self { work, known: None }
     }
 
-    /// Takes a step of the work when it is this process that does it; whether there was something to do.
+    /// Waits until it is this process that does the work, and takes a step of it; whether there was something to do.
     pub(super) async fn lead(
         &mut self,
         shared: &Shared,
         step: impl Future<Output = Result<bool, StoreError>>,
     ) -> Result<bool, StoreError> {
-        if self.is_ours(shared).await? { step.await } else { Ok(false) }
+        while !self.is_ours(shared).await? {
+            shared.pause(RENEWAL).await;
+            if shared.is_stopping() {
+                return Ok(false);
+            }
+        }
+        step.await
     }
 
     async fn is_ours(&mut self, shared: &Shared) -> Result<bool, StoreError> {

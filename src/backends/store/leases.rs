@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::dialect::Dialect;
 use super::retry::retried;
 use super::{Store, StoreError};
 use crate::domain::time::Timestamp;
@@ -31,6 +32,18 @@ impl Store {
             Ok(held.execute(&self.writers).await?.rows_affected() > 0)
         })
         .await
+    }
+
+    /// Forgets every lease in an embedded store, of which this process is the only one: who held them is gone.
+    ///
+    /// # Errors
+    /// The database failed; then they run out.
+    pub async fn forget_leases(&self) -> Result<(), StoreError> {
+        if self.dialect != Dialect::Sqlite {
+            return Ok(());
+        }
+        retried("forget leases", || async { sqlx::query("DELETE FROM lease").execute(&self.writers).await.map(drop) })
+            .await
     }
 
     /// Gives up every lease of a process, so that others need not wait for their end.
