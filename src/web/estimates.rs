@@ -11,8 +11,8 @@ use crate::queries::QueryError;
 use crate::queries::series::{SeriesView, series};
 use crate::telemetry::agents::{SeriesEstimate, ServiceShares};
 
-/// How old they may be.
-const MAX_AGE: Duration = Duration::from_secs(60);
+/// How old they may be: each time, every record of the window is read.
+const MAX_AGE: Duration = Duration::from_mins(15);
 
 /// Brings the estimates of recent traffic up to date, unless they are young.
 ///
