@@ -1,9 +1,10 @@
 //! What reports as one HTML file share: no script, no font, no request; light and dark.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use crate::domain::release::ChangeEvent;
 use crate::domain::text::printable;
+use crate::web::standalone;
 
 const STYLE: &str = ":root{color-scheme:light dark;--ground:#fff;--raised:#f6f7f9;--text:#1c2128;--muted:#5d6673;\
     --line:#dfe3e8;--before:#8b95a3;--after:#0b62c4;--bad:#b3261e;--warn:#8a5a00;--good:#1a7f4b;--mark:#a33ea1}\
@@ -30,20 +31,7 @@ const STYLE: &str = ":root{color-scheme:light dark;--ground:#fff;--raised:#f6f7f
 
 /// A whole page; texts in `content` are escaped already.
 pub(super) fn page(title: &str, content: &Markup) -> String {
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'";
-                title { (printable(title)) }
-                style { (PreEscaped(STYLE)) }
-            }
-            body { (content) }
-        }
-    };
-    page.into_string()
+    standalone(title, STYLE, content)
 }
 
 /// What the two colours mean.

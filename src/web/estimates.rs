@@ -1,4 +1,5 @@
-//! Estimates of series for those who scrape: computed at most once a minute, however often someone asks.
+//! Estimates of series for those who scrape: computed at most four times an hour, however often someone
+//! asks.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -43,7 +43,7 @@ use crate::watch::budgets::AgentBudgets;
 use crate::watch::segments::SegmentPattern;
 use error::WebError;
 pub use health::{Dependency, Readiness, ReadinessCheck};
-pub use pages::audit_document;
+pub use pages::{audit_document, standalone};
 
 /// What the web listener answers from.
 #[derive(Clone)]

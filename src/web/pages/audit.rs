@@ -2,15 +2,15 @@
 
 use axum::extract::State;
 use axum::response::Html;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use super::super::WebState;
 use super::super::assets::STYLE;
 use super::super::parameters::Parameters;
 use super::PageError;
 use super::figures::{duration, percent};
-use super::layout::{badge, instant, page};
-use super::text::{Budget, clipped, printable};
+use super::layout::{badge, instant, page, standalone, whose};
+use super::text::{Budget, clipped};
 use crate::queries::account::{Account, AccountStep, OperationTime};
 use crate::queries::audit::{Audit, AuditState, AuditedRun};
 use crate::queries::scores::ScoreRow;
@@ -50,20 +50,8 @@ pub(in crate::web) async fn audit(
 /// The answer as an HTML file without any reference to elsewhere.
 #[must_use]
 pub fn audit_document(audit: &Audit) -> String {
-    let document = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'";
-                title { "Audit: " (printable(&audit.found_by)) }
-                style { (PreEscaped(STYLE)) }
-            }
-            body { main { h1 { "Audit" } (content(audit)) } }
-        }
-    };
-    document.into_string()
+    let title = format!("Audit: {}", audit.found_by);
+    standalone(&title, STYLE, &html! { main { h1 { "Audit" } (content(audit)) } })
 }
 
 fn content(audit: &Audit) -> Markup {
@@ -101,15 +89,6 @@ fn one(run: &AuditedRun, budget: &mut Budget) -> Markup {
 
 fn identity(run: &AuditedRun) -> Markup {
     let trace = &run.trace;
-    let facts = [
-        ("Service", Some(&trace.service)),
-        ("Release", trace.release.as_ref()),
-        ("Model", trace.model.as_ref()),
-        ("Environment", trace.environment.as_ref()),
-        ("Conversation", trace.conversation_id.as_ref()),
-        ("User", trace.user_id.as_ref()),
-    ];
-    let known = facts.into_iter().filter_map(|(name, value)| Some((name, value?)));
     html! {
         p {
             @if trace.failing { (badge("page", "flagged")) } @else { (badge("good", "not flagged")) }
@@ -117,7 +96,7 @@ fn identity(run: &AuditedRun) -> Markup {
             @if let Some(class) = trace.failure_class { " " (badge("warn", class.as_str())) }
         }
         dl.facts {
-            @for (name, value) in known { (fact(name, &clipped(value, 200))) }
+            @for (name, value) in whose(trace) { (fact(name, &clipped(value, 200))) }
             @for (name, value) in trace.attributes.iter().take(ATTRIBUTES) { (fact(&clipped(name, 60), &clipped(value, 200))) }
             div { dt { "Started" } dd { (instant(trace.started_at)) } }
             div { dt { "Ended" } dd { (instant(trace.ended_at)) } }

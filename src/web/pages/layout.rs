@@ -2,11 +2,13 @@
 
 use axum::http::header;
 use axum::response::{Html, IntoResponse};
-use maud::{DOCTYPE, Markup, html};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::super::guard::POLICY_WITH_SCRIPT;
 use crate::domain::ids::TraceId;
+use crate::domain::text::printable;
 use crate::domain::time::Timestamp;
+use crate::queries::search::FoundTrace;
 
 const PLACES: [(&str, &str); 12] = [
     ("/", "Overview"),
@@ -61,10 +63,42 @@ fn document(title: &str, place: &str, script: Option<&str>, content: &Markup) ->
     }
 }
 
+/// A whole page as one file that asks for nothing from elsewhere; texts in `content` are escaped already.
+#[must_use]
+pub fn standalone(title: &str, style: &str, content: &Markup) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'";
+                title { (printable(title)) }
+                style { (PreEscaped(style)) }
+            }
+            body { (content) }
+        }
+    };
+    page.into_string()
+}
+
 /// A link to a trace's page, by the first digits of its id.
 pub(super) fn trace_link(trace_id: TraceId) -> Markup {
     let id = trace_id.to_string();
     html! { a.id href={ "/traces/" (id) } title=(id) { (&id[..8]) } }
+}
+
+/// Whose run it was, by name: what is known of it.
+pub(super) fn whose(trace: &FoundTrace) -> impl Iterator<Item = (&'static str, &str)> {
+    let facts = [
+        ("Service", Some(&trace.service)),
+        ("Release", trace.release.as_ref()),
+        ("Model", trace.model.as_ref()),
+        ("Environment", trace.environment.as_ref()),
+        ("Conversation", trace.conversation_id.as_ref()),
+        ("User", trace.user_id.as_ref()),
+    ];
+    facts.into_iter().filter_map(|(name, value)| Some((name, value?.as_str())))
 }
 
 /// An instant, to the second.

@@ -34,6 +34,7 @@ pub(super) use audit_log::audit_log;
 pub(super) use costs::costs;
 pub(super) use evaluators::evaluators;
 pub(super) use judges::judges;
+pub use layout::standalone;
 pub(super) use overview::overview;
 pub(super) use readiness::readiness;
 pub(super) use releases::releases;

@@ -8,7 +8,7 @@ use super::super::WebState;
 use super::super::parameters::Parameters;
 use super::PageError;
 use super::figures::duration;
-use super::layout::{badge, elsewhere, instant, page};
+use super::layout::{badge, elsewhere, instant, page, whose};
 use super::text::clipped;
 use super::timeline::timeline;
 use crate::domain::ids::TraceId;
@@ -66,14 +66,6 @@ fn pending(explanation: &Explanation) -> Html<String> {
 }
 
 fn identity(trace: &FoundTrace, explanation: &Explanation) -> Markup {
-    let facts = [
-        ("Service", Some(&trace.service)),
-        ("Release", trace.release.as_ref()),
-        ("Model", trace.model.as_ref()),
-        ("Environment", trace.environment.as_ref()),
-        ("Conversation", trace.conversation_id.as_ref()),
-        ("User", trace.user_id.as_ref()),
-    ];
     html! {
         p {
             @if trace.failing { (badge("page", "flagged")) } @else { (badge("good", "not flagged")) }
@@ -83,9 +75,7 @@ fn identity(trace: &FoundTrace, explanation: &Explanation) -> Markup {
             (explanation.summary)
         }
         dl.facts {
-            @for (name, value) in facts {
-                @if let Some(value) = value { div { dt { (name) } dd { (clipped(value, 120)) } } }
-            }
+            @for (name, value) in whose(trace) { div { dt { (name) } dd { (clipped(value, 120)) } } }
             @for (name, value) in trace.attributes.iter().take(ATTRIBUTES) {
                 div { dt { (clipped(name, 60)) } dd { (clipped(value, 120)) } }
             }
