@@ -5,7 +5,7 @@
 
 The rows are made by the database itself. Then a service on that store takes in, evaluates, judges and delivers new
 traces, and people search and audit, while PostgreSQL logs the plan of every statement; those that read a large table from
-end to end are printed. Needs Linux, cargo, Python 3.9, PostgreSQL.
+end to end are printed. Then every page is asked for, which shall take at most 300 ms. Needs Linux, cargo, Python 3.9, PostgreSQL.
 """
 
 import json
@@ -22,13 +22,12 @@ SLOW_MILLISECONDS = 10
 #: How far apart traces end, in nanoseconds: a million of them are about twelve days.
 APART = 1_000_000_000
 LARGE = "trace|trace_attribute|evaluation|chunk|judge_call|judge_cache|external_score|review_draw|archived_trace"
+#: Each within 300 ms.
+PAGES = ["", "series", "traces", "alerts", "releases", "readiness", "judges", "costs", "evaluators", "system", "review"]
 SETTINGS = "[complete]\nroot_grace = \"200ms\"\n[sampling]\nhealthy_rate = 1.0\n"
 
 PLANS = ["session_preload_libraries=auto_explain", "auto_explain.log_min_duration=0", "fsync=off",
          "max_wal_size=8GB", "maintenance_work_mem=512MB"]
-
-RECORD = json.dumps({"trace_id": "%s", "conversation": "c", "service": "shop", "segments": {"model": "m"},
-                     "ended_at": 0, "upstream_probability": None, "notes": [], "measurements": []})
 
 FILL = """
 CREATE TEMPORARY TABLE fresh AS SELECT number, decode(lpad(to_hex(number), 32, '0'), 'hex') AS trace_id,
@@ -38,7 +37,8 @@ INSERT INTO trace (trace_id, version, root_span_id, service, release, model, con
   SELECT trace_id, 1, substring(trace_id from 9), 'service-' || number % 20, 'r' || number / 100000, 'm-' || number % 3,
     'conversation-' || number / 3, 'user-' || number % 50000, ended_at - 1000000000, ended_at, ended_at + 3000000000,
     (number % 50 = 0)::int, (number % 100 = 0)::int, (number % 10 = 0)::int, ended_at + 604800000000000, 1, '{{}}',
-    format('{record}', encode(trace_id, 'hex')), 'healthy' FROM fresh;
+    format('{record}', encode(trace_id, 'hex'), ended_at, 'service-' || number % 20, 'conversation-' || number / 3), 'healthy'
+    FROM fresh;
 INSERT INTO trace_attribute (trace_id, name, value) SELECT trace_id, 'invoice.id', 'INV-' || number FROM fresh;
 INSERT INTO trace_attribute (trace_id, name, value) SELECT trace_id, 'tier', 'tier-' || number % 4 FROM fresh;
 INSERT INTO evaluation (trace_id, evaluator, revision, trace_version, span_id, annotator_kind, outcome, value, label,
@@ -72,8 +72,8 @@ def main():
         postgres, model = at.postgres(*PLANS), at.model(5)
         url, traces = postgres.database("many"), arguments.scores // EVALUATORS
         settings = SETTINGS + store(url) + model.settings()
-        with at.service(settings):
-            pass
+        with at.service(settings) as service:
+            take_in(at, service)
         fill(postgres, traces)
         logged = postgres.log.stat().st_size
         with at.service(settings) as service:
@@ -84,7 +84,7 @@ def main():
 
 def fill(postgres, traces):
     started = time.monotonic()
-    record = RECORD.replace("'", "''")
+    record = template(json.loads(postgres.sql("many", "SELECT record FROM trace LIMIT 1"))).replace("'", "''")
     postgres.sql("many", "SET auto_explain.log_min_duration = -1;" + FILL.format(
         now=time.time_ns(), apart=APART, traces=traces, evaluators=EVALUATORS, record=record))
     postgres.sql("many", "VACUUM ANALYZE")
@@ -93,11 +93,24 @@ def fill(postgres, traces):
     print(f"{scores} scores of {traces} traces, {size}, made in {time.monotonic() - started:.0f} s", flush=True)
 
 
-def work(at, service):
+def template(record):
+    """What statistics read of a real trace, with places for `format` to fill."""
+    places = {"trace_id": "%1$s", "service": "%3$s", "conversation": "%4$s"}
+    text = json.dumps(record | {"trace_id": "A", "service": "B", "conversation": "C", "ended_at": 0}).replace("%", "%%")
+    for mark, (key, place) in zip("ABC", places.items()):
+        text = text.replace(f'"{key}": "{mark}"', f'"{key}": "{place}"')
+    return text.replace('"ended_at": 0', '"ended_at": %2$s')
+
+
+def take_in(at, service):
     """New traces come in and all is done for them."""
     said = at.load(service, 100).result()
     service.wait(lambda: service.metric("evaluated_traces_total") >= said["accepted"] and service.has_caught_up(),
                  "new traces are evaluated and judged", 600)
+
+
+def work(at, service):
+    take_in(at, service)
     # Retention, the watch and the draw come round.
     time.sleep(15)
 
@@ -113,13 +126,25 @@ def ask(service, traces):
         "newest failing traces": "traces?failing=true&limit=50",
         "newest traces of a business id": "traces?tier=tier-2&limit=50",
     }.items():
-        times = sorted(timed(f"http://{service.web}/api/v1/{path}") for _ in range(3))
-        print(f"{what:32} {1000 * times[1]:7.0f} ms{'   MORE THAN A SECOND' if times[1] > 1 else ''}", flush=True)
+        report(what, f"http://{service.web}/api/v1/{path}", 1)
+    series = json.loads(get(f"http://{service.web}/api/v1/series"))["series"]
+    key = next(one["key"] for one in series if one["series"] == "latency_seconds")
+    trace = json.loads(get(f"http://{service.web}/api/v1/traces?limit=1"))["traces"][0]["trace_id"]
+    for path in [*PAGES, f"series/{key}", f"traces/{trace}", "audit?id=user-77"]:
+        report(f"page /{path}", f"http://{service.web}/{path}", 0.3)
+
+
+def report(what, url, limit):
+    """The middle one of three times."""
+    times = sorted(timed(url) for _ in range(3))
+    told = f"   MORE THAN {1000 * limit:.0f}" if times[1] > limit else ""
+    print(f"{what:40} {1000 * times[1]:7.0f} ms{told}", flush=True)
 
 
 def timed(url):
     started = time.monotonic()
-    get(url)
+    if get(url) is None:
+        sys.exit(f"{url} was refused")
     return time.monotonic() - started
 
 

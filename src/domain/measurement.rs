@@ -105,6 +105,11 @@ impl TraceRecord {
         self.measurements.iter().find(|measurement| measurement.series == series)
     }
 
+    /// Leaves out the values of all other series.
+    pub fn keep_only(&mut self, series: &str) {
+        self.measurements.retain(|measurement| measurement.series == series);
+    }
+
     /// Inverse probability of upstream sampling: how many traces this one stands for. Unknown is taken as 1, and reports
     /// say so.
     #[must_use]

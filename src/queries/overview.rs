@@ -19,6 +19,7 @@ use crate::watch::key::{ALL, SeriesKey};
 use crate::watch::releases::{notice, version_hours};
 use crate::watch::segments::{SegmentPattern, is_watched};
 use crate::watch::standings::Standings;
+use crate::watch::summarize::Summarizer;
 use crate::watch::summary::SeriesSummary;
 use crate::watch::watched::Epoch;
 
@@ -115,7 +116,9 @@ pub async fn overview(store: &Store, watched: Watched<'_>, now: Timestamp) -> Re
     let baseline = watched_baseline(store, watched.baseline).await?;
     let (has_baseline, segments) = (baseline.is_some(), watched.segments.to_vec());
     let (services, unwatched) = compute(move || {
-        let current = Baseline::from_records("", Timestamp::default(), "", &records);
+        let mut summarizer = Summarizer::following(&segments);
+        records.iter().for_each(|record| summarizer.add(record.clone()));
+        let current = summarizer.finish("", Timestamp::default(), "");
         let unwatched = baseline.map(|baseline| unwatched(&baseline, &segments, &current)).unwrap_or_default();
         let mut services = services(counts, &current, &standings);
         add_courses(&mut services, &records);

@@ -16,6 +16,7 @@ use crate::watch::estimate;
 use crate::watch::key::{ALL, SeriesKey};
 use crate::watch::segments::{SegmentPattern, is_watched};
 use crate::watch::standings::Standings;
+use crate::watch::summarize::Summarizer;
 use crate::watch::summary::{Distribution, SeriesSummary};
 use crate::watch::watched::Epoch;
 
@@ -149,7 +150,8 @@ const SHARES: usize = 30;
 /// # Errors
 /// The store failed, or the watched baseline cannot be read.
 pub async fn series(store: &Store, watched: Watched<'_>, selection: &Selection) -> Result<WatchedSeries, QueryError> {
-    let sides = Sides::read(store, watched, selection).await?;
+    let records = recent(store, selection).await?;
+    let sides = Sides::read(store, watched, records, Summarizer::following(watched.segments)).await?;
     let since = selection.since.or(sides.window.since);
     let strata = store.strata(&Selection { since, ..selection.clone() }).await?;
     compute(move || {
@@ -172,7 +174,9 @@ pub async fn one_series(
     selection: &Selection,
 ) -> Result<SeriesDetail, QueryError> {
     let selection = Selection { service: Some(key.service.clone()), ..selection.clone() };
-    let sides = Sides::read(store, watched, &selection).await?;
+    let mut records = recent(store, &selection).await?;
+    records.iter_mut().for_each(|record| record.keep_only(&key.series));
+    let sides = Sides::read(store, watched, records, Summarizer::default()).await?;
     sides.detail(key).ok_or_else(|| QueryError::UnknownSeries { key: key.to_string() })
 }
 
@@ -228,21 +232,26 @@ pub(super) struct Sides {
 }
 
 impl Sides {
-    async fn read(store: &Store, watched: Watched<'_>, selection: &Selection) -> Result<Self, QueryError> {
+    async fn read(
+        store: &Store,
+        watched: Watched<'_>,
+        records: Vec<TraceRecord>,
+        summarizer: Summarizer,
+    ) -> Result<Self, QueryError> {
         let baseline = watched_baseline(store, watched.baseline).await?;
-        let records = recent(store, selection).await?;
         let (segments, standings) = (watched.segments.to_vec(), standings(store).await?);
-        compute(move || Self::of(baseline, &records).watching(segments, standings)).await
+        compute(move || Self::of(baseline, records, summarizer).watching(segments, standings)).await
     }
 
-    pub(super) fn of(baseline: Option<Baseline>, records: &[TraceRecord]) -> Self {
+    pub(super) fn of(baseline: Option<Baseline>, records: Vec<TraceRecord>, mut summarizer: Summarizer) -> Self {
+        let window = Window::of(&records);
         let mut traces = BTreeMap::new();
         for record in records {
             *traces.entry(record.service.clone()).or_default() += 1;
+            summarizer.add(record);
         }
-        let current = Baseline::from_records("", Timestamp::default(), "", records);
-        let (segments, standings) = (Vec::new(), Standings::default());
-        Self { baseline, current, segments, window: Window::of(records), traces, standings }
+        let current = summarizer.finish("", Timestamp::default(), "");
+        Self { baseline, current, segments: Vec::new(), window, traces, standings: Standings::default() }
     }
 
     /// The same with segments that are watched, and what is known of judges.

@@ -24,6 +24,7 @@ use crate::watch::estimate;
 use crate::watch::explanation::explain;
 use crate::watch::history::add_history;
 use crate::watch::key::{ALL, SeriesKey};
+use crate::watch::summarize::Summarizer;
 use crate::watch::summary::SeriesSummary;
 
 /// A series looked at closely.
@@ -77,7 +78,7 @@ pub async fn series_page(
     let key = key.clone();
     compute(move || {
         let View { baseline, records } = view;
-        let sides = Sides::of(baseline, &records).watching(segments, standings);
+        let sides = Sides::of(baseline, records.clone(), Summarizer::default()).watching(segments, standings);
         let detail = sides.detail(&key).ok_or_else(|| QueryError::UnknownSeries { key: key.to_string() })?;
         Ok(page(detail, &sides, &records, &key))
     })
@@ -123,9 +124,7 @@ impl View {
     ) -> Result<Self, QueryError> {
         let selection = Selection { service: Some(key.service.clone()), ..selection.clone() };
         let mut records = recent(store, &selection).await?;
-        for record in &mut records {
-            record.measurements.retain(|measurement| measurement.series == key.series);
-        }
+        records.iter_mut().for_each(|record| record.keep_only(&key.series));
         Ok(Self { baseline: watched_baseline(store, watched.baseline).await?, records })
     }
 }

@@ -66,19 +66,25 @@ impl SessionCounts {
     /// The moments of sessions, each the weighted counts of its cells and its unweighted number of events.
     #[must_use]
     pub fn of_sessions(sessions: &[(BTreeMap<Cell, f64>, f64)]) -> Self {
-        let mut totals: BTreeMap<&Cell, f64> = BTreeMap::new();
+        Self::of_named(sessions, Cell::clone)
+    }
+
+    /// The same of cells that have another key, which is cheaper to compare, and each a name of its own.
+    pub(crate) fn of_named<K: Ord>(sessions: &[(BTreeMap<K, f64>, f64)], name: impl Fn(&K) -> Cell) -> Self {
+        let mut totals: BTreeMap<&K, f64> = BTreeMap::new();
         for (cell, count) in sessions.iter().flat_map(|(counts, _)| counts) {
             *totals.entry(cell).or_default() += count;
         }
-        let names = keep_most_frequent(totals.into_iter().map(|(cell, count)| (cell.clone(), count)).collect());
+        let names = keep_most_frequent(totals.iter().map(|(cell, count)| (name(cell), *count)).collect());
         let mut dense = Dense::zero(names.len());
         let (mut events, mut event_weights) = (0.0, None);
-        let index: BTreeMap<&Cell, usize> = names.iter().enumerate().map(|(index, cell)| (cell, index)).collect();
-        let other = index.get(&other_cell()).copied();
+        let other = names.binary_search(&other_cell()).ok();
+        let place = |cell| (cell, names.binary_search(&name(cell)).ok().or(other));
+        let places: BTreeMap<&K, Option<usize>> = totals.into_keys().map(place).collect();
         for (counts, size) in sessions.iter().filter(|(counts, _)| !counts.is_empty()) {
             let mut vector: BTreeMap<usize, f64> = BTreeMap::new();
             for (cell, count) in counts {
-                if let Some(at) = index.get(cell).copied().or(other) {
+                if let Some(at) = places.get(cell).copied().flatten() {
                     *vector.entry(at).or_default() += count;
                 }
             }

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use super::accumulate_cells::CellSums;
+use super::accumulate_cells::{CellNumbers, CellSums};
 use super::day::DayProfile;
 use super::dispersion::OverDispersion;
 use super::summary::{Distribution, EXTREMES, Extremes, Observation, SeriesSummary, is_usable, number};
@@ -20,7 +20,7 @@ use crate::stats::moments::Moments;
 
 /// A series while its traces are read; its kind and its revision are those of the first value that counts.
 #[derive(Debug)]
-pub(crate) struct Accumulator {
+pub(super) struct Accumulator {
     kind: SeriesKind,
     has_day: bool,
     revision: Option<String>,
@@ -39,7 +39,7 @@ enum Sums {
 
 impl Accumulator {
     /// An empty one; `has_day` says whether hours of the day are kept apart.
-    pub(crate) fn new(kind: SeriesKind, has_day: bool) -> Self {
+    pub(super) fn new(kind: SeriesKind, has_day: bool) -> Self {
         let sums = match kind {
             SeriesKind::Boolean | SeriesKind::Ordinal | SeriesKind::Numeric => {
                 Sums::Numbers(Box::new(NumberSums::new(kind, has_day)))
@@ -50,8 +50,9 @@ impl Accumulator {
         Self { kind, has_day, revision: None, newest, traces: 0, rejected: 0, upstream_unknown: 0, sums }
     }
 
-    /// Adds one trace's value to the open conversation; a value that cannot be used is counted.
-    pub(crate) fn push(&mut self, one: &Observation<'_>) {
+    /// Adds one trace's value, with the counts of its cells, to the open conversation; a value that cannot be used is
+    /// counted.
+    pub(super) fn push(&mut self, one: &Observation<'_>, cells: &[(usize, f64)]) {
         let is_of_another = self.traces > 0 && one.revision != self.revision.as_deref();
         if is_of_another && one.ended_at >= self.newest {
             *self = Self { rejected: self.rejected + self.traces, ..Self::new(one.kind, self.has_day) };
@@ -66,24 +67,24 @@ impl Accumulator {
         self.upstream_unknown += u64::from(one.upstream_unknown);
         self.traces += match &mut self.sums {
             Sums::Numbers(numbers) => numbers.push(one),
-            Sums::Cells(cells) => cells.push(one),
+            Sums::Cells(sums) => sums.push(one, cells),
         };
     }
 
     /// Ends the open conversation.
-    pub(crate) fn close(&mut self) {
+    pub(super) fn close(&mut self, numbers: &CellNumbers) {
         match &mut self.sums {
-            Sums::Numbers(numbers) => numbers.close(),
-            Sums::Cells(cells) => cells.close(),
+            Sums::Numbers(sums) => sums.close(),
+            Sums::Cells(sums) => sums.close(numbers),
         }
     }
 
     /// The summary of everything that was added and closed.
-    pub(crate) fn finish(self) -> SeriesSummary {
+    pub(super) fn finish(self, numbers: &CellNumbers) -> SeriesSummary {
         let Self { kind, revision, traces, rejected, upstream_unknown, sums, .. } = self;
         let summary = match sums {
-            Sums::Numbers(numbers) => numbers.finish(),
-            Sums::Cells(cells) => cells.finish(kind),
+            Sums::Numbers(sums) => sums.finish(),
+            Sums::Cells(sums) => sums.finish(kind, numbers),
         };
         SeriesSummary { traces, rejected, upstream_unknown, revision, ..summary }
     }
@@ -93,31 +94,32 @@ impl Accumulator {
 #[derive(Debug)]
 struct NumberSums {
     kind: SeriesKind,
-    /// The open conversation: values, weights, and when its first trace ended.
-    open: Vec<(f64, f64)>,
-    opened_at: Timestamp,
+    open: Vec<Scored>,
     moments: Moments,
     histogram: Histogram,
     extremes: Extremes,
     hours: BTreeMap<Timestamp, Moments>,
     day: Option<DayProfile>,
-    /// Means of conversations, as a series of their own; absent for magnitudes.
+    /// Means of conversations, as a series of their own; absent for magnitudes, and until a conversation has several
+    /// values: so far their means were the values.
     conversations: Option<Box<NumberSums>>,
+}
+
+/// One value of the open conversation.
+#[derive(Debug, Clone, Copy)]
+struct Scored {
+    value: f64,
+    weight: f64,
+    at: Timestamp,
+    trace_id: TraceId,
 }
 
 impl NumberSums {
     fn new(kind: SeriesKind, has_day: bool) -> Self {
-        let has_means = matches!(kind, SeriesKind::Boolean | SeriesKind::Ordinal);
-        let means = || Box::new(Self::plain(SeriesKind::Ordinal, has_day));
-        Self { conversations: has_means.then(means), ..Self::plain(kind, has_day) }
-    }
-
-    fn plain(kind: SeriesKind, has_day: bool) -> Self {
         let scale = if kind == SeriesKind::Numeric { Scale::Magnitude } else { Scale::Unit };
         Self {
             kind,
             open: Vec::new(),
-            opened_at: Timestamp::default(),
             moments: Moments::default(),
             histogram: Histogram::new(scale),
             extremes: Extremes::default(),
@@ -131,48 +133,57 @@ impl NumberSums {
     fn push(&mut self, one: &Observation<'_>) -> u64 {
         let value = number(one.value).unwrap_or_default();
         let value = if self.kind == SeriesKind::Boolean { f64::from(u8::from(value >= 0.5)) } else { value };
-        if self.open.is_empty() {
-            self.opened_at = one.ended_at;
-        }
-        self.open.push((value, one.weight));
-        self.add(value, one.weight, one.ended_at, one.trace_id);
+        self.open.push(Scored { value, weight: one.weight, at: one.ended_at, trace_id: one.trace_id });
         1
     }
 
-    /// Adds a value to everything but the sums over conversations.
-    fn add(&mut self, value: f64, weight: f64, at: Timestamp, trace_id: TraceId) {
-        self.histogram.add(value, weight);
-        self.extremes.add(value, trace_id);
-        let one = Moments::of_cluster(&[(value, weight)]);
-        let hour = self.hours.entry(at.hour()).or_default();
-        *hour = hour.merge(&one);
-        if let Some(day) = &mut self.day {
-            day.add(at, value, weight, self.histogram.scale());
-        }
-    }
-
     fn close(&mut self) {
-        if self.open.is_empty() {
-            return;
+        let open = std::mem::take(&mut self.open);
+        let Some(first) = open.first() else { return };
+        if self.kind != SeriesKind::Numeric && (open.len() > 1 || self.conversations.is_some()) {
+            let kept = self.conversations.take();
+            let mut conversations = if let Some(kept) = kept { kept } else { Box::new(self.as_conversations()) };
+            conversations.add_mean(&open, first.at);
+            self.conversations = Some(conversations);
         }
-        self.moments = self.moments.merge(&Moments::of_cluster(&self.open));
-        if let Some(conversations) = &mut self.conversations {
-            let weight: f64 = self.open.iter().map(|(_, weight)| weight).sum();
-            let mean = self.open.iter().map(|(value, weight)| value * weight).sum::<f64>() / weight;
-            let weight = weight / self.open.len() as f64;
-            conversations.moments = conversations.moments.merge(&Moments::of_cluster(&[(mean, weight)]));
-            conversations.add_mean(mean.clamp(0.0, 1.0), weight, self.opened_at);
+        for one in &open {
+            self.add(one.value, one.weight, one.at);
+            self.extremes.add(one.value, one.trace_id);
         }
+        let cluster: Vec<(f64, f64)> = open.iter().map(|one| (one.value, one.weight)).collect();
+        self.moments = self.moments.merge(&Moments::of_cluster(&cluster));
+        // The next conversation takes the same room.
+        self.open = open;
         self.open.clear();
     }
 
-    /// Adds a conversation's mean, which belongs to its first hour.
-    fn add_mean(&mut self, mean: f64, weight: f64, at: Timestamp) {
-        self.histogram.add(mean, weight);
+    /// Means of conversations that had one value each.
+    fn as_conversations(&self) -> Self {
+        Self {
+            moments: self.moments,
+            histogram: self.histogram.clone(),
+            hours: self.hours.clone(),
+            day: self.day.clone(),
+            ..Self::new(SeriesKind::Ordinal, false)
+        }
+    }
+
+    /// Adds a conversation's mean, which belongs to its first hour and weighs what its values weigh on average.
+    fn add_mean(&mut self, values: &[Scored], at: Timestamp) {
+        let weight: f64 = values.iter().map(|one| one.weight).sum();
+        let mean = values.iter().map(|one| one.value * one.weight).sum::<f64>() / weight;
+        let weight = weight / values.len() as f64;
+        self.moments = self.moments.merge(&Moments::of_cluster(&[(mean, weight)]));
+        self.add(mean.clamp(0.0, 1.0), weight, at);
+    }
+
+    /// Adds a value to the sums that know nothing of conversations.
+    fn add(&mut self, value: f64, weight: f64, at: Timestamp) {
+        self.histogram.add(value, weight);
         let hour = self.hours.entry(at.hour()).or_default();
-        *hour = hour.merge(&Moments::of_cluster(&[(mean, weight)]));
+        *hour = hour.merge(&Moments::of_cluster(&[(value, weight)]));
         if let Some(day) = &mut self.day {
-            day.add(at, mean, weight, Scale::Unit);
+            day.add(at, value, weight, self.histogram.scale());
         }
     }
 
@@ -180,7 +191,6 @@ impl NumberSums {
         let Self { kind, moments, histogram, extremes, hours, day, conversations, .. } = self;
         let by_hour_of_day = day.unwrap_or_default().visible(&hours);
         let by_hour = by_hour_of_day.residual(&hours);
-        let has_turns = moments.clusters < moments.count;
         let distribution = if kind == SeriesKind::Boolean {
             Distribution::Boolean { moments, extremes }
         } else {
@@ -188,7 +198,7 @@ impl NumberSums {
         };
         SeriesSummary {
             by_hour_of_day: by_hour_of_day.distributions(),
-            conversations: conversations.filter(|_| has_turns).map(|means| Box::new(means.finish())),
+            conversations: conversations.map(|means| Box::new(means.finish())),
             ..SeriesSummary::new(moments.count, OverDispersion::measured(&moments, &by_hour), distribution)
         }
     }

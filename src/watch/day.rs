@@ -40,7 +40,7 @@ pub struct HourOfDay {
 }
 
 /// A series by hour of the day, while its traces are read.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct DayProfile {
     hours: BTreeMap<u8, (Moments, Option<Histogram>)>,
 }

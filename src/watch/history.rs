@@ -8,7 +8,7 @@ use super::releases::{notice, version_hours};
 use super::summarize::Summarizer;
 use super::summary::SeriesSummary;
 use super::unpaired;
-use crate::domain::measurement::{SeriesKind, TraceRecord};
+use crate::domain::measurement::{Measurement, SeriesKind, TraceRecord};
 use crate::domain::report::{DriftReport, HistoryPoint};
 use crate::domain::time::Timestamp;
 
@@ -44,11 +44,9 @@ pub fn add_history(report: &mut DriftReport, baseline: &[TraceRecord], current: 
 /// How one series of one service went over records of its own.
 #[must_use]
 pub fn course(records: &[TraceRecord], service: &str, series: &str) -> Vec<HistoryPoint> {
-    let of_series = records.iter().filter(|record| record.service == service).map(|record| TraceRecord {
-        measurements: record.measurement(series).into_iter().cloned().collect(),
-        ..record.clone()
-    });
-    let records: Vec<TraceRecord> = of_series.collect();
+    let of_service = records.iter().filter(|record| record.service == service);
+    let records: Vec<TraceRecord> =
+        of_service.map(|record| part(record, record.measurement(series).into_iter().cloned().collect())).collect();
     let stretches = stretches(&records, stretch_width(&[], &records));
     let point = |(at, stretch): (Timestamp, Stretch)| {
         let estimate = unpaired::estimate(&summary(&stretch, series, Some(service))?);
@@ -72,12 +70,25 @@ fn stretches(records: &[TraceRecord], width: Duration) -> BTreeMap<Timestamp, St
     }
     let summaries = |records: Vec<&TraceRecord>| {
         let mut summarizer = Summarizer::default();
-        let whole = |record: &TraceRecord| TraceRecord { segments: BTreeMap::new(), ..record.clone() };
-        records.into_iter().for_each(|record| summarizer.add(whole(record)));
+        records.into_iter().for_each(|record| summarizer.add(part(record, record.measurements.clone())));
         let series = summarizer.finish("", Timestamp::default(), "").series;
         series.into_iter().map(|(key, summary)| ((key.service, key.series), summary)).collect()
     };
     by_start.into_iter().map(|(start, records)| (start, summaries(records))).collect()
+}
+
+/// A trace with these values, of no segment.
+fn part(record: &TraceRecord, measurements: Vec<Measurement>) -> TraceRecord {
+    TraceRecord {
+        trace_id: record.trace_id,
+        conversation: record.conversation.clone(),
+        service: record.service.clone(),
+        segments: BTreeMap::new(),
+        ended_at: record.ended_at,
+        upstream_probability: record.upstream_probability,
+        measurements,
+        notes: Vec::new(),
+    }
 }
 
 /// The series of one service, or of all together.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use fastrand::Rng;
 
 use super::accumulate::Accumulator;
+use super::accumulate_cells::CellNumbers;
 use super::baseline::Baseline;
 use super::detect::{Signal, StreamState};
 use super::explanation::explain;
@@ -123,7 +124,7 @@ impl Size {
                     segments[index].extend(tallies);
                 }
             }
-            baseline.series.insert(key(series, ALL), all.finish());
+            baseline.series.insert(key(series, ALL), all.finish(&CellNumbers::default()));
             for (index, tallies) in segments.iter().enumerate() {
                 baseline.series.insert(key(series, &format!("feature=f{index}")), window(tallies));
             }

@@ -57,7 +57,11 @@ impl SegmentPattern {
 
     /// Whether it names a segment, `dimension=value`.
     pub(super) fn matches(&self, segment: &str) -> bool {
-        let Some((dimension, value)) = segment.split_once('=') else { return false };
+        segment.split_once('=').is_some_and(|(dimension, value)| self.names(dimension, value))
+    }
+
+    /// Whether it names the segment of a dimension's value.
+    pub(super) fn names(&self, dimension: &str, value: &str) -> bool {
         dimension == self.dimension && self.value.as_ref().is_none_or(|own| own == value)
     }
 }

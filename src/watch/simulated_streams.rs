@@ -3,6 +3,7 @@
 use fastrand::Rng;
 
 use super::accumulate::Accumulator;
+use super::accumulate_cells::CellNumbers;
 use super::dispersion::OverDispersion;
 use super::summary::{Distribution, Extremes, Observation, SeriesSummary};
 use crate::domain::ids::TraceId;
@@ -44,8 +45,8 @@ pub(crate) fn push(accumulator: &mut Accumulator, tallies: &[Tally], ended_at: T
             let (conversation, upstream_unknown, value) = ("", false, &value);
             let one =
                 Observation { trace_id, conversation, ended_at, weight, upstream_unknown, kind, value, revision: None };
-            accumulator.push(&one);
-            accumulator.close();
+            accumulator.push(&one, &[]);
+            accumulator.close(&CellNumbers::default());
         }
     }
 }

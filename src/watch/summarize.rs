@@ -7,8 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::accumulate::Accumulator;
+use super::accumulate_cells::CellNumbers;
 use super::baseline::{Baseline, IDENTITY, Revisions, VALUES_PER_DIMENSION};
 use super::key::{ALL, SeriesKey};
+use super::segments::SegmentPattern;
 use super::summary::{Observation, SeriesSummary};
 use crate::domain::ids::TraceId;
 use crate::domain::measurement::TraceRecord;
@@ -30,9 +32,24 @@ pub struct Summarizer {
     weight: f64,
     identity: BTreeSet<TraceId>,
     mix: BTreeMap<String, BTreeMap<String, f64>>,
-    /// By service, segment and series.
-    series: BTreeMap<String, BTreeMap<String, BTreeMap<String, Accumulator>>>,
+    /// Segments that get series of their own; `None` for all.
+    followed: Option<Vec<SegmentPattern>>,
+    /// Numbers of the series by name: a name is looked up once a trace, and not once a segment of it.
+    numbers: BTreeMap<String, usize>,
+    cells: CellNumbers,
+    services: BTreeMap<String, ServiceSums>,
     held: Conversations,
+}
+
+/// Accumulators by the number of the series.
+type SeriesSums = Vec<Option<Accumulator>>;
+
+/// Sums of one service.
+#[derive(Debug, Default)]
+struct ServiceSums {
+    all: SeriesSums,
+    /// By dimension and value.
+    segments: BTreeMap<String, BTreeMap<String, SeriesSums>>,
 }
 
 /// Conversations that may go on.
@@ -47,6 +64,12 @@ struct Conversations {
 }
 
 impl Summarizer {
+    /// One that keeps series of its own only for the segments that a pattern names, which costs a fraction.
+    #[must_use]
+    pub fn following(patterns: &[SegmentPattern]) -> Self {
+        Self { followed: Some(patterns.to_vec()), ..Self::default() }
+    }
+
     /// Takes in one trace; those of a conversation in any order, but near each other.
     pub fn add(&mut self, record: TraceRecord) {
         self.traces += 1;
@@ -81,7 +104,7 @@ impl Summarizer {
             probability_unknown: self.probability_unknown,
             weight: self.weight,
             identity: self.identity,
-            series: summaries(self.series, &mix),
+            series: summaries(&self.numbers, &self.cells, self.services, &mix),
             mix,
             revisions: Revisions::new(),
         }
@@ -99,8 +122,8 @@ impl Summarizer {
             let rarest = others.min_by(|a, b| a.1.total_cmp(b.1)).map(|(value, _)| value.clone());
             if let Some(rarest) = rarest {
                 values.remove(&rarest);
-                let segment = segment(dimension, &rarest);
-                self.series.values_mut().for_each(|segments| drop(segments.remove(&segment)));
+                let of_dimension = self.services.values_mut().filter_map(|service| service.segments.get_mut(dimension));
+                of_dimension.for_each(|values| drop(values.remove(&rarest)));
             }
         }
     }
@@ -108,36 +131,44 @@ impl Summarizer {
     /// Adds a conversation to every series of its traces, in all traces and in their segments.
     fn fold(&mut self, conversation: &[TraceRecord]) {
         for record in conversation {
-            self.each(record, |accumulator, observation| accumulator.push(observation));
+            let cells: Vec<Vec<(usize, f64)>> =
+                record.measurements.iter().map(|one| self.cells.counts(&one.value)).collect();
+            self.each(record, |accumulator, _, at| {
+                accumulator.push(&Observation::of(record, &record.measurements[at]), &cells[at]);
+            });
         }
         for record in conversation {
-            self.each(record, |accumulator, _| accumulator.close());
+            self.each(record, |accumulator, cells, _| accumulator.close(cells));
         }
     }
 
-    fn each(&mut self, record: &TraceRecord, mut act: impl FnMut(&mut Accumulator, &Observation<'_>)) {
-        let is_followed = |(dimension, value): &(&String, &String)| {
-            self.mix.get(*dimension).is_some_and(|values| values.contains_key(*value))
+    /// Hands over the accumulators of each of a trace's values, by its place: that of all traces and those of segments.
+    fn each(&mut self, record: &TraceRecord, mut act: impl FnMut(&mut Accumulator, &CellNumbers, usize)) {
+        let numbers: Vec<usize> = record.measurements.iter().map(|one| self.number(&one.series)).collect();
+        let Self { mix, followed, services, cells, .. } = self;
+        let service = services.entry(record.service.clone()).or_default();
+        let mut act_on = |sums: &mut SeriesSums, has_day: bool| {
+            for (at, (number, one)) in numbers.iter().zip(&record.measurements).enumerate() {
+                if sums.len() <= *number {
+                    sums.resize_with(number + 1, || None);
+                }
+                act(sums[*number].get_or_insert_with(|| Accumulator::new(one.kind, has_day)), cells, at);
+            }
         };
-        let followed = record.segments.iter().filter(is_followed);
-        let segments: Vec<String> = followed.map(|(dimension, value)| segment(dimension, value)).collect();
-        let service = self.series.entry(record.service.clone()).or_default();
-        for segment in std::iter::once(ALL).chain(segments.iter().map(String::as_str)) {
-            let series = match service.get_mut(segment) {
-                Some(series) => series,
-                None => service.entry(segment.to_owned()).or_default(),
-            };
-            for measurement in &record.measurements {
-                let observation = Observation::of(record, measurement);
-                let accumulator = match series.get_mut(&measurement.series) {
-                    Some(accumulator) => accumulator,
-                    None => series
-                        .entry(measurement.series.clone())
-                        .or_insert_with(|| Accumulator::new(measurement.kind, segment == ALL)),
-                };
-                act(accumulator, &observation);
+        act_on(&mut service.all, true);
+        for (dimension, value) in &record.segments {
+            let is_listed = mix.get(dimension).is_some_and(|values| values.contains_key(value));
+            let names = |pattern: &SegmentPattern| pattern.names(dimension, value);
+            if is_listed && followed.as_ref().is_none_or(|patterns| patterns.iter().any(names)) {
+                let values = service.segments.entry(dimension.clone()).or_default();
+                act_on(values.entry(value.clone()).or_default(), false);
             }
         }
+    }
+
+    fn number(&mut self, series: &str) -> usize {
+        let next = self.numbers.len();
+        self.numbers.get(series).copied().unwrap_or_else(|| *self.numbers.entry(series.to_owned()).or_insert(next))
     }
 }
 
@@ -176,10 +207,6 @@ impl Conversations {
     }
 }
 
-fn segment(dimension: &str, value: &str) -> String {
-    format!("{dimension}={value}")
-}
-
 fn keep_most_frequent(values: &mut BTreeMap<String, f64>) {
     if values.len() <= VALUES_PER_DIMENSION {
         return;
@@ -189,21 +216,29 @@ fn keep_most_frequent(values: &mut BTreeMap<String, f64>) {
     values.extend(by_weight.into_iter().take(VALUES_PER_DIMENSION));
 }
 
-type BySegment = BTreeMap<String, BTreeMap<String, Accumulator>>;
-
 /// Every series, over all traces and over every segment that `mix` lists.
 fn summaries(
-    services: BTreeMap<String, BySegment>,
+    numbers: &BTreeMap<String, usize>,
+    cells: &CellNumbers,
+    services: BTreeMap<String, ServiceSums>,
     mix: &BTreeMap<String, BTreeMap<String, f64>>,
 ) -> BTreeMap<SeriesKey, SeriesSummary> {
-    let listed = mix.iter().flat_map(|(dimension, values)| values.keys().map(|value| segment(dimension, value)));
-    let kept: BTreeSet<String> = listed.chain([ALL.to_owned()]).collect();
+    let mut names: Vec<&str> = vec![""; numbers.len()];
+    numbers.iter().for_each(|(name, number)| names[*number] = name);
     let mut summaries = BTreeMap::new();
-    for (service, segments) in services {
-        for (segment, series) in segments.into_iter().filter(|(segment, _)| kept.contains(segment)) {
-            for (series, accumulator) in series {
-                let key = SeriesKey { service: service.clone(), series, segment: segment.clone() };
-                summaries.insert(key, accumulator.finish());
+    let mut finish = |service: &str, segment: &str, sums: SeriesSums| {
+        for (series, accumulator) in names.iter().zip(sums) {
+            let key =
+                || SeriesKey { service: service.to_owned(), series: (*series).to_owned(), segment: segment.to_owned() };
+            summaries.extend(accumulator.map(|accumulator| (key(), accumulator.finish(cells))));
+        }
+    };
+    for (service, sums) in services {
+        finish(&service, ALL, sums.all);
+        for (dimension, values) in sums.segments {
+            let listed = |value: &String| mix.get(&dimension).is_some_and(|values| values.contains_key(value));
+            for (value, sums) in values.into_iter().filter(|(value, _)| listed(value)) {
+                finish(&service, &format!("{dimension}={value}"), sums);
             }
         }
     }

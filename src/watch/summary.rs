@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::accumulate::Accumulator;
+use super::accumulate_cells::CellNumbers;
 use super::day::HourOfDay;
 use super::dispersion::OverDispersion;
 use crate::domain::ids::TraceId;
@@ -173,15 +174,16 @@ impl SeriesSummary {
         let newest = observations.iter().max_by_key(|one| (one.ended_at, one.revision))?.revision;
         let counted = || observations.iter().filter(|one| one.revision == newest);
         let mut accumulator = Accumulator::new(counted().next()?.kind, true);
+        let mut numbers = CellNumbers::default();
         let mut conversations: BTreeMap<&str, Vec<&Observation<'_>>> = BTreeMap::new();
         for one in counted() {
             conversations.entry(one.conversation).or_default().push(one);
         }
         for conversation in conversations.values() {
-            conversation.iter().for_each(|one| accumulator.push(one));
-            accumulator.close();
+            conversation.iter().for_each(|one| accumulator.push(one, &numbers.counts(one.value)));
+            accumulator.close(&numbers);
         }
-        let summary = accumulator.finish();
+        let summary = accumulator.finish(&numbers);
         let of_others = (observations.len() - counted().count()) as u64;
         Some(Self { rejected: summary.rejected + of_others, ..summary })
     }
@@ -323,7 +325,7 @@ fn keep_traces<'a>(each: impl Iterator<Item = (&'a Cell, TraceId)>) -> Vec<(Cell
 }
 
 /// Keeps a trace that shows a cell, if there is room.
-pub(super) fn keep_trace(kept: &mut BTreeMap<Cell, Vec<TraceId>>, cell: &Cell, trace: TraceId) {
+pub(super) fn keep_trace<K: Ord + Clone>(kept: &mut BTreeMap<K, Vec<TraceId>>, cell: &K, trace: TraceId) {
     let is_full = kept.len() >= CELLS_WITH_TRACES;
     let traces = match kept.get_mut(cell) {
         Some(traces) => traces,
