@@ -194,8 +194,7 @@ pub(super) async fn recent(store: &Store, selection: &Selection) -> Result<Vec<T
     if selection.since.is_some() || selection.until.is_some() {
         return store.records(selection).await;
     }
-    let newest = store.search(selection, RECENT_TRACES).await?;
-    let since = newest.last().map(|trace| trace.ended_at);
+    let since = store.since_last(selection, RECENT_TRACES).await?;
     // Any number of traces may end at that one instant, or come in meanwhile.
     let mut records = VecDeque::new();
     let keep = |record| {

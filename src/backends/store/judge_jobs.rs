@@ -15,7 +15,7 @@ use super::ledger::{JudgeCall, settle};
 use super::outbox::{NewOutboxItem, insert_outbox};
 use super::retry::retried;
 use super::statement::{Statement, for_keys, for_rows, insert};
-use super::traces::{StoredEvaluation, classify, insert_evaluations};
+use super::traces::{Scored, StoredEvaluation, classify, insert_evaluations};
 use super::{Selection, Store, StoreError};
 use crate::domain::evaluation::{Evaluation, FailureClass};
 use crate::domain::ids::TraceId;
@@ -264,12 +264,6 @@ fn read_job(row: &AnyRow) -> Result<JudgeJob, sqlx::Error> {
     })
 }
 
-/// A judgement of the same trace version stands in for the one before.
-pub(super) const REPLACE_EVALUATION: &str = "ON CONFLICT (trace_id, evaluator, revision) DO UPDATE SET \
-     trace_version = excluded.trace_version, span_id = excluded.span_id, annotator_kind = excluded.annotator_kind, \
-     outcome = excluded.outcome, value = excluded.value, label = excluded.label, explanation = excluded.explanation, \
-     probability = excluded.probability, evaluated_at = excluded.evaluated_at, truncated = excluded.truncated";
-
 /// The traces of which the jobs' versions still stand; they do so until the transaction ends.
 async fn lock_traces(
     connection: &mut AnyConnection,
@@ -328,7 +322,7 @@ async fn record(
     }
     drop_unresolved(connection, finished, recorded).await?;
     let rows: Vec<&StoredEvaluation> = evaluations.iter().collect();
-    insert_evaluations(connection, &rows, now, REPLACE_EVALUATION).await?;
+    insert_evaluations(connection, &rows, now, Scored::Later).await?;
     let failing: Vec<TraceId> = failing.into_iter().collect();
     for_keys(connection, "UPDATE trace SET failing = 1 WHERE trace_id IN", &failing, " AND failing = 0").await?;
     classify(connection, &failing, FailureClass::Soft).await?;

@@ -105,6 +105,11 @@ const CHANGES: &[Change] = &[
         sqlite: include_str!("../../../migrations/sqlite/0018_calls_by_day.sql"),
         postgres: include_str!("../../../migrations/postgres/0018_calls_by_day.sql"),
     },
+    Change {
+        description: "later scores",
+        sqlite: include_str!("../../../migrations/sqlite/0019_later_scores.sql"),
+        postgres: include_str!("../../../migrations/postgres/0019_later_scores.sql"),
+    },
 ];
 
 const NEWEST: i64 = CHANGES.len() as i64;

@@ -121,6 +121,23 @@ impl Store {
         .await
     }
 
+    /// When the earliest of the last `traces` traces of a selection ended; `None` when there are not so many.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn since_last(&self, selection: &Selection, traces: usize) -> Result<Option<Timestamp>, StoreError> {
+        retried("find where recent traces begin", || async {
+            let mut statement = Statement::new("SELECT ended_at FROM trace WHERE 1 = 1");
+            selection.narrow(&mut statement);
+            statement
+                .sql(" ORDER BY ended_at DESC, trace_id DESC LIMIT 1 OFFSET ")
+                .bind(limit(traces.saturating_sub(1)));
+            let rows = statement.fetch(&self.readers).await?;
+            rows.first().map(|row| row.try_get("ended_at")).transpose()
+        })
+        .await
+    }
+
     /// Every record of a selection, in order of end; see [`Store::visit_records`] for more than fit in memory.
     ///
     /// # Errors
@@ -333,8 +350,8 @@ async fn add_judgements(connection: &mut AnyConnection, records: &mut [TraceReco
     let trace_ids: Vec<TraceId> = records.iter().map(|record| record.trace_id).collect();
     let select = "SELECT trace_id, evaluator, revision, annotator_kind, value, probability, truncated FROM evaluation \
                   WHERE trace_id IN";
-    let scored = " AND outcome = 'scored' AND (annotator_kind = 'llm' OR evaluated_at > (SELECT recorded_at FROM trace \
-                  WHERE trace.trace_id = evaluation.trace_id)) ORDER BY evaluated_at, revision";
+    // The condition is that of an index.
+    let scored = " AND after_record = 1 ORDER BY evaluated_at, revision";
     let mut judgements: HashMap<TraceId, BTreeMap<String, Judgement>> = HashMap::new();
     for row in for_keys(connection, select, &trace_ids, scored).await? {
         let judgement = judgement(&row)?;

@@ -14,7 +14,7 @@ use super::retry::retried;
 use super::statement::{for_keys, insert};
 use super::usage::{charge, insert_usage};
 use super::{Store, StoreError};
-use crate::domain::evaluation::{Evaluation, FailureClass, Outcome};
+use crate::domain::evaluation::{AnnotatorKind, Evaluation, FailureClass, Outcome};
 use crate::domain::ids::{SpanId, TraceId};
 use crate::domain::measurement::TraceRecord;
 use crate::domain::time::Timestamp;
@@ -141,7 +141,7 @@ impl Store {
             insert_attributes(connection, &recorded).await?;
             insert_usage(connection, &recorded).await?;
             let evaluations: Vec<&StoredEvaluation> = recorded.iter().flat_map(|it| &it.evaluations).collect();
-            insert_evaluations(connection, &evaluations, now, "").await?;
+            insert_evaluations(connection, &evaluations, now, Scored::WithTrace).await?;
             insert_judge_jobs(connection, &recorded, now).await?;
             insert_hours(connection, &recorded).await?;
             charge(connection, self.dialect, &recorded).await?;
@@ -289,12 +289,27 @@ pub(super) async fn classify(
     .map(drop)
 }
 
-/// Writes evaluations; `then` says what happens to one that is there already.
+/// When a trace is scored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scored {
+    /// With its record.
+    WithTrace,
+    /// After it. A score of the same trace version stands in for the one before.
+    Later,
+}
+
+const REPLACE_EVALUATION: &str = "ON CONFLICT (trace_id, evaluator, revision) DO UPDATE SET \
+     trace_version = excluded.trace_version, span_id = excluded.span_id, annotator_kind = excluded.annotator_kind, \
+     outcome = excluded.outcome, value = excluded.value, label = excluded.label, explanation = excluded.explanation, \
+     probability = excluded.probability, evaluated_at = excluded.evaluated_at, truncated = excluded.truncated, \
+     after_record = excluded.after_record";
+
+/// Writes evaluations.
 pub(super) async fn insert_evaluations(
     connection: &mut AnyConnection,
     evaluations: &[&StoredEvaluation],
     now: Timestamp,
-    then: &str,
+    scored: Scored,
 ) -> Result<(), sqlx::Error> {
     let mut rows = Vec::with_capacity(evaluations.len());
     for stored in evaluations {
@@ -303,7 +318,7 @@ pub(super) async fn insert_evaluations(
     insert(
         connection,
         "evaluation (trace_id, evaluator, revision, trace_version, span_id, annotator_kind, outcome, value, label, \
-         explanation, probability, evaluated_at, truncated)",
+         explanation, probability, evaluated_at, truncated, after_record)",
         &rows,
         |row, (evaluation, annotator_kind, stored)| {
             row.bind(evaluation.trace_id).bind(key(&evaluation.evaluator)).bind(key(&evaluation.revision));
@@ -311,8 +326,11 @@ pub(super) async fn insert_evaluations(
             row.bind(evaluation.outcome.as_str()).bind_score(evaluation.value);
             row.bind(evaluation.label.as_deref().map(text)).bind(evaluation.explanation.as_deref().map(text));
             row.bind(stored.probability).bind(now).bind(i64::from(evaluation.truncated));
+            // A record has what rules scored with it.
+            let is_later = scored == Scored::Later || evaluation.annotator_kind == AnnotatorKind::Llm;
+            row.bind(i64::from(is_later && evaluation.outcome == Outcome::Scored));
         },
-        then,
+        if scored == Scored::Later { REPLACE_EVALUATION } else { "" },
     )
     .await
     .map(drop)
