@@ -164,6 +164,8 @@ mod tests {
     use super::*;
     use crate::domain::measurement::{SeriesKind, Value};
     use crate::watch::samples::{measurement, record};
+    use crate::watch::segments::SegmentPattern;
+    use crate::watch::summary::{Distribution, Observation};
 
     fn key(series: &str, segment: &str) -> SeriesKey {
         SeriesKey { service: "agent".into(), series: series.into(), segment: segment.into() }
@@ -224,6 +226,52 @@ mod tests {
         assert_eq!(baseline.mix["user"].len(), VALUES_PER_DIMENSION);
         assert_eq!(baseline.mix["user"]["common"], 100.0);
         assert_eq!(baseline.series.len(), 1 + VALUES_PER_DIMENSION);
+    }
+
+    #[test]
+    fn only_the_segments_that_are_followed_get_series_and_nothing_else_changes() {
+        let records: Vec<TraceRecord> = (0..60)
+            .map(|index| {
+                let mut one = record(index, &format!("c{}", index / 2));
+                one.segments.insert("model".into(), format!("m{}", index % 2));
+                one.segments.insert("tier".into(), "gold".into());
+                one.measurements = vec![measurement("ok", SeriesKind::Boolean, Value::Boolean(index % 3 == 0))];
+                one
+            })
+            .collect();
+        let whole = Baseline::from_records("b", Timestamp(0), "", &records);
+        let mut summarizer = Summarizer::following(&[SegmentPattern::try_from("model=m1".to_owned()).unwrap()]);
+        records.into_iter().for_each(|record| summarizer.add(record));
+        let followed = summarizer.finish("b", Timestamp(0), "");
+        assert_eq!(followed.series.keys().map(|key| key.segment.as_str()).collect::<Vec<_>>(), ["all", "model=m1"]);
+        let series = whole.series.iter().filter(|(key, _)| followed.series.contains_key(key));
+        assert_eq!(
+            followed,
+            Baseline { series: series.map(|(key, of)| (key.clone(), of.clone())).collect(), ..whole.clone() }
+        );
+    }
+
+    #[test]
+    fn means_of_conversations_are_the_same_whenever_the_first_with_several_turns_comes() {
+        let trace = |number: usize, conversation: &str, ok: bool| TraceRecord {
+            measurements: vec![measurement("ok", SeriesKind::Boolean, Value::Boolean(ok))],
+            ..record(number, conversation)
+        };
+        let means = |long: &str| {
+            let mut records = vec![trace(0, long, true), trace(1, long, false)];
+            records.extend((2..40).map(|number| trace(number, &number.to_string(), number % 4 == 0)));
+            let observations: Vec<Observation<'_>> =
+                records.iter().map(|record| Observation::of(record, &record.measurements[0])).collect();
+            *SeriesSummary::of(&observations).unwrap().conversations.unwrap()
+        };
+        // Conversations are summed up in the order of their names.
+        let (first, last) = (means("!"), means("z"));
+        assert_eq!((first.traces, last.traces), (39, 39));
+        for means in [&first, &last] {
+            let Distribution::Number { moments, histogram, .. } = &means.distribution else { panic!("{means:?}") };
+            assert!((moments.mean - (0.5 + 9.0) / 39.0).abs() < 1e-12, "{moments:?}");
+            assert_eq!(histogram.bins().collect::<Vec<_>>(), [(0, 29.0), (128, 1.0), (256, 9.0)]);
+        }
     }
 
     #[test]

@@ -71,22 +71,12 @@ fn summary(moments: Moments, over_dispersion: OverDispersion) -> SeriesSummary {
 
 fn moments(tallies: &[Tally]) -> Moments {
     tallies.iter().fold(Moments::default(), |all, tally| {
-        let one = |value: f64| Moments::of_cluster(&[(value, tally.weight)]);
-        all.merge(&copies(one(1.0), tally.right)).merge(&copies(one(0.0), tally.wrong))
+        let same = |value: f64, traces: usize| {
+            let (count, weight) = (traces as f64, tally.weight);
+            Moments::of_same(value, traces as u64, count * weight, count * weight * weight)
+        };
+        all.merge(&same(1.0, tally.right)).merge(&same(0.0, tally.wrong))
     })
-}
-
-/// The same moments so many times over, by doubling.
-fn copies(mut one: Moments, mut times: usize) -> Moments {
-    let mut all = Moments::default();
-    while times > 0 {
-        if times % 2 == 1 {
-            all = all.merge(&one);
-        }
-        one = one.merge(&one);
-        times /= 2;
-    }
-    all
 }
 
 fn values(tallies: &[Tally]) -> Vec<(f64, f64)> {
