@@ -1,5 +1,12 @@
 //! Pieces as the store keeps them: compressed protobuf `TracesData`.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::io;
+
+use zstd::bulk::{Compressor, Decompressor};
+use zstd::zstd_safe::get_frame_content_size;
+
 use crate::domain::ids::TraceId;
 
 use super::weight::size_of_piece;
@@ -7,6 +14,12 @@ use super::{Compression, DecodeError, DecompressError, RawTrace, ResourceSpans, 
 
 /// The level at which packing costs less than reading the piece did.
 const LEVEL: i32 = 1;
+
+thread_local! {
+    // To make them anew for each piece would cost a fifth of the work that they do.
+    static COMPRESSOR: RefCell<io::Result<Compressor<'static>>> = RefCell::new(Compressor::new(LEVEL));
+    static DECOMPRESSOR: RefCell<io::Result<Decompressor<'static>>> = RefCell::new(Decompressor::new());
+}
 
 /// Why the stored pieces of a trace are not one.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +46,8 @@ pub enum UnpackError {
 #[must_use]
 pub fn pack(piece: &[u8]) -> Vec<u8> {
     // A piece that cannot be compressed is kept as it is: protobuf never starts with the magic number of zstd.
-    zstd::bulk::compress(piece, LEVEL).unwrap_or_else(|_| piece.to_vec())
+    let compressed = COMPRESSOR.with_borrow_mut(|compressor| compressor.as_mut().ok()?.compress(piece).ok());
+    compressed.unwrap_or_else(|| piece.to_vec())
 }
 
 /// Puts packed pieces together, in order of arrival, to a trace of at most `limit_bytes` of protobuf. Of more than that
@@ -73,7 +87,7 @@ fn unfold(
     body: &[u8],
     limit_bytes: usize,
 ) -> Result<Option<(Vec<ResourceSpans>, usize)>, UnpackError> {
-    let piece = match decompress(body, Compression::sniff(body), limit_bytes) {
+    let piece = match decompress_known(body, limit_bytes) {
         Ok(piece) => piece,
         Err(DecompressError::TooLarge { .. }) => return Ok(None),
         Err(source) => return Err(UnpackError::Decompress { trace_id, source }),
@@ -84,6 +98,16 @@ fn unfold(
     }
     let spans = decode_piece(&piece).map_err(|source| UnpackError::Decode { trace_id, source })?;
     Ok(Some((spans, bytes)))
+}
+
+/// Decompresses at once what says how large it is, as every packed piece does; anything else bit by bit.
+fn decompress_known(body: &[u8], limit_bytes: usize) -> Result<Cow<'_, [u8]>, DecompressError> {
+    let said = Some(Compression::sniff(body)).filter(|it| *it == Compression::Zstd);
+    let size = said.and_then(|_| get_frame_content_size(body).ok()?).and_then(|size| usize::try_from(size).ok());
+    let known = size.filter(|size| *size <= limit_bytes).and_then(|size| {
+        DECOMPRESSOR.with_borrow_mut(|decompressor| decompressor.as_mut().ok()?.decompress(body, size).ok())
+    });
+    known.map_or_else(|| decompress(body, Compression::sniff(body), limit_bytes), |bytes| Ok(Cow::Owned(bytes)))
 }
 
 #[cfg(test)]
