@@ -369,12 +369,13 @@ impl Service {
     }
 }
 
-const fn retention(settings: &Settings) -> Retention {
+fn retention(settings: &Settings) -> Retention {
     Retention {
         verdicts: settings.judge.remember,
         ledger: settings.retention.judge_requests,
         alert_steps: settings.retention.alert_steps,
         archive: settings.archive.keep,
+        bodies: settings.retention.traces.max(settings.complete.late_window),
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Retention {
     pub alert_steps: Duration,
     /// Archived traces.
     pub archive: Duration,
+    /// Bodies, but for those that something else keeps longer.
+    pub bodies: Duration,
 }
 
 /// Purges what has expired until the process is to end.
@@ -49,5 +51,6 @@ async fn step(shared: &Shared, retention: Retention) -> Result<bool, StoreError>
     let has_more_steps = shared.store.purge_alert_events(now.minus(retention.alert_steps)).await?;
     shared.store.purge_archive(now.minus(retention.archive), now).await?;
     let has_more_bodies = shared.store.purge(now).await?.traces > 0;
+    shared.store.turn_days(now, retention.bodies).await?;
     Ok(has_more_bodies || has_more_verdicts || has_more_requests || has_more_steps)
 }

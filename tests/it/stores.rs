@@ -7,6 +7,7 @@ mod bodies;
 mod chunks;
 mod controls;
 mod cost;
+mod days;
 mod erasure;
 mod external_scores;
 mod failures;

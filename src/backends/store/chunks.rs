@@ -31,6 +31,9 @@ pub struct Chunk {
     pub content_hash: [u8; 32],
     /// The piece, in whatever form the caller reads again.
     pub body: Vec<u8>,
+    /// The day on which its spans began, in days since the Unix epoch, 0 when it is not known. It follows from the content
+    /// like the hash, so that a repeat is looked for where the piece is.
+    pub day: i64,
     /// Spans in the piece.
     pub span_count: u32,
     /// Whether the piece holds an ended root span.
@@ -247,13 +250,13 @@ async fn insert_chunks(
 ) -> Result<HashSet<ChunkKey>, sqlx::Error> {
     let rows = insert(
         connection,
-        "chunk (trace_id, content_hash, arrived_at, span_count, body)",
+        "chunk (trace_id, content_hash, arrived_at, span_count, body, day)",
         chunks,
         |row, chunk| {
             row.bind(chunk.trace_id).bind(chunk.content_hash.as_slice());
-            row.bind(now).bind(i64::from(chunk.span_count)).bind(chunk.body.as_slice());
+            row.bind(now).bind(i64::from(chunk.span_count)).bind(chunk.body.as_slice()).bind(chunk.day);
         },
-        "ON CONFLICT (trace_id, content_hash) DO NOTHING RETURNING trace_id, content_hash",
+        "ON CONFLICT DO NOTHING RETURNING trace_id, content_hash",
     );
     rows.await?.iter().map(|row| Ok((row.try_get("trace_id")?, row.try_get("content_hash")?))).collect()
 }

@@ -20,6 +20,7 @@ mod columns;
 mod connect;
 mod controls;
 mod costs;
+mod days;
 mod dialect;
 mod erasure;
 mod error;
