@@ -95,9 +95,11 @@ fn addresses(settings: &Settings) -> Vec<Problem> {
     let is_stored = store.iter().any(|scheme| settings.store.url.starts_with(scheme));
     let queue = settings.queue.url.as_str();
     let is_queue = queue == "embedded" || queue.starts_with("amqp://") || queue.starts_with("amqps://");
+    let is_unencrypted = queue.starts_with("amqp://") && queue.contains("cacertfile=");
     let problems = [
         require(is_stored, "store.url", "write sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE"),
         require(is_queue, "queue.url", "write \"embedded\" or amqp://USER:PASSWORD@HOST:5672/%2f"),
+        require(!is_unencrypted, "queue.url", "cacertfile checks a broker that is spoken to over TLS: write amqps://"),
     ];
     problems.into_iter().flatten().collect()
 }
