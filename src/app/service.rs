@@ -376,6 +376,8 @@ fn retention(settings: &Settings) -> Retention {
         alert_steps: settings.retention.alert_steps,
         archive: settings.archive.keep,
         bodies: settings.retention.traces.max(settings.complete.late_window),
+        // What a day of judging has cost is summed up with the records of its traces.
+        records: settings.retention.records.max(settings.retention.judge_requests),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Forgets bodies, verdicts to known questions, single requests to judges and steps of alerts whose time is over; scores,
-//! records, what each day of judging has cost and what each alert came to stay.
+//! Forgets bodies, verdicts to known questions, single requests to judges, steps of alerts and, after months, what was
+//! recorded of single traces. What hours, days and alerts came to stays.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub struct BodyRetention {
     pub late_window: Duration,
 }
 
-/// How long it is remembered what judges said and cost, and how alerts went.
+/// How long it is remembered what traces did, what judges said and cost, and how alerts went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// Verdicts to known questions.
@@ -32,6 +32,8 @@ pub struct Retention {
     pub archive: Duration,
     /// Bodies, but for those that something else keeps longer.
     pub bodies: Duration,
+    /// Records and scores of traces that have no body any more.
+    pub records: Duration,
 }
 
 /// Purges what has expired until the process is to end.
@@ -51,6 +53,7 @@ async fn step(shared: &Shared, retention: Retention) -> Result<bool, StoreError>
     let has_more_steps = shared.store.purge_alert_events(now.minus(retention.alert_steps)).await?;
     shared.store.purge_archive(now.minus(retention.archive), now).await?;
     let has_more_bodies = shared.store.purge(now).await?.traces > 0;
+    let has_more_records = shared.store.purge_records(now.minus(retention.records)).await?;
     shared.store.turn_days(now, retention.bodies).await?;
-    Ok(has_more_bodies || has_more_verdicts || has_more_requests || has_more_steps)
+    Ok(has_more_bodies || has_more_records || has_more_verdicts || has_more_requests || has_more_steps)
 }

@@ -9,6 +9,7 @@ mod controls;
 mod cost;
 mod days;
 mod erasure;
+mod expiry;
 mod external_scores;
 mod failures;
 pub(crate) mod fixtures;

@@ -111,6 +111,8 @@ section!(RetentionSettings {
     #[serde(deserialize_with = "duration")]
     traces: Duration,
     #[serde(deserialize_with = "duration")]
+    records: Duration,
+    #[serde(deserialize_with = "duration")]
     judge_requests: Duration,
     #[serde(deserialize_with = "duration")]
     alert_steps: Duration,

@@ -190,6 +190,7 @@ fn durations(settings: &Settings) -> Vec<Problem> {
         ("complete.late_window".to_owned(), complete.late_window),
         ("sampling.slow_threshold".to_owned(), settings.sampling.slow_threshold),
         ("retention.traces".to_owned(), settings.retention.traces),
+        ("retention.records".to_owned(), settings.retention.records),
         ("retention.judge_requests".to_owned(), settings.retention.judge_requests),
         ("retention.alert_steps".to_owned(), settings.retention.alert_steps),
         ("archive.keep".to_owned(), settings.archive.keep),

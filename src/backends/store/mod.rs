@@ -24,6 +24,7 @@ mod days;
 mod dialect;
 mod erasure;
 mod error;
+mod expiry;
 mod external_scores;
 mod judge_jobs;
 mod judge_models;
