@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::Shared;
+use super::crash_point::crash_point;
 use super::leadership::Leadership;
 use crate::backends::store::StoreError;
 
@@ -52,7 +53,9 @@ async fn step(shared: &Shared, retention: Retention) -> Result<bool, StoreError>
     let has_more_requests = shared.store.sum_up_ledger(now.minus(retention.ledger)).await?;
     let has_more_steps = shared.store.purge_alert_events(now.minus(retention.alert_steps)).await?;
     shared.store.purge_archive(now.minus(retention.archive), now).await?;
+    crash_point("purge.commit");
     let has_more_bodies = shared.store.purge(now).await?.traces > 0;
+    crash_point("purge.committed");
     let has_more_records = shared.store.purge_records(now.minus(retention.records)).await?;
     shared.store.turn_days(now, retention.bodies).await?;
     Ok(has_more_bodies || has_more_records || has_more_verdicts || has_more_requests || has_more_steps)

@@ -12,6 +12,7 @@ use super::retry::retried;
 use super::statement::{for_keys, insert};
 use super::{Store, StoreError};
 use crate::backends::archive::{Archive, ArchivePlace, ArchiveWriter};
+use crate::backends::crash_point::crash_point;
 use crate::domain::ids::TraceId;
 use crate::domain::time::Timestamp;
 use crate::otlp::{
@@ -92,10 +93,15 @@ impl Store {
             writers.insert(day, writer);
             written.extend(place.map(|place| (trace_id, place)));
         }
+        if writers.is_empty() {
+            return Ok(());
+        }
+        crash_point("archive.write");
         let finishing = tokio::task::spawn_blocking(move || {
             writers.into_iter().map(|(day, writer)| Ok((writer.finish()?, day))).collect::<io::Result<Vec<_>>>()
         });
         let files = finishing.await.map_err(io::Error::other)??;
+        crash_point("archive.written");
         insert_files(connection, &files, now).await?;
         insert_places(connection, &written).await
     }
