@@ -26,7 +26,7 @@ const CARRIER_SCOPE: &str = "driftline.log_events";
 const EVENT_NAME: &str = "event.name";
 
 /// Where the body of an event stands that is no map.
-const BODY: &str = "body";
+pub const LOG_BODY: &str = "body";
 
 /// A request of log records taken apart.
 #[derive(Debug, Default)]
@@ -174,7 +174,7 @@ fn with_body(mut attributes: Vec<KeyValue>, body: Option<AnyValue>) -> Vec<KeyVa
     match body.and_then(|body| body.value) {
         Some(any_value::Value::KvlistValue(KeyValueList { values })) => attributes.extend(values),
         Some(value) => attributes.push(KeyValue {
-            key: BODY.to_owned(),
+            key: LOG_BODY.to_owned(),
             value: Some(AnyValue { value: Some(value) }),
             ..Default::default()
         }),

@@ -100,8 +100,8 @@ impl Intake {
 
     /// The same way, on which something is taken out of what is received.
     #[must_use]
-    pub fn with_redaction(self, redaction: Option<Redaction>) -> Self {
-        Self { redaction: redaction.map(Arc::new), ..self }
+    pub fn with_redaction(self, redaction: Option<Arc<Redaction>>) -> Self {
+        Self { redaction, ..self }
     }
 
     /// Room, of which nothing is taken yet.
