@@ -47,6 +47,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("sqlx", &["backends/store"]),
     ("lapin", &["backends/rabbitmq.rs", "backends/rabbitmq"]),
     ("reqwest", &["backends", "cli"]),
+    ("object_store", &["backends/archive"]),
     ("axum", &["simulate/judge", "pipeline", "web", "app"]),
     ("tokio", &["simulate/judge", "backends", "pipeline", "queries", "web", "app", "cli"]),
     ("tokio::net", &["simulate/judge", "pipeline", "app", "cli"]),

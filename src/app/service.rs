@@ -159,7 +159,7 @@ impl StartError {
     #[must_use]
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::Store(StoreError::Address { .. })
+            Self::Store(StoreError::Address { .. } | StoreError::Archive { .. })
             | Self::Queue(_)
             | Self::Exposed { .. }
             | Self::Idle
@@ -383,7 +383,7 @@ fn retention(settings: &Settings) -> Retention {
 
 /// The store, with its archive.
 async fn open_store(settings: &Settings) -> Result<Store, StoreError> {
-    Ok(Store::open(&settings.store.url, false).await?.with_archive(settings.archive()))
+    Ok(Store::open(&settings.store.url, false).await?.with_archive(settings.archive()?))
 }
 
 /// The evaluating stage as the settings want it.

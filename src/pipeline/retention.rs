@@ -7,9 +7,12 @@ use super::Shared;
 use super::crash_point::crash_point;
 use super::leadership::Leadership;
 use crate::backends::store::StoreError;
+use crate::domain::time::Timestamp;
 
 /// How often expired bodies are looked for.
 const INTERVAL: Duration = Duration::from_mins(1);
+/// How often the archive is looked through: its files are kept by the day, and a bucket bills each look.
+const ARCHIVE_INTERVAL: Duration = Duration::from_hours(1);
 
 /// How long bodies are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,23 +43,27 @@ pub struct Retention {
 /// Purges what has expired until the process is to end.
 pub async fn purge(shared: Shared, retention: Retention) {
     let mut leadership = Leadership::of("purge");
+    let mut archive_due = Timestamp(0);
     while !shared.is_stopping() {
-        let step = leadership.lead(&shared, step(&shared, retention)).await;
+        let step = leadership.lead(&shared, step(&shared, retention, &mut archive_due)).await;
         shared.rest("purge", INTERVAL, step).await;
     }
 }
 
-/// One batch of each; whether there may be more.
-async fn step(shared: &Shared, retention: Retention) -> Result<bool, StoreError> {
-    let now = shared.now();
-    let has_more_verdicts = shared.store.purge_verdicts(now.minus(retention.verdicts)).await?;
-    let has_more_requests = shared.store.sum_up_ledger(now.minus(retention.ledger)).await?;
-    let has_more_steps = shared.store.purge_alert_events(now.minus(retention.alert_steps)).await?;
-    shared.store.purge_archive(now.minus(retention.archive), now).await?;
+/// One batch of each; whether there may be more. What an archive that is away could hold up comes last.
+async fn step(shared: &Shared, retention: Retention, archive_due: &mut Timestamp) -> Result<bool, StoreError> {
+    let (store, now) = (&shared.store, shared.now());
+    let has_more_verdicts = store.purge_verdicts(now.minus(retention.verdicts)).await?;
+    let has_more_requests = store.sum_up_ledger(now.minus(retention.ledger)).await?;
+    let has_more_steps = store.purge_alert_events(now.minus(retention.alert_steps)).await?;
+    let has_more_records = store.purge_records(now.minus(retention.records)).await?;
+    store.turn_days(now, retention.bodies).await?;
     crash_point("purge.commit");
-    let has_more_bodies = shared.store.purge(now).await?.traces > 0;
+    let has_more_bodies = store.purge(now).await?.traces > 0;
     crash_point("purge.committed");
-    let has_more_records = shared.store.purge_records(now.minus(retention.records)).await?;
-    shared.store.turn_days(now, retention.bodies).await?;
+    if *archive_due <= now {
+        store.purge_archive(now.minus(retention.archive), now).await?;
+        *archive_due = now.plus(ARCHIVE_INTERVAL);
+    }
     Ok(has_more_bodies || has_more_records || has_more_verdicts || has_more_requests || has_more_steps)
 }

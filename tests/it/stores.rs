@@ -4,6 +4,7 @@ mod access;
 mod alerts;
 mod anchors;
 mod bodies;
+mod bucket;
 mod chunks;
 mod controls;
 mod cost;

@@ -18,6 +18,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::backends::archive::Archive;
 use crate::backends::judge::JudgeModelSettings;
+use crate::backends::store::StoreError;
 use crate::evaluate::sampling::SamplingPolicy;
 use crate::normalize::{AttributeMapping, PriceTable};
 use crate::watch::budgets::{AgentBudgets, OWN_DIMENSIONS};
@@ -229,10 +230,15 @@ pub fn defaults() -> Result<Settings, SettingsError> {
 
 impl Settings {
     /// The archive, if there is to be one.
-    #[must_use]
-    pub fn archive(&self) -> Option<Archive> {
-        let directory = Path::new(&self.archive.directory);
-        (!self.archive.directory.is_empty()).then(|| Archive::new(directory))
+    ///
+    /// # Errors
+    /// It is a bucket that cannot be addressed so.
+    pub fn archive(&self) -> Result<Option<Archive>, StoreError> {
+        let directory = &self.archive.directory;
+        let variables =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let archive = (!directory.is_empty()).then(|| Archive::at(directory, variables)).transpose();
+        archive.map_err(|source| StoreError::Archive { directory: directory.clone(), source })
     }
 
     /// What is set in earnest by few, each as a sentence for the log.
