@@ -328,6 +328,15 @@ mod tests {
     }
 
     #[test]
+    fn a_bucket_without_a_name_and_a_broker_that_only_seems_to_be_checked_are_mistakes() {
+        let wrong = "[archive]\ndirectory = \"s3:///runs\"\n[queue]\nurl = \"amqp://a:b@c/%2f?cacertfile=/ca.pem\"\n";
+        let SettingsError(mistakes) = parse(wrong).unwrap_err();
+        assert!(mistakes[0].starts_with("driftline.toml:2: archive.directory: name the bucket"), "{mistakes:#?}");
+        assert!(mistakes[1].starts_with("driftline.toml:4: queue.url: cacertfile checks a broker"), "{mistakes:#?}");
+        assert!(parse("[archive]\ndirectory = \"s3://runs\"").is_ok());
+    }
+
+    #[test]
     fn the_file_wins_over_the_defaults_and_keeps_the_rest() {
         let settings =
             parse("[sampling]\nhealthy_rate = 0.5\n[[write_back]]\nkind = \"otlp\"\nendpoint = \"http://x\"").unwrap();
