@@ -159,7 +159,7 @@ impl StartError {
     #[must_use]
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::Store(StoreError::Address { .. })
+            Self::Store(StoreError::Address { .. } | StoreError::Archive { .. })
             | Self::Queue(_)
             | Self::Exposed { .. }
             | Self::Idle
@@ -369,18 +369,21 @@ impl Service {
     }
 }
 
-const fn retention(settings: &Settings) -> Retention {
+fn retention(settings: &Settings) -> Retention {
     Retention {
         verdicts: settings.judge.remember,
         ledger: settings.retention.judge_requests,
         alert_steps: settings.retention.alert_steps,
         archive: settings.archive.keep,
+        bodies: settings.retention.traces.max(settings.complete.late_window),
+        // What a day of judging has cost is summed up with the records of its traces.
+        records: settings.retention.records.max(settings.retention.judge_requests),
     }
 }
 
 /// The store, with its archive.
 async fn open_store(settings: &Settings) -> Result<Store, StoreError> {
-    Ok(Store::open(&settings.store.url, false).await?.with_archive(settings.archive()))
+    Ok(Store::open(&settings.store.url, false).await?.with_archive(settings.archive()?))
 }
 
 /// The evaluating stage as the settings want it.

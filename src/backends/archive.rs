@@ -1,4 +1,5 @@
-//! The archive: whole traces in files by day, for longer than the store keeps them.
+//! The archive: whole traces in files by day, for longer than the store keeps them, in a folder or in a bucket of S3 or
+//! of what speaks like it.
 //!
 //! A file is one line of OTLP/JSON a trace, each line compressed (zstd) by itself. So a file is read by anything that
 //! reads zstd, `driftline inspect` among it, and a single trace is read, or erased, where it stands.
@@ -6,12 +7,16 @@
 //! A file takes its name when it is whole and on the disk, and counts once the store knows it. What the store does not
 //! know was left behind by a process that died, and is removed.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
+mod bucket;
+mod folder;
+
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::time::Duration;
 
 use crate::domain::time::Timestamp;
+use bucket::Bucket;
+use folder::Folder;
 
 /// As small as it gets without costing more than evaluating the trace did.
 const LEVEL: i32 = 6;
@@ -19,10 +24,14 @@ const LEVEL: i32 = 6;
 const SKIPPABLE: [u8; 4] = 0x184D_2A50_u32.to_le_bytes();
 const SKIPPABLE_HEADER: usize = 8;
 
-/// A folder of archived traces.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Archive {
-    folder: PathBuf,
+/// Where archived traces are.
+#[derive(Debug, Clone)]
+pub struct Archive(Place);
+
+#[derive(Debug, Clone)]
+enum Place {
+    Folder(Folder),
+    Bucket(Bucket),
 }
 
 /// Where a trace stands in the archive.
@@ -39,7 +48,6 @@ pub struct ArchivePlace {
 /// A file on its way into the archive; dropped unfinished, nothing of it stays.
 #[derive(Debug)]
 pub struct ArchiveWriter {
-    path: PathBuf,
     partial: tempfile::NamedTempFile,
     name: String,
     position: u64,
@@ -49,7 +57,19 @@ impl Archive {
     /// The archive in a folder, which is made when something is written to it.
     #[must_use]
     pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned() }
+        Self(Place::Folder(Folder::new(folder)))
+    }
+
+    /// The archive at an address: `s3://BUCKET/PREFIX`, or the path of a folder. Region, endpoint and keys of a bucket are
+    /// in variables of the names that Amazon's own tools know (`AWS_REGION`, `AWS_ENDPOINT_URL`, `AWS_ACCESS_KEY_ID`, …).
+    ///
+    /// # Errors
+    /// The bucket cannot be addressed so.
+    pub fn at(address: &str, variables: impl Iterator<Item = (String, String)>) -> io::Result<Self> {
+        match address.strip_prefix("s3://") {
+            Some(bucket) => Ok(Self(Place::Bucket(Bucket::addressed(bucket, variables)?))),
+            None => Ok(Self::new(Path::new(address))),
+        }
     }
 
     /// Begins a file of traces that ended on this day, such as `2026-01-31`.
@@ -58,61 +78,76 @@ impl Archive {
     /// It cannot be created.
     pub fn begin(&self, day: &str) -> io::Result<ArchiveWriter> {
         let name = format!("{day}/{:032x}.jsonl.zst", fastrand::u128(..));
-        let path = self.folder.join(&name);
-        let folder = self.folder.join(day);
-        fs::create_dir_all(&folder)?;
-        let partial = tempfile::Builder::new().prefix(".partial-").tempfile_in(&folder)?;
-        Ok(ArchiveWriter { path, partial, name, position: 0 })
+        let partial = match &self.0 {
+            Place::Folder(folder) => folder.partial(day)?,
+            Place::Bucket(_) => tempfile::NamedTempFile::new()?,
+        };
+        Ok(ArchiveWriter { partial, name, position: 0 })
     }
 
-    /// The line of a trace; `None` when it, or its file, is no longer there.
+    /// Has a file where it stays, under its name, which it tells.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub async fn finish(&self, ArchiveWriter { partial, name, .. }: ArchiveWriter) -> io::Result<String> {
+        match &self.0 {
+            Place::Folder(folder) => folder.clone().finish(partial, name.clone()).await?,
+            Place::Bucket(bucket) => bucket.upload(partial.reopen()?, &name).await?,
+        }
+        Ok(name)
+    }
+
+    /// The line of a trace, compressed; `None` when it, or its file, is no longer there.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn read(&self, place: &ArchivePlace) -> io::Result<Option<Vec<u8>>> {
-        let Some(mut file) = there(File::open(self.folder.join(&place.file)))? else { return Ok(None) };
-        file.seek(SeekFrom::Start(place.position))?;
-        let mut frame = Vec::new();
-        file.take(place.length).read_to_end(&mut frame)?;
-        let is_whole = u64::try_from(frame.len()).is_ok_and(|length| length == place.length);
-        if !is_whole || frame.starts_with(&SKIPPABLE) {
-            return Ok(None);
-        }
-        Ok(Some(frame))
+    pub async fn read(&self, place: &ArchivePlace) -> io::Result<Option<Vec<u8>>> {
+        let frame = match &self.0 {
+            Place::Folder(folder) => folder.clone().read(place.clone()).await?,
+            Place::Bucket(bucket) => bucket.read(place).await?,
+        };
+        let is_whole = |frame: &Vec<u8>| u64::try_from(frame.len()).is_ok_and(|length| length == place.length);
+        Ok(frame.filter(|frame| is_whole(frame) && !frame.starts_with(&SKIPPABLE)))
     }
 
-    /// Writes nothing over a trace, and has that on the disk. What is erased already, or gone, stays so.
+    /// Writes nothing over a trace, and has that where it stays. What is erased already, or gone, stays so. Of one file one
+    /// trace at a time: a bucket's is written anew.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn erase(&self, place: &ArchivePlace) -> io::Result<()> {
-        let path = self.folder.join(&place.file);
-        let Some(mut file) = there(OpenOptions::new().write(true).open(path))? else { return Ok(()) };
-        let length = usize::try_from(place.length).map_err(io::Error::other)?;
-        let rest = length.checked_sub(SKIPPABLE_HEADER).ok_or(io::ErrorKind::InvalidInput)?;
-        let mut nothing = vec![0; length];
-        nothing[..4].copy_from_slice(&SKIPPABLE);
-        nothing[4..SKIPPABLE_HEADER].copy_from_slice(&u32::try_from(rest).map_err(io::Error::other)?.to_le_bytes());
-        file.seek(SeekFrom::Start(place.position))?;
-        file.write_all(&nothing)?;
-        file.sync_all()
+    pub async fn erase(&self, place: &ArchivePlace) -> io::Result<()> {
+        let nothing = nothing(place.length)?;
+        match &self.0 {
+            Place::Folder(folder) => folder.clone().write_over(place.clone(), nothing).await,
+            Place::Bucket(bucket) => bucket.write_over(place, &nothing).await,
+        }
+    }
+
+    /// Removes a file; one that is not there is gone already.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub async fn remove(&self, file: &str) -> io::Result<()> {
+        match &self.0 {
+            Place::Folder(folder) => folder.clone().remove(file.to_owned()).await,
+            Place::Bucket(bucket) => bucket.remove(file).await,
+        }
     }
 
     /// Removes files that have been there for `age` and are not among the known ones; gives how many.
     ///
     /// # Errors
-    /// The folder cannot be read, or a file not be removed.
-    pub fn sweep(&self, is_known: impl Fn(&str) -> bool, age: Duration, now: Timestamp) -> io::Result<usize> {
+    /// The files cannot be listed, or one not be removed.
+    pub async fn sweep(&self, is_known: impl Fn(&str) -> bool, age: Duration, now: Timestamp) -> io::Result<usize> {
+        let files = match &self.0 {
+            Place::Folder(folder) => folder.clone().files().await?,
+            Place::Bucket(bucket) => bucket.files().await?,
+        };
         let mut removed = 0;
-        for day in entries(&self.folder)?.into_iter().filter(|path| path.is_dir()) {
-            for path in entries(&day)? {
-                let name = path.strip_prefix(&self.folder).unwrap_or(&path).to_string_lossy().into_owned();
-                let Some(metadata) = there(fs::metadata(&path))? else { continue };
-                let modified = metadata.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
-                if Timestamp(0).plus(modified) <= now.minus(age) && !is_known(&name) {
-                    there(fs::remove_file(&path))?;
-                    removed += 1;
-                }
+        for (file, written_at) in files {
+            if written_at <= now.minus(age) && !is_known(&file) {
+                self.remove(&file).await?;
+                removed += 1;
             }
         }
         Ok(removed)
@@ -132,94 +167,17 @@ impl ArchiveWriter {
         self.position += length;
         Ok(place)
     }
-
-    /// Has the file on the disk under its name, which it tells.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub fn finish(self) -> io::Result<String> {
-        self.partial.as_file().sync_all()?;
-        self.partial.persist(&self.path).map_err(|error| error.error)?;
-        // The names too: of the file in its day, and of the day in the archive.
-        for folder in self.path.ancestors().skip(1).take(2) {
-            File::open(folder)?.sync_all()?;
-        }
-        Ok(self.name)
-    }
 }
 
-fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let Some(found) = there(fs::read_dir(folder))? else { return Ok(Vec::new()) };
-    found.map(|entry| entry.map(|entry| entry.path())).collect()
-}
-
-/// What is not there is no error.
-fn there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+/// A frame of so many bytes that holds nothing.
+fn nothing(length: u64) -> io::Result<Vec<u8>> {
+    let length = usize::try_from(length).map_err(io::Error::other)?;
+    let rest = length.checked_sub(SKIPPABLE_HEADER).ok_or(io::ErrorKind::InvalidInput)?;
+    let mut nothing = vec![0; length];
+    nothing[..4].copy_from_slice(&SKIPPABLE);
+    nothing[4..SKIPPABLE_HEADER].copy_from_slice(&u32::try_from(rest).map_err(io::Error::other)?.to_le_bytes());
+    Ok(nothing)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::backends::clock::{Clock as _, SystemClock};
-
-    fn written(archive: &Archive, lines: &[&str]) -> Vec<ArchivePlace> {
-        let mut writer = archive.begin("2026-01-31").unwrap();
-        let places = lines.iter().map(|line| writer.add(line.as_bytes()).unwrap()).collect();
-        writer.finish().unwrap();
-        places
-    }
-
-    fn text(archive: &Archive, place: &ArchivePlace) -> Option<String> {
-        let frame = archive.read(place).unwrap()?;
-        Some(String::from_utf8(zstd::decode_all(frame.as_slice()).unwrap()).unwrap())
-    }
-
-    #[test]
-    fn each_trace_is_read_where_it_stands_and_the_file_as_a_whole_by_anyone() {
-        let folder = tempfile::tempdir().unwrap();
-        let archive = Archive::new(folder.path());
-        let places = written(&archive, &["{\"a\":1}", "{\"b\":2}"]);
-        assert_eq!(text(&archive, &places[1]).unwrap(), "{\"b\":2}\n");
-        let file = fs::read(folder.path().join(&places[0].file)).unwrap();
-        assert_eq!(zstd::decode_all(file.as_slice()).unwrap(), b"{\"a\":1}\n{\"b\":2}\n");
-    }
-
-    #[test]
-    fn what_is_erased_leaves_the_others_and_a_readable_file_and_may_be_erased_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let archive = Archive::new(folder.path());
-        let places = written(&archive, &["{\"secret\":1}", "{\"b\":2}"]);
-        archive.erase(&places[0]).unwrap();
-        archive.erase(&places[0]).unwrap();
-        assert_eq!(text(&archive, &places[0]), None);
-        let file = fs::read(folder.path().join(&places[0].file)).unwrap();
-        assert_eq!(zstd::decode_all(file.as_slice()).unwrap(), b"{\"b\":2}\n");
-        assert!(!file.windows(6).any(|window| window == b"secret"));
-    }
-
-    #[test]
-    fn what_was_left_behind_is_removed_when_it_is_old_and_what_is_known_never() {
-        let folder = tempfile::tempdir().unwrap();
-        let archive = Archive::new(folder.path());
-        let known = written(&archive, &["{}"]).remove(0);
-        written(&archive, &["{}"]);
-        drop(archive.begin("2026-01-31").unwrap());
-        let sweep = |now| archive.sweep(|name| name == known.file, Duration::from_hours(1), now).unwrap();
-        assert_eq!(sweep(SystemClock.now()), 0);
-        assert_eq!(sweep(SystemClock.now().plus(Duration::from_hours(2))), 1);
-        assert!(text(&archive, &known).is_some());
-    }
-
-    #[test]
-    fn an_archive_that_is_not_there_holds_nothing() {
-        let archive = Archive::new(Path::new("/nonexistent/archive"));
-        let place = ArchivePlace { file: "2026-01-31/x".to_owned(), position: 0, length: 9 };
-        assert_eq!(archive.read(&place).unwrap(), None);
-        assert_eq!(archive.sweep(|_| false, Duration::ZERO, Timestamp(i64::MAX)).unwrap(), 0);
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod archive;
 pub mod clock;
+pub(crate) mod crash_point;
 pub mod http;
 pub mod judge;
 pub mod rabbitmq;

@@ -9,6 +9,8 @@ mod envelope;
 mod publisher;
 mod queues;
 
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use dead_letters::{DeadLetter, DeadLetters};
@@ -30,6 +32,14 @@ pub enum RabbitMqError {
     /// The address cannot be read.
     #[error("the address of RabbitMQ ([queue] url) is not amqp://USER:PASSWORD@HOST:PORT/VHOST")]
     Address,
+    /// The certificates that the broker is to be known by cannot be used.
+    #[error("cannot use {} to know RabbitMQ by (cacertfile in [queue] url)", path.display())]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: io::Error,
+    },
     /// No connection.
     #[error("cannot connect to RabbitMQ")]
     Connect(#[source] lapin::Error),

@@ -48,7 +48,8 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
 /// Shows a trace of the configured store.
 async fn stored(trace_id: TraceId, context: &Context) -> Result<Exit, Failure> {
     let settings = context.settings()?;
-    let store = open(&settings, true).await?.with_archive(settings.archive());
+    let archive = settings.archive().map_err(|error| Failure::could_not("read the archive", &error))?;
+    let store = open(&settings, true).await?.with_archive(archive);
     let mut output = Output::new();
     let found = answer(inspection(&store, trace_id, &settings.attributes, &settings.prices).await)?;
     shown(&store, &[trace_id]).await?;

@@ -55,13 +55,13 @@ pub(super) async fn open_for_writing(context: &Context) -> Result<Store, Failure
     let remedy = "while driftline serve runs on it, ask the service with --url";
     let failed = |error| Failure::CouldNot(format!("{}; {remedy}", super::failure::chain(&error)));
     let settings = context.settings()?;
-    Ok(Store::open(&settings.store.url, false).await.map_err(failed)?.with_archive(settings.archive()))
+    Ok(Store::open(&settings.store.url, false).await.map_err(failed)?.with_archive(settings.archive().map_err(failed)?))
 }
 
 async fn open_store(settings: &Settings) -> Result<Store, Failure> {
     let remedy = "start driftline serve, set store.url, or ask a running service with --url";
     let failed = |error| Failure::CouldNot(format!("{}; {remedy}", super::failure::chain(&error)));
-    Ok(Store::open(&settings.store.url, true).await.map_err(failed)?.with_archive(settings.archive()))
+    Ok(Store::open(&settings.store.url, true).await.map_err(failed)?.with_archive(settings.archive().map_err(failed)?))
 }
 
 /// Notes that text of these traces is about to be shown.

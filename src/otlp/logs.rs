@@ -16,7 +16,7 @@ use super::evaluation_events::{self, Origin};
 use super::{
     AnyValue, DecodeError, Encoding, ExportLogsServiceRequest, InstrumentationScope, KeyValue, KeyValueList, LogRecord,
     Rejection, ResourceLogs, ResourceSpans, ScopeLogs, ScopeSpans, Span, TracePiece, any_value, is_own_span, json_logs,
-    span::Event, weight,
+    span::Event, split::timestamp, weight,
 };
 
 /// Scope of spans that only carry events for the span with the same id.
@@ -26,7 +26,7 @@ const CARRIER_SCOPE: &str = "driftline.log_events";
 const EVENT_NAME: &str = "event.name";
 
 /// Where the body of an event stands that is no map.
-const BODY: &str = "body";
+pub const LOG_BODY: &str = "body";
 
 /// A request of log records taken apart.
 #[derive(Debug, Default)]
@@ -71,7 +71,7 @@ pub fn split_logs(resource_logs: Vec<ResourceLogs>) -> SplitLogs {
                             split.traces.push(carriers(trace_id));
                             split.traces.len() - 1
                         });
-                        split.traces[position].resource_spans[0].scope_spans[0].spans.push(*carrier);
+                        carry(&mut split.traces[position], *carrier);
                     }
                     Ok(Sorted::Score(score)) => split.scores.push(*score),
                     Ok(Sorted::Ignored) => split.ignored += 1,
@@ -117,6 +117,13 @@ fn carriers(trace_id: TraceId) -> TracePiece {
     let scope_spans = vec![ScopeSpans { scope: Some(scope), ..Default::default() }];
     let resource_spans = vec![ResourceSpans { scope_spans, ..Default::default() }];
     TracePiece { trace_id, resource_spans, span_count: 0, root_ended: false, started_at: None, ended_at: None }
+}
+
+/// Adds a carrier to the others of its trace.
+fn carry(piece: &mut TracePiece, carrier: Span) {
+    let happened_at = carrier.events.iter().filter_map(|event| timestamp(event.time_unix_nano));
+    piece.started_at = happened_at.chain(piece.started_at).min();
+    piece.resource_spans[0].scope_spans[0].spans.push(carrier);
 }
 
 /// An id that is empty or zero is not set, which a log record may leave so (OpenTelemetry logs data model).
@@ -167,7 +174,7 @@ fn with_body(mut attributes: Vec<KeyValue>, body: Option<AnyValue>) -> Vec<KeyVa
     match body.and_then(|body| body.value) {
         Some(any_value::Value::KvlistValue(KeyValueList { values })) => attributes.extend(values),
         Some(value) => attributes.push(KeyValue {
-            key: BODY.to_owned(),
+            key: LOG_BODY.to_owned(),
             value: Some(AnyValue { value: Some(value) }),
             ..Default::default()
         }),

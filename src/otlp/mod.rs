@@ -23,7 +23,7 @@ pub use base64::encode as encode_base64;
 pub use compression::{Compression, DecompressError, decompress};
 pub use evaluation_events::InvalidEvaluation;
 pub use lines::{LineError, LineProblem, MAX_LINE_BYTES, TraceReader};
-pub use logs::{SplitLogs, decode_logs, split_logs};
+pub use logs::{LOG_BODY, SplitLogs, decode_logs, split_logs};
 pub use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 pub use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 pub use opentelemetry_proto::tonic::common::v1::{

@@ -26,7 +26,7 @@ pub struct TracePiece {
     pub span_count: usize,
     /// Whether a span without parent has ended: the sign that the trace may be complete.
     pub root_ended: bool,
-    /// Earliest span start; `None` when no span carries one.
+    /// Earliest span start, or of a piece of log records the earliest of them; `None` when none tells one.
     pub started_at: Option<Timestamp>,
     /// Latest span end; `None` when no span has ended.
     pub ended_at: Option<Timestamp>,
@@ -132,7 +132,7 @@ impl TracePiece {
 }
 
 /// OTLP's unsigned nanoseconds, of which zero means unset; saturates in the year 2262.
-fn timestamp(nanos: u64) -> Option<Timestamp> {
+pub(super) fn timestamp(nanos: u64) -> Option<Timestamp> {
     (nanos != 0).then(|| Timestamp(i64::try_from(nanos).unwrap_or(i64::MAX)))
 }
 

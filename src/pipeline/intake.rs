@@ -16,6 +16,7 @@ use super::redaction::Redaction;
 use super::room::{Room, Rooms};
 use crate::backends::store::{AppendReport, Chunk, CompletionPolicy, StoreError};
 use crate::domain::external_score::NewExternalScore;
+use crate::limits::budget::day_of;
 use crate::otlp::{TracePiece, pack};
 use crate::telemetry::logs::causes;
 use crate::telemetry::metrics::Metrics;
@@ -99,8 +100,8 @@ impl Intake {
 
     /// The same way, on which something is taken out of what is received.
     #[must_use]
-    pub fn with_redaction(self, redaction: Option<Redaction>) -> Self {
-        Self { redaction: redaction.map(Arc::new), ..self }
+    pub fn with_redaction(self, redaction: Option<Arc<Redaction>>) -> Self {
+        Self { redaction, ..self }
     }
 
     /// Room, of which nothing is taken yet.
@@ -136,10 +137,11 @@ impl Intake {
 fn chunk(piece: TracePiece) -> Chunk {
     let (trace_id, root_ended) = (piece.trace_id, piece.root_ended);
     let span_count = u32::try_from(piece.span_count).unwrap_or(u32::MAX);
+    let day = piece.started_at.map_or(0, day_of);
     let encoded = piece.encode();
     let mut content_hash = [0; 32];
     content_hash.copy_from_slice(digest(&SHA256, &encoded).as_ref());
-    Chunk { trace_id, content_hash, body: pack(&encoded), span_count, root_ended }
+    Chunk { trace_id, content_hash, day, body: pack(&encoded), span_count, root_ended }
 }
 
 async fn write(shared: Shared, policy: CompletionPolicy, mut waiting: mpsc::UnboundedReceiver<Submission>) {

@@ -41,7 +41,6 @@ pub mod write_back;
 mod agent_metrics;
 mod budget_alert;
 mod control;
-mod crash_point;
 mod forward;
 mod gate;
 mod grouped;
@@ -54,5 +53,6 @@ mod sampling;
 mod stage;
 mod standings;
 
+use crate::backends::crash_point;
 pub use gate::fleet_name;
 pub use stage::Shared;

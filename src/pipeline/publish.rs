@@ -1,8 +1,8 @@
 //! The way into a broker's queue, for receivers that do not store themselves: what a sender was told is taken is in a
 //! quorum queue, confirmed, and any worker completes it.
 //!
-//! A message holds what the sender sent, as it was sent but for compression, so that a worker reads exactly what a
-//! receiver that stores reads.
+//! A message holds what the sender sent, as it was sent but for compression and for what is taken out of everything, so
+//! that a worker reads exactly what a receiver that stores reads.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::Shared;
 use super::crash_point::crash_point;
 use super::intake::NotStored;
+use super::redaction::{Redacted, Redaction};
 use super::room::Rooms;
 use crate::backends::rabbitmq::{NewMessage, RabbitMqError, RabbitMqPublisher};
 use crate::otlp::{Compression, pack};
@@ -49,7 +50,7 @@ impl Content {
     }
 }
 
-/// A body as it was received.
+/// A body as it was received, or without what is taken out of it.
 #[derive(Debug, Clone)]
 pub(super) struct Sent {
     pub(super) content: Content,
@@ -59,12 +60,25 @@ pub(super) struct Sent {
     pub(super) body: axum::body::Bytes,
 }
 
+impl Sent {
+    /// With the body that takes its place, if one does.
+    pub(super) fn replaced_by(self, redacted: Option<Redacted>, content_type: &'static str) -> Self {
+        match redacted {
+            Some(Redacted { body, .. }) => {
+                Self { content_type, compression: Compression::None, body: body.into(), ..self }
+            }
+            None => self,
+        }
+    }
+}
+
 /// The queue that receivers publish to; clones share it.
 #[derive(Clone)]
 pub struct Outgoing {
     publisher: Arc<RabbitMqPublisher>,
     pub(super) rooms: Rooms,
     limits: QueueLimits,
+    pub(super) redaction: Option<Arc<Redaction>>,
     _in_use: Arc<DropGuard>,
 }
 
@@ -89,8 +103,14 @@ impl Outgoing {
         let unused = CancellationToken::new();
         let in_use = Arc::new(unused.clone().drop_guard());
         let rooms = Rooms::new(max_waiting_bytes);
-        let outgoing = Self { publisher: Arc::clone(&publisher), rooms, limits, _in_use: in_use };
+        let outgoing = Self { publisher: Arc::clone(&publisher), rooms, limits, redaction: None, _in_use: in_use };
         (outgoing, keep_connected(shared, publisher, unused))
+    }
+
+    /// The same way, on which something is taken out of what is received.
+    #[must_use]
+    pub fn with_redaction(self, redaction: Option<Arc<Redaction>>) -> Self {
+        Self { redaction, ..self }
     }
 
     /// Puts a body into the queue, and returns when the broker has confirmed it.

@@ -1,17 +1,37 @@
 //! What must not be kept is taken out of what is received before it is stored, and so before anyone judges or reads it.
+//!
+//! A receiver that hands requests on to a broker takes it out of the request, so that the broker has none of it either. The
+//! worker does so again, for what others publish, and changes nothing more.
 
 use std::collections::BTreeSet;
+use std::mem;
 use std::sync::Arc;
 
+use prost::Message as _;
 use ring::hmac;
+use serde_json::{Map, json};
 
 use super::intake::Received;
 use crate::domain::external_score::ExternalScore;
 use crate::evaluate::redaction::Redactor;
-use crate::otlp::{AnyValue, KeyValue, Span, TracePiece, any_value::Value};
+use crate::otlp::{
+    AnyValue, ExportLogsServiceRequest, ExportTraceServiceRequest, InstrumentationScope, KeyValue, LOG_BODY, LogRecord,
+    Resource, ResourceLogs, ResourceSpans, Span, any_value::Value,
+};
 
 /// Bytes of a hash that stand for a value.
 const HASH_BYTES: usize = 16;
+/// How the hash of a value begins, and what stands for one that has none.
+const HASH: &str = "hmac:";
+const NO_HASH: &str = "[redacted:hash]";
+
+/// A body without what is taken out.
+pub(super) struct Redacted {
+    /// OTLP in protobuf, or of feedback JSON.
+    pub(super) body: Vec<u8>,
+    /// How often something was taken out.
+    pub(super) count: u64,
+}
 
 /// What is taken out.
 #[derive(Debug)]
@@ -30,9 +50,41 @@ impl Redaction {
     /// Takes everything out, and tells how often something was.
     pub fn apply(&self, received: &mut Received) -> u64 {
         let mut work = Work { redaction: self, count: 0 };
-        received.pieces.iter_mut().for_each(|piece| work.piece(piece));
+        received.pieces.iter_mut().for_each(|piece| work.spans(&mut piece.resource_spans));
         received.scores.iter_mut().for_each(|new| work.score(&mut new.score));
         work.count
+    }
+
+    /// Takes everything out of a request of spans, which is the same as its body then.
+    pub(super) fn of_spans(&self, groups: &mut Vec<ResourceSpans>) -> Redacted {
+        let mut work = Work { redaction: self, count: 0 };
+        work.spans(groups);
+        let request = ExportTraceServiceRequest { resource_spans: mem::take(groups) };
+        let redacted = Redacted { body: request.encode_to_vec(), count: work.count };
+        *groups = request.resource_spans;
+        redacted
+    }
+
+    /// The same of a request of log records.
+    pub(super) fn of_logs(&self, groups: &mut Vec<ResourceLogs>) -> Redacted {
+        let mut work = Work { redaction: self, count: 0 };
+        work.logs(groups);
+        let request = ExportLogsServiceRequest { resource_logs: mem::take(groups) };
+        let redacted = Redacted { body: request.encode_to_vec(), count: work.count };
+        *groups = request.resource_logs;
+        redacted
+    }
+
+    /// The same of feedback, of which the score was read. What a text gains by it is cut off: whoever reads it again takes
+    /// no longer one.
+    pub(super) fn of_feedback(&self, mut object: Map<String, serde_json::Value>, score: &ExternalScore) -> Redacted {
+        let mut work = Work { redaction: self, count: 0 };
+        let mut score = score.clone();
+        work.score(&mut score);
+        let score = score.bounded();
+        object.insert("label".to_owned(), json!(score.label));
+        object.insert("explanation".to_owned(), json!(score.explanation));
+        Redacted { body: serde_json::Value::Object(object).to_string().into_bytes(), count: work.count }
     }
 
     fn hashed(&self, value: &Value) -> Option<String> {
@@ -42,8 +94,15 @@ impl Redaction {
             _ => return None,
         };
         let tag = hmac::sign(&self.key, text.as_bytes());
-        Some(format!("hmac:{}", hex::encode(&tag.as_ref()[..HASH_BYTES])))
+        Some(format!("{HASH}{}", hex::encode(&tag.as_ref()[..HASH_BYTES])))
     }
+}
+
+/// Whether a value stands for another one already.
+fn is_hash(value: &Value) -> bool {
+    let Value::StringValue(text) = value else { return false };
+    let tag = text.strip_prefix(HASH).filter(|tag| tag.len() == 2 * HASH_BYTES);
+    text == NO_HASH || tag.is_some_and(|tag| tag.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 struct Work<'a> {
@@ -52,18 +111,50 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn piece(&mut self, piece: &mut TracePiece) {
-        for group in &mut piece.resource_spans {
-            if let Some(resource) = &mut group.resource {
-                self.attributes(&mut resource.attributes);
-            }
+    fn spans(&mut self, groups: &mut [ResourceSpans]) {
+        for group in groups {
+            self.resource(group.resource.as_mut());
             for scope_spans in &mut group.scope_spans {
-                if let Some(scope) = &mut scope_spans.scope {
-                    self.attributes(&mut scope.attributes);
-                }
+                self.scope(scope_spans.scope.as_mut());
                 scope_spans.spans.iter_mut().for_each(|span| self.span(span));
             }
         }
+    }
+
+    fn logs(&mut self, groups: &mut [ResourceLogs]) {
+        for group in groups {
+            self.resource(group.resource.as_mut());
+            for scope_logs in &mut group.scope_logs {
+                self.scope(scope_logs.scope.as_mut());
+                scope_logs.log_records.iter_mut().for_each(|record| self.log_record(record));
+            }
+        }
+    }
+
+    fn resource(&mut self, resource: Option<&mut Resource>) {
+        resource.into_iter().for_each(|resource| self.attributes(&mut resource.attributes));
+    }
+
+    fn scope(&mut self, scope: Option<&mut InstrumentationScope>) {
+        scope.into_iter().for_each(|scope| self.attributes(&mut scope.attributes));
+    }
+
+    fn log_record(&mut self, record: &mut LogRecord) {
+        self.text(&mut record.event_name);
+        self.text(&mut record.severity_text);
+        self.attributes(&mut record.attributes);
+        record.body = record.body.take().and_then(|body| self.log_body(body));
+    }
+
+    /// A table stands for attributes, as it does for whoever reads the record; anything else for one that is named body.
+    fn log_body(&mut self, mut body: AnyValue) -> Option<AnyValue> {
+        if let Some(Value::KvlistValue(table)) = &mut body.value {
+            self.attributes(&mut table.values);
+            return Some(body);
+        }
+        let mut named = vec![KeyValue { key: LOG_BODY.to_owned(), value: Some(body), ..KeyValue::default() }];
+        self.attributes(&mut named);
+        named.pop()?.value
     }
 
     fn span(&mut self, span: &mut Span) {
@@ -99,8 +190,10 @@ impl Work<'_> {
 
     /// A list or a table has no one value to stand for; it goes.
     fn hash(&mut self, value: &mut Value) {
-        *value = Value::StringValue(self.redaction.hashed(value).unwrap_or_else(|| "[redacted:hash]".to_owned()));
-        self.count += 1;
+        if !is_hash(value) {
+            *value = Value::StringValue(self.redaction.hashed(value).unwrap_or_else(|| NO_HASH.to_owned()));
+            self.count += 1;
+        }
     }
 
     /// Decoding has bounded how deep values lie in each other.
@@ -131,7 +224,8 @@ impl Work<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::otlp::{Encoding, decode_traces, split_by_trace};
+    use crate::domain::feedback::parse;
+    use crate::otlp::{Encoding, decode_logs, decode_traces, split_by_trace};
 
     fn redaction() -> Redaction {
         Redaction {
@@ -170,6 +264,47 @@ mod tests {
         for gone in ["mail.org", "\"ann\"", "qrs", "xyz", "session.secret"] {
             assert!(!left.contains(gone), "{gone} is in {left}");
         }
+    }
+
+    #[test]
+    fn a_request_without_it_is_read_again_to_the_same_and_nothing_more_is_taken_out() {
+        let mut stored = received("ann");
+        redaction().apply(&mut stored);
+        let mut groups = received("ann").pieces.remove(0).resource_spans;
+        let redacted = redaction().of_spans(&mut groups);
+        assert_eq!(redacted.count, 7);
+        let split = split_by_trace(decode_traces(&redacted.body, Encoding::Protobuf).unwrap());
+        let mut again = Received { pieces: split.traces, scores: Vec::new() };
+        assert_eq!(redaction().apply(&mut again), 0, "a hash is not hashed");
+        assert_eq!(again.pieces, stored.pieces);
+    }
+
+    #[test]
+    fn log_records_and_feedback_lose_it_too() {
+        let text = |text: &str| serde_json::json!({ "stringValue": text });
+        let table =
+            serde_json::json!({ "kvlistValue": { "values": [{ "key": "session.secret", "value": text("xyz") }] } });
+        let records = serde_json::json!([
+            { "eventName": "e", "body": text("mail eve@mail.org"), "attributes": [{ "key": "user.id", "value": text("ann") }] },
+            { "eventName": "e", "body": table },
+        ]);
+        let request = serde_json::json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": records }] }] });
+        let mut groups = decode_logs(request.to_string().as_bytes(), Encoding::Json).unwrap();
+        let redacted = redaction().of_logs(&mut groups);
+        assert_eq!(redacted.count, 3);
+        assert_eq!(decode_logs(&redacted.body, Encoding::Protobuf).unwrap(), groups);
+        let left = format!("{groups:?}");
+        assert!(!left.contains("eve@") && !left.contains("\"ann\"") && !left.contains("xyz"), "{left}");
+
+        let label = "a@b.co ".repeat(28);
+        let feedback = serde_json::json!({ "trace_id": "0123456789abcdef0123456789abcdef", "name": "n", "source": "s",
+            "label": label, "value": 1, "id": "7" });
+        let feedback = feedback.as_object().unwrap().clone();
+        let score = parse(&feedback).unwrap();
+        let redacted = redaction().of_feedback(feedback, &score.score);
+        let again = parse(&serde_json::from_slice(&redacted.body).unwrap()).unwrap();
+        assert_eq!((redacted.count, &again.identity, again.score.value), (28, &score.identity, Some(1.0)));
+        assert!(!again.score.label.unwrap().contains('@'));
     }
 
     #[test]

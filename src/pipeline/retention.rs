@@ -1,14 +1,18 @@
-//! Forgets bodies, verdicts to known questions, single requests to judges and steps of alerts whose time is over; scores,
-//! records, what each day of judging has cost and what each alert came to stay.
+//! Forgets bodies, verdicts to known questions, single requests to judges, steps of alerts and, after months, what was
+//! recorded of single traces. What hours, days and alerts came to stays.
 
 use std::time::Duration;
 
 use super::Shared;
+use super::crash_point::crash_point;
 use super::leadership::Leadership;
 use crate::backends::store::StoreError;
+use crate::domain::time::Timestamp;
 
 /// How often expired bodies are looked for.
 const INTERVAL: Duration = Duration::from_mins(1);
+/// How often the archive is looked through: its files are kept by the day, and a bucket bills each look.
+const ARCHIVE_INTERVAL: Duration = Duration::from_hours(1);
 
 /// How long bodies are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +23,7 @@ pub struct BodyRetention {
     pub late_window: Duration,
 }
 
-/// How long it is remembered what judges said and cost, and how alerts went.
+/// How long it is remembered what traces did, what judges said and cost, and how alerts went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// Verdicts to known questions.
@@ -30,24 +34,36 @@ pub struct Retention {
     pub alert_steps: Duration,
     /// Archived traces.
     pub archive: Duration,
+    /// Bodies, but for those that something else keeps longer.
+    pub bodies: Duration,
+    /// Records and scores of traces that have no body any more.
+    pub records: Duration,
 }
 
 /// Purges what has expired until the process is to end.
 pub async fn purge(shared: Shared, retention: Retention) {
     let mut leadership = Leadership::of("purge");
+    let mut archive_due = Timestamp(0);
     while !shared.is_stopping() {
-        let step = leadership.lead(&shared, step(&shared, retention)).await;
+        let step = leadership.lead(&shared, step(&shared, retention, &mut archive_due)).await;
         shared.rest("purge", INTERVAL, step).await;
     }
 }
 
-/// One batch of each; whether there may be more.
-async fn step(shared: &Shared, retention: Retention) -> Result<bool, StoreError> {
-    let now = shared.now();
-    let has_more_verdicts = shared.store.purge_verdicts(now.minus(retention.verdicts)).await?;
-    let has_more_requests = shared.store.sum_up_ledger(now.minus(retention.ledger)).await?;
-    let has_more_steps = shared.store.purge_alert_events(now.minus(retention.alert_steps)).await?;
-    shared.store.purge_archive(now.minus(retention.archive), now).await?;
-    let has_more_bodies = shared.store.purge(now).await?.traces > 0;
-    Ok(has_more_bodies || has_more_verdicts || has_more_requests || has_more_steps)
+/// One batch of each; whether there may be more. What an archive that is away could hold up comes last.
+async fn step(shared: &Shared, retention: Retention, archive_due: &mut Timestamp) -> Result<bool, StoreError> {
+    let (store, now) = (&shared.store, shared.now());
+    let has_more_verdicts = store.purge_verdicts(now.minus(retention.verdicts)).await?;
+    let has_more_requests = store.sum_up_ledger(now.minus(retention.ledger)).await?;
+    let has_more_steps = store.purge_alert_events(now.minus(retention.alert_steps)).await?;
+    let has_more_records = store.purge_records(now.minus(retention.records)).await?;
+    store.turn_days(now, retention.bodies).await?;
+    crash_point("purge.commit");
+    let has_more_bodies = store.purge(now).await?.traces > 0;
+    crash_point("purge.committed");
+    if *archive_due <= now {
+        store.purge_archive(now.minus(retention.archive), now).await?;
+        *archive_due = now.plus(ARCHIVE_INTERVAL);
+    }
+    Ok(has_more_bodies || has_more_records || has_more_verdicts || has_more_requests || has_more_steps)
 }

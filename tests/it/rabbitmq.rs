@@ -1,16 +1,22 @@
 //! The consumer on a real broker.
 
+use std::error::Error as _;
+use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
-use driftline::backends::rabbitmq::{DeadLetter, DeadLetters, Delivery, RabbitMqConsumer, RabbitMqError};
+use driftline::backends::rabbitmq::{
+    DeadLetter, DeadLetters, Delivery, NewMessage, RabbitMqConsumer, RabbitMqError, RabbitMqPublisher,
+};
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{FieldTable, ShortString};
 use tokio::net::TcpListener;
 
+use crate::service::fixtures::eventually;
 use crate::support::broker::Other;
 use crate::support::proxy::Proxy;
-use crate::support::services::{fresh_name, rabbitmq};
+use crate::support::services::{TlsRabbitMq, fresh_name, rabbitmq};
 
 /// Longer than anything that is expected to happen takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -275,4 +281,51 @@ async fn a_broker_that_cannot_be_reached_is_an_error_without_its_password() {
     let long = "q".repeat(250);
     let refused = RabbitMqConsumer::connect(&rabbitmq().amqp_url, &long, 1).await;
     assert!(matches!(refused.err(), Some(RabbitMqError::QueueName { .. })));
+}
+
+/// What connecting to a broker of this address says when it fails.
+async fn refusal(url: &str) -> RabbitMqError {
+    RabbitMqConsumer::connect(url, "queue", 1).await.err().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_is_known_by_its_authority_over_tls_also_when_the_connection_was_cut() {
+    let _already_installed = rustls::crypto::ring::default_provider().install_default();
+    let broker = tokio::task::block_in_place(TlsRabbitMq::start);
+    let proxy = Proxy::start(&broker.address).await;
+    let known_by = |path: &Path| format!("{}?cacertfile={}", proxy.instead_of(&broker.url), path.display());
+    let url = known_by(&broker.authority);
+    let mut consumer = RabbitMqConsumer::connect(&url, "queue", 10).await.unwrap();
+    let publisher = Arc::new(RabbitMqPublisher::new(&url, "queue").unwrap());
+    let connecting = Arc::clone(&publisher);
+    let staying = tokio::spawn(async move {
+        loop {
+            connecting.stay_connected().await.unwrap_err();
+        }
+    });
+    for round in ["before", "after"] {
+        let body = round.as_bytes();
+        let publish = async || {
+            let (content, content_type, name) = ("traces", "application/json", round.to_owned());
+            publisher.publish(NewMessage { content, content_type, name, body: body.to_vec() }).await.ok()
+        };
+        eventually("a way to the broker", publish).await;
+        let deliveries = receive(&mut consumer, 1).await;
+        assert_eq!(bodies(&deliveries), [body]);
+        consumer.ack(&deliveries).await;
+        proxy.cut();
+    }
+    staying.abort();
+
+    let other = refusal(&known_by(&broker.other_authority)).await;
+    let public = refusal(&broker.url).await;
+    for error in [other, public] {
+        assert!(matches!(error, RabbitMqError::Connect(_)), "{error:?}");
+        assert!(error.source().unwrap().to_string().contains("certificate"), "{error:?}");
+    }
+    for unusable in [Path::new("/nonexistent/ca.pem"), Path::new(file!())] {
+        let error = refusal(&known_by(unusable)).await;
+        assert!(matches!(error, RabbitMqError::Authority { .. }), "{error:?}");
+        assert!(error.to_string().contains(&unusable.display().to_string()), "{error}");
+    }
 }

@@ -34,7 +34,8 @@ impl Service {
         let consumes = !settings.queue.is_embedded() && roles.contains(&Role::Evaluate);
         let stores = settings.queue.is_embedded() && http.is_some();
         let (intake, writing) = Intake::new(shared.clone(), completion(settings), max_waiting_bytes);
-        let intake = intake.with_redaction(redaction);
+        let redaction = redaction.map(Arc::new);
+        let intake = intake.with_redaction(redaction.clone());
         if consumes || stores {
             self.parts.spawn(writing);
         }
@@ -47,7 +48,7 @@ impl Service {
         } else {
             let (outgoing, check) = self.publish(settings, shared, max_waiting_bytes)?;
             checks.push(check);
-            WayIn::Queue(outgoing)
+            WayIn::Queue(outgoing.with_redaction(redaction))
         };
         self.receive(settings, shared, way_in, http, grpc);
         Ok(checks)

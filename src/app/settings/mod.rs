@@ -18,6 +18,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::backends::archive::Archive;
 use crate::backends::judge::JudgeModelSettings;
+use crate::backends::store::StoreError;
 use crate::evaluate::sampling::SamplingPolicy;
 use crate::normalize::{AttributeMapping, PriceTable};
 use crate::watch::budgets::{AgentBudgets, OWN_DIMENSIONS};
@@ -110,6 +111,8 @@ section!(EvaluatorSettings { directory: String, disabled: Vec<String> });
 section!(RetentionSettings {
     #[serde(deserialize_with = "duration")]
     traces: Duration,
+    #[serde(deserialize_with = "duration")]
+    records: Duration,
     #[serde(deserialize_with = "duration")]
     judge_requests: Duration,
     #[serde(deserialize_with = "duration")]
@@ -227,10 +230,15 @@ pub fn defaults() -> Result<Settings, SettingsError> {
 
 impl Settings {
     /// The archive, if there is to be one.
-    #[must_use]
-    pub fn archive(&self) -> Option<Archive> {
-        let directory = Path::new(&self.archive.directory);
-        (!self.archive.directory.is_empty()).then(|| Archive::new(directory))
+    ///
+    /// # Errors
+    /// It is a bucket that cannot be addressed so.
+    pub fn archive(&self) -> Result<Option<Archive>, StoreError> {
+        let directory = &self.archive.directory;
+        let variables =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let archive = (!directory.is_empty()).then(|| Archive::at(directory, variables)).transpose();
+        archive.map_err(|source| StoreError::Archive { directory: directory.clone(), source })
     }
 
     /// What is set in earnest by few, each as a sentence for the log.
@@ -317,6 +325,15 @@ mod tests {
         assert_eq!(settings.web.listen, "127.0.0.1:8080");
         assert_eq!(settings.complete.root_grace, Duration::from_secs(2));
         assert!(settings.judge.models.is_empty());
+    }
+
+    #[test]
+    fn a_bucket_without_a_name_and_a_broker_that_only_seems_to_be_checked_are_mistakes() {
+        let wrong = "[archive]\ndirectory = \"s3:///runs\"\n[queue]\nurl = \"amqp://a:b@c/%2f?cacertfile=/ca.pem\"\n";
+        let SettingsError(mistakes) = parse(wrong).unwrap_err();
+        assert!(mistakes[0].starts_with("driftline.toml:2: archive.directory: name the bucket"), "{mistakes:#?}");
+        assert!(mistakes[1].starts_with("driftline.toml:4: queue.url: cacertfile checks a broker"), "{mistakes:#?}");
+        assert!(parse("[archive]\ndirectory = \"s3://runs\"").is_ok());
     }
 
     #[test]

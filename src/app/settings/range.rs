@@ -95,9 +95,14 @@ fn addresses(settings: &Settings) -> Vec<Problem> {
     let is_stored = store.iter().any(|scheme| settings.store.url.starts_with(scheme));
     let queue = settings.queue.url.as_str();
     let is_queue = queue == "embedded" || queue.starts_with("amqp://") || queue.starts_with("amqps://");
+    let is_unencrypted = queue.starts_with("amqp://") && queue.contains("cacertfile=");
+    let bucket = settings.archive.directory.strip_prefix("s3://");
+    let is_named = bucket.is_none_or(|bucket| !bucket.is_empty() && !bucket.starts_with('/'));
     let problems = [
         require(is_stored, "store.url", "write sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE"),
         require(is_queue, "queue.url", "write \"embedded\" or amqp://USER:PASSWORD@HOST:5672/%2f"),
+        require(!is_unencrypted, "queue.url", "cacertfile checks a broker that is spoken to over TLS: write amqps://"),
+        require(is_named, "archive.directory", "name the bucket: s3://BUCKET/PREFIX"),
     ];
     problems.into_iter().flatten().collect()
 }
@@ -188,6 +193,7 @@ fn durations(settings: &Settings) -> Vec<Problem> {
         ("complete.late_window".to_owned(), complete.late_window),
         ("sampling.slow_threshold".to_owned(), settings.sampling.slow_threshold),
         ("retention.traces".to_owned(), settings.retention.traces),
+        ("retention.records".to_owned(), settings.retention.records),
         ("retention.judge_requests".to_owned(), settings.retention.judge_requests),
         ("retention.alert_steps".to_owned(), settings.retention.alert_steps),
         ("archive.keep".to_owned(), settings.archive.keep),

@@ -1,9 +1,12 @@
 //! Connections to the broker, and messages that are put into a queue for sure.
 
+use std::io;
 use std::str::FromStr as _;
 use std::time::Duration;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::runtime::default_runtime;
+use lapin::tcp::OwnedTLSConfig;
 use lapin::types::ShortString;
 use lapin::uri::AMQPUri;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
@@ -25,8 +28,26 @@ pub(super) fn properties() -> ConnectionProperties {
 pub(super) async fn open(url: &str, properties: ConnectionProperties) -> Result<Connection, RabbitMqError> {
     let mut address = AMQPUri::from_str(url).map_err(|_| RabbitMqError::Address)?;
     address.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
-    let connecting = timeout(CONNECT_TIMEOUT, Connection::connect_uri(address, properties)).await;
-    connecting.map_err(|_| RabbitMqError::Timeout)?.map_err(RabbitMqError::Connect)
+    let tls = OwnedTLSConfig { cert_chain: authority(url).await?, ..OwnedTLSConfig::default() };
+    let runtime = default_runtime().map_err(RabbitMqError::Connect)?;
+    let connecting = Connection::connect_uri_with_config(address, properties, tls, runtime);
+    let connected = timeout(CONNECT_TIMEOUT, connecting).await;
+    connected.map_err(|_| RabbitMqError::Timeout)?.map_err(RabbitMqError::Connect)
+}
+
+/// The certificates that an address names as `cacertfile` (RabbitMQ manual, URI query parameters), beside the public
+/// authorities. The client library passes over the parameter.
+async fn authority(url: &str) -> Result<Option<String>, RabbitMqError> {
+    let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
+    let Some(path) = parameters.split('&').find_map(|parameter| parameter.strip_prefix("cacertfile=")) else {
+        return Ok(None);
+    };
+    let unusable = |source| RabbitMqError::Authority { path: path.into(), source };
+    let certificates = tokio::fs::read_to_string(path).await.map_err(unusable)?;
+    if !certificates.contains("-----BEGIN CERTIFICATE-----") {
+        return Err(unusable(io::Error::new(io::ErrorKind::InvalidData, "there is no PEM certificate in it")));
+    }
+    Ok(Some(certificates))
 }
 
 /// Takes leave of the broker.

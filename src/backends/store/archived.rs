@@ -8,10 +8,12 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
 use super::bodies::{TraceBody, bodies, sizes};
+use super::dialect::Dialect;
 use super::retry::retried;
 use super::statement::{for_keys, insert};
 use super::{Store, StoreError};
 use crate::backends::archive::{Archive, ArchivePlace, ArchiveWriter};
+use crate::backends::crash_point::crash_point;
 use crate::domain::ids::TraceId;
 use crate::domain::time::Timestamp;
 use crate::otlp::{
@@ -36,10 +38,10 @@ impl Store {
         retried("read an archived trace", || async {
             let connection = &mut *self.readers.acquire().await?;
             let Some(place) = places(connection, &[trace_id]).await?.pop() else { return Ok(None) };
-            let archive = archive.clone();
-            let reading = tokio::task::spawn_blocking(move || read(&archive, &place));
+            let Some(frame) = archive.read(&place).await? else { return Ok(None) };
+            let reading = tokio::task::spawn_blocking(move || unfold(&frame));
             let chunks = reading.await.map_err(io::Error::other)??;
-            Ok(chunks.map(|chunks| TraceBody { chunks, left_out: 0 }))
+            Ok(Some(TraceBody { chunks, left_out: 0 }))
         })
         .await
     }
@@ -47,7 +49,7 @@ impl Store {
     /// Forgets archived traces of the days before `before`, and removes files that no one knows; whether it did anything.
     ///
     /// # Errors
-    /// The database or the folder failed.
+    /// The database or the archive failed.
     pub async fn purge_archive(&self, before: Timestamp, now: Timestamp) -> Result<bool, StoreError> {
         let Some(archive) = self.archive.clone() else { return Ok(false) };
         retried("purge the archive", || async {
@@ -59,46 +61,97 @@ impl Store {
             let rows = sqlx::query("SELECT name FROM archive_file").fetch_all(&mut *transaction).await?;
             let known = rows.iter().map(|row| row.try_get("name")).collect::<Result<BTreeSet<String>, _>>()?;
             transaction.commit().await?;
-            let archive = archive.clone();
-            let sweeping =
-                tokio::task::spawn_blocking(move || archive.sweep(|name| known.contains(name), LEFT_BEHIND, now));
-            let removed = sweeping.await.map_err(io::Error::other)??;
+            let removed = archive.sweep(|name| known.contains(name), LEFT_BEHIND, now).await?;
             Ok(files > 0 || removed > 0)
         })
         .await
     }
 
     /// Puts those of the traces into the archive that belong there: flagged ones, those that tell of a decision, and
-    /// those that people labelled. Their files are on the disk when this returns, and count when the transaction ends.
-    pub(super) async fn archive_bodies(
+    /// those that people labelled. Their files are where they stay when this returns, and count when the store knows them.
+    /// No transaction waits meanwhile: an archive may be slow, or away.
+    pub(super) async fn write_archive(&self, trace_ids: &[TraceId]) -> Result<Archived, StoreError> {
+        let Some(archive) = &self.archive else { return Ok(Archived::default()) };
+        retried("archive bodies", || async {
+            let connection = &mut *self.readers.acquire().await?;
+            let mut writers: BTreeMap<Timestamp, ArchiveWriter> = BTreeMap::new();
+            let mut archived = Archived { traces: wanted(connection, trace_ids).await?, ..Archived::default() };
+            for Wanted { trace_id, ended_at, .. } in &archived.traces {
+                let sizes = sizes(connection, &[*trace_id]).await?;
+                let Some(body) = bodies(connection, &sizes).await?.remove(trace_id) else { continue };
+                let (trace_id, day) = (*trace_id, ended_at.floor(DAY));
+                let writer = match writers.remove(&day) {
+                    Some(writer) => writer,
+                    None => archive.begin(&day.to_string()[..10])?,
+                };
+                let adding = tokio::task::spawn_blocking(move || add(writer, trace_id, &body));
+                let (writer, place) = adding.await.map_err(io::Error::other)??;
+                writers.insert(day, writer);
+                archived.places.extend(place.map(|place| (trace_id, place)));
+            }
+            if !writers.is_empty() {
+                crash_point("archive.write");
+                for (day, writer) in writers {
+                    archived.files.push((archive.finish(writer).await?, day));
+                }
+                crash_point("archive.written");
+            }
+            Ok(archived)
+        })
+        .await
+    }
+
+    /// Whether the traces that leave the store are in what was archived, as they are now: one that has changed meanwhile
+    /// is not.
+    pub(super) async fn is_archived(
         &self,
         connection: &mut AnyConnection,
-        trace_ids: &[TraceId],
-        now: Timestamp,
-    ) -> Result<(), sqlx::Error> {
-        let Some(archive) = &self.archive else { return Ok(()) };
-        let mut writers: BTreeMap<Timestamp, ArchiveWriter> = BTreeMap::new();
-        let mut written = Vec::new();
-        for (trace_id, ended_at) in wanted(connection, trace_ids).await? {
-            let sizes = sizes(connection, &[trace_id]).await?;
-            let Some(body) = bodies(connection, &sizes).await?.remove(&trace_id) else { continue };
-            let day = ended_at.floor(DAY);
-            let writer = match writers.remove(&day) {
-                Some(writer) => writer,
-                None => archive.begin(&day.to_string()[..10])?,
-            };
-            let adding = tokio::task::spawn_blocking(move || add(writer, trace_id, &body));
-            let (writer, place) = adding.await.map_err(io::Error::other)??;
-            writers.insert(day, writer);
-            written.extend(place.map(|place| (trace_id, place)));
-        }
-        let finishing = tokio::task::spawn_blocking(move || {
-            writers.into_iter().map(|(day, writer)| Ok((writer.finish()?, day))).collect::<io::Result<Vec<_>>>()
-        });
-        let files = finishing.await.map_err(io::Error::other)??;
-        insert_files(connection, &files, now).await?;
-        insert_places(connection, &written).await
+        archived: &Archived,
+        leaving: &[TraceId],
+    ) -> Result<bool, sqlx::Error> {
+        Ok(self.archive.is_none() || wanted(connection, leaving).await? == archived.traces)
     }
+
+    /// Removes files that do not count after all; what cannot be removed now is left behind.
+    pub(super) async fn discard(&self, archived: &Archived) {
+        let Some(archive) = &self.archive else { return };
+        for (file, _) in &archived.files {
+            if let Err(error) = archive.remove(file).await {
+                tracing::warn!(file, %error, "a file of the archive that does not count is removed later");
+            }
+        }
+    }
+}
+
+/// What was put into the archive and is not known to the store yet.
+#[derive(Default)]
+pub(super) struct Archived {
+    /// The traces that the archive is for, as they were then; a damaged one is in no file.
+    traces: Vec<Wanted>,
+    files: Vec<(String, Timestamp)>,
+    places: Vec<(TraceId, ArchivePlace)>,
+}
+
+impl Archived {
+    /// Whether the store knows the files: a commit that seemed to fail did not.
+    pub(super) async fn is_known(&self, connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
+        let names: Vec<&str> = self.files.iter().map(|(name, _)| name.as_str()).collect();
+        Ok(!for_keys(connection, "SELECT name FROM archive_file WHERE name IN", &names, "").await?.is_empty())
+    }
+
+    /// Makes the files count when the transaction ends.
+    pub(super) async fn make_known(&self, connection: &mut AnyConnection, now: Timestamp) -> Result<(), sqlx::Error> {
+        insert_files(connection, &self.files, now).await?;
+        insert_places(connection, &self.places).await
+    }
+}
+
+/// A trace that the archive is for.
+#[derive(PartialEq, Eq)]
+struct Wanted {
+    trace_id: TraceId,
+    version: i64,
+    ended_at: Timestamp,
 }
 
 /// Where archived traces stand; those that are not archived are left out.
@@ -117,16 +170,19 @@ pub(super) async fn places(
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// Those of the traces that the archive takes, with their ends.
-async fn wanted(
-    connection: &mut AnyConnection,
-    trace_ids: &[TraceId],
-) -> Result<Vec<(TraceId, Timestamp)>, sqlx::Error> {
-    let select = "SELECT trace_id, ended_at FROM trace WHERE trace_id IN";
+/// Those of the traces that the archive takes, by their ids.
+async fn wanted(connection: &mut AnyConnection, trace_ids: &[TraceId]) -> Result<Vec<Wanted>, sqlx::Error> {
+    let select = "SELECT trace_id, version, ended_at FROM trace WHERE trace_id IN";
     let which = " AND erased_at IS NULL AND (failing = 1 OR error = 1 OR reports_decision = 1 \
-                 OR EXISTS (SELECT 1 FROM label WHERE label.trace_id = trace.trace_id)) ORDER BY trace_id";
+                 OR EXISTS (SELECT 1 FROM label WHERE label.trace_id = trace.trace_id))";
+    let wanted = |row: &AnyRow| {
+        let (version, ended_at) = (row.try_get("version")?, row.try_get("ended_at")?);
+        Ok(Wanted { trace_id: row.try_get("trace_id")?, version, ended_at })
+    };
     let rows = for_keys(connection, select, trace_ids, which).await?;
-    rows.iter().map(|row| Ok((row.try_get("trace_id")?, row.try_get("ended_at")?))).collect()
+    let mut wanted = rows.iter().map(wanted).collect::<Result<Vec<Wanted>, sqlx::Error>>()?;
+    wanted.sort_by_key(|wanted| wanted.trace_id);
+    Ok(wanted)
 }
 
 /// Adds a trace to a file; one that cannot be read is not worth keeping longer, and is said.
@@ -147,12 +203,11 @@ fn add(
     Ok((writer, Some(place)))
 }
 
-/// The trace at a place as the pieces that the store would have.
-fn read(archive: &Archive, place: &ArchivePlace) -> io::Result<Option<Vec<Vec<u8>>>> {
-    let Some(frame) = archive.read(place)? else { return Ok(None) };
-    let line = decompress(&frame, Compression::Zstd, LARGEST_LINE).map_err(io::Error::other)?;
+/// An archived line as the pieces that the store would have.
+fn unfold(frame: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+    let line = decompress(frame, Compression::Zstd, LARGEST_LINE).map_err(io::Error::other)?;
     let groups = decode_traces(&line, Encoding::Json).map_err(io::Error::other)?;
-    Ok(Some(split_by_trace(groups).traces.into_iter().map(TracePiece::encode).collect()))
+    Ok(split_by_trace(groups).traces.into_iter().map(TracePiece::encode).collect())
 }
 
 async fn insert_files(
@@ -192,12 +247,18 @@ async fn insert_places(connection: &mut AnyConnection, written: &[(TraceId, Arch
 pub(super) async fn erase_archived(
     archive: &Archive,
     connection: &mut AnyConnection,
+    dialect: Dialect,
     trace_ids: &[TraceId],
 ) -> Result<u64, sqlx::Error> {
     let places = places(connection, trace_ids).await?;
-    let (archive, erased) = (archive.clone(), places.len() as u64);
-    let erasing = tokio::task::spawn_blocking(move || places.iter().try_for_each(|place| archive.erase(place)));
-    erasing.await.map_err(io::Error::other)??;
+    let files: BTreeSet<&str> = places.iter().map(|place| place.file.as_str()).collect();
+    let files: Vec<&str> = files.into_iter().collect();
+    // Of one file one at a time, whoever erases: it may have to be written anew.
+    let lock = format!(" ORDER BY name{}", dialect.lock());
+    for_keys(connection, "SELECT name FROM archive_file WHERE name IN", &files, &lock).await?;
+    for place in &places {
+        archive.erase(place).await?;
+    }
     for_keys(connection, "DELETE FROM archived_trace WHERE trace_id IN", trace_ids, "").await?;
-    Ok(erased)
+    Ok(places.len() as u64)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
+use super::archived::Archived;
 use super::bodies::{BodySize, TraceBody, bodies, sizes};
 use super::bounds::{Standing, bytes_of, put_off, standing, take_back_beyond};
 use super::columns::{count, limit};
@@ -31,6 +32,9 @@ pub struct Chunk {
     pub content_hash: [u8; 32],
     /// The piece, in whatever form the caller reads again.
     pub body: Vec<u8>,
+    /// The day on which its spans began, in days since the Unix epoch, 0 when it is not known. It follows from the content
+    /// like the hash, so that a repeat is looked for where the piece is.
+    pub day: i64,
     /// Spans in the piece.
     pub span_count: u32,
     /// Whether the piece holds an ended root span.
@@ -206,24 +210,46 @@ impl Store {
     /// # Errors
     /// The database failed; then nothing is deleted.
     pub async fn purge(&self, now: Timestamp) -> Result<PurgeReport, StoreError> {
-        retried("purge bodies", || async {
-            let mut transaction = self.begin().await?;
-            let connection = &mut *transaction;
-            let expired = lock_expired(connection, self.dialect, now).await?;
-            // A new statement, now that the rows are locked: a piece may have been added while we waited for them.
-            let closed = for_keys(
-                connection,
-                "UPDATE trace SET body_purged = 1 WHERE trace_id IN",
-                &expired,
-                " AND NOT EXISTS (SELECT 1 FROM pending WHERE pending.trace_id = trace.trace_id) RETURNING trace_id",
-            );
-            let closed = read_trace_ids(&closed.await?)?;
-            self.archive_bodies(connection, &closed, now).await?;
-            for_keys(connection, "DELETE FROM chunk WHERE trace_id IN", &closed, "").await?;
-            transaction.commit().await?;
-            Ok(PurgeReport { traces: closed.len() })
-        })
-        .await
+        let expired =
+            retried("look for bodies to purge", || async { expired(&mut *self.readers.acquire().await?, now).await });
+        let expired = expired.await?;
+        let archived = self.write_archive(&expired).await?;
+        let purged = retried("purge bodies", || self.let_go(&expired, &archived, now)).await?;
+        if purged.is_none() {
+            self.discard(&archived).await;
+        }
+        Ok(PurgeReport { traces: purged.unwrap_or(0) })
+    }
+
+    /// Closes expired traces and deletes their bodies, and tells how many; `None` when one of them is not in the archive as
+    /// it is now. Then nothing is deleted.
+    async fn let_go(
+        &self,
+        expired: &[TraceId],
+        archived: &Archived,
+        now: Timestamp,
+    ) -> Result<Option<usize>, sqlx::Error> {
+        let mut transaction = self.begin().await?;
+        let connection = &mut *transaction;
+        if archived.is_known(connection).await? {
+            return Ok(Some(expired.len()));
+        }
+        let expired = lock_expired(connection, self.dialect, expired, now).await?;
+        // A new statement, now that the rows are locked: a piece may have been added while we waited for them.
+        let closed = for_keys(
+            connection,
+            "UPDATE trace SET body_purged = 1 WHERE trace_id IN",
+            &expired,
+            " AND NOT EXISTS (SELECT 1 FROM pending WHERE pending.trace_id = trace.trace_id) RETURNING trace_id",
+        );
+        let closed = read_trace_ids(&closed.await?)?;
+        if !self.is_archived(connection, archived, &closed).await? {
+            return Ok(None);
+        }
+        archived.make_known(connection, now).await?;
+        for_keys(connection, "DELETE FROM chunk WHERE trace_id IN", &closed, "").await?;
+        transaction.commit().await?;
+        Ok(Some(closed.len()))
     }
 }
 
@@ -247,13 +273,13 @@ async fn insert_chunks(
 ) -> Result<HashSet<ChunkKey>, sqlx::Error> {
     let rows = insert(
         connection,
-        "chunk (trace_id, content_hash, arrived_at, span_count, body)",
+        "chunk (trace_id, content_hash, arrived_at, span_count, body, day)",
         chunks,
         |row, chunk| {
             row.bind(chunk.trace_id).bind(chunk.content_hash.as_slice());
-            row.bind(now).bind(i64::from(chunk.span_count)).bind(chunk.body.as_slice());
+            row.bind(now).bind(i64::from(chunk.span_count)).bind(chunk.body.as_slice()).bind(chunk.day);
         },
-        "ON CONFLICT (trace_id, content_hash) DO NOTHING RETURNING trace_id, content_hash",
+        "ON CONFLICT DO NOTHING RETURNING trace_id, content_hash",
     );
     rows.await?.iter().map(|row| Ok((row.try_get("trace_id")?, row.try_get("content_hash")?))).collect()
 }
@@ -401,20 +427,28 @@ async fn versions(connection: &mut AnyConnection, trace_ids: &[TraceId]) -> Resu
     rows.iter().map(|row| Ok((row.try_get("trace_id")?, row.try_get("version")?))).collect()
 }
 
-/// Locks evaluated traces whose body need not be kept, passing over those that are being read or added to.
+/// Evaluated traces whose body need not be kept, longest expired first.
+async fn expired(connection: &mut AnyConnection, now: Timestamp) -> Result<Vec<TraceId>, sqlx::Error> {
+    let sql = "SELECT trace_id FROM trace WHERE body_purged = 0 AND keep_body_until <= $1 \
+               AND NOT EXISTS (SELECT 1 FROM pending WHERE pending.trace_id = trace.trace_id) \
+               ORDER BY keep_body_until LIMIT $2";
+    read_trace_ids(&sqlx::query(sql).bind(now).bind(limit(PURGE_BATCH)).fetch_all(connection).await?)
+}
+
+/// Locks those of the traces that are still expired, passing over those that are being read or added to.
 async fn lock_expired(
     connection: &mut AnyConnection,
     dialect: Dialect,
+    expired: &[TraceId],
     now: Timestamp,
 ) -> Result<Vec<TraceId>, sqlx::Error> {
-    let sql = format!(
-        "SELECT trace_id FROM trace WHERE body_purged = 0 AND keep_body_until <= $1 \
-         AND NOT EXISTS (SELECT 1 FROM pending WHERE pending.trace_id = trace.trace_id) \
-         ORDER BY keep_body_until LIMIT $2{}",
+    let still = format!(
+        " AND body_purged = 0 AND keep_body_until <= {} \
+         AND NOT EXISTS (SELECT 1 FROM pending WHERE pending.trace_id = trace.trace_id) ORDER BY trace_id{}",
+        now.0,
         dialect.claim()
     );
-    let query = sqlx::query(AssertSqlSafe(sql)).bind(now).bind(limit(PURGE_BATCH));
-    read_trace_ids(&query.fetch_all(connection).await?)
+    read_trace_ids(&for_keys(connection, "SELECT trace_id FROM trace WHERE trace_id IN", expired, &still).await?)
 }
 
 pub(super) fn read_trace_ids(rows: &[AnyRow]) -> Result<Vec<TraceId>, sqlx::Error> {

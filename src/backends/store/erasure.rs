@@ -155,7 +155,7 @@ impl Store {
             remove(connection, trace_ids, &mut batch).await?;
             forget(connection, self.dialect, trace_ids, now).await?;
             if let Some(archive) = &self.archive {
-                batch.archived = erase_archived(archive, connection, trace_ids).await?;
+                batch.archived = erase_archived(archive, connection, self.dialect, trace_ids).await?;
             }
             transaction.commit().await?;
             Ok(batch)

@@ -56,6 +56,14 @@ pub enum StoreError {
         /// The name that is taken.
         name: String,
     },
+    /// The archive is where none can be.
+    #[error("the archive cannot be at {directory:?} ([archive] directory)")]
+    Archive {
+        /// What the settings say.
+        directory: String,
+        /// What is wrong with it.
+        source: std::io::Error,
+    },
     /// What is to be erased is in an archive that this process does not know.
     #[error("some of these traces are in the archive, and no archive is configured: set archive.directory")]
     NoArchive,
@@ -85,6 +93,7 @@ impl StoreError {
             | Self::SchemaNewer { .. }
             | Self::SchemaOlder { .. }
             | Self::Migrate(_)
+            | Self::Archive { .. }
             | Self::NoArchive
             | Self::Random
             | Self::BaselineExists { .. } => false,

@@ -33,6 +33,9 @@ async fn take(receiver: &Receiver, body: Body) -> Result<NewExternalScore, Refus
     let received = Received { scores: vec![new.clone()], ..Received::default() };
     let content_type = Encoding::Json.content_type();
     let sent = Sent { content: Content::Feedback, content_type, compression: Compression::None, body };
+    let redacted = receiver.way_in.redaction().map(|redaction| redaction.of_feedback(object, &new.score));
+    receiver.metrics.redacted.inc_by(redacted.as_ref().map_or(0, |redacted| redacted.count));
+    let sent = sent.replaced_by(redacted, content_type);
     receiver.way_in.take(received, sent, room).await.map_err(|error| receiver.not_stored(error))?;
     Ok(new)
 }

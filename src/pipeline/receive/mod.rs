@@ -24,6 +24,7 @@ use tokio::time::timeout;
 use super::crash_point::crash_point;
 use super::intake::{NotStored, Received};
 use super::publish::{Content, Sent};
+use super::redaction::{Redacted, Redaction};
 use super::room::Room;
 use crate::otlp::{
     Compression, DecodeError, DecompressError, Encoding, Rejection, Signal, decode_logs, decode_traces, decompress,
@@ -92,6 +93,8 @@ struct Decoded {
     warning: Option<String>,
     /// Size after decompression.
     bytes: usize,
+    /// The body without what has to be taken out of it before it is handed on, where anything has.
+    redacted: Option<Redacted>,
 }
 
 impl Receiver {
@@ -112,7 +115,9 @@ impl Receiver {
     async fn take(&self, message: Message, transport: &str) -> Result<Accepted, Refusal> {
         let sent = message.sent();
         let (decoded, mut room) = self.decode(message).await?;
-        let Decoded { received, rejected, ignored, warning, bytes } = decoded;
+        let Decoded { received, rejected, ignored, warning, bytes, redacted } = decoded;
+        self.metrics.redacted.inc_by(redacted.as_ref().map_or(0, |redacted| redacted.count));
+        let sent = sent.replaced_by(redacted, Encoding::Protobuf.content_type());
         let reason = rejected.first().map(ToString::to_string).or(warning).unwrap_or_default();
         let count = received.pieces.len() as u64;
         let stored = match room.grow_to(bytes) {
@@ -131,12 +136,12 @@ impl Receiver {
     async fn decode(&self, message: Message) -> Result<(Decoded, Room), Refusal> {
         let unreadable = || Refusal::Invalid("body cannot be read".to_owned());
         let turn = Arc::clone(&self.decoding).acquire_owned().await.map_err(|_| unreadable())?;
-        let limit = self.max_body_bytes;
+        let (limit, redaction) = (self.max_body_bytes, self.way_in.redaction());
         // Decoding may take a while, and other requests share this thread.
         let decoding = tokio::task::spawn_blocking(move || {
             // Held until the work ends, even when the sender has gone.
             let _turn = turn;
-            decode(&message, limit).map(|decoded| (decoded, message.room))
+            decode(&message, limit, redaction.as_deref()).map(|decoded| (decoded, message.room))
         });
         decoding.await.map_err(|_| unreadable())?
     }
@@ -190,7 +195,7 @@ impl Receiver {
     }
 }
 
-fn decode(message: &Message, limit: usize) -> Result<Decoded, Refusal> {
+fn decode(message: &Message, limit: usize, redaction: Option<&Redaction>) -> Result<Decoded, Refusal> {
     let body = decompress(&message.body, message.compression, limit).map_err(|error| match error {
         DecompressError::TooLarge { .. } => Refusal::TooLarge { limit },
         error => Refusal::Invalid(error.to_string()),
@@ -198,18 +203,20 @@ fn decode(message: &Message, limit: usize) -> Result<Decoded, Refusal> {
     let decoded = Decoded { bytes: body.len(), ..Decoded::default() };
     Ok(match message.signal {
         Signal::Traces => {
-            let groups = decode_traces(&body, message.encoding).map_err(unreadable)?;
+            let mut groups = decode_traces(&body, message.encoding).map_err(unreadable)?;
             let warning = groups.is_empty().then(|| without("resourceSpans", &body, message.encoding)).flatten();
+            let redacted = redaction.map(|redaction| redaction.of_spans(&mut groups));
             let split = split_by_trace(groups);
             let received = Received { pieces: split.traces, scores: split.scores };
-            Decoded { received, rejected: split.rejected, warning, ..decoded }
+            Decoded { received, rejected: split.rejected, warning, redacted, ..decoded }
         }
         Signal::Logs => {
-            let groups = decode_logs(&body, message.encoding).map_err(unreadable)?;
+            let mut groups = decode_logs(&body, message.encoding).map_err(unreadable)?;
             let warning = groups.is_empty().then(|| without("resourceLogs", &body, message.encoding)).flatten();
+            let redacted = redaction.map(|redaction| redaction.of_logs(&mut groups));
             let split = split_logs(groups);
             let received = Received { pieces: split.traces, scores: split.scores };
-            Decoded { received, rejected: split.rejected, ignored: split.ignored, warning, ..decoded }
+            Decoded { received, rejected: split.rejected, ignored: split.ignored, warning, redacted, ..decoded }
         }
     })
 }

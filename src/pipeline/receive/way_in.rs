@@ -1,7 +1,10 @@
 //! Where what was received goes: into the store of this process, or into the broker's queue.
 
+use std::sync::Arc;
+
 use crate::pipeline::intake::{Intake, NotStored, Received};
 use crate::pipeline::publish::{Outgoing, Sent};
+use crate::pipeline::redaction::Redaction;
 use crate::pipeline::room::Room;
 
 /// The way that a receiver hands things on.
@@ -25,6 +28,14 @@ impl WayIn {
         match self {
             Self::Store(intake) => intake.room(),
             Self::Queue(outgoing) => outgoing.rooms.room(),
+        }
+    }
+
+    /// What has to be taken out of a body before it is handed on. The way into the store sees to that itself.
+    pub(super) fn redaction(&self) -> Option<Arc<Redaction>> {
+        match self {
+            Self::Store(_) => None,
+            Self::Queue(outgoing) => outgoing.redaction.clone(),
         }
     }
 

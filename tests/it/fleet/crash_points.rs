@@ -6,7 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use driftline::backends::store::Store;
+use driftline::backends::archive::Archive;
+use driftline::backends::clock::{Clock as _, SystemClock};
+use driftline::backends::store::{BodyPlace, Store};
+use driftline::domain::ids::TraceId;
+use driftline::domain::time::Timestamp;
+use driftline::otlp::{Encoding, decode_traces, split_by_trace};
 use driftline::simulate::SimulatedTrace;
 use futures_util::stream::{StreamExt as _, iter};
 use prost::Message as _;
@@ -14,21 +19,24 @@ use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::time::{Instant, sleep};
 
 use super::effects::{Effects, Neighbours, baseline, effects, insert_baseline, is_done};
-use super::queue::{HOUR, START};
-use crate::service::fixtures::{PROTOBUF, requests, simulated};
+use super::queue::{HOUR, START, scored};
+use crate::service::fixtures::{PROTOBUF, eventually, post, requests, simulated};
 use crate::support::broker::Other;
 use crate::support::serve::Serve;
 use crate::support::services::{durable_postgres, fresh_name, rabbitmq};
 
 const TRACES: usize = 9;
 const PATIENCE: Duration = Duration::from_secs(180);
+/// How the points begin at which bodies go into the archive, long after everything else.
+const ARCHIVE: &str = "archive.";
 /// Processes at a time.
 const AT_ONCE: usize = 6;
 
 /// Every name that `crash_point` is called with.
 fn points() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/pipeline")];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders = vec![root.join("src/pipeline"), root.join("src/backends")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -148,7 +156,8 @@ async fn dies_and_recovers(point: String, is_fleet: bool, baseline: Arc<str>) ->
 
 async fn at_every_point(is_fleet: bool, is_reached: impl Fn(&str) -> bool) {
     let baseline: Arc<str> = baseline().await.into();
-    let points: Vec<String> = points().into_iter().filter(|point| is_reached(point)).collect();
+    let is_reached = |point: &String| is_reached(point) && !point.starts_with(ARCHIVE);
+    let points: Vec<String> = points().into_iter().filter(is_reached).collect();
     // Each a task of its own: one that waits for its process to start holds up no other.
     let rounds =
         points.into_iter().map(|point| tokio::spawn(dies_and_recovers(point, is_fleet, Arc::clone(&baseline))));
@@ -165,4 +174,92 @@ async fn killed_at_any_point_the_embedded_service_loses_nothing_and_does_nothing
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_point_a_service_on_rabbitmq_and_postgresql_loses_nothing_and_does_nothing_twice() {
     at_every_point(true, |_| true).await;
+}
+
+/// Lets a service die while it archives traces whose time is over; gives what the archive holds in the end, and should.
+async fn archived(point: &str, is_fleet: bool) -> (Vec<TraceId>, Vec<TraceId>) {
+    let folder = tempfile::tempdir().unwrap();
+    let store =
+        if is_fleet { durable_postgres().database().await } else { "sqlite://{folder}/driftline.db".to_owned() };
+    let settings = format!(
+        "late_window = \"1s\"\n[retention]\ntraces = \"1s\"\n[store]\nurl = \"{store}\"\n[archive]\n\
+         directory = \"{}\"\nkeep = \"3650d\"\n",
+        folder.path().display()
+    );
+    let mut serve = tokio::task::block_in_place(|| Serve::start(&settings));
+    let url = if is_fleet { store } else { serve.sqlite_url() };
+    let traces = simulated("structural_faults", 40, START, HOUR);
+    for request in requests(&traces, 10) {
+        let body = request.encode_to_vec();
+        let answer = post(&format!("http://{}", serve.receives_on), &[("content-type", PROTOBUF)], body).await;
+        assert_eq!(answer.status(), 200);
+    }
+    let archive = Archive::new(folder.path());
+    let open = async |read_only| Store::open(&url, read_only).await.unwrap().with_archive(Some(archive.clone()));
+    let store = open(true).await;
+    scored(&store, &traces).await;
+    // The first look for what has expired, at the start, found nothing, and the next one is the next start's.
+    sleep(Duration::from_secs(2)).await;
+    serve.kill();
+    tokio::task::block_in_place(|| serve.restart_to_crash_at(point));
+    let deadline = Instant::now() + PATIENCE;
+    while !serve.has_ended() {
+        assert!(Instant::now() < deadline, "{point} is not reached\n{}", serve.log());
+        sleep(Duration::from_millis(100)).await;
+    }
+    tokio::task::block_in_place(|| serve.restart());
+    let wanted = wanted(&store, &traces).await;
+    for id in &wanted {
+        let is_there = async || (store.body_place(*id).await.unwrap() == BodyPlace::Archive).then_some(());
+        eventually("every run that the archive is for", is_there).await;
+        let body = store.chunks_of(*id).await.unwrap();
+        assert!(!body.chunks.is_empty(), "{point}, fleet: {is_fleet}: {id} cannot be read\n{}", serve.log());
+    }
+    store.close().await;
+    serve.kill();
+    // What the dead process has left behind is removed when it is old.
+    let store = open(false).await;
+    store.purge_archive(Timestamp(0), SystemClock.now().plus(HOUR * 2)).await.unwrap();
+    store.close().await;
+    (lines_of(folder.path()), wanted)
+}
+
+/// Those of the traces that are flagged, failed or tell of a decision, in the order of their ids.
+async fn wanted(store: &Store, traces: &[SimulatedTrace]) -> Vec<TraceId> {
+    let mut wanted = BTreeSet::new();
+    for trace in traces {
+        let stored = store.trace(trace.truth.trace_id).await.unwrap().unwrap();
+        if stored.failing || stored.error || stored.reports_decision {
+            wanted.insert(stored.trace_id);
+        }
+    }
+    wanted.into_iter().collect()
+}
+
+/// The traces of every line of every file of an archive, in the order of their ids.
+fn lines_of(archive: &Path) -> Vec<TraceId> {
+    let days = fs::read_dir(archive).unwrap().map(|day| day.unwrap().path());
+    let files = days.flat_map(|day| fs::read_dir(day).unwrap()).map(|file| fs::read(file.unwrap().path()).unwrap());
+    let texts = files.map(|file| String::from_utf8(zstd::decode_all(file.as_slice()).unwrap()).unwrap());
+    let lines: Vec<String> = texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+    let of_line = |line: &String| {
+        let groups = decode_traces(line.as_bytes(), Encoding::Json).unwrap();
+        split_by_trace(groups).traces.into_iter().map(|piece| piece.trace_id).collect::<Vec<_>>()
+    };
+    let mut ids: Vec<TraceId> = lines.iter().flat_map(of_line).collect();
+    ids.sort();
+    ids
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_it_archives_a_service_loses_no_run_and_archives_none_twice() {
+    let archiving = points().into_iter().filter(|point| point.starts_with(ARCHIVE) || point.starts_with("purge."));
+    let rounds = archiving.flat_map(|point| [(point.clone(), false), (point, true)]);
+    let rounds = rounds.map(async |(point, is_fleet)| {
+        let (found, wanted) = archived(&point, is_fleet).await;
+        assert!(wanted.len() > 3, "{point}: {wanted:?}");
+        assert_eq!(found, wanted, "{point}, fleet: {is_fleet}");
+    });
+    let ended: Vec<()> = iter(rounds).buffer_unordered(AT_ONCE).collect().await;
+    assert_eq!(ended.len(), 8, "four points in two databases");
 }

@@ -1,5 +1,9 @@
 //! Disks that are full, and a second server where one is at work.
 
+use std::fs::File;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use driftline::backends::rabbitmq::DeadLetters;
@@ -7,6 +11,7 @@ use driftline::backends::store::Store;
 use driftline::simulate::SimulatedTrace;
 use prost::Message as _;
 use sqlx::{Connection as _, Executor as _, PgConnection};
+use tempfile::TempDir;
 use tokio::time::sleep;
 
 use super::queue::{HOUR, START, ready, scored};
@@ -91,4 +96,72 @@ async fn a_second_server_on_one_folder_is_refused_and_the_first_goes_on() {
     let traces = simulated("healthy", 3, START, HOUR);
     accepted(&serve, &traces).await;
     scored(&Store::open(&serve.sqlite_url(), true).await.unwrap(), &traces).await;
+}
+
+/// A disk of its own, and of so many mebibytes.
+struct SmallDisk {
+    folder: TempDir,
+}
+
+impl SmallDisk {
+    /// None where the system mounts nothing for us.
+    #[expect(clippy::print_stderr, reason = "a skipped test must be visible")]
+    fn mounted(mebibytes: u32) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={mebibytes}m"), "tmpfs"]).arg(folder.path());
+        if mount.output().is_ok_and(|output| output.status.success()) {
+            return Some(Self { folder });
+        }
+        eprintln!("skipped: nothing can be mounted here");
+        None
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.folder.path().join("ballast")
+    }
+
+    /// Fills it to the last byte.
+    fn fill(&self) {
+        let mut ballast = File::create(self.ballast()).unwrap();
+        while ballast.write_all(&[1; 4_096]).is_ok() {}
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("-l").arg(self.folder.path()).status();
+        assert!(unmounted.is_ok_and(|status| status.success()), "{} is still mounted", self.folder.path().display());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_embedded_store_on_a_full_disk_turns_senders_away_and_goes_on_when_there_is_room() {
+    let Some(disk) = SmallDisk::mounted(64) else { return };
+    let path = disk.folder.path().display();
+    let serve =
+        tokio::task::block_in_place(|| Serve::start(&format!("[store]\nurl = \"sqlite://{path}/driftline.db\"\n")));
+    let traces = simulated("healthy", 60, START, HOUR);
+    let mut taken = Vec::new();
+    let (before, rest) = traces.split_at(6);
+    accepted(&serve, before).await;
+    taken.extend_from_slice(before);
+    disk.fill();
+    let mut turned_away = 0;
+    for part in rest[..36].chunks(3) {
+        match send(&serve, part).await {
+            (200, _) => taken.extend_from_slice(part),
+            (429 | 503, true) => turned_away += 1,
+            answer => panic!("{answer:?}"),
+        }
+    }
+    assert!(turned_away > 3, "{} traces were taken by a full disk", taken.len());
+    assert!(serve.readiness().await.is_some(), "it still answers");
+    std::fs::remove_file(disk.ballast()).unwrap();
+    accepted(&serve, &rest[36..]).await;
+    taken.extend_from_slice(&rest[36..]);
+    let store = Store::open(&format!("sqlite://{path}/driftline.db"), true).await.unwrap();
+    scored(&store, &taken).await;
+    assert_eq!(store.counts().await.unwrap().traces, taken.len() as u64, "and nothing of what was turned away");
+    store.close().await;
 }

@@ -17,8 +17,9 @@ use crate::support::serve::Serve;
 use crate::support::services::postgres;
 
 /// Tables that grow with the traffic. What is deleted when it is done is read from its start on, which is its end.
-const LARGE: [&str; 10] = [
+const LARGE: [&str; 11] = [
     "chunk",
+    "chunk_other",
     "trace",
     "trace_attribute",
     "evaluation",

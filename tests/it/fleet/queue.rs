@@ -243,3 +243,52 @@ async fn messages_that_cannot_be_read_or_take_the_worker_down_harm_no_other_and_
     letters.close().await.unwrap();
     eventually("the mended message", async || store.trace(trace_id(77)).await.unwrap()).await;
 }
+
+const REDACTION: &str = "[redaction]\ndetect = [\"email\"]\ndrop = [\"session.secret\"]\n";
+
+/// Sends a span, a log record and feedback of the same trace, each with what must not be kept.
+async fn send_secrets(receiver: &Serve, trace: u32) {
+    let id = trace_id(trace);
+    let mut spans = vec![span(trace, 0)];
+    spans[0].name = "mail eve@mail.org".to_owned();
+    let traces = crate::service::fixtures::request("app", spans).encode_to_vec();
+    assert_eq!(post(&url(receiver), &[("content-type", PROTOBUF)], traces).await.status(), 200);
+    let secret = json!({ "key": "session.secret", "value": { "stringValue": "xyzzy" } });
+    let body = json!({ "stringValue": "write to eve@mail.org" });
+    let record =
+        json!({ "traceId": id, "spanId": "0000000000000001", "eventName": "e", "body": body, "attributes": [secret] });
+    let logs = json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": [record] }] }] }).to_string();
+    let feedback = json!({ "trace_id": id, "name": "thumb", "source": "app", "explanation": "told eve@mail.org" });
+    for (path, body) in [("v1/logs", logs), ("api/v1/feedback", feedback.to_string())] {
+        let to = format!("{}/{path}", url(receiver));
+        assert_eq!(post_to(&to, &[("content-type", JSON)], body.into_bytes()).await.status(), 200, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_broker_has_nothing_of_what_is_taken_out_and_a_worker_reads_the_rest() {
+    let fleet = Fleet::new().await;
+    let receiver = fleet.start("receive,web", REDACTION);
+    ready(&receiver).await;
+    send_secrets(&receiver, 1).await;
+    let other = Other::connect().await;
+    for _ in 0..3 {
+        let (message, _) = other.take(&fleet.queue).await.unwrap();
+        let body = zstd::decode_all(message.as_slice()).unwrap();
+        let text = String::from_utf8_lossy(&body);
+        assert!(text.contains("[redacted:email]"), "{text}");
+        assert!(!text.contains("mail.org") && !text.contains("xyzzy"), "{text}");
+    }
+    assert!(receiver.metric("driftline_redacted_total").await >= 4.0);
+
+    send_secrets(&receiver, 2).await;
+    let worker = fleet.start("evaluate,web", REDACTION);
+    let (store, id) = (fleet.store().await, trace_id(2));
+    eventually("the trace", async || store.trace(id).await.unwrap().map(drop)).await;
+    let feedback = eventually("feedback", async || store.external_scores(id).await.unwrap().pop()).await;
+    assert_eq!(feedback.explanation.as_deref(), Some("told [redacted:email]"));
+    let raw = store.chunks_of(id).await.unwrap().unpack(id).unwrap();
+    assert_eq!(raw.spans().next().unwrap().name, "mail [redacted:email]");
+    assert_eq!(worker.metric("driftline_redacted_total").await, 0.0, "nothing was left to take out");
+    assert_eq!(fleet.dead().await, Vec::<String>::new());
+}

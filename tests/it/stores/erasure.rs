@@ -21,7 +21,7 @@ contract!(
     archived_traces_are_not_erased_half_by_who_does_not_know_the_archive,
 );
 
-const SECRET: &str = "the-secret-of-ann";
+pub(super) const SECRET: &str = "the-secret-of-ann";
 
 /// A piece of a real span.
 fn piece(number: u64) -> Chunk {
@@ -36,11 +36,11 @@ fn piece(number: u64) -> Chunk {
     let scope_spans = vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }];
     let groups = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
     let piece = split_by_trace(groups).traces.remove(0);
-    Chunk { trace_id: id, content_hash: [3; 32], span_count: 1, root_ended: true, body: pack(&piece.encode()) }
+    Chunk { trace_id: id, content_hash: [3; 32], day: 0, span_count: 1, root_ended: true, body: pack(&piece.encode()) }
 }
 
 /// Evaluated traces 1 (flagged), 2 (decides) and 3 (neither), of which Ann's are 1 and 3.
-async fn fill(store: &Store) {
+pub(super) async fn fill(store: &Store) {
     store.append_chunks(&[piece(1), piece(2), piece(3)], seconds(0), &POLICY).await.unwrap();
     let due = store.claim_due(seconds(5), LEASE, 3).await.unwrap();
     let of = |number: usize, plain: RecordedTrace| {
@@ -76,7 +76,7 @@ fn feedback(number: u64) -> NewExternalScore {
     NewExternalScore { score, identity: ScoreIdentity::Target }
 }
 
-fn ann() -> Selection {
+pub(super) fn ann() -> Selection {
     Selection { user: Some("ann".to_owned()), ..Selection::default() }
 }
 
@@ -118,7 +118,7 @@ async fn a_purge_that_does_not_commit_archives_nothing_and_the_next_one_does_so_
     let archive = Archive::new(&folder.path().join("archive"));
     let mut left_behind = archive.begin("2024-10-04").unwrap();
     left_behind.add(b"{}").unwrap();
-    left_behind.finish().unwrap();
+    archive.finish(left_behind).await.unwrap();
     let store = it.store.clone().with_archive(Some(archive));
     store.purge(seconds(2_000)).await.unwrap();
     assert_eq!(store.purge(seconds(2_000)).await.unwrap().traces, 0);

@@ -78,7 +78,8 @@ pub(crate) fn span_id(number: u64) -> SpanId {
 pub(crate) fn chunk(number: u64, text: &str, root_ended: bool) -> Chunk {
     let mut content_hash = [0; 32];
     content_hash[..text.len()].copy_from_slice(text.as_bytes());
-    Chunk { trace_id: trace_id(number), content_hash, body: text.as_bytes().to_vec(), span_count: 1, root_ended }
+    let (trace_id, body, day) = (trace_id(number), text.as_bytes().to_vec(), 0);
+    Chunk { trace_id, content_hash, day, body, span_count: 1, root_ended }
 }
 
 /// What a worker records for a trace that it has claimed; the decision tells how many pieces it has seen.

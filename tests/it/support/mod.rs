@@ -2,6 +2,7 @@
 
 pub(crate) mod broker;
 pub(crate) mod browser;
+pub(crate) mod bucket;
 pub(crate) mod data;
 pub(crate) mod proxy;
 pub(crate) mod serve;

@@ -95,6 +95,14 @@ impl Postgres {
     }
 }
 
+/// Makes a server's certificate by an authority, and the certificate of another authority, in the folder of a service.
+const CERTIFICATES: &str = "new='openssl req -newkey rsa:2048 -nodes -days 2'\n\
+    for name in authority other; do $new -x509 -subj /CN=$name -keyout $name.key -out $name.pem; done 2>/dev/null\n\
+    $new -subj /CN=localhost -keyout server.key -out server.csr 2>/dev/null\n\
+    echo subjectAltName=IP:127.0.0.1 >names\n\
+    openssl x509 -req -in server.csr -CA authority.pem -CAkey authority.key -CAcreateserial -days 2 \
+    -extfile names -out server.pem 2>/dev/null\n";
+
 /// A server that lets in over TLS, with a certificate of an authority of its own.
 pub(crate) struct TlsPostgres {
     /// The address of its database, with a user and a password.
@@ -115,12 +123,7 @@ impl TlsPostgres {
             let service = Service::prepare("postgres-tls", is_root().then_some("postgres"));
             let folder = service.folder.clone();
             let script = format!(
-                "new='openssl req -newkey rsa:2048 -nodes -days 2'\n\
-                 for name in authority other; do $new -x509 -subj /CN=$name -keyout $name.key -out $name.pem; done 2>/dev/null\n\
-                 $new -subj /CN=localhost -keyout server.key -out server.csr 2>/dev/null\n\
-                 echo subjectAltName=IP:127.0.0.1 >names\n\
-                 openssl x509 -req -in server.csr -CA authority.pem -CAkey authority.key -CAcreateserial -days 2 \
-                 -extfile names -out server.pem 2>/dev/null\n\
+                "{CERTIFICATES}\
                  '{bin}/initdb' -D data -U driftline -A trust -E UTF8 --locale=C --no-sync >log 2>&1\n\
                  '{bin}/postgres' -D data -k . -h 127.0.0.1 -p {port} -c fsync=off -c ssl=on \
                  -c ssl_cert_file=\"$PWD/server.pem\" -c ssl_key_file=\"$PWD/server.key\" >>log 2>&1 &\n",
@@ -157,6 +160,11 @@ pub(crate) fn rabbitmq() -> &'static RabbitMq {
 impl RabbitMq {
     /// A broker of its caller's own, which may be ill-treated.
     pub(crate) fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// The same, which the script has written `settings.conf` for.
+    fn start_with(script: &str) -> Self {
         let server = find("rabbitmq-server", "/usr/lib/rabbitmq/bin", "rabbitmq-server");
         retry_other_port("RabbitMQ", |port| {
             let service = Service::prepare("rabbitmq", None);
@@ -164,11 +172,11 @@ impl RabbitMq {
             // A system-wide installation may configure all of these: everything is named, nothing is inherited. The
             // name daemon is ours too, or the first node of the machine would leave one behind.
             let script = format!(
-                "export HOME=\"$PWD\" ERL_EPMD_PORT={epmd_port} ERL_EPMD_ADDRESS=127.0.0.1\n\
+                "{script}export HOME=\"$PWD\" ERL_EPMD_PORT={epmd_port} ERL_EPMD_ADDRESS=127.0.0.1\n\
                  export RABBITMQ_NODENAME=driftline{port}@localhost RABBITMQ_NODE_PORT={port}\n\
                  export RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 RABBITMQ_DIST_PORT={distribution_port}\n\
                  export RABBITMQ_MNESIA_BASE=\"$PWD/data\" RABBITMQ_LOG_BASE=\"$PWD/logs\" RABBITMQ_LOGS=-\n\
-                 export RABBITMQ_ENABLED_PLUGINS_FILE=\"$PWD/plugins\" RABBITMQ_CONFIG_FILE=\"$PWD/none\"\n\
+                 export RABBITMQ_ENABLED_PLUGINS_FILE=\"$PWD/plugins\" RABBITMQ_CONFIG_FILE=\"$PWD/settings\"\n\
                  export RABBITMQ_ADVANCED_CONFIG_FILE=\"$PWD/none\" RABBITMQ_CONF_ENV_FILE=/dev/null\n\
                  export RABBITMQ_PID_FILE=\"$PWD/pid\" RUNNING_UNDER_SYSTEMD=true\n\
                  echo '[].' >plugins\n\
@@ -191,6 +199,39 @@ impl RabbitMq {
         let output = command.output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+/// A broker that lets in over TLS, with a certificate of an authority of its own.
+pub(crate) struct TlsRabbitMq {
+    /// Where it listens for TLS, with a user and a password.
+    pub(crate) url: String,
+    /// The same place as `host:port`.
+    pub(crate) address: String,
+    /// The certificate of its authority.
+    pub(crate) authority: PathBuf,
+    /// The certificate of another.
+    pub(crate) other_authority: PathBuf,
+    _broker: RabbitMq,
+}
+
+impl TlsRabbitMq {
+    pub(crate) fn start() -> Self {
+        find("openssl", "/usr/bin", "openssl");
+        let address = format!("127.0.0.1:{}", free_port());
+        let broker = RabbitMq::start_with(&format!(
+            "{CERTIFICATES}cat >settings.conf <<END\nlisteners.ssl.1 = {address}\n\
+             ssl_options.cacertfile = $PWD/authority.pem\nssl_options.certfile = $PWD/server.pem\n\
+             ssl_options.keyfile = $PWD/server.key\nssl_options.verify = verify_none\nEND\n"
+        ));
+        let folder = &broker.service.folder;
+        Self {
+            url: format!("amqps://guest:guest@{address}/%2f"),
+            address,
+            authority: folder.join("authority.pem"),
+            other_authority: folder.join("other.pem"),
+            _broker: broker,
+        }
     }
 }
 

@@ -238,7 +238,7 @@ pub(crate) async fn append(store: &Store, request: Vec<ResourceSpans>) -> Vec<Tr
         .map(|piece| {
             let (trace_id, root_ended) = (piece.trace_id, piece.root_ended);
             let span_count = u32::try_from(piece.span_count).unwrap();
-            Chunk { trace_id, content_hash: [1; 32], body: pack(&piece.encode()), span_count, root_ended }
+            Chunk { trace_id, content_hash: [1; 32], day: 0, body: pack(&piece.encode()), span_count, root_ended }
         })
         .collect();
     store.append_chunks(&chunks, START, &POLICY).await.unwrap();
