@@ -31,7 +31,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Show the next trace to label: of the random audit sample first, then of what judges flag.
+    /// Show the next trace to label: of the random audit sample first, then of what rules and judges flag.
     Next {
         /// Of this judge only.
         #[arg(long, value_name = "NAME")]
@@ -52,7 +52,7 @@ enum Command {
         trace_id: TraceId,
         /// pass, fail or skip.
         label: Answer,
-        /// The judge; needed where several have judged the trace.
+        /// The judge or rule; needed where several judges have judged the trace.
         #[arg(long, value_name = "NAME")]
         judge: Option<String>,
         /// Why.
@@ -241,7 +241,8 @@ fn write(log: &Labels, path: Option<PathBuf>, output: &mut Output) -> Result<(),
 fn show(found: &Next, output: &mut Output) -> Result<(), Failure> {
     let Some(task) = &found.task else { return output.line("nothing waits for a label") };
     let ReviewTask { stream, trace_id, evaluator, revision, .. } = task;
-    output.line(&format!("{trace_id}  {evaluator} ({revision}), {stream} stream"))?;
+    let why = task.flagged.map(|reason| format!(": {}", reason.in_words())).unwrap_or_default();
+    output.line(&format!("{trace_id}  {evaluator} ({revision}), {stream} stream{why}"))?;
     let gone = || {
         let why =
             if task.has_spans { "(not recorded)" } else { "(its spans are gone; find it in your tracing backend)" };

@@ -11,6 +11,7 @@ mod erasure;
 mod external_scores;
 mod failures;
 pub(crate) mod fixtures;
+mod flags;
 mod labels;
 mod leases;
 mod ledger;

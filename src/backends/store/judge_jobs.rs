@@ -268,7 +268,8 @@ fn read_job(row: &AnyRow) -> Result<JudgeJob, sqlx::Error> {
 pub(super) const REPLACE_EVALUATION: &str = "ON CONFLICT (trace_id, evaluator, revision) DO UPDATE SET \
      trace_version = excluded.trace_version, span_id = excluded.span_id, annotator_kind = excluded.annotator_kind, \
      outcome = excluded.outcome, value = excluded.value, label = excluded.label, explanation = excluded.explanation, \
-     probability = excluded.probability, evaluated_at = excluded.evaluated_at, truncated = excluded.truncated";
+     probability = excluded.probability, evaluated_at = excluded.evaluated_at, truncated = excluded.truncated, \
+     split = excluded.split";
 
 /// The traces of which the jobs' versions still stand; they do so until the transaction ends.
 async fn lock_traces(

@@ -105,6 +105,11 @@ const CHANGES: &[Change] = &[
         sqlite: include_str!("../../../migrations/sqlite/0018_calls_by_day.sql"),
         postgres: include_str!("../../../migrations/postgres/0018_calls_by_day.sql"),
     },
+    Change {
+        description: "review flags",
+        sqlite: include_str!("../../../migrations/sqlite/0021_review_flags.sql"),
+        postgres: include_str!("../../../migrations/postgres/0021_review_flags.sql"),
+    },
 ];
 
 const NEWEST: i64 = CHANGES.len() as i64;

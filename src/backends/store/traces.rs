@@ -303,7 +303,7 @@ pub(super) async fn insert_evaluations(
     insert(
         connection,
         "evaluation (trace_id, evaluator, revision, trace_version, span_id, annotator_kind, outcome, value, label, \
-         explanation, probability, evaluated_at, truncated)",
+         explanation, probability, evaluated_at, truncated, split)",
         &rows,
         |row, (evaluation, annotator_kind, stored)| {
             row.bind(evaluation.trace_id).bind(key(&evaluation.evaluator)).bind(key(&evaluation.revision));
@@ -311,6 +311,7 @@ pub(super) async fn insert_evaluations(
             row.bind(evaluation.outcome.as_str()).bind_score(evaluation.value);
             row.bind(evaluation.label.as_deref().map(text)).bind(evaluation.explanation.as_deref().map(text));
             row.bind(stored.probability).bind(now).bind(i64::from(evaluation.truncated));
+            row.bind(i64::from(evaluation.split));
         },
         then,
     )
@@ -424,6 +425,7 @@ pub(super) fn read_evaluation(row: &AnyRow) -> Result<StoredEvaluation, sqlx::Er
         label: row.try_get("label")?,
         explanation: row.try_get("explanation")?,
         truncated: flag(row, "truncated")?,
+        split: flag(row, "split")?,
     };
     Ok(StoredEvaluation {
         evaluation,

@@ -66,6 +66,14 @@ impl Browser {
         self.wait_for_load(before);
     }
 
+    /// Clicks what a selector finds first, which leads to another page, and waits until that is there.
+    pub(crate) fn follow(&mut self, selector: &str) {
+        let before = self.loaded;
+        let script = format!("(it => it && (it.click(), true))(document.querySelector({}))", json!(selector));
+        assert_eq!(self.value(&script), true, "nothing is {selector}");
+        self.wait_for_load(before);
+    }
+
     /// Presses a key that leads to another page, and waits until that is there.
     pub(crate) fn press_and_follow(&mut self, key: &str) {
         let before = self.loaded;
