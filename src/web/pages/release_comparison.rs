@@ -66,7 +66,7 @@ fn headlines(rows: &[Headline]) -> Markup {
                 td { (clipped(&row.series, 80)) " " (uncalibrated(row.calibrated)) @if let Some(unit) = &row.unit { span.muted { (unit) } } }
                 td.number { (estimate(&row.before)) }
                 td.number { (estimate(&row.after)) }
-                td { (charts::intervals(&row.before, &row.after)) }
+                td { span.charts { (charts::intervals(&row.before, &row.after)) } }
                 td.number { @if let Some(change) = row.change { (format!("{:+.1} %", change * 100.0)) } }
                 td { (verdict(row.verdict, row.notable)) }
             } } }

@@ -147,7 +147,7 @@ fn score(outcome: &EvaluatorOutcome) -> Markup {
                 " " (uncalibrated(outcome.calibrated))
             }
             td { (clipped(&outcome.why, 1_000)) }
-            td { code { (clipped(&outcome.revision, 16)) } }
+            td.nowrap { code { (clipped(&outcome.revision, 16)) } }
         }
     }
 }

@@ -15,6 +15,8 @@ use crate::support::browser::Browser;
 
 /// The judge of the shipped definitions, which passes every other trace.
 const JUDGE: &str = "groundedness";
+/// Of a laptop and of a phone.
+const WIDTHS: [u32; 2] = [1280, 390];
 /// Pages that one walk opens, each of another kind or of the first few of its kind.
 const PAGES: usize = 60;
 
@@ -42,10 +44,9 @@ fn walk(browser: &mut Browser, service: &Service) -> BTreeSet<String> {
             title.as_str().is_some_and(|title| title.ends_with("· driftline") && !title.starts_with("Error")),
             "{path}: {title}"
         );
-        assert!(
-            browser.value("document.documentElement.scrollWidth <= innerWidth").as_bool().unwrap(),
-            "{path} is too wide"
-        );
+        for width in WIDTHS {
+            assert!(browser.fits(width), "{path} is too wide for {width} pixels");
+        }
         kinds.push(kind(&path));
         let links = browser
             .value("[...document.querySelectorAll('a[href^=\"/\"]:not([download])')].map(a => a.getAttribute('href'))");

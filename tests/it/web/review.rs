@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use driftline::backends::store::{Offered, RecordedTrace, Undrawn};
 use driftline::domain::label::Draw;
@@ -236,6 +237,20 @@ async fn the_command_line_labels_and_calibrates_through_a_service() {
     let log = driftline(&["review", "export"]).await;
     let line: Value = serde_json::from_str(&log).unwrap();
     assert_eq!((&line["note"], &line["probability"]), (&json!("made up"), &json!(0.5)));
+    let flagged = trace_id(2).to_string();
+    assert!(driftline(&["review", "next", "--flagged"]).await.contains("flagged stream: the judge fails it"));
+    assert_eq!(driftline(&["review", "assign", "bert", "--reviewer", "anna"]).await.trim(), "1 case for bert");
+    assert!(driftline(&["review", "next", "--flagged", "--reviewer", "anna"]).await.contains("nothing waits"));
+    let removed = driftline(&["review", "remove", &flagged, "--judge", "grounded", "--reviewer", "bert"]).await;
+    assert_eq!(removed.trim(), format!("grounded of {flagged} is not asked about any more"));
+    assert!(driftline(&["review", "next", "--flagged", "--reviewer", "bert"]).await.contains("nothing waits"));
+    assert!(driftline(&["review", "agreement"]).await.contains("no case has been answered by two people"));
+    service.clock.advance(Duration::from_secs(1));
+    driftline(&["review", "label", &id, "pass", "--reviewer", "bert"]).await;
+    let agreement = driftline(&["review", "agreement"]).await;
+    assert!(agreement.contains("anna and bert") && agreement.contains("they differ on 1 case"), "{agreement}");
+    service.clock.advance(Duration::from_secs(1));
+    driftline(&["review", "label", &id, "fail", "--note", "made up", "--reviewer", "anna"]).await;
     let report = driftline(&["calibrate", "grounded"]).await;
     for part in ["uncalibrated", "audit 1 of 1 drawn", "1 disagreements", "because", "made up"] {
         assert!(report.contains(part), "{part:?} is not in\n{report}");
