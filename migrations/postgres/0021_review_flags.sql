@@ -15,3 +15,4 @@ CREATE TABLE review_flag (
     PRIMARY KEY (trace_id, evaluator)
 );
 CREATE INDEX review_flag_day ON review_flag (day);
+CREATE INDEX review_flag_waiting ON review_flag (day) WHERE is_waiting = 1;
