@@ -8,7 +8,7 @@ use std::time::Duration;
 use prost::Message as _;
 use serde::Serialize;
 
-use super::service::{Role, Service, StartError, audit_policy, watching};
+use super::service::{Role, Service, StartError, review_policy, watching};
 use super::settings::{self, Settings, SettingsError};
 use crate::backends::clock::{Clock, SystemClock};
 use crate::backends::http::{AddressError, HttpSender, SendError};
@@ -21,7 +21,7 @@ use crate::domain::report::{GateReport, GateVerdict};
 use crate::domain::time::Timestamp;
 use crate::otlp::{ExportTraceServiceRequest, ResourceSpans};
 use crate::pipeline::Shared;
-use crate::pipeline::reviewing::draw_judged;
+use crate::pipeline::reviewing::offer_evaluated;
 use crate::simulate::judge::ScriptedJudge;
 use crate::simulate::{Agent, ExpectedEvidence, Fault, Phase, Plan, Scenario, SimulatedTrace, Truth, simulate};
 use crate::watch::baseline::Baseline;
@@ -201,7 +201,8 @@ pub async fn demo(plan: &DemoPlan, mut progress: impl FnMut(DemoStep)) -> Result
     progress(DemoStep::Watching);
     let watching = watching(&settings);
     while watching.step(shared).await? {}
-    draw_judged(shared, &audit_policy(&settings), settings.review.window).await?;
+    let evaluators = super::evaluators(&settings, None).map_err(StartError::from)?;
+    offer_evaluated(shared, &review_policy(&settings, &evaluators)).await?;
 
     let candidate =
         shared.store.records(&Selection { release: Some("1.5.0".to_owned()), ..Selection::default() }).await?;

@@ -21,10 +21,11 @@ use super::write_back;
 use crate::backends::clock::SystemClock;
 use crate::backends::http::{AddressError, HttpSender};
 use crate::backends::judge::{JudgeClient, SettingsError};
-use crate::backends::rabbitmq::RabbitMqError;
+use crate::backends::rabbitmq::{BrokerQueue, RabbitMqError};
 use crate::backends::store::{Store, StoreError};
 use crate::domain::money::NanoUsd;
 use crate::domain::release::ChangeKind;
+use crate::evaluate::flagging::FlagPolicy;
 use crate::evaluate::kinds::Behaviour;
 use crate::evaluate::mistake::InvalidEvaluators;
 use crate::evaluate::redaction::{InvalidRedaction, Redactor};
@@ -41,7 +42,7 @@ use crate::pipeline::judging::{Judging, judge};
 use crate::pipeline::notify::{Notifying, notify};
 use crate::pipeline::releases::{Definition, definitions, notice_releases};
 use crate::pipeline::retention::{BodyRetention, Retention, purge};
-use crate::pipeline::reviewing::draw_audit;
+use crate::pipeline::reviewing::{ReviewPolicy, offer_reviews};
 use crate::pipeline::scoring::{Scoring, score};
 use crate::pipeline::watching::{Watching, watch};
 use crate::telemetry::metrics::Metrics;
@@ -304,6 +305,7 @@ impl Service {
             judge_configured: !settings.judge.models.is_empty(),
             is_loopback: web.is_loopback(),
             redactor,
+            queue: broker_queue(settings),
             checks,
         };
         tracing::info!(address = %web.address, "serving API, metrics and pages");
@@ -340,6 +342,7 @@ impl Service {
         destinations: Vec<Destination>,
     ) {
         let judged_by = judged_by(settings, &evaluators);
+        let reviewing = review_policy(settings, &evaluators);
         let scoring = Arc::new(scoring(settings, evaluators, &destinations));
         if roles.contains(&Role::Evaluate) {
             for _ in 0..evaluating_tasks() {
@@ -364,7 +367,7 @@ impl Service {
             self.parts.spawn(notice_releases(shared.clone(), judged_by));
             self.parts.spawn(purge(shared.clone(), retention(settings)));
             self.parts.spawn(guard_budgets(shared.clone(), settings.budget.clone()));
-            self.parts.spawn(draw_audit(shared.clone(), audit_policy(settings), settings.review.window));
+            self.parts.spawn(offer_reviews(shared.clone(), reviewing));
         }
     }
 }
@@ -455,11 +458,24 @@ pub fn budget_policy(settings: &Settings) -> BudgetPolicy {
     }
 }
 
-/// How the audit sample is drawn.
-/// How the settings draw the audit sample.
-pub(super) const fn audit_policy(settings: &Settings) -> AuditPolicy {
+/// The broker's queue, where there is a broker.
+fn broker_queue(settings: &Settings) -> Option<BrokerQueue> {
+    let queue = &settings.queue;
+    (!queue.is_embedded()).then(|| BrokerQueue { url: queue.url.clone(), name: queue.name.clone() })
+}
+
+/// What people are asked about, as the settings want it.
+pub(super) fn review_policy(settings: &Settings, evaluators: &Evaluators) -> ReviewPolicy {
     let review = &settings.review;
-    AuditPolicy { rate: review.audit_rate, failing_rate: review.audit_failing_rate, seed: review.audit_seed }
+    ReviewPolicy {
+        audit: AuditPolicy {
+            rate: review.audit_rate,
+            failing_rate: review.audit_failing_rate,
+            seed: review.audit_seed,
+        },
+        flags: FlagPolicy::of(evaluators, review.flagged_per_day),
+        window: review.window,
+    }
 }
 
 /// The watching stage as the settings want it.

@@ -4,6 +4,7 @@
 //! acknowledged by then is delivered again, and its old acknowledgement is quietly void.
 
 mod connection;
+mod counts;
 mod dead_letters;
 mod envelope;
 mod publisher;
@@ -13,6 +14,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use counts::{BrokerQueue, QueueCounts};
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use envelope::REASON_HEADER;
 use futures_util::future::join_all;

@@ -51,6 +51,7 @@ mod releases_text;
 mod replay;
 mod report_html;
 mod review;
+mod review_queue;
 mod runs;
 mod serve;
 mod service;

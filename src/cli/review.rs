@@ -9,14 +9,17 @@ use super::label_files;
 use super::output::{Output, counted, json_line};
 use super::output_file::OutputFile;
 use super::problems::Problems;
+use super::review_queue;
 use super::service::{Asked, Place, answer, open_for_writing, shown};
 use crate::backends::clock::{Clock as _, SystemClock};
+use crate::backends::store::Stream;
 use crate::domain::ids::TraceId;
 use crate::domain::label::Answer;
 use crate::queries::review::{
     AnchorRequest, Anchors, GivenLabel, GivenLabels, KeptLabels, Labels, Next, NextRequest, ReviewTask, add_anchors,
     add_labels, labels, next,
 };
+use crate::queries::reviewing::{AssignRequest, RemoveRequest};
 
 /// Labels in one request to a service, whose bodies are limited.
 const BATCH: usize = 1_000;
@@ -31,7 +34,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Show the next trace to label: of the random audit sample first, then of what judges flag.
+    /// Show the next trace to label: of the random audit sample first, then of what rules and judges flag.
     Next {
         /// Of this judge only.
         #[arg(long, value_name = "NAME")]
@@ -52,7 +55,7 @@ enum Command {
         trace_id: TraceId,
         /// pass, fail or skip.
         label: Answer,
-        /// The judge; needed where several have judged the trace.
+        /// The judge or rule; needed where several judges have judged the trace.
         #[arg(long, value_name = "NAME")]
         judge: Option<String>,
         /// Why.
@@ -62,6 +65,36 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         reviewer: Option<String>,
     },
+    /// Ask one person about the next cases, and nobody else.
+    Assign {
+        /// Who is asked.
+        assignee: String,
+        /// audit, flagged or second.
+        #[arg(long, default_value = "flagged")]
+        stream: Stream,
+        /// So many cases, at most 500.
+        #[arg(long, default_value_t = 10, value_name = "N")]
+        count: usize,
+        /// Of this judge or rule only.
+        #[arg(long, value_name = "NAME")]
+        judge: Option<String>,
+        /// Who assigns, of whose queue; without it the user of this machine.
+        #[arg(long, value_name = "NAME")]
+        reviewer: Option<String>,
+    },
+    /// Take a case out of the queue for good, whatever judges it later.
+    Remove {
+        /// The trace.
+        trace_id: TraceId,
+        /// The judge or rule whose question it is.
+        #[arg(long, value_name = "NAME")]
+        judge: String,
+        /// Who says so; without it the user of this machine.
+        #[arg(long, value_name = "NAME")]
+        reviewer: Option<String>,
+    },
+    /// Tell how far people agree: Cohen's kappa of each two, over the cases that both decided.
+    Agreement,
     /// Write the label log as JSON lines.
     Export {
         /// Of this judge only.
@@ -103,11 +136,20 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
             if context.json { output.json(&found)? } else { show(&found, &mut output)? }
         }
         Command::Label { trace_id, label, judge, note, reviewer } => {
-            let reviewer = reviewer.or_else(|| std::env::var("USER").ok());
+            let reviewer = reviewer.or_else(user);
             let given = given(trace_id, label, judge, note, reviewer);
             let kept = keep(GivenLabels { labels: vec![given], import: false }, &place, context).await?;
             told(kept, context, &mut output)?;
         }
+        Command::Assign { assignee, stream, count, judge, reviewer } => {
+            let asked = AssignRequest { reviewer: somebody(reviewer), assignee, stream, judge, count };
+            review_queue::assign(&asked, &place, context, &mut output).await?;
+        }
+        Command::Remove { trace_id, judge, reviewer } => {
+            let asked = RemoveRequest { reviewer: somebody(reviewer), trace_id, evaluator: judge };
+            review_queue::remove(&asked, &place, context, &mut output).await?;
+        }
+        Command::Agreement => review_queue::agreement(&place, context, &mut output).await?,
         Command::Export { judge, output: path } => {
             let log = export(judge.as_deref(), &place, context).await?;
             write(&log, path, &mut output)?;
@@ -121,6 +163,15 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     }
     output.finish()?;
     Ok(Exit::Done)
+}
+
+/// The user of this machine.
+fn user() -> Option<String> {
+    std::env::var("USER").ok()
+}
+
+fn somebody(reviewer: Option<String>) -> String {
+    reviewer.or_else(user).unwrap_or_else(|| "unknown".to_owned())
 }
 
 fn given(
@@ -241,7 +292,8 @@ fn write(log: &Labels, path: Option<PathBuf>, output: &mut Output) -> Result<(),
 fn show(found: &Next, output: &mut Output) -> Result<(), Failure> {
     let Some(task) = &found.task else { return output.line("nothing waits for a label") };
     let ReviewTask { stream, trace_id, evaluator, revision, .. } = task;
-    output.line(&format!("{trace_id}  {evaluator} ({revision}), {stream} stream"))?;
+    let why = task.flagged.map(|reason| format!(": {}", reason.in_words())).unwrap_or_default();
+    output.line(&format!("{trace_id}  {evaluator} ({revision}), {stream} stream{why}"))?;
     let gone = || {
         let why =
             if task.has_spans { "(not recorded)" } else { "(its spans are gone; find it in your tracing backend)" };

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::explanation::Evidence;
 use super::ids::TraceId;
+use super::report::calibration_mark;
 use super::time::Timestamp;
 
 /// How loud an alert is. `info` stands outside the alert budget.
@@ -190,6 +191,12 @@ impl Alert {
         let plain = self.summary.strip_suffix(UNCALIBRATED).unwrap_or(&self.summary);
         let mark = if calibrated == Some(false) { UNCALIBRATED } else { "" };
         Self { summary: format!("{plain}{mark}"), calibrated, ..self }
+    }
+
+    /// The series, with the mark of a judge that is not calibrated.
+    #[must_use]
+    pub fn series_marked(&self) -> String {
+        format!("{}{}", self.series, calibration_mark(self.calibrated))
     }
 
     /// Its page; `web` is where people reach the web listener.

@@ -143,6 +143,9 @@ pub struct Evaluation {
     /// Whether the judge was shown a shortened input; left out where it was not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
+    /// Whether the judge's own samples gave different verdicts; left out where they did not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub split: bool,
 }
 
 impl Evaluation {

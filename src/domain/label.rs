@@ -118,6 +118,33 @@ pub struct Draw {
     pub is_drawn: bool,
 }
 
+/// Why a run is put before a person, where it was not drawn at random.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FlagReason {
+    /// A rule fails it.
+    FailedRule,
+    /// A judge fails it.
+    JudgeNo,
+    /// Revisions of one judge give different verdicts: two models, or two prompts.
+    JudgesDisagree,
+    /// A judge's own samples give different verdicts.
+    LowConfidence,
+}
+
+impl FlagReason {
+    /// The reason in words, after the evaluator's name.
+    #[must_use]
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::FailedRule => "the rule fails it",
+            Self::JudgeNo => "the judge fails it",
+            Self::JudgesDisagree => "revisions of the judge disagree",
+            Self::LowConfidence => "the judge was of two minds",
+        }
+    }
+}
+
 /// What a judge said of one trace.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgement {

@@ -9,6 +9,7 @@ pub mod control;
 pub mod definition;
 mod expression;
 pub mod failure_class;
+pub mod flagging;
 pub mod judge;
 pub mod kinds;
 pub mod measure;

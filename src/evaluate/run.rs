@@ -320,6 +320,7 @@ pub fn unscored(trace: &Trace, definition: &EvaluatorDefinition, outcome: Outcom
         label: None,
         explanation: Some(explanation),
         truncated: false,
+        split: false,
     }
 }
 

@@ -203,6 +203,7 @@ async fn give_up(
         label: None,
         explanation: Some(reason.to_owned()),
         truncated: false,
+        split: false,
     };
     let Question { trace_version, probability, .. } = *question;
     let evaluation = StoredEvaluation { evaluation, trace_version, probability };

@@ -181,6 +181,7 @@ mod tests {
             label: None,
             explanation: None,
             truncated: false,
+            split: false,
         };
         StoredEvaluation { evaluation, trace_version: 1, probability }
     }

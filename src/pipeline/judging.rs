@@ -396,6 +396,7 @@ async fn give_up(shared: &Shared, job: JudgeJob, reason: &str) -> Result<Option<
         label: None,
         explanation: Some(reason.to_owned()),
         truncated: false,
+        split: false,
     };
     Ok(Some(FinishedJob { job, end: ended(evaluation), calls: Vec::new(), outbox: Vec::new() }))
 }

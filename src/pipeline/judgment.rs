@@ -109,13 +109,11 @@ impl Decided {
     /// The row, of the revision that the model which answered makes.
     #[must_use]
     pub fn evaluation(&self, trace: &Trace, definition: &EvaluatorDefinition, prepared: &Prepared<'_>) -> Evaluation {
-        let votes = match self.votes == self.samples {
-            true => String::new(),
-            false => format!(" ({} of {} samples)", self.votes, self.samples),
-        };
+        let split = self.votes != self.samples;
+        let votes = if split { format!(" ({} of {} samples)", self.votes, self.samples) } else { String::new() };
         let verdict = Verdict { is_yes: self.is_yes, reason: format!("{}{votes}", self.reason) };
         let revision = resolved(&definition.revision, self.model());
-        Evaluation { revision, ..judged(trace, definition, prepared, verdict) }
+        Evaluation { revision, split, ..judged(trace, definition, prepared, verdict) }
     }
 }
 

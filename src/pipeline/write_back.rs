@@ -277,6 +277,7 @@ mod tests {
             label: Some("fail".to_owned()),
             explanation: Some("three times the same".to_owned()),
             truncated: false,
+            split: false,
         };
         WriteBack {
             service: "support".to_owned(),

@@ -9,7 +9,7 @@ use super::QueryError;
 use super::inspection::inspection;
 use crate::backends::store::{Anchor, NewLabel, ReviewFilter, ReviewItem, Store, Stream};
 use crate::domain::ids::TraceId;
-use crate::domain::label::{Answer, Label, Origin};
+use crate::domain::label::{Answer, FlagReason, Label, Origin};
 use crate::domain::time::Timestamp;
 use crate::normalize::{AttributeMapping, PriceTable};
 
@@ -37,9 +37,12 @@ pub struct NextRequest {
 pub struct ReviewTask {
     /// `audit` or `flagged`.
     pub stream: String,
+    /// Why it is flagged.
+    #[serde(default)]
+    pub flagged: Option<FlagReason>,
     /// The trace.
     pub trace_id: TraceId,
-    /// The judge whose question is to be answered.
+    /// The judge or rule whose question is to be answered.
     pub evaluator: String,
     /// Its revision.
     pub revision: String,
@@ -69,7 +72,7 @@ pub struct Next {
 pub struct GivenLabel {
     /// The trace.
     pub trace_id: TraceId,
-    /// The judge whose question is answered; it may be left out where one judge alone has judged the trace.
+    /// The judge or rule whose question is answered; it may be left out where one judge alone has judged the trace.
     #[serde(default)]
     pub evaluator: Option<String>,
     /// Revision of the judge.
@@ -191,7 +194,7 @@ impl GivenLabel {
     }
 }
 
-/// The next trace that waits for a label: of the audit sample first, then of what judges flag.
+/// The next trace that waits for a label: of the audit sample first, then of what is flagged.
 ///
 /// # Errors
 /// The store failed.
@@ -225,6 +228,7 @@ fn task(
 ) -> ReviewTask {
     ReviewTask {
         stream: stream.as_str().to_owned(),
+        flagged: item.flagged,
         trace_id: item.trace_id,
         evaluator: item.evaluator,
         revision: item.revision,
@@ -266,7 +270,7 @@ fn imported(given: GivenLabel, now: Timestamp) -> Result<Label, QueryError> {
 async fn reviewed(store: &Store, given: GivenLabel, now: Timestamp) -> Result<Label, QueryError> {
     let trace_id = given.trace_id;
     let wrong = |problem: String| QueryError::Label { trace_id, problem };
-    let judged = store.judged_by(trace_id).await?;
+    let judged = store.judged_by(trace_id, given.evaluator.as_deref()).await?;
     let is_meant = |(evaluator, revision): &&(String, String)| {
         given.evaluator.as_ref().is_none_or(|name| name == evaluator)
             && given.revision.as_ref().is_none_or(|name| name == revision)

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::words;
 use super::{QueryError, body, compute};
 use crate::backends::store::{ReviewFilter, ReviewItem, Store, Stream};
-use crate::domain::evaluation::Evaluation;
+use crate::domain::evaluation::{Evaluation, Outcome};
 use crate::domain::ids::TraceId;
-use crate::domain::label::{Answer, Label};
+use crate::domain::label::{Answer, FlagReason, Label};
 use crate::domain::time::Timestamp;
 use crate::domain::trace::{Step, ToolStatus, Trace};
 use crate::evaluate::regression::regression_case;
@@ -38,16 +38,18 @@ pub struct Reading<'a> {
     pub evaluators: &'a Evaluators,
 }
 
-/// A case as a person judges it: nothing of what the judge said.
+/// A case as a person judges it: nothing of what the judge said, but that it flags the case, where it does.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReviewCase {
     /// The trace.
     pub trace_id: TraceId,
-    /// The judge whose question is to be answered.
+    /// The judge or rule whose question is to be answered.
     pub evaluator: String,
     /// Its revision.
     pub revision: String,
-    /// What a yes means; `None` where the judge is not loaded any more.
+    /// Why it is flagged; `None` in other streams.
+    pub flagged: Option<FlagReason>,
+    /// What a yes means; `None` where the evaluator is not loaded any more.
     pub question: Option<String>,
     /// The run, while its spans are kept.
     pub run: Option<SeenRun>,
@@ -79,12 +81,12 @@ pub struct SeenData {
     pub text: Option<String>,
 }
 
-/// What a person answered, and what the judge had said.
+/// What a person answered, and what the judge or rule had said.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AnsweredCase {
     /// The answer.
     pub label: Label,
-    /// The judge's verdict and reason, while they are kept.
+    /// The evaluator's verdict and reason, while they are kept.
     pub judge: Option<(Answer, Option<String>)>,
 }
 
@@ -114,6 +116,34 @@ pub struct AssignRequest {
     pub count: usize,
 }
 
+/// What became of an assignment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assigned {
+    /// Cases that the assignee is asked about from now on.
+    pub assigned: usize,
+}
+
+/// A case that nobody is to be asked about any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveRequest {
+    /// Who says so.
+    pub reviewer: String,
+    /// The trace.
+    pub trace_id: TraceId,
+    /// The judge or rule whose question it is.
+    pub evaluator: String,
+}
+
+/// A case that is out of the queue for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// The trace.
+    pub trace_id: TraceId,
+    /// The judge or rule.
+    pub evaluator: String,
+}
+
 /// The case at a place of a person's queue, from 0; `None` where nothing waits there.
 ///
 /// # Errors
@@ -126,8 +156,9 @@ pub async fn case_at(
     let place = place.min(FURTHEST);
     let items = reading.store.review_items(filter, place + 1).await?;
     match items.into_iter().nth(place) {
-        Some(ReviewItem { trace_id, evaluator, revision, .. }) => {
-            Ok(Some(case(reading, trace_id, evaluator, revision).await?))
+        Some(ReviewItem { trace_id, evaluator, revision, flagged, .. }) => {
+            let case = case(reading, trace_id, evaluator, revision).await?;
+            Ok(Some(ReviewCase { flagged, ..case }))
         }
         None => Ok(None),
     }
@@ -138,12 +169,16 @@ pub async fn case_at(
 /// # Errors
 /// No such judge has judged it, or the store failed.
 pub async fn case_of(reading: Reading<'_>, trace_id: TraceId, evaluator: &str) -> Result<ReviewCase, QueryError> {
-    let judged = reading.store.judged_by(trace_id).await?;
-    let Some((evaluator, revision)) = judged.into_iter().rfind(|(name, _)| name == evaluator) else {
-        let problem = "no such judge has judged it".to_owned();
-        return Err(QueryError::Label { trace_id, problem });
-    };
-    case(reading, trace_id, evaluator, revision).await
+    let revision = revision_of(reading.store, trace_id, evaluator).await?;
+    case(reading, trace_id, evaluator.to_owned(), revision).await
+}
+
+/// The revision of a judge or rule that has judged a trace.
+async fn revision_of(store: &Store, trace_id: TraceId, evaluator: &str) -> Result<String, QueryError> {
+    let judged = store.judged_by(trace_id, Some(evaluator)).await?;
+    let found = judged.into_iter().rfind(|(name, _)| name == evaluator);
+    let problem = || QueryError::Label { trace_id, problem: "no such judge has judged it".to_owned() };
+    found.map(|(_, revision)| revision).ok_or_else(problem)
 }
 
 async fn case(
@@ -156,6 +191,7 @@ async fn case(
     let fails = rows.into_iter().map(|row| row.evaluation).filter(|it| it.is_failing() && !it.is_judged());
     let reason = |it: Evaluation| (it.evaluator, it.explanation.unwrap_or_default());
     Ok(ReviewCase {
+        flagged: None,
         question: reading.evaluators.get(&evaluator).map(|definition| definition.description.clone()),
         run: run(reading, trace_id).await?.as_ref().map(SeenRun::of),
         failed_rules: fails.map(reason).collect(),
@@ -222,7 +258,7 @@ pub async fn answered_by(store: &Store, reviewer: &str) -> Result<Vec<Label>, Qu
 pub async fn reveal(store: &Store, label: Label) -> Result<AnsweredCase, QueryError> {
     let rows = store.evaluations(label.trace_id).await?;
     let is_meant = |it: &Evaluation| {
-        it.is_judged()
+        it.outcome == Outcome::Scored
             && it.evaluator == label.evaluator
             && label.revision.as_ref().is_none_or(|revision| *revision == it.revision)
     };
@@ -250,11 +286,11 @@ pub async fn progress(
     Ok(Progress { today: store.labels_by(reviewer, day, LOOKED_BACK).await?.len(), waiting })
 }
 
-/// Gives the next items of the assigner's queue to one person, and tells how many they were.
+/// Gives the next items of the assigner's queue to one person.
 ///
 /// # Errors
 /// A name is none, or the store failed.
-pub async fn assign(store: &Store, asked: &AssignRequest, now: Timestamp) -> Result<usize, QueryError> {
+pub async fn assign(store: &Store, asked: &AssignRequest, now: Timestamp) -> Result<Assigned, QueryError> {
     let (reviewer, assignee) = (words("reviewer", &asked.reviewer)?, words("assignee", &asked.assignee)?);
     let filter = ReviewFilter { stream: asked.stream, evaluator: asked.judge.as_deref(), reviewer: Some(&reviewer) };
     let items = store.review_items(filter, asked.count.min(MOST_ASSIGNED)).await?;
@@ -262,21 +298,19 @@ pub async fn assign(store: &Store, asked: &AssignRequest, now: Timestamp) -> Res
     let items: BTreeSet<(TraceId, String)> = items.into_iter().map(|item| (item.trace_id, item.evaluator)).collect();
     let items: Vec<(TraceId, String)> = items.into_iter().collect();
     store.assign_reviews(&items, &assignee, now).await?;
-    Ok(items.len())
+    Ok(Assigned { assigned: items.len() })
 }
 
 /// Takes a case out of the queue for good.
 ///
 /// # Errors
-/// The name is none, or the store failed.
-pub async fn remove(
-    store: &Store,
-    trace_id: TraceId,
-    evaluator: &str,
-    by: &str,
-    now: Timestamp,
-) -> Result<(), QueryError> {
-    Ok(store.remove_review(trace_id, evaluator, &words("reviewer", by)?, now).await?)
+/// The name is none, no such judge or rule has judged the trace, or the store failed.
+pub async fn remove(store: &Store, asked: &RemoveRequest, now: Timestamp) -> Result<Removed, QueryError> {
+    let RemoveRequest { reviewer, trace_id, evaluator } = asked;
+    let reviewer = words("reviewer", reviewer)?;
+    revision_of(store, *trace_id, evaluator).await?;
+    store.remove_review(*trace_id, evaluator, &reviewer, now).await?;
+    Ok(Removed { trace_id: *trace_id, evaluator: evaluator.clone() })
 }
 
 /// How far people agree with each other, over the whole label log.

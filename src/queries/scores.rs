@@ -63,6 +63,7 @@ impl ScoreRow {
             label: score.label,
             explanation: score.explanation.or(score.error),
             truncated: false,
+            split: false,
         };
         Self { evaluation, trace_version, probability: None, source: Some(score.source), calibrated: None }
     }

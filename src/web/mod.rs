@@ -21,6 +21,8 @@ mod pages;
 mod parameters;
 mod readiness;
 mod releases;
+mod review_api;
+mod system;
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use axum::routing::{get, post};
 
 use crate::backends::access::Access;
 use crate::backends::clock::Clock;
+use crate::backends::rabbitmq::BrokerQueue;
 use crate::backends::store::Store;
 use crate::domain::feedback::LARGEST_BODY;
 use crate::evaluate::redaction::Redactor;
@@ -84,6 +87,8 @@ pub struct WebState {
     pub is_loopback: bool,
     /// What is taken out of feedback before it is kept.
     pub redactor: Option<Arc<Redactor>>,
+    /// The broker's queue, where there is a broker.
+    pub queue: Option<BrokerQueue>,
     /// Dependencies to check beside the store.
     pub checks: Vec<Arc<dyn ReadinessCheck>>,
 }
@@ -126,6 +131,9 @@ pub fn router(state: WebState) -> Router {
         .route("/api/v1/evaluators/backfill", post(api::backfill))
         .route("/api/v1/review/next", get(api::next_review))
         .route("/api/v1/review/anchors", post(api::add_anchors))
+        .route("/api/v1/review/assign", post(review_api::assign))
+        .route("/api/v1/review/remove", post(review_api::remove))
+        .route("/api/v1/review/agreement", get(review_api::agreement))
         .route("/api/v1/labels", get(api::labels).post(api::add_labels))
         .route("/api/v1/calibration", get(api::calibration))
         .route("/api/v1/baselines", get(api::baselines).post(api::create_baseline))
@@ -135,6 +143,7 @@ pub fn router(state: WebState) -> Router {
         .route("/api/v1/erase", post(audit::erase))
         .route("/api/v1/tokens", get(audit::tokens).post(audit::create_token))
         .route("/api/v1/tokens/{id}/revoke", post(audit::revoke_token))
+        .route("/api/v1/system", get(system::system))
         .route("/metrics", get(health::metrics))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
@@ -149,6 +158,7 @@ pub fn router(state: WebState) -> Router {
         .route("/alerts/{id}/silence", post(pages::silence))
         .route("/runbooks/{name}", get(pages::runbook))
         .route("/releases", get(pages::releases))
+        .route("/releases/compare", get(pages::release_comparison))
         .route("/audit", get(pages::audit))
         .route("/audit/log", get(pages::audit_log))
         .route("/login", get(login::page).post(login::sign_in))

@@ -28,15 +28,20 @@ pub(super) async fn release(State(state): State<WebState>, mut parameters: Param
 }
 
 pub(super) async fn compare(State(state): State<WebState>, mut parameters: Parameters) -> Answer<ReleaseComparison> {
-    let request = ReleaseComparisonRequest {
-        after: name(&mut parameters, "to")?,
+    let request = comparison_request(&mut parameters)?;
+    parameters.finish()?;
+    Ok(Json(compare_releases(&state.store, &request).await?))
+}
+
+/// Which two releases are meant.
+pub(super) fn comparison_request(parameters: &mut Parameters) -> Result<ReleaseComparisonRequest, WebError> {
+    Ok(ReleaseComparisonRequest {
+        after: name(parameters, "to")?,
         before: parameters.take("from"),
         window: parameters
             .parse::<humantime::Duration>("window", "a duration such as 24h")?
             .map_or(DEFAULT_WINDOW, Into::into),
-    };
-    parameters.finish()?;
-    Ok(Json(compare_releases(&state.store, &request).await?))
+    })
 }
 
 fn name(parameters: &mut Parameters, version: &'static str) -> Result<ReleaseName, WebError> {

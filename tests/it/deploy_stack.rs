@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
 
 use clap::ValueEnum;
 use driftline::app::service::Role;
@@ -12,10 +14,15 @@ use serde_json::{Value, json};
 
 use crate::deploy::{exposed_metrics, metric_names, repository, run};
 use crate::deploy_gates::yaml_documents;
+use crate::service::fixtures::eventually;
+use crate::support::serve::free_address;
 use crate::support::services::{find, rabbitmq};
+use crate::web::fixtures::client;
 
 const COLLECTORS: [&str; 4] =
     ["otel-collector.yaml", "otel-collector-gateway.yaml", "otel-collector-sampler.yaml", "compose/collector.yaml"];
+/// Where the compose stack puts Prometheus' access token.
+const READ_TOKEN: &str = "/run/secrets/driftline_read_token";
 const DASHBOARDS: [&str; 2] = ["agents", "health"];
 
 fn text(path: &str) -> String {
@@ -120,7 +127,7 @@ fn the_compose_stack_mounts_files_that_are_there_and_pins_its_images() {
 }
 
 #[test]
-fn prometheus_alertmanager_and_nginx_accept_their_configurations_of_the_stack() {
+fn prometheus_and_alertmanager_accept_their_configurations_of_the_stack() {
     let folder = tempfile::tempdir().unwrap();
     let copy = |from: &str, to: &str| {
         fs::copy(repository(from), folder.path().join(to)).unwrap();
@@ -128,13 +135,86 @@ fn prometheus_alertmanager_and_nginx_accept_their_configurations_of_the_stack() 
     };
     copy("deploy/prometheus-rules.yml", "prometheus-rules.yml");
     let prometheus = copy("deploy/compose/prometheus.yml", "prometheus.yml");
+    // Compose puts the secret there; it is looked for even to try the file.
+    let token = copy("deploy/compose/example.env", "token");
+    fs::write(&prometheus, text("deploy/compose/prometheus.yml").replace(READ_TOKEN, &token)).unwrap();
     run(&find("promtool", "/usr/bin", "prometheus"), &["check", "config", &prometheus]);
     let amtool = find("amtool", "/usr/bin", "prometheus-alertmanager");
     run(&amtool, &["check-config", "deploy/compose/alertmanager.yml"]);
-    // It makes the folders that it names even to try its settings.
-    let proxy = folder.path().join("proxy.conf");
-    fs::write(&proxy, text("deploy/proxy.conf").replace("/tmp/", &format!("{}/", folder.path().display()))).unwrap();
-    run(&find("nginx", "/usr/sbin", "nginx-light"), &["-t", "-c", proxy.to_str().unwrap()]);
+}
+
+#[test]
+fn the_parts_of_the_compose_stack_bring_the_tokens_that_its_readme_makes() {
+    let (readme, example) = (text("deploy/compose/README.md"), text("deploy/compose/example.env"));
+    for (role, variable) in [("ingest", "DRIFTLINE_INGEST_TOKEN"), ("read", "DRIFTLINE_READ_TOKEN")] {
+        let made = readme.lines().find(|line| line.contains(&format!("tokens create --role {role} "))).unwrap();
+        assert!(made.contains(variable) && example.contains(&format!("{variable}=\n")), "{made}");
+    }
+    let (compose, collector) = (yaml_documents("compose/compose.yaml"), yaml_documents("compose/collector.yaml"));
+    let header = &collector[0]["exporters"]["otlphttp/driftline"]["headers"]["Authorization"];
+    assert_eq!(header, "Bearer ${env:DRIFTLINE_INGEST_TOKEN}");
+    assert_eq!(
+        compose[0]["services"]["collector"]["environment"]["DRIFTLINE_INGEST_TOKEN"],
+        "${DRIFTLINE_INGEST_TOKEN}"
+    );
+    let secret = READ_TOKEN.rsplit_once('/').unwrap().1;
+    assert_eq!(compose[0]["secrets"][secret], json!({"environment": "DRIFTLINE_READ_TOKEN"}));
+    assert_eq!(compose[0]["services"]["prometheus"]["secrets"], json!([secret]));
+    let prometheus = &yaml_documents("compose/prometheus.yml")[0]["scrape_configs"][0];
+    assert_eq!(prometheus["authorization"]["credentials_file"], READ_TOKEN);
+}
+
+/// The first command of a manifest or a README that makes a token, with a store of its own.
+fn make_token(store: &str, arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_driftline"));
+    let output = command.args(arguments).env("DRIFTLINE__STORE__URL", store).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stack_of_compose_does_not_start_without_a_token_and_with_one_lets_in_who_has_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("sqlite://{}", folder.path().join("driftline.db").display());
+    let [receives_on, web_on] = [free_address(), free_address()];
+    let open = |address: SocketAddr| format!("0.0.0.0:{}", address.port());
+    let settings = text("deploy/compose/driftline.toml");
+    assert!(settings.contains("0.0.0.0:4318") && settings.contains("0.0.0.0:8080"));
+    let settings = settings.replace("0.0.0.0:4318", &open(receives_on)).replace("0.0.0.0:8080", &open(web_on));
+    let file = folder.path().join("driftline.toml");
+    fs::write(&file, settings).unwrap();
+    let serve = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_driftline"));
+        command.arg("serve").arg("--config").arg(&file).args(["--roles", "receive,web"]);
+        command.env("DRIFTLINE__STORE__URL", &store).current_dir(folder.path()).stderr(Stdio::piped());
+        command
+    };
+    let refused = tokio::task::block_in_place(|| serve().output().unwrap());
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && why.contains("driftline tokens create"), "{why}");
+
+    let pod = &yaml_documents("kubernetes/first-token.yaml")[0]["spec"]["containers"][0];
+    let first: Vec<&str> = list(&pod["args"]).iter().map(|word| word.as_str().unwrap()).collect();
+    let given: Value = serde_json::from_str(&make_token(&store, &first)).unwrap();
+    let ingest = make_token(&store, &["tokens", "create", "--role", "ingest", "--name", "collector"]);
+    let mut process = serve().spawn().unwrap();
+    let http = client();
+    let answer = async |path: String, token: &str| {
+        let request = if path.contains("/v1/logs") { http.post(path).body("{}") } else { http.get(path) };
+        let request = request.header("content-type", "application/json").bearer_auth(token);
+        request.send().await.map_or(0, |response| response.status().as_u16())
+    };
+    let logs = || format!("http://{receives_on}/v1/logs");
+    eventually("the service listens", async || (answer(logs(), &ingest).await == 200).then_some(())).await;
+    let metrics = || format!("http://{web_on}/metrics");
+    let answers = [
+        answer(logs(), "driftline_guessed").await,
+        answer(metrics(), &ingest).await,
+        answer(metrics(), given["secret"].as_str().unwrap()).await,
+    ];
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert_eq!(answers, [401, 403, 200]);
 }
 
 #[test]
@@ -155,6 +235,11 @@ fn the_kubernetes_manifests_fit_together_and_their_settings_are_accepted() {
             for mount in list(&container["volumeMounts"]) {
                 assert!(volumes.contains(mount["name"].as_str().unwrap()), "{mount}");
             }
+        }
+        let ports = list(&pod["spec"]["containers"][0]["ports"]);
+        let port = |probe: &str| &pod["spec"]["containers"][0][probe]["httpGet"]["port"];
+        for probe in ["readinessProbe", "livenessProbe"] {
+            assert!(ports.iter().any(|it| it["name"] == *port(probe)), "{probe} asks a port that is not there");
         }
         let arguments = list(&pod["spec"]["containers"][0]["args"]);
         let of_pod = arguments.last().unwrap().as_str().unwrap().split(',');

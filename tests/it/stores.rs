@@ -14,6 +14,7 @@ mod expiry;
 mod external_scores;
 mod failures;
 pub(crate) mod fixtures;
+mod flags;
 mod labels;
 mod leases;
 mod ledger;

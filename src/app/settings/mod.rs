@@ -154,6 +154,7 @@ section!(ReviewSettings {
     audit_rate: f64,
     audit_failing_rate: f64,
     audit_seed: u64,
+    flagged_per_day: u32,
     #[serde(deserialize_with = "duration")]
     window: Duration,
     #[serde(deserialize_with = "duration")]

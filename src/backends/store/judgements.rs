@@ -121,15 +121,20 @@ impl Store {
         .await
     }
 
-    /// The judges and revisions whose judgements of a trace can be labelled.
+    /// The judges and revisions whose judgements of a trace can be labelled, and those of one evaluator that may be a rule.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn judged_by(&self, trace_id: TraceId) -> Result<BTreeSet<(String, String)>, StoreError> {
+    pub async fn judged_by(
+        &self,
+        trace_id: TraceId,
+        evaluator: Option<&str>,
+    ) -> Result<BTreeSet<(String, String)>, StoreError> {
         retried("read who judged a trace", || async {
-            let sql = "SELECT evaluator, revision FROM evaluation WHERE trace_id = $1 AND annotator_kind = 'llm' \
-                       AND outcome = 'scored'";
-            let rows = sqlx::query(sql).bind(trace_id).fetch_all(&self.readers).await?;
+            let sql = "SELECT evaluator, revision FROM evaluation WHERE trace_id = $1 AND outcome = 'scored' \
+                       AND (annotator_kind = 'llm' OR (annotator_kind = 'code' AND evaluator = $2))";
+            let query = sqlx::query(sql).bind(trace_id).bind(key(evaluator.unwrap_or_default()));
+            let rows = query.fetch_all(&self.readers).await?;
             rows.iter().map(|row| Ok((row.try_get("evaluator")?, row.try_get("revision")?))).collect()
         })
         .await

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ring::digest::{SHA256, digest};
-use sqlx::Row;
 use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row};
 
 use super::audit_log::append;
 use super::columns::{key, limit, parse_word, text};
@@ -163,40 +163,30 @@ impl Store {
         })
         .await
     }
+}
 
-    /// Keeps draws; the first draw of a judgement stands. What is drawn keeps its spans until `keep_until` at least, for
-    /// people to look at.
-    ///
-    /// # Errors
-    /// The database failed; then none is kept.
-    pub async fn insert_draws(
-        &self,
-        draws: &[(Undrawn, Draw)],
-        now: Timestamp,
-        keep_until: Timestamp,
-    ) -> Result<(), StoreError> {
-        retried("keep draws", || async {
-            let mut transaction = self.begin().await?;
-            insert(
-                &mut transaction,
-                "review_draw (trace_id, evaluator, revision, probability, is_drawn, drawn_at)",
-                draws,
-                |row, (of, draw)| {
-                    row.bind(of.trace_id).bind(key(&of.evaluator)).bind(key(&of.revision));
-                    row.bind(draw.probability).bind(i64::from(draw.is_drawn)).bind(now);
-                },
-                "ON CONFLICT (trace_id, evaluator, revision) DO NOTHING",
-            )
-            .await?;
-            let drawn: BTreeSet<TraceId> =
-                draws.iter().filter(|(_, draw)| draw.is_drawn).map(|(of, _)| of.trace_id).collect();
-            let keep = format!("UPDATE trace SET keep_body_until = {} WHERE trace_id IN", keep_until.0);
-            let after = format!(" AND body_purged = 0 AND keep_body_until < {}", keep_until.0);
-            for_keys(&mut transaction, &keep, &drawn.into_iter().collect::<Vec<_>>(), &after).await?;
-            transaction.commit().await
-        })
-        .await
-    }
+/// Keeps draws; the first draw of a judgement stands. What is drawn keeps its spans until `keep_until` at least.
+pub(super) async fn insert_draws(
+    connection: &mut AnyConnection,
+    draws: &[(Undrawn, Draw)],
+    now: Timestamp,
+    keep_until: Timestamp,
+) -> Result<(), sqlx::Error> {
+    insert(
+        connection,
+        "review_draw (trace_id, evaluator, revision, probability, is_drawn, drawn_at)",
+        draws,
+        |row, (of, draw)| {
+            row.bind(of.trace_id).bind(key(&of.evaluator)).bind(key(&of.revision));
+            row.bind(draw.probability).bind(i64::from(draw.is_drawn)).bind(now);
+        },
+        "ON CONFLICT (trace_id, evaluator, revision) DO NOTHING",
+    )
+    .await?;
+    let drawn: BTreeSet<TraceId> = draws.iter().filter(|(_, draw)| draw.is_drawn).map(|(of, _)| of.trace_id).collect();
+    let keep = format!("UPDATE trace SET keep_body_until = {} WHERE trace_id IN", keep_until.0);
+    let after = format!(" AND body_purged = 0 AND keep_body_until < {}", keep_until.0);
+    for_keys(connection, &keep, &drawn.into_iter().collect::<Vec<_>>(), &after).await.map(drop)
 }
 
 pub(super) fn read_label(row: &AnyRow) -> Result<Label, sqlx::Error> {

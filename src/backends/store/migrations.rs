@@ -115,6 +115,11 @@ const CHANGES: &[Change] = &[
         sqlite: include_str!("../../../migrations/sqlite/0020_later_scores.sql"),
         postgres: include_str!("../../../migrations/postgres/0020_later_scores.sql"),
     },
+    Change {
+        description: "review flags",
+        sqlite: include_str!("../../../migrations/sqlite/0021_review_flags.sql"),
+        postgres: include_str!("../../../migrations/postgres/0021_review_flags.sql"),
+    },
 ];
 
 const NEWEST: i64 = CHANGES.len() as i64;

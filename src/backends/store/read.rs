@@ -99,7 +99,8 @@ impl Store {
     pub async fn evaluations(&self, trace_id: TraceId) -> Result<Vec<StoredEvaluation>, StoreError> {
         retried("read evaluations", || async {
             let sql = "SELECT trace_id, evaluator, revision, trace_version, span_id, annotator_kind, outcome, value, label, \
-                       explanation, probability, truncated FROM evaluation WHERE trace_id = $1 ORDER BY evaluator, revision";
+                       explanation, probability, truncated, split FROM evaluation WHERE trace_id = $1 \
+                       ORDER BY evaluator, revision";
             let rows = sqlx::query(sql).bind(trace_id).fetch_all(&self.readers).await?;
             rows.iter().map(read_evaluation).collect()
         })

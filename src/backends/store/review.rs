@@ -1,4 +1,4 @@
-//! Which judged traces people are asked about, who is asked, and which are not asked about any more.
+//! Which evaluated traces people are asked about, who is asked, and which are not asked about any more.
 
 use std::str::FromStr;
 
@@ -7,12 +7,13 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::columns::{count, flag, key, limit, text};
+use super::flags::{IS_DISPUTED, read_reason};
 use super::labels::read_label;
 use super::retry::retried;
 use super::statement::{Statement, insert};
 use super::{Store, StoreError};
 use crate::domain::ids::TraceId;
-use crate::domain::label::Label;
+use crate::domain::label::{FlagReason, Label};
 use crate::domain::time::Timestamp;
 
 /// Waiting items are counted up to here.
@@ -24,7 +25,7 @@ pub const MOST_COUNTED: u64 = 1_000;
 pub enum Stream {
     /// It was drawn at random.
     Audit,
-    /// The judge fails it.
+    /// Something is wrong with it, or its judge is in doubt; see [`FlagReason`].
     Flagged,
     /// Another person has labelled it; a second label, given blindly, tells how far people agree.
     Second,
@@ -59,22 +60,24 @@ impl FromStr for Stream {
 pub struct ReviewFilter<'a> {
     /// Of this stream.
     pub stream: Stream,
-    /// Of this judge, or of all.
+    /// Of this judge or rule, or of all.
     pub evaluator: Option<&'a str>,
     /// For this person: what is assigned to them first, and nothing that is assigned to others. Without a name, what is
     /// assigned to nobody.
     pub reviewer: Option<&'a str>,
 }
 
-/// A judged trace that waits for a label.
+/// An evaluated trace that waits for a label.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReviewItem {
     /// The trace.
     pub trace_id: TraceId,
-    /// The judge.
+    /// The judge or rule.
     pub evaluator: String,
     /// Its revision.
     pub revision: String,
+    /// Why it is flagged; `None` in other streams.
+    pub flagged: Option<FlagReason>,
     /// Its verdict.
     pub passed: bool,
     /// Why.
@@ -85,25 +88,27 @@ pub struct ReviewItem {
 
 impl Store {
     /// What waits for a label: what is assigned to the reviewer first, what still has its spans before what has not, then
-    /// the audit sample oldest first, other streams newest first.
+    /// the audit sample oldest first, flagged ones most severe first, and of these and of what others answered the newest.
     ///
     /// # Errors
     /// The database failed.
     pub async fn review_items(&self, filter: ReviewFilter<'_>, most: usize) -> Result<Vec<ReviewItem>, StoreError> {
         retried("look for traces to review", || async {
             let mut statement = Statement::new(
-                "SELECT evaluation.trace_id, evaluation.evaluator, evaluation.revision, value, explanation, \
-                 coalesce(body_purged, 1) AS has_no_spans",
+                "SELECT evaluation.trace_id, evaluation.evaluator, evaluation.revision, annotator_kind, value, \
+                 explanation, coalesce(body_purged, 1) AS has_no_spans, ",
             );
+            statement.sql(IS_DISPUTED);
             waiting(&mut statement, filter);
             statement.sql(" ORDER BY CASE WHEN assignee IS NULL THEN 1 ELSE 0 END, has_no_spans, ").sql(
                 match filter.stream {
                     Stream::Audit => "drawn_at, evaluation.trace_id",
-                    Stream::Flagged | Stream::Second => "evaluated_at DESC, evaluation.trace_id",
+                    Stream::Flagged => "severity DESC, evaluated_at DESC, evaluation.trace_id",
+                    Stream::Second => "evaluated_at DESC, evaluation.trace_id",
                 },
             );
             statement.sql(" LIMIT ").bind(limit(most));
-            statement.fetch(&self.readers).await?.iter().map(read_item).collect()
+            statement.fetch(&self.readers).await?.iter().map(|row| read_item(row, filter.stream)).collect()
         })
         .await
     }
@@ -199,38 +204,51 @@ impl Store {
 
 /// Adds from where waiting items come, and which they are.
 fn waiting(statement: &mut Statement, filter: ReviewFilter<'_>) {
+    statement.sql(match filter.stream {
+        Stream::Flagged => {
+            " FROM review_flag JOIN evaluation ON evaluation.trace_id = review_flag.trace_id \
+             AND evaluation.evaluator = review_flag.evaluator AND evaluation.revision = review_flag.revision"
+        }
+        Stream::Audit | Stream::Second => " FROM evaluation",
+    });
     statement.sql(
-        " FROM evaluation LEFT JOIN trace ON trace.trace_id = evaluation.trace_id \
+        " LEFT JOIN trace ON trace.trace_id = evaluation.trace_id \
          LEFT JOIN review_draw ON review_draw.trace_id = evaluation.trace_id \
          AND review_draw.evaluator = evaluation.evaluator AND review_draw.revision = evaluation.revision \
          LEFT JOIN review_item ON review_item.trace_id = evaluation.trace_id \
-         AND review_item.evaluator = evaluation.evaluator \
-         WHERE annotator_kind = 'llm' AND outcome = 'scored' AND removed_by IS NULL",
+         AND review_item.evaluator = evaluation.evaluator WHERE outcome = 'scored' AND removed_by IS NULL",
     );
     if let Some(evaluator) = filter.evaluator {
         statement.sql(" AND evaluation.evaluator = ").bind(key(evaluator));
     }
-    statement.sql(" AND (assignee IS NULL OR assignee = ").bind(text(filter.reviewer.unwrap_or_default())).sql(")");
-    let labelled = "EXISTS (SELECT 1 FROM label WHERE label.trace_id = evaluation.trace_id \
-                    AND label.evaluator = evaluation.evaluator";
+    let reviewer = text(filter.reviewer.unwrap_or_default());
+    statement.sql(" AND (assignee IS NULL OR assignee = ").bind(reviewer.as_str()).sql(")");
+    let unlabelled = "NOT EXISTS (SELECT 1 FROM label WHERE label.trace_id = evaluation.trace_id \
+                      AND label.evaluator = evaluation.evaluator";
     match filter.stream {
-        Stream::Audit => statement.sql(" AND is_drawn = 1 AND NOT ").sql(labelled).sql(")"),
+        Stream::Audit => statement.sql(" AND annotator_kind = 'llm' AND is_drawn = 1 AND ").sql(unlabelled).sql(")"),
         Stream::Flagged => {
-            statement.sql(" AND coalesce(is_drawn, 0) = 0 AND value < 0.5 AND NOT ").sql(labelled).sql(")")
+            // A later version of the trace may not fail any more. The plus keeps SQLite from walking all that ever failed by
+            // its index: what waits is little.
+            statement.sql(" AND is_waiting = 1 AND (+value < 0.5 OR split = 1) AND coalesce(is_drawn, 0) = 0 AND ");
+            statement.sql(unlabelled).sql(")")
         }
         Stream::Second => {
-            let reviewer = text(filter.reviewer.unwrap_or_default());
-            statement.sql(" AND ").sql(labelled).sql(" AND origin = 'review' AND label.label <> 'skip') AND NOT ");
-            statement.sql(labelled).sql(" AND reviewer = ").bind(reviewer).sql(")")
+            statement.sql(
+                " AND (evaluation.trace_id, evaluation.evaluator) IN (SELECT trace_id, evaluator FROM label \
+                 WHERE origin = 'review' AND label <> 'skip') AND ",
+            );
+            statement.sql(unlabelled).sql(" AND label.reviewer = ").bind(reviewer).sql(")")
         }
     };
 }
 
-fn read_item(row: &AnyRow) -> Result<ReviewItem, sqlx::Error> {
+fn read_item(row: &AnyRow, stream: Stream) -> Result<ReviewItem, sqlx::Error> {
     Ok(ReviewItem {
         trace_id: row.try_get("trace_id")?,
         evaluator: row.try_get("evaluator")?,
         revision: row.try_get("revision")?,
+        flagged: (stream == Stream::Flagged).then(|| read_reason(row)).transpose()?,
         passed: row.try_get::<f64, _>("value")? >= 0.5,
         reason: row.try_get("explanation")?,
         has_spans: !flag(row, "has_no_spans")?,

@@ -50,7 +50,7 @@ impl Statement {
     }
 
     /// Adds `(value, value, …)`, filled up to a fixed size by repeating the last one.
-    fn list<'v, T: Copy + Encode<'v, Any> + Type<Any>>(&mut self, values: &[T]) -> &mut Self {
+    pub(super) fn list<'v, T: Copy + Encode<'v, Any> + Type<Any>>(&mut self, values: &[T]) -> &mut Self {
         for (place, value) in filled_up(values).enumerate() {
             self.sql(if place == 0 { "(" } else { ", " }).bind(*value);
         }

@@ -302,7 +302,7 @@ const REPLACE_EVALUATION: &str = "ON CONFLICT (trace_id, evaluator, revision) DO
      trace_version = excluded.trace_version, span_id = excluded.span_id, annotator_kind = excluded.annotator_kind, \
      outcome = excluded.outcome, value = excluded.value, label = excluded.label, explanation = excluded.explanation, \
      probability = excluded.probability, evaluated_at = excluded.evaluated_at, truncated = excluded.truncated, \
-     after_record = excluded.after_record";
+     after_record = excluded.after_record, split = excluded.split";
 
 /// Writes evaluations.
 pub(super) async fn insert_evaluations(
@@ -318,7 +318,7 @@ pub(super) async fn insert_evaluations(
     insert(
         connection,
         "evaluation (trace_id, evaluator, revision, trace_version, span_id, annotator_kind, outcome, value, label, \
-         explanation, probability, evaluated_at, truncated, after_record)",
+         explanation, probability, evaluated_at, truncated, after_record, split)",
         &rows,
         |row, (evaluation, annotator_kind, stored)| {
             row.bind(evaluation.trace_id).bind(key(&evaluation.evaluator)).bind(key(&evaluation.revision));
@@ -328,7 +328,7 @@ pub(super) async fn insert_evaluations(
             row.bind(stored.probability).bind(now).bind(i64::from(evaluation.truncated));
             // A record has what rules scored with it.
             let is_later = scored == Scored::Later || evaluation.annotator_kind == AnnotatorKind::Llm;
-            row.bind(i64::from(is_later && evaluation.outcome == Outcome::Scored));
+            row.bind(i64::from(is_later && evaluation.outcome == Outcome::Scored)).bind(i64::from(evaluation.split));
         },
         if scored == Scored::Later { REPLACE_EVALUATION } else { "" },
     )
@@ -442,6 +442,7 @@ pub(super) fn read_evaluation(row: &AnyRow) -> Result<StoredEvaluation, sqlx::Er
         label: row.try_get("label")?,
         explanation: row.try_get("explanation")?,
         truncated: flag(row, "truncated")?,
+        split: flag(row, "split")?,
     };
     Ok(StoredEvaluation {
         evaluation,

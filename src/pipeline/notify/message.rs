@@ -122,9 +122,9 @@ impl Links {
 
 /// `…; and 4 more series: cost_usd, latency_seconds, steps (model=b), tools`.
 fn with_group(summary: &str, group: &[&Alert]) -> String {
-    let place = |alert: &&Alert| match alert.segment.as_str() {
-        "all" => alert.series.clone(),
-        segment => format!("{} ({segment})", alert.series),
+    let place = |alert: &&Alert| {
+        let series = alert.series_marked();
+        if alert.segment == "all" { series } else { format!("{series} ({})", alert.segment) }
     };
     let names = group.iter().map(place).collect::<Vec<_>>().join(", ");
     match group.len() {

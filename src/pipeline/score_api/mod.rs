@@ -109,6 +109,7 @@ mod tests {
             label: None,
             explanation: None,
             truncated: false,
+            split: false,
         };
         WriteBack {
             service: "support".to_owned(),

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use super::super::WebState;
 use super::super::parameters::Parameters;
 use super::PageError;
-use super::layout::{badge, instant, page, trace_link};
+use super::layout::{badge, instant, page, trace_link, uncalibrated};
 use super::series::path_of_alert;
 use super::text::clipped;
 use crate::backends::store::AlertFilter;
@@ -65,6 +65,7 @@ pub(super) fn children(alerts: &[Alert]) -> Markup {
             @for alert in alerts {
                 li {
                     (badge(alert.severity.as_str(), alert.severity.as_str())) " " (badge("", alert.state.as_str())) " "
+                    (uncalibrated(alert.calibrated))
                     a href={ "/alerts/" (alert.fingerprint) } { (clipped(&alert.summary, 300)) }
                 }
             }
@@ -80,6 +81,7 @@ pub(super) fn card(alert: &Alert) -> Markup {
             p {
                 (badge(severity, severity)) " " (badge("", alert.state.as_str())) " "
                 @if alert.no_data_since.is_some() { (badge("", "no data")) " " }
+                (uncalibrated(alert.calibrated))
                 a href={ "/alerts/" (alert.fingerprint) } { strong { (clipped(&alert.summary, 500)) } }
             }
             p.muted {

@@ -50,7 +50,7 @@ pub(in crate::web) async fn evaluators(
 fn row(of: &EvaluatorStanding) -> Markup {
     html! {
         tr {
-            td {
+            td.wide {
                 strong { (clipped(&of.name, 60)) } " "
                 @match &of.loaded {
                     Some(loaded) => {

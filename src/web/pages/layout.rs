@@ -107,6 +107,11 @@ pub(super) fn instant(at: Timestamp) -> Markup {
     html! { time datetime=(text) { (text.replace('T', " ").trim_end_matches('Z')) " UTC" } }
 }
 
+/// The mark of what a judge scored that is not calibrated.
+pub(super) fn uncalibrated(calibrated: Option<bool>) -> Markup {
+    html! { @if calibrated == Some(false) { (badge("warn", "uncalibrated")) " " } }
+}
+
 /// A word with a colour that repeats what it says.
 pub(super) fn badge(class: &str, word: &str) -> Markup {
     html! { span class={ "badge " (class) } { (word) } }

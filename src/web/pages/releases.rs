@@ -7,13 +7,15 @@ use maud::{Markup, html};
 use super::super::WebState;
 use super::super::parameters::Parameters;
 use super::PageError;
-use super::layout::{badge, instant, page};
+use super::layout::{address, badge, instant, page};
 use super::text::clipped;
 use crate::domain::release::{ChangeEvent, ChangeKind, Release, ReleaseStatus};
 use crate::queries::releases::{ReleaseFilter, releases as ask};
 
 /// Changes shown; the last ones.
 const CHANGES: usize = 50;
+/// How long before and after a release is compared: beyond a night without traffic.
+const WINDOW: &str = "48h";
 
 pub(in crate::web) async fn releases(
     State(state): State<WebState>,
@@ -36,9 +38,12 @@ pub(in crate::web) async fn releases(
             } @else {
                 (table(&found.releases))
             }
+            @if !filter.unsettled {
+                p { a href="/releases?unsettled=true" { "Versions too that few traces carry" } }
+            }
             h2 { "What else changed" }
             ul { @for change in others { li { (line(change)) } } }
-            p.muted { "What a release changed: driftline releases compare SERVICE VERSION --html FILE" }
+            p.muted { "As a file: " code { "driftline releases compare SERVICE VERSION --html FILE" } }
         },
     ))
 }
@@ -60,13 +65,22 @@ fn row(release: &Release) -> Markup {
             td { (clipped(&release.service, 80)) }
             td.muted { (clipped(&release.dimension, 40)) }
             td { strong { (clipped(&release.value, 80)) } }
-            td { @if let Some(previous) = &release.previous { (clipped(previous, 80)) } }
+            td { @if let Some(previous) = &release.previous {
+                (clipped(previous, 80)) " · " a href=(comparison(release)) { "compare" }
+            } }
             td.nowrap { (instant(release.first_seen_at)) }
             td.number { (release.traces) }
             td.number { (format!("{:.1} %", release.recent_share * 100.0)) }
             td { (status(release.status)) }
         }
     }
+}
+
+/// The page that compares a release with the one before it.
+fn comparison(release: &Release) -> String {
+    let Release { service, dimension, value, .. } = release;
+    let named = [("service", service.as_str()), ("dimension", dimension), ("to", value), ("window", WINDOW)];
+    address("/releases/compare", &named)
 }
 
 fn status(status: ReleaseStatus) -> Markup {

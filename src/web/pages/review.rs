@@ -11,7 +11,7 @@ use super::layout::{address, badge, instant, page_with_keys, trace_link};
 use super::text::{Budget, clipped};
 use crate::backends::store::{MOST_COUNTED, ReviewFilter, Stream};
 use crate::domain::ids::TraceId;
-use crate::domain::label::{Answer, Label};
+use crate::domain::label::{Answer, FlagReason, Label};
 use crate::queries::reviewing::{
     AnsweredCase, Progress, Reading, ReviewCase, SeenData, SeenRun, answered_by, case_at, case_of, progress, reveal,
 };
@@ -144,20 +144,19 @@ impl Place {
 }
 
 fn welcome(state: &WebState, judge: Option<&str>) -> Markup {
-    let is_judge = |name: &&str| judge.is_none_or(|judge| *name != judge);
-    let judges = state.evaluators.definitions().iter();
-    let judges = judges.filter(|it| it.annotator_kind() == crate::domain::evaluation::AnnotatorKind::Llm);
+    let is_other = |name: &&str| judge.is_none_or(|judge| *name != judge);
+    let flagging = state.evaluators.definitions().iter().filter(|it| it.flag);
     html! {
         h1 { "Review" }
-        p { "You are shown one judged run at a time, without what the judge said. Your answers tell how far each judge can "
-            "be trusted, and correct what it estimates." }
+        p { "You are shown one run at a time, without what its judge said: a random sample of what judges judge, and what "
+            "rules and judges flag. Your answers tell how far each judge can be trusted, and correct what it estimates." }
         form method="get" action="/review" {
             label { "Your name" input name="reviewer" required maxlength="200" autofocus; }
-            label { "Judge"
+            label { "Judge or rule"
                 select name="judge" {
                     @if let Some(judge) = judge { option { (clipped(judge, 80)) } }
                     option value="" { "all" }
-                    @for name in judges.map(|it| it.name.as_str()).filter(is_judge) { option { (name) } }
+                    @for name in flagging.map(|it| it.name.as_str()).filter(is_other) { option { (name) } }
                 }
             }
             button { "Begin" }
@@ -193,10 +192,10 @@ fn answer(desk: &Desk, last: &AnsweredCase) -> Markup {
                 "You said " (verdict(label.label)) " to " (clipped(&label.evaluator, 60)) " of " (trace_link(label.trace_id)) " "
                 @match &last.judge {
                     Some((judge, why)) => {
-                        "; the judge said " (verdict(*judge))
+                        "; it was judged " (verdict(*judge))
                         @if let Some(why) = why { span.muted { " " (clipped(why, 300)) } }
                     }
-                    None => span.muted { "; what the judge said is not kept any more" },
+                    None => span.muted { "; how it was judged is not kept any more" },
                 }
             }
             p {
@@ -224,7 +223,7 @@ fn one_case(desk: &Desk, case: &ReviewCase, at: &Place) -> Markup {
         section.case {
             p {
                 (badge("info", &clipped(&case.evaluator, 60))) " "
-                @if let Some(stream) = desk.stream { (why(stream)) }
+                @if let Some(stream) = desk.stream { (why(stream, case.flagged)) }
                 " · " (trace_link(case.trace_id))
             }
             @if let Some(question) = &case.question { p.question { (clipped(question, 1_000)) } }
@@ -241,11 +240,15 @@ fn one_case(desk: &Desk, case: &ReviewCase, at: &Place) -> Markup {
     }
 }
 
-fn why(stream: Stream) -> Markup {
+fn why(stream: Stream, flagged: Option<FlagReason>) -> Markup {
     html! {
         @match stream {
             Stream::Audit => { (badge("", "random")) span.muted { " drawn at random: your answer measures the judge" } }
-            Stream::Flagged => { (badge("warn", "flagged")) span.muted { " the judge flagged it: your answer helps to improve it" } }
+            Stream::Flagged => {
+                (badge("warn", "flagged")) " "
+                @if let Some(reason) = flagged { (reason.in_words()) }
+                span.muted { ": your answer helps to improve it" }
+            }
             Stream::Second => { (badge("", "second")) span.muted { " someone else has answered: do you agree?" } }
         }
     }
@@ -323,8 +326,8 @@ fn nothing(desk: &Desk, progress: &Progress) -> Markup {
             @match other {
                 Some((stream, waiting)) => p { a href=(desk.of_stream(*stream)) { (waiting) " wait in the stream " (stream.as_str()) } },
                 None => p.muted {
-                    "Cases come as judges judge: a random sample of what they say, and what they fail. How many are drawn is "
-                    code { "[review]" } " in driftline.toml. An answer can still be changed: press u."
+                    "Cases come as runs are evaluated: a random sample of what judges say, and of what is flagged the most severe of each "
+                    "day. How many is " code { "[review]" } " in driftline.toml. An answer can still be changed: press u."
                 },
             }
         }

@@ -18,7 +18,7 @@ use crate::backends::store::Stream;
 use crate::domain::ids::TraceId;
 use crate::domain::label::Answer;
 use crate::queries::review::{GivenLabel, GivenLabels, add_labels};
-use crate::queries::reviewing::{AssignRequest, agreement, assign, regression_line, remove};
+use crate::queries::reviewing::{AssignRequest, RemoveRequest, agreement, assign, regression_line, remove};
 use crate::watch::reviewers::{ReviewerDisagreement, ReviewerPair};
 
 /// Disagreements shown.
@@ -72,7 +72,9 @@ pub(in crate::web) async fn remove_case(
     RawForm(body): RawForm,
 ) -> Result<Redirect, PageError> {
     let form: CaseForm = read(&body)?;
-    remove(&state.store, form.trace_id, &form.evaluator, &form.reviewer, state.clock.now()).await?;
+    let asked =
+        RemoveRequest { reviewer: form.reviewer.clone(), trace_id: form.trace_id, evaluator: form.evaluator.clone() };
+    remove(&state.store, &asked, state.clock.now()).await?;
     Ok(form.back())
 }
 
@@ -131,7 +133,7 @@ pub(in crate::web) async fn reviewer_agreement(
 fn pairs(pairs: &[ReviewerPair]) -> Markup {
     html! {
         div.scroll { table {
-            thead { tr { th { "Judge's question" } th { "People" } th.number { "Cases" } th.number { "Agree" } th { "Cohen's kappa, 95 %" } } }
+            thead { tr { th { "Question of" } th { "People" } th.number { "Cases" } th.number { "Agree" } th { "Cohen's kappa, 95 %" } } }
             tbody { @for pair in pairs { (row(pair)) } }
         } }
     }

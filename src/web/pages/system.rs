@@ -12,7 +12,7 @@ use super::figures::duration;
 use super::layout::{badge, instant, page};
 use super::text::clipped;
 use crate::domain::time::Timestamp;
-use crate::queries::system::{Lag, ServiceLag, System, system as ask};
+use crate::queries::system::{BrokerState, QueueLag, ServiceLag, system as ask};
 
 pub(in crate::web) async fn system(
     State(state): State<WebState>,
@@ -21,7 +21,7 @@ pub(in crate::web) async fn system(
     parameters.finish()?;
     let now = state.clock.now();
     let dependencies = dependencies(&state).await;
-    let found = ask(&state.store, now).await?;
+    let found = ask(&state.store, state.queue.as_ref(), now).await?;
     Ok(page(
         "System",
         "/system",
@@ -42,35 +42,68 @@ pub(in crate::web) async fn system(
                 div { dt { "Version" } dd { (env!("CARGO_PKG_VERSION")) } }
                 div { dt { "Receives at" } dd { code { (clipped(&state.receive_url, 120)) } } }
             }
-            (queues(&found, now))
-            (watching(&found.services, now))
+            h2 { "Queues" }
+            (queues(&found.queues, now))
             h2 { "Dead letters" }
-            p.muted { "What no retry helped is kept in the queue's dead letters: " code { "driftline dead-letters list" }
-                ". Metrics of all of it are at " a href="/metrics" { "/metrics" } "." }
+            (dead_letters(found.broker.as_ref()))
+            (watching(&found.services, now))
+            p.muted { "Metrics of all of it are at " a href="/metrics" { "/metrics" } ", this page as JSON at "
+                a href="/api/v1/system" { "/api/v1/system" } "." }
         },
     ))
 }
 
-fn queues(found: &System, now: Timestamp) -> Markup {
-    let depths = found.depths;
-    let rows: [(&str, u64, Option<&Lag>); 4] = [
-        ("Traces waiting for completion", depths.pending, None),
-        ("of those, complete and waiting for a worker", depths.due, found.due.as_ref()),
-        ("Judgements to make", depths.judge_jobs, found.judge_jobs.as_ref()),
-        ("Scores and alerts to send", depths.outbox, found.outbox.as_ref()),
-    ];
+fn queues(queues: &[QueueLag], now: Timestamp) -> Markup {
     html! {
-        h2 { "Queues" }
         div.scroll { table {
             thead { tr { th { "Queue" } th.number { "Waiting" } th.number { "Due for" } th.number { "Attempts" } th { "Last failure" } } }
-            tbody { @for (name, depth, lag) in rows { tr {
-                td { (name) }
-                td.number { (depth) }
-                td.number { (lag.map_or_else(|| "–".to_owned(), |lag| duration(now.seconds_since(lag.due_at).max(0.0)))) }
-                td.number { (lag.map_or(0, |lag| lag.attempts)) }
-                td { @if let Some(error) = lag.and_then(|lag| lag.error.as_ref()) { (clipped(error, 200)) } }
+            tbody { @for of in queues { tr {
+                td { (in_words(&of.queue)) }
+                td.number { (of.waiting) }
+                td.number { (of.due_at.map_or_else(|| "–".to_owned(), |due_at| duration(now.seconds_since(due_at).max(0.0)))) }
+                td.number { (of.attempts) }
+                td { @if let Some(error) = &of.error { (clipped(error, 200)) } }
             } } }
         } }
+    }
+}
+
+fn in_words(queue: &str) -> &str {
+    match queue {
+        "pending" => "Traces waiting for completion",
+        "due" => "of those, complete and waiting for a worker",
+        "judge" => "Judgements to make",
+        "outbox" => "Scores and alerts to send",
+        other => other,
+    }
+}
+
+/// What no retry helped, or has yet helped.
+fn dead_letters(broker: Option<&BrokerState>) -> Markup {
+    let Some(broker) = broker else {
+        return html! { p.muted {
+            "No broker is configured: what cannot be read is refused to its sender, and nothing is a dead letter."
+        } };
+    };
+    let Some(counts) = broker.counts else {
+        let why = broker.error.as_deref().unwrap_or_default();
+        return html! { p {
+            (badge("page", "not known")) " The broker could not be asked: " (clipped(why, 300)) ". Whatever was in it is in it."
+        } };
+    };
+    html! {
+        dl.facts {
+            div { dt { "Queue" } dd { code { (clipped(&broker.queue, 120)) } } }
+            div { dt { "Messages waiting for a worker" } dd { (counts.waiting) } }
+            div { dt { "Waiting for another attempt" } dd { (counts.retrying) } }
+            div { dt { "Dead letters" } dd {
+                @if counts.dead_letters == 0 { (badge("good", "0")) } @else { (badge("page", &counts.dead_letters.to_string())) }
+            } }
+        }
+        p.muted {
+            "What cannot be read, or failed again and again, is kept as a dead letter. Why: "
+            code { "driftline dead-letters list" } "; back into the queue: " code { "driftline dead-letters replay" } "."
+        }
     }
 }
 

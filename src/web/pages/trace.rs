@@ -8,7 +8,7 @@ use super::super::WebState;
 use super::super::parameters::Parameters;
 use super::PageError;
 use super::figures::duration;
-use super::layout::{badge, elsewhere, instant, page, whose};
+use super::layout::{badge, elsewhere, instant, page, uncalibrated, whose};
 use super::text::clipped;
 use super::timeline::timeline;
 use crate::domain::ids::TraceId;
@@ -144,10 +144,10 @@ fn score(outcome: &EvaluatorOutcome) -> Markup {
             td.nowrap {
                 (badge(class, &clipped(word.unwrap_or(&outcome.outcome.replace('_', " ")), 40)))
                 @if let Some(value) = outcome.value { " " span.muted { (format!("{value:.2}")) } }
-                @if outcome.calibrated == Some(false) { " " (badge("warn", "uncalibrated")) }
+                " " (uncalibrated(outcome.calibrated))
             }
             td { (clipped(&outcome.why, 1_000)) }
-            td { code { (clipped(&outcome.revision, 16)) } }
+            td.nowrap { code { (clipped(&outcome.revision, 16)) } }
         }
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use driftline::backends::judge::{JudgeModelSettings, Provider};
-use driftline::backends::store::{CostDimension, CostSelection};
-use driftline::domain::label::Answer;
+use driftline::backends::store::{CostDimension, CostSelection, ReviewFilter, Stream};
+use driftline::domain::label::{Answer, FlagReason};
 use driftline::domain::time::Timestamp;
 use driftline::evaluate::run::Evaluators;
 use driftline::normalize::{AttributeMapping, PriceTable};
@@ -103,6 +103,40 @@ async fn judged_traces_are_drawn_shown_without_the_verdict_labelled_and_calibrat
         explained.notes.iter().any(|note| note.starts_with("groundedness is an uncalibrated judge")),
         "{explained:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_rules_fail_waits_for_people_at_most_so_much_of_it_a_day_and_says_why() {
+    let running = Running::start(|settings| settings.review.flagged_per_day = 3).await;
+    let traces = simulated("model_upgrade", 120, START, Duration::from_hours(48));
+    for request in requests(&traces, 40) {
+        running.accept(&request).await;
+    }
+    for trace in &traces {
+        running.scored(trace.truth.trace_id, 1).await;
+    }
+    let mut failed: BTreeMap<(String, String), u64> = BTreeMap::new();
+    for trace in &traces {
+        for row in running.store.evaluations(trace.truth.trace_id).await.unwrap() {
+            if row.evaluation.is_failing() {
+                let service = running.store.trace(trace.truth.trace_id).await.unwrap().unwrap().service;
+                *failed.entry((service, row.evaluation.evaluator)).or_default() += 1;
+            }
+        }
+    }
+    failed.retain(|(_, evaluator), _| evaluator != "lexical_support");
+    assert!(failed.values().any(|count| *count > 3), "nothing is too much: {failed:?}");
+    let expected: u64 = failed.values().map(|count| (*count).min(3)).sum();
+    let flagged = ReviewFilter { stream: Stream::Flagged, evaluator: None, reviewer: None };
+    // Evaluated around midnight, they are of two days.
+    let waits = async || {
+        (expected..=2 * expected).contains(&running.store.count_review_items(flagged).await.unwrap()).then_some(())
+    };
+    eventually("what fails, up to the limit", waits).await;
+    for item in running.store.review_items(flagged, 500).await.unwrap() {
+        assert_eq!((item.flagged, item.passed), (Some(FlagReason::FailedRule), false), "{item:?}");
+        assert_ne!(item.evaluator, "lexical_support", "it does not flag");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -159,6 +159,7 @@ pub(crate) fn evaluation(trace_id: TraceId, evaluator: &str, value: Option<f64>)
         label: value.map(|value| if value < 0.5 { "fail" } else { "pass" }.to_owned()),
         explanation: Some("because".to_owned()),
         truncated: false,
+        split: false,
     }
 }
 

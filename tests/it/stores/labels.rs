@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use driftline::backends::store::{NewLabel, RecordedTrace, ReviewFilter, Stream, Undrawn};
+use driftline::backends::store::{Flag, NewLabel, Offered, RecordedTrace, ReviewFilter, Stream, Undrawn, Unflagged};
 use driftline::domain::ids::TraceId;
 use driftline::domain::label::{Answer, Draw, HeldLabel, Label, LabelledCount, Origin};
 use driftline::domain::time::Timestamp;
@@ -69,7 +69,20 @@ async fn draw_keeping(it: &TestStore, number: u64, draw: Draw, keep_until: i64) 
         revision: "r1".to_owned(),
         passed: true,
     };
-    it.store.insert_draws(&[(of, draw)], seconds(50), seconds(keep_until)).await.unwrap();
+    let offered = Offered { draws: &[(of, draw)], keep_until: seconds(keep_until), ..NOTHING };
+    it.store.offer(offered, seconds(50)).await.unwrap();
+}
+
+const NOTHING: Offered<'static> =
+    Offered { draws: &[], keep_until: Timestamp(0), flags: &[], flags_a_day: 20, flags_since: Timestamp(0) };
+
+/// Flags everything that these evaluators fail or doubt, by how many fail it; of each day so many wait.
+async fn flag(it: &TestStore, evaluators: &[&str], flags_a_day: u32) -> Vec<Unflagged> {
+    let unflagged = it.store.unflagged(Timestamp(0), evaluators, 100).await.unwrap();
+    let flags: Vec<Flag> =
+        unflagged.iter().map(|of| Flag { of: of.clone(), day: seconds(0), severity: i64::from(of.failures) }).collect();
+    it.store.offer(Offered { flags: &flags, flags_a_day, ..NOTHING }, seconds(50)).await.unwrap();
+    unflagged
 }
 
 async fn labels_are_only_added_and_what_was_said_before_is_known(it: TestStore) {
@@ -119,6 +132,7 @@ async fn what_was_drawn_and_what_is_flagged_wait_apart_until_they_are_labelled(i
     draw(&it, 1, Draw { probability: 0.5, is_drawn: true }).await;
     draw(&it, 2, Draw { probability: 0.5, is_drawn: true }).await;
     draw(&it, 4, Draw { probability: 0.5, is_drawn: false }).await;
+    flag(&it, &["grounded"], 20).await;
     let waiting = async |stream| {
         let items = it.store.review_items(of(stream), 10).await.unwrap();
         items.into_iter().map(|item| item.trace_id).collect::<Vec<_>>()
@@ -162,7 +176,7 @@ async fn judgements_come_with_their_weight_their_draw_and_for_labelled_traces_th
     assert!((labelled[0].weight - 8.0).abs() < 1e-9 && labelled[0].is_upstream_known, "{labelled:?}");
     assert_eq!((labelled[0].judged_at, labelled[0].reason.as_deref()), (seconds(10), Some("because")));
     assert!(it.store.unlabelled_sums(None, Timestamp(0)).await.unwrap().is_empty());
-    let judges = it.store.judged_by(trace_id(1)).await.unwrap();
+    let judges = it.store.judged_by(trace_id(1), None).await.unwrap();
     assert_eq!(judges.into_iter().collect::<Vec<_>>(), [("grounded".to_owned(), "r1".to_owned())]);
 }
 
@@ -237,6 +251,7 @@ async fn what_is_assigned_is_asked_of_one_person_first_and_of_nobody_else(it: Te
     for number in 1..=3 {
         judged(&it, number, 0.0, 10 + number as i64).await;
     }
+    flag(&it, &["grounded"], 20).await;
     it.store.assign_reviews(&[(trace_id(1), "grounded".to_owned())], "anna", seconds(20)).await.unwrap();
     assert_eq!(asked(&it, Stream::Flagged, "anna").await, [1, 3, 2].map(trace_id));
     assert_eq!(asked(&it, Stream::Flagged, "bert").await, [3, 2].map(trace_id));
@@ -251,9 +266,11 @@ async fn what_was_removed_stays_removed_whatever_judges_it_later(it: TestStore) 
     it.store.remove_review(trace_id(1), "grounded", "anna", seconds(30)).await.unwrap();
     let mut again = stored_evaluation(trace_id(1), "grounded", Some(0.0));
     "r2".clone_into(&mut again.evaluation.revision);
-    let recorded = RecordedTrace { evaluations: vec![again], ..plain(1) };
+    let mut recorded = RecordedTrace { evaluations: vec![again], ..plain(1) };
+    recorded.trace.version = 2;
     it.store.record_traces(&[recorded], seconds(40)).await.unwrap();
     it.store.assign_reviews(&[(trace_id(1), "grounded".to_owned())], "bert", seconds(50)).await.unwrap();
+    assert_eq!(flag(&it, &["grounded"], 20).await.len(), 1);
     for reviewer in ["anna", "bert"] {
         assert!(asked(&it, Stream::Flagged, reviewer).await.is_empty());
     }

@@ -66,6 +66,21 @@ impl Browser {
         self.wait_for_load(before);
     }
 
+    /// Shows the page that is open at this width, as a laptop or a phone would; whether it fits.
+    pub(crate) fn fits(&mut self, width: u32) -> bool {
+        let metrics = json!({"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": false});
+        self.ask("Emulation.setDeviceMetricsOverride", metrics);
+        self.value("document.documentElement.scrollWidth <= innerWidth").as_bool().unwrap()
+    }
+
+    /// Clicks what a selector finds first, which leads to another page, and waits until that is there.
+    pub(crate) fn follow(&mut self, selector: &str) {
+        let before = self.loaded;
+        let script = format!("(it => it && (it.click(), true))(document.querySelector({}))", json!(selector));
+        assert_eq!(self.value(&script), true, "nothing is {selector}");
+        self.wait_for_load(before);
+    }
+
     /// Presses a key that leads to another page, and waits until that is there.
     pub(crate) fn press_and_follow(&mut self, key: &str) {
         let before = self.loaded;

@@ -177,7 +177,7 @@ impl Drop for Serve {
 
 /// An address that nobody listens on, below the ports that outgoing connections are given: it has to be free again after
 /// a restart.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     loop {
         let address = SocketAddr::from(([127, 0, 0, 1], fastrand::u16(15_000..32_000)));
         if TcpListener::bind(address).is_ok() {

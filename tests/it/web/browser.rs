@@ -15,6 +15,8 @@ use crate::support::browser::Browser;
 
 /// The judge of the shipped definitions, which passes every other trace.
 const JUDGE: &str = "groundedness";
+/// Of a laptop and of a phone.
+const WIDTHS: [u32; 2] = [1280, 390];
 /// Pages that one walk opens, each of another kind or of the first few of its kind.
 const PAGES: usize = 60;
 
@@ -42,10 +44,9 @@ fn walk(browser: &mut Browser, service: &Service) -> BTreeSet<String> {
             title.as_str().is_some_and(|title| title.ends_with("· driftline") && !title.starts_with("Error")),
             "{path}: {title}"
         );
-        assert!(
-            browser.value("document.documentElement.scrollWidth <= innerWidth").as_bool().unwrap(),
-            "{path} is too wide"
-        );
+        for width in WIDTHS {
+            assert!(browser.fits(width), "{path} is too wide for {width} pixels");
+        }
         kinds.push(kind(&path));
         let links = browser
             .value("[...document.querySelectorAll('a[href^=\"/\"]:not([download])')].map(a => a.getAttribute('href'))");
@@ -61,11 +62,27 @@ fn walk(browser: &mut Browser, service: &Service) -> BTreeSet<String> {
     kinds.into_iter().collect()
 }
 
+/// Traffic whose alerts and releases are known: made up, and real where that is here.
+async fn services() -> Vec<Service> {
+    let made_up = Service::with_judged_traffic(judgement).await;
+    let services: Vec<Service> =
+        [Some(made_up), Service::with_real_traffic(judgement).await].into_iter().flatten().collect();
+    for service in &services {
+        service.raise_alert("loop fell from 0.98 to 0.71").await;
+        service.count_versions().await;
+    }
+    services
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_is_reached_by_links_and_no_console_complains() {
-    let service = Service::with_judged_traffic(judgement).await;
-    service.raise_alert("loop fell from 0.98 to 0.71").await;
-    let kinds = block_in_place(|| walk(&mut Browser::start(), &service));
+    for service in services().await {
+        every_page(&service);
+    }
+}
+
+fn every_page(service: &Service) {
+    let kinds = block_in_place(|| walk(&mut Browser::start(), service));
     for expected in [
         "/",
         "/traces",
@@ -77,6 +94,7 @@ async fn every_page_is_reached_by_links_and_no_console_complains() {
         "/alerts/f1",
         "/runbooks/quality-drift",
         "/releases",
+        "/releases/compare",
         "/review",
         "/review/agreement",
         "/judges",
@@ -90,12 +108,18 @@ async fn every_page_is_reached_by_links_and_no_console_complains() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_cases_are_labelled_by_keyboard_and_the_last_one_once_more() {
-    let service = Service::with_judged_traffic(judgement).await;
+    for service in services().await {
+        label_ten(&service).await;
+    }
+}
+
+async fn label_ten(service: &Service) {
     let keys = ["y", "n", "s", "y", "n", "y", "y", "n", "s", "n"];
     block_in_place(|| {
         let mut browser = Browser::start();
-        browser.open(&format!("{}/review?reviewer=anna", service.url));
-        assert!(!browser.text().contains("the judge said"), "the verdict shows before the answer");
+        browser.open(&format!("{}/review?reviewer=anna&judge={JUDGE}", service.url));
+        assert!(!browser.text().contains("it was judged"), "the verdict shows before the answer");
+        assert!(browser.text().contains("the judge fails it"), "a flagged case says why it is one");
         browser.press("?");
         assert_eq!(browser.value("document.querySelector('details.help').open"), true);
         for (place, key) in keys.into_iter().enumerate() {
@@ -103,7 +127,7 @@ async fn ten_cases_are_labelled_by_keyboard_and_the_last_one_once_more() {
             browser.press_and_follow(key);
             let text = browser.text();
             assert!(
-                text.contains(&format!("{} answered today", place + 1)) && text.contains("the judge said fail"),
+                text.contains(&format!("{} answered today", place + 1)) && text.contains("it was judged fail"),
                 "{text}"
             );
         }
@@ -130,6 +154,53 @@ async fn ten_cases_are_labelled_by_keyboard_and_the_last_one_once_more() {
     let (last, once_more) = (&labels[1], &labels[0]);
     assert_eq!((once_more.trace_id, once_more.label), (last.trace_id, Answer::Pass));
     assert_eq!(once_more.note.as_deref(), Some("no"));
+}
+
+/// What the page that is open says, after it was found to have nothing to complain about.
+fn shown(browser: &mut Browser) -> String {
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+    browser.text()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_leads_to_its_traces_and_a_trace_to_the_audit_of_its_conversation() {
+    for service in services().await {
+        let id = service.trace_ids[0];
+        let conversation = service.store.store.trace(id).await.unwrap().unwrap().conversation_id.unwrap();
+        block_in_place(|| {
+            let mut browser = Browser::start();
+            browser.open(&format!("{}/alerts", service.url));
+            browser.follow("article.alert a[href='/alerts/f1']");
+            assert!(shown(&mut browser).contains("loop fell from 0.98 to 0.71"));
+            browser.follow(&format!("a[href='/traces/{id}']"));
+            let trace = shown(&mut browser);
+            assert!(
+                trace.contains("Final answer") && trace.contains(JUDGE) && trace.contains("uncalibrated"),
+                "{trace}"
+            );
+            browser.follow("a[href^='/audit?id=']");
+            assert!(shown(&mut browser).contains("1 run by"), "the decision is rebuilt");
+            browser.value(&format!("document.querySelector('#id').value = '{conversation}'"));
+            browser.follow("form[action='/audit'] button");
+            let audit = shown(&mut browser);
+            assert!(audit.contains(&conversation) && audit.contains(&id.to_string()), "{audit}");
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_releases_are_compared_from_their_list() {
+    for service in services().await {
+        block_in_place(|| {
+            let mut browser = Browser::start();
+            browser.open(&format!("{}/releases?service={}&unsettled=true", service.url, service.agent));
+            browser.follow("a[href^='/releases/compare'][href*='dimension=release']");
+            let compared = shown(&mut browser);
+            for part in ["Quality", "Cost, mean of a trace", "What moved", "uncalibrated", "output_tokens"] {
+                assert!(compared.contains(part), "{part}: {compared}");
+            }
+        });
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

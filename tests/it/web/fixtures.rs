@@ -1,13 +1,17 @@
 //! A store with simulated traffic, and the router over it on a real socket.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use driftline::backends::clock::ManualClock;
+use driftline::backends::clock::{Clock as _, ManualClock};
+use driftline::backends::rabbitmq::BrokerQueue;
 use driftline::backends::store::{
-    Chunk, DueTrace, HourCommit, NewJudgeJob, RecordedTrace, Store, StoredEvaluation, StoredTrace,
+    Chunk, DueTrace, Flag, HourCommit, NewJudgeJob, Offered, RecordedTrace, Store, StoredEvaluation, StoredTrace,
+    Unflagged,
 };
 use driftline::domain::alert::{Alert, AlertState, Severity};
 use driftline::domain::explanation::{Affects, Evidence};
@@ -16,11 +20,12 @@ use driftline::domain::money::NanoUsd;
 use driftline::domain::time::Timestamp;
 use driftline::domain::trace::Trace;
 use driftline::domain::usage::Usage;
+use driftline::evaluate::flagging::FlagPolicy;
 use driftline::evaluate::run::{EvaluatedTrace, Evaluators, evaluate};
 use driftline::evaluate::sampling::SamplingPolicy;
 use driftline::limits::budget::{BudgetPolicy, Ladder};
 use driftline::normalize::{AttributeMapping, normalize};
-use driftline::otlp::{Encoding, ResourceSpans, decode_traces, pack, split_by_trace};
+use driftline::otlp::{Compression, Encoding, ResourceSpans, decode_traces, decompress, pack, split_by_trace};
 use driftline::simulate::{Plan, Scenario, simulate};
 use driftline::telemetry::metrics::Metrics;
 use driftline::watch::budgets::{AgentBudget, AgentBudgets};
@@ -30,6 +35,7 @@ use serde_json::Value;
 
 use super::contract::hold;
 use crate::stores::fixtures::{LEASE, POLICY, TestStore};
+use crate::support::data::shared_data;
 
 pub(crate) const START: Timestamp = Timestamp(480_000 * Timestamp::NANOS_PER_HOUR);
 pub(crate) const TRACES: usize = 60;
@@ -37,12 +43,17 @@ pub(crate) const TRACES: usize = 60;
 /// Bodies of traces that sampling did not choose go an hour after their end; a week later the chosen ones go too.
 const KEPT: [Duration; 2] = [Duration::from_hours(1), Duration::from_hours(7 * 24)];
 
+/// One agent a day apart, believed unchanged.
+const REAL: [&str; 2] = ["tau_retail_gpt-4.1-mini_base-r1.otlp.jsonl.gz", "tau_retail_gpt-4.1-mini_base.otlp.jsonl.gz"];
+
 /// A served store.
 pub(crate) struct Service {
     pub(crate) store: TestStore,
     pub(crate) url: String,
     pub(crate) trace_ids: Vec<TraceId>,
     pub(crate) clock: ManualClock,
+    /// The service whose traces it holds.
+    pub(crate) agent: &'static str,
 }
 
 /// A dependency that never answers.
@@ -70,8 +81,29 @@ impl Service {
     /// The same, each of them judged.
     pub(crate) async fn with_judged_traffic(judgement: fn(TraceId, usize) -> StoredEvaluation) -> Self {
         let store = TestStore::sqlite().await;
-        let trace_ids = fill_judged(&store.store, simulated(), |id, place| Some(judgement(id, place))).await;
+        let trace_ids = fill_judged(&store.store, simulated(), START, |id, place| Some(judgement(id, place))).await;
         Self::over(store, trace_ids, Vec::new()).await
+    }
+
+    /// Real traces of one agent before and after a release, where they are, each of them judged.
+    pub(crate) async fn with_real_traffic(judgement: fn(TraceId, usize) -> StoredEvaluation) -> Option<Self> {
+        let folder = shared_data()?;
+        let store = TestStore::sqlite().await;
+        let request: Vec<ResourceSpans> = REAL.iter().flat_map(|file| real_traces(&folder.join(file))).collect();
+        let spans = request.iter().flat_map(|of| &of.scope_spans).flat_map(|of| &of.spans);
+        let ended_at = Timestamp(spans.map(|span| span.end_time_unix_nano).max().unwrap().cast_signed());
+        let trace_ids = fill_judged(&store.store, request, ended_at, |id, place| Some(judgement(id, place))).await;
+        let service = Self::over(store, trace_ids, Vec::new()).await;
+        service.clock.set(ended_at.plus(Duration::from_hours(2)));
+        Some(Self { agent: "retail-support-agent", ..service })
+    }
+
+    /// Notices the releases of its traces.
+    pub(crate) async fn count_versions(&self) {
+        let store = &self.store.store;
+        for (service, hour) in store.uncounted_hours().await.unwrap() {
+            store.count_versions(&service, hour, self.clock.now()).await.unwrap();
+        }
     }
 
     pub(crate) async fn empty() -> Self {
@@ -82,7 +114,22 @@ impl Service {
         Self::over(TestStore::sqlite().await, Vec::new(), vec![Arc::new(Stuck)]).await
     }
 
+    /// An empty one whose queue is a broker's.
+    pub(crate) async fn with_broker(url: &str, name: &str) -> Self {
+        let queue = BrokerQueue { url: url.to_owned(), name: name.to_owned() };
+        Self::over_queue(TestStore::sqlite().await, Vec::new(), Vec::new(), Some(queue)).await
+    }
+
     async fn over(store: TestStore, trace_ids: Vec<TraceId>, checks: Vec<Arc<dyn ReadinessCheck>>) -> Self {
+        Self::over_queue(store, trace_ids, checks, None).await
+    }
+
+    async fn over_queue(
+        store: TestStore,
+        trace_ids: Vec<TraceId>,
+        checks: Vec<Arc<dyn ReadinessCheck>>,
+        queue: Option<BrokerQueue>,
+    ) -> Self {
         let clock = ManualClock::new(START.plus(Duration::from_hours(13)));
         let state = WebState {
             budget: Arc::new(BudgetPolicy {
@@ -109,12 +156,13 @@ impl Service {
             judge_configured: false,
             is_loopback: true,
             redactor: None,
+            queue,
             checks,
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router(state)).await });
-        Self { store, url, trace_ids, clock }
+        Self { store, url, trace_ids, clock, agent: "support-agent" }
     }
 
     pub(crate) async fn get(&self, path: &str) -> reqwest::Response {
@@ -155,14 +203,19 @@ impl Service {
 
     /// Stores an open alert whose evidence is the first trace.
     pub(crate) async fn raise_alert(&self, summary: &str) {
+        self.raise_alert_of_judge(summary, None).await;
+    }
+
+    /// The same, of a judge that is calibrated or not.
+    pub(crate) async fn raise_alert_of_judge(&self, summary: &str, calibrated: Option<bool>) {
         let commit = HourCommit {
-            service: "support-agent".to_owned(),
+            service: self.agent.to_owned(),
             hour: START,
             traces: 10,
             previous_state: None,
             detector_state: "{}".to_owned(),
             summary: "{}".to_owned(),
-            alerts: vec![alert(summary, self.trace_ids.first().copied())],
+            alerts: vec![alert(self.agent, summary, self.trace_ids.first().copied()).marked(calibrated)],
         };
         assert!(self.store.store.commit_hour(&commit, START).await.unwrap());
     }
@@ -176,6 +229,14 @@ pub(crate) fn client() -> reqwest::Client {
 
 pub(crate) fn evaluators() -> Evaluators {
     Evaluators::load(None, BTreeMap::new()).unwrap()
+}
+
+/// The traces of a file that holds a request a line.
+fn real_traces(path: &Path) -> Vec<ResourceSpans> {
+    let compressed = fs::read(path).unwrap();
+    let text = decompress(&compressed, Compression::Gzip, usize::MAX).unwrap();
+    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.flat_map(|line| decode_traces(line, Encoding::Json).unwrap()).collect()
 }
 
 fn simulated() -> Vec<ResourceSpans> {
@@ -207,17 +268,18 @@ pub(crate) fn hostile(trace_id: &str, text: &str) -> Vec<ResourceSpans> {
 
 /// Stores what a request holds as the service would: received, claimed, evaluated and recorded.
 pub(crate) async fn fill(store: &Store, request: Vec<ResourceSpans>) -> Vec<TraceId> {
-    fill_judged(store, request, |_, _| None).await
+    fill_judged(store, request, START, |_, _| None).await
 }
 
-/// The same, with what a judge says of the trace at each place.
+/// The same at that time, with what a judge says of the trace at each place.
 async fn fill_judged(
     store: &Store,
     request: Vec<ResourceSpans>,
+    at: Timestamp,
     judgement: impl Fn(TraceId, usize) -> Option<StoredEvaluation>,
 ) -> Vec<TraceId> {
-    let trace_ids = append(store, request).await;
-    let now = START.plus(Duration::from_hours(1));
+    let trace_ids = append_at(store, request, at).await;
+    let now = at.plus(Duration::from_hours(1));
     let due = store.claim_due(now, LEASE, trace_ids.len()).await.unwrap();
     assert_eq!(due.len(), trace_ids.len());
     let evaluators = evaluators();
@@ -226,11 +288,28 @@ async fn fill_judged(
         one.evaluations.extend(judgement(one.trace.trace_id, place));
     }
     assert_eq!(store.record_traces(&recorded, now).await.unwrap().recorded, due.len());
+    let policy = FlagPolicy::of(&evaluators, 20);
+    let names: Vec<&str> = policy.evaluators.keys().map(String::as_str).collect();
+    offer_flags(store, &names).await;
     trace_ids
+}
+
+/// Lets everything wait for people that these evaluators fail.
+pub(crate) async fn offer_flags(store: &Store, evaluators: &[&str]) {
+    let unflagged = store.unflagged(Timestamp(0), evaluators, 1_000).await.unwrap();
+    let flag = |of: Unflagged| Flag { day: of.evaluated_at, severity: i64::from(of.failures), of };
+    let flags: Vec<Flag> = unflagged.into_iter().map(flag).collect();
+    let none = Timestamp(0);
+    let offered = Offered { draws: &[], keep_until: none, flags: &flags, flags_a_day: 20, flags_since: none };
+    store.offer(offered, START).await.unwrap();
 }
 
 /// Stores what a request holds and evaluates nothing.
 pub(crate) async fn append(store: &Store, request: Vec<ResourceSpans>) -> Vec<TraceId> {
+    append_at(store, request, START).await
+}
+
+async fn append_at(store: &Store, request: Vec<ResourceSpans>, at: Timestamp) -> Vec<TraceId> {
     let pieces = split_by_trace(request).traces;
     let trace_ids = pieces.iter().map(|piece| piece.trace_id).collect();
     let chunks: Vec<Chunk> = pieces
@@ -241,7 +320,7 @@ pub(crate) async fn append(store: &Store, request: Vec<ResourceSpans>) -> Vec<Tr
             Chunk { trace_id, content_hash: [1; 32], day: 0, body: pack(&piece.encode()), span_count, root_ended }
         })
         .collect();
-    store.append_chunks(&chunks, START, &POLICY).await.unwrap();
+    store.append_chunks(&chunks, at, &POLICY).await.unwrap();
     trace_ids
 }
 
@@ -296,12 +375,12 @@ fn stored(trace: &Trace, evaluated: EvaluatedTrace) -> StoredTrace {
     }
 }
 
-fn alert(summary: &str, trace_id: Option<TraceId>) -> Alert {
+fn alert(service: &str, summary: &str, trace_id: Option<TraceId>) -> Alert {
     Alert {
         fingerprint: "f1".to_owned(),
         state: AlertState::Firing,
         severity: Severity::Page,
-        service: "support-agent".to_owned(),
+        service: service.to_owned(),
         series: "loop".to_owned(),
         segment: "all".to_owned(),
         direction: "down".to_owned(),

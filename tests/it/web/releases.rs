@@ -8,10 +8,7 @@ const POLICY: &str = "[[series]]\nseries = \"loop\"\ndirection = \"higher_is_bet
 
 async fn counted() -> Service {
     let service = Service::with_traffic().await;
-    let store = &service.store.store;
-    for (service, hour) in store.uncounted_hours().await.unwrap() {
-        store.count_versions(&service, hour, super::fixtures::START).await.unwrap();
-    }
+    service.count_versions().await;
     service
 }
 

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use driftline::backends::store::{RecordedTrace, Undrawn};
+use driftline::backends::store::{Offered, RecordedTrace, Undrawn};
 use driftline::domain::label::Draw;
+use driftline::domain::time::Timestamp;
 use serde_json::{Value, json};
 
-use super::fixtures::Service;
+use super::fixtures::{Service, offer_flags};
 use crate::stores::fixtures::{plain, seconds, stored_evaluation, trace_id};
 
 /// A service with two judged traces, of which one was drawn for the audit sample.
@@ -25,7 +27,15 @@ async fn judged() -> Service {
         passed,
     };
     let draw = |is_drawn| Draw { probability: 0.5, is_drawn };
-    store.insert_draws(&[(of(true), draw(true)), (of(false), draw(false))], seconds(20), seconds(20)).await.unwrap();
+    offer_flags(store, &["grounded"]).await;
+    let offered = Offered {
+        draws: &[(of(true), draw(true)), (of(false), draw(false))],
+        keep_until: seconds(20),
+        flags: &[],
+        flags_a_day: 20,
+        flags_since: Timestamp(0),
+    };
+    store.offer(offered, seconds(20)).await.unwrap();
     service
 }
 
@@ -46,7 +56,7 @@ async fn a_trace_is_offered_labelled_and_calibrates_over_the_api() {
 
     assert_eq!(give(&service, json!({ "trace_id": id, "label": "fail", "reviewer": "anna" })).await.1["new"], 1);
     let flagged = service.answer("/api/v1/review/next").await;
-    assert_eq!(flagged["task"]["stream"], "flagged");
+    assert_eq!((&flagged["task"]["stream"], &flagged["task"]["flagged"]), (&json!("flagged"), &json!("judge_no")));
     give(&service, json!({ "trace_id": trace_id(2), "label": "fail", "reviewer": "anna" })).await;
     assert_eq!(service.answer("/api/v1/review/next").await["task"], Value::Null);
 
@@ -57,6 +67,49 @@ async fn a_trace_is_offered_labelled_and_calibrates_over_the_api() {
     assert_eq!((&judge["labels"]["drawn"], &judge["labels"]["audit"]), (&json!(1), &json!(1)));
     assert_eq!((&judge["labels"]["flagged"], &judge["n"]), (&json!(1), &json!(1)));
     assert_eq!((&judge["calibrated"], &judge["anchors"]), (&json!(false), &Value::Null));
+}
+
+async fn post(service: &Service, path: &str, body: Value) -> (u16, Value) {
+    service.post(&format!("/api/v1/review/{path}"), "application/json", &body.to_string()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cases_are_assigned_and_removed_over_the_api_as_from_the_page() {
+    let service = judged().await;
+    let asked = json!({ "reviewer": "anna", "assignee": "bert", "stream": "flagged", "count": 5 });
+    assert_eq!(post(&service, "assign", asked).await, (200, json!({ "assigned": 1 })));
+    let of = async |reviewer: &str| {
+        let next = service.answer(&format!("/api/v1/review/next?flagged=true&reviewer={reviewer}")).await;
+        next["task"]["trace_id"].clone()
+    };
+    assert_eq!((of("anna").await, of("bert").await), (Value::Null, json!(trace_id(2))));
+
+    let removal = json!({ "reviewer": "bert", "trace_id": trace_id(2), "evaluator": "grounded" });
+    assert_eq!(post(&service, "remove", removal).await.0, 200);
+    assert_eq!(of("bert").await, Value::Null);
+    let unknown = json!({ "reviewer": "bert", "trace_id": trace_id(2), "evaluator": "nobody" });
+    let (status, body) = post(&service, "remove", unknown).await;
+    assert_eq!(status, 400);
+    assert!(body["error"].as_str().unwrap().contains("no such judge has judged it"), "{body}");
+    let nameless = json!({ "reviewer": " ", "assignee": "bert", "stream": "audit", "count": 1 });
+    assert_eq!(post(&service, "assign", nameless).await.0, 400);
+    let misspelt = json!({ "reviewer": "a", "assignee": "b", "stream": "all", "count": 1 });
+    assert_eq!(post(&service, "assign", misspelt).await.0, 422);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_far_people_agree_is_told_over_the_api() {
+    let service = judged().await;
+    for (reviewer, first, second) in [("anna", "pass", "fail"), ("bert", "pass", "pass")] {
+        for (number, label) in [(1, first), (2, second)] {
+            give(&service, json!({ "trace_id": trace_id(number), "label": label, "reviewer": reviewer })).await;
+        }
+    }
+    let found = service.answer("/api/v1/review/agreement").await;
+    let pair = &found["pairs"][0];
+    assert_eq!((&pair["first"], &pair["second"], &pair["n"]), (&json!("anna"), &json!("bert"), &json!(2)));
+    assert_eq!(found["disagreements"].as_array().unwrap().len(), 1);
+    assert_eq!(found["disagreements"][0]["trace_id"], json!(trace_id(2)));
 }
 
 /// A service with fifty traces that a judge passes, fifty that it fails, and one of the last hour.
@@ -100,8 +153,11 @@ async fn marks(service: &Service) -> (Vec<Value>, Vec<bool>) {
         mark(&recent, "judges"),
     ];
     let notes = [&drift, &gate].map(|report| report["notes"].to_string().contains("grounded is an uncalibrated judge"));
-    let overview = service.page("/").await.contains("uncalibrated");
-    (marks.into_iter().cloned().collect(), notes.into_iter().chain([overview]).collect())
+    let mut said = notes.to_vec();
+    for page in ["/", &format!("/traces/{}", trace_id(1))] {
+        said.push(service.page(page).await.contains("uncalibrated"));
+    }
+    (marks.into_iter().cloned().collect(), said)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,7 +165,7 @@ async fn a_judge_is_marked_alike_wherever_it_shows_until_labels_of_any_age_calib
     let service = much_judged().await;
     let (marks_before, said_before) = marks(&service).await;
     assert!(marks_before.iter().all(|mark| *mark == json!(false)), "{marks_before:?}");
-    assert_eq!(said_before, [true, true, true]);
+    assert_eq!(said_before, [true; 4]);
 
     let label = |number| json!({ "trace_id": trace_id(number), "evaluator": "grounded", "label": "pass" });
     let labels: Vec<Value> = (1..=100).map(label).collect();
@@ -117,10 +173,22 @@ async fn a_judge_is_marked_alike_wherever_it_shows_until_labels_of_any_age_calib
     assert_eq!(service.post("/api/v1/labels", "application/json", &body).await.1["new"], 100);
     let (marks_after, said_after) = marks(&service).await;
     assert!(marks_after.iter().all(|mark| *mark == json!(true)), "{marks_after:?}");
-    assert_eq!(said_after, [false, false, false]);
+    assert_eq!(said_after, [false; 4]);
     // The hour's estimates rest on none of them.
     let recent = service.answer("/api/v1/calibration?since=1h").await;
     assert_eq!((&recent["judges"][0]["judged"], &recent["judges"][0]["n"]), (&json!(1), &json!(0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_of_an_uncalibrated_judge_is_marked_on_its_page_and_in_the_list_and_others_are_not() {
+    for (calibrated, is_marked) in [(Some(false), true), (Some(true), false), (None, false)] {
+        let service = Service::empty().await;
+        // However long its summary is, at whose end the words stand.
+        service.raise_alert_of_judge(&"grounded fell ".repeat(100), calibrated).await;
+        for page in ["/alerts", "/alerts/f1"] {
+            assert_eq!(service.page(page).await.contains("uncalibrated"), is_marked, "{page}: {calibrated:?}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,6 +237,20 @@ async fn the_command_line_labels_and_calibrates_through_a_service() {
     let log = driftline(&["review", "export"]).await;
     let line: Value = serde_json::from_str(&log).unwrap();
     assert_eq!((&line["note"], &line["probability"]), (&json!("made up"), &json!(0.5)));
+    let flagged = trace_id(2).to_string();
+    assert!(driftline(&["review", "next", "--flagged"]).await.contains("flagged stream: the judge fails it"));
+    assert_eq!(driftline(&["review", "assign", "bert", "--reviewer", "anna"]).await.trim(), "1 case for bert");
+    assert!(driftline(&["review", "next", "--flagged", "--reviewer", "anna"]).await.contains("nothing waits"));
+    let removed = driftline(&["review", "remove", &flagged, "--judge", "grounded", "--reviewer", "bert"]).await;
+    assert_eq!(removed.trim(), format!("grounded of {flagged} is not asked about any more"));
+    assert!(driftline(&["review", "next", "--flagged", "--reviewer", "bert"]).await.contains("nothing waits"));
+    assert!(driftline(&["review", "agreement"]).await.contains("no case has been answered by two people"));
+    service.clock.advance(Duration::from_secs(1));
+    driftline(&["review", "label", &id, "pass", "--reviewer", "bert"]).await;
+    let agreement = driftline(&["review", "agreement"]).await;
+    assert!(agreement.contains("anna and bert") && agreement.contains("they differ on 1 case"), "{agreement}");
+    service.clock.advance(Duration::from_secs(1));
+    driftline(&["review", "label", &id, "fail", "--note", "made up", "--reviewer", "anna"]).await;
     let report = driftline(&["calibrate", "grounded"]).await;
     for part in ["uncalibrated", "audit 1 of 1 drawn", "1 disagreements", "because", "made up"] {
         assert!(report.contains(part), "{part:?} is not in\n{report}");

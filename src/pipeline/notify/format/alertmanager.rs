@@ -49,7 +49,7 @@ fn annotations(message: &Message) -> Value {
     let alert = &message.alert;
     let trace_ids: Vec<String> = alert.trace_ids.iter().map(ToString::to_string).collect();
     let mut annotations = json!({
-        "summary": line(&format!("{} of {}", alert.series, place(message)), LONGEST),
+        "summary": line(&format!("{} of {}", alert.series_marked(), place(message)), LONGEST),
         "description": line(&alert.summary, LONGEST),
         "guarantee": line(&alert.guarantee, LONGEST),
         "since": alert.since(),

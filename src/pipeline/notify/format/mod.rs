@@ -117,6 +117,32 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn every_channel_is_told_of_an_uncalibrated_judge_and_only_of_that() {
+        let formats = [
+            Format::Webhook,
+            Format::Alertmanager { valid_for: Duration::from_secs(1) },
+            Format::Slack,
+            Format::PagerDuty { routing_key: Secret("key".to_owned()) },
+        ];
+        for calibrated in [None, Some(true), Some(false)] {
+            let message = message(Reason::Firing, &Alert::example().marked(calibrated));
+            for format in &formats {
+                let body = format.body(&message, Timestamp(0)).unwrap().to_string();
+                assert_eq!(body.contains("uncalibrated"), calibrated == Some(false), "{format:?}: {body}");
+            }
+        }
+    }
+
+    #[test]
+    fn series_of_an_uncalibrated_judge_are_marked_among_those_that_an_alert_speaks_for() {
+        let links = Links { web: "http://w".to_owned(), trace: String::new() };
+        let (alert, other) = (Alert::example(), Alert::example().marked(Some(false)));
+        let telling = Telling { reason: Reason::Firing, previous_severity: None, event: None };
+        let summary = links.message(&alert, &[&other], &telling).alert.summary;
+        assert!(summary.contains(&format!("{} (uncalibrated)", other.series)), "{summary}");
+    }
+
+    #[test]
     fn a_secret_is_not_shown() {
         let format = Format::PagerDuty { routing_key: Secret("s3cret".to_owned()) };
         assert!(!format!("{format:?}").contains("s3cret"));

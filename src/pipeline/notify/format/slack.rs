@@ -15,7 +15,7 @@ const LONGEST: usize = 1500;
 pub(super) fn body(message: &Message) -> Value {
     let alert = &message.alert;
     let severity = if alert.state.is_open() { alert.severity.as_str() } else { "resolved" };
-    let title = format!("{} [{severity}] {} of {}", what(message.reason), alert.series, place(message));
+    let title = format!("{} [{severity}] {} of {}", what(message.reason), alert.series_marked(), place(message));
     let title = escaped(&title, 200);
     json!({
         // What phones show; formatting is on here, and cannot be turned off, so it says nothing of traces.
