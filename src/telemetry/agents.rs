@@ -112,6 +112,8 @@ pub struct AgentMetrics {
     high: Family<SeriesLabels, FloatGauge>,
     traces: Family<SeriesLabels, Gauge>,
     published_at: AtomicI64,
+    /// Held by who works out what is to be published.
+    pub estimating: tokio::sync::Mutex<()>,
     models: Values,
     operations: Values,
     tiers: Values,

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+
 use super::WebState;
 use crate::backends::store::Selection;
 use crate::domain::measurement::SeriesKind;
@@ -12,16 +14,24 @@ use crate::queries::QueryError;
 use crate::queries::series::{SeriesView, series};
 use crate::telemetry::agents::{SeriesEstimate, ServiceShares};
 
-/// How old they may be: each time, every record of the window is read.
+/// How old they may be: each time, the records of the last traces are read.
 const MAX_AGE: Duration = Duration::from_mins(15);
 
-/// Brings the estimates of recent traffic up to date, unless they are young.
-///
-/// # Errors
-/// The store failed; then what was published before stays.
-pub(super) async fn refresh(state: &WebState) -> Result<(), QueryError> {
-    let now = state.clock.now();
-    if state.metrics.agents.is_published_since(now.minus(MAX_AGE).0) { Ok(()) } else { publish(state, now).await }
+/// Brings the estimates of recent traffic up to date, unless they are young or somebody is at it. The work goes on when
+/// nobody waits for it any more.
+pub(super) fn refresh(state: &WebState) -> JoinHandle<()> {
+    let state = state.clone();
+    tokio::spawn(async move {
+        let (agents, now) = (&state.metrics.agents, state.clock.now());
+        let Ok(_turn) = agents.estimating.try_lock() else { return };
+        if agents.is_published_since(now.minus(MAX_AGE).0) {
+            return;
+        }
+        // What was published before stays.
+        if let Err(error) = publish(&state, now).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "estimates could not be computed");
+        }
+    })
 }
 
 async fn publish(state: &WebState, now: Timestamp) -> Result<(), QueryError> {
