@@ -4,7 +4,7 @@
 //! exemplar. Shares and estimates are of the whole fleet, weighted by sampling, and read from the store.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -99,6 +99,16 @@ pub struct ServiceShares {
 
 type FloatGauge = Gauge<f64, AtomicU64>;
 
+/// Given back when it is dropped.
+#[derive(Debug)]
+pub struct Turn<'a>(&'a AtomicBool);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
 /// The metrics about agents.
 #[derive(Debug, Default)]
 pub struct AgentMetrics {
@@ -112,8 +122,8 @@ pub struct AgentMetrics {
     high: Family<SeriesLabels, FloatGauge>,
     traces: Family<SeriesLabels, Gauge>,
     published_at: AtomicI64,
-    /// Held by who works out what is to be published.
-    pub estimating: tokio::sync::Mutex<()>,
+    /// Whether somebody works out what is to be published.
+    is_estimating: AtomicBool,
     models: Values,
     operations: Values,
     tiers: Values,
@@ -185,6 +195,12 @@ impl AgentMetrics {
         if request.tokens > 0 {
             self.tokens.get_or_create(&labels).inc_by(request.tokens, exemplar(), None);
         }
+    }
+
+    /// The turn to work out what is to be published; `None` while somebody has it.
+    pub fn turn(&self) -> Option<Turn<'_>> {
+        let was_taken = self.is_estimating.swap(true, Ordering::Acquire);
+        (!was_taken).then(|| Turn(&self.is_estimating))
     }
 
     /// Whether something was published at or after an instant, in nanoseconds since the Unix epoch.

@@ -23,7 +23,7 @@ pub(super) fn refresh(state: &WebState) -> JoinHandle<()> {
     let state = state.clone();
     tokio::spawn(async move {
         let (agents, now) = (&state.metrics.agents, state.clock.now());
-        let Ok(_turn) = agents.estimating.try_lock() else { return };
+        let Some(_turn) = agents.turn() else { return };
         if agents.is_published_since(now.minus(MAX_AGE).0) {
             return;
         }

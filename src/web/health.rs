@@ -81,7 +81,7 @@ pub(super) async fn metrics(State(state): State<WebState>) -> impl IntoResponse 
         tracing::warn!(error = &error as &dyn std::error::Error, "gauges could not be read");
     }
     // On a slow store this may take long, and a scrape does not wait: the next one finds them.
-    let _ = tokio::time::timeout(PATIENCE, estimates::refresh(&state)).await;
+    let _in_time = tokio::time::timeout(PATIENCE, estimates::refresh(&state)).await;
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], state.metrics.encode())
 }
 
