@@ -12,7 +12,7 @@ use driftline::backends::store::Store;
 use prost::Message as _;
 
 use super::fixtures::{PROTOBUF, eventually, post, requests, simulated};
-use crate::stores::fixtures::{plain, seconds};
+use crate::stores::fixtures::plain;
 use crate::support::serve::Serve;
 
 const SETTINGS: &str = "[store]\nurl = \"sqlite://{folder}/before.db\"\n";
@@ -29,14 +29,16 @@ async fn a_first_count_that_was_interrupted_is_taken_up_again_however_old_the_tr
     // A store that was filled long ago, by a program that did not count.
     let url = serve.sqlite_url();
     let store = Store::open(&url, false).await.unwrap();
+    // Nearly as old as records become.
+    let start = SystemClock.now().minus(Duration::from_hours(300 * 24));
     let traces: Vec<_> = (1..=5)
         .map(|number| {
             let mut one = plain(number);
-            one.trace.ended_at = seconds(3_600 * i64::try_from(number).unwrap());
+            one.trace.ended_at = start.plus(Duration::from_hours(number));
             one
         })
         .collect();
-    store.record_traces(&traces, seconds(90_000)).await.unwrap();
+    store.record_traces(&traces, start.plus(Duration::from_hours(25))).await.unwrap();
     store.close().await;
     drop(store);
     let settings = url.replace("sqlite://", "").replace("driftline.db", "driftline.toml");

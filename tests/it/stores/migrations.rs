@@ -33,8 +33,9 @@ const SQLITE: Dialect = Dialect {
 
 const POSTGRES: Dialect = Dialect {
     folder: "postgres",
-    tables: "SELECT table_name::text AS name FROM information_schema.tables WHERE table_schema = 'public' \
-             AND table_name <> '_sqlx_migrations' ORDER BY 1",
+    // A partition is filled through its table.
+    tables: "SELECT relname::text AS name FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition \
+             AND relnamespace = 'public'::regnamespace AND relname <> '_sqlx_migrations' ORDER BY 1",
     columns: "SELECT column_name::text AS name, data_type::text AS kind FROM information_schema.columns \
               WHERE table_schema = 'public' AND table_name = $1 AND is_identity = 'NO' ORDER BY ordinal_position",
     bytes: |row| format!("decode('{row:032x}', 'hex')"),
