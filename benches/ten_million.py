@@ -42,13 +42,13 @@ INSERT INTO trace (trace_id, version, root_span_id, service, release, model, con
 INSERT INTO trace_attribute (trace_id, name, value) SELECT trace_id, 'invoice.id', 'INV-' || number FROM fresh;
 INSERT INTO trace_attribute (trace_id, name, value) SELECT trace_id, 'tier', 'tier-' || number % 4 FROM fresh;
 INSERT INTO evaluation (trace_id, evaluator, revision, trace_version, span_id, annotator_kind, outcome, value, label,
-    probability, evaluated_at, truncated)
+    probability, evaluated_at, truncated, after_record)
   SELECT trace_id, 'evaluator-' || evaluator, 'r1', 1, substring(trace_id from 9),
     CASE WHEN evaluator = 0 AND number % 10 = 0 THEN 'llm' ELSE 'code' END, 'scored', (number % 7 > 0)::int, 'pass',
-    1, ended_at + 3000000000, 0 FROM fresh, generate_series(0, {evaluators} - 1) AS evaluator;
+    1, ended_at + 3000000000, 0, (evaluator = 0 AND number % 10 = 0)::int FROM fresh, generate_series(0, {evaluators} - 1) AS evaluator;
 INSERT INTO review_draw (trace_id, evaluator, revision, probability, is_drawn, drawn_at)
   SELECT trace_id, evaluator, revision, 0.02, (trace_version + value::int) % 2, evaluated_at FROM evaluation
-  WHERE annotator_kind = 'llm';
+  WHERE evaluator = 'evaluator-0' AND annotator_kind = 'llm';
 INSERT INTO chunk (trace_id, content_hash, arrived_at, span_count, body) SELECT trace_id, trace_id, ended_at, 12, trace_id
   FROM fresh WHERE number % 10 = 0;
 INSERT INTO judge_call (id, day, reserved_at, lane, evaluator, revision, service, trace_id, reserved, charged, outcome,
