@@ -378,11 +378,11 @@ pub async fn readiness(
     names: &AttributeMapping,
     prices: &PriceTable,
 ) -> Result<TelemetryReadiness, QueryError> {
-    let services = store.services(selection).await?;
+    let services = store.services_by_hour(selection).await?;
     let runs = (ALL_RUNS / services.len().max(1)).clamp(LEAST_RUNS, RUNS);
     let mut survey = Survey::default();
     for service in services.into_iter().take(ALL_RUNS / LEAST_RUNS) {
-        let of_service = Selection { service: Some(service.service), ..selection.clone() };
+        let of_service = Selection { service: Some(service), ..selection.clone() };
         let traces = store.search(&of_service, runs).await?;
         survey = read(store, traces, survey, names, prices).await?;
     }

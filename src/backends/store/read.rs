@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
-use super::columns::{count, flag, limit, parse_json, parse_word};
+use super::columns::{count, flag, key, limit, parse_json, parse_word};
 use super::retry::retried;
 use super::selection::Selection;
 use super::statement::{Statement, for_keys};
@@ -249,6 +249,30 @@ impl Store {
         add_attributes(&mut transaction, &mut traces).await?;
         transaction.commit().await?;
         Ok(traces)
+    }
+
+    /// The services of which traces ended in the hours of a selection, those with the newest first. Nothing else of the
+    /// selection is looked at, and no trace either.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn services_by_hour(&self, selection: &Selection) -> Result<Vec<String>, StoreError> {
+        retried("list services", || async {
+            let mut statement = Statement::new("SELECT service FROM service_hour WHERE 1 = 1");
+            if let Some(service) = &selection.service {
+                statement.sql(" AND service = ").bind(key(service));
+            }
+            for (bound, at) in
+                [(" AND hour >= ", selection.since.map(Timestamp::hour)), (" AND hour < ", selection.until)]
+            {
+                if let Some(at) = at {
+                    statement.sql(bound).bind(at);
+                }
+            }
+            statement.sql(" GROUP BY service ORDER BY max(hour) DESC, service");
+            statement.fetch(&self.readers).await?.iter().map(|row| row.try_get("service")).collect()
+        })
+        .await
     }
 
     /// The services that have traces in a selection, by name.
