@@ -110,8 +110,9 @@ def take_in(at, service):
 
 
 def work(at, service):
+    """The same on the full store, until what is done by the clock has come round."""
     take_in(at, service)
-    # Retention, the watch and the draw come round.
+    # Retention, the watch and the draw.
     time.sleep(15)
 
 
@@ -137,13 +138,13 @@ def ask(service, traces):
 def report(what, url, limit):
     """The middle one of three times."""
     times = sorted(timed(url) for _ in range(3))
-    # What the database made has no spans, so an audit of it is refused, after all has been looked up.
     told = f"   MORE THAN {1000 * limit:.0f}" if times[1] > limit else ""
     print(f"{what:40} {1000 * times[1]:7.0f} ms{told}", flush=True)
 
 
 def timed(url):
     started = time.monotonic()
+    # What the database made has no spans, so an audit over the API is refused, after all has been looked up.
     if get(url) is None and "/api/" not in url:
         print(f"{url} was refused", flush=True)
     return time.monotonic() - started

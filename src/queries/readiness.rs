@@ -378,11 +378,20 @@ pub async fn readiness(
     names: &AttributeMapping,
     prices: &PriceTable,
 ) -> Result<TelemetryReadiness, QueryError> {
-    let services = store.services_by_hour(selection).await?;
+    let mut services = Vec::new();
+    for service in store.services_by_hour(selection).await? {
+        let of_service = Selection { service: Some(service), ..selection.clone() };
+        // Hours are kept for good and know nothing of the selection's other conditions.
+        if store.since_last(&of_service, 1).await?.is_some() {
+            services.push(of_service);
+        }
+        if services.len() == ALL_RUNS / LEAST_RUNS {
+            break;
+        }
+    }
     let runs = (ALL_RUNS / services.len().max(1)).clamp(LEAST_RUNS, RUNS);
     let mut survey = Survey::default();
-    for service in services.into_iter().take(ALL_RUNS / LEAST_RUNS) {
-        let of_service = Selection { service: Some(service), ..selection.clone() };
+    for of_service in services {
         let traces = store.search(&of_service, runs).await?;
         survey = read(store, traces, survey, names, prices).await?;
     }

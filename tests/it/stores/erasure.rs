@@ -6,10 +6,11 @@ use std::path::Path;
 use driftline::backends::archive::Archive;
 use driftline::backends::store::{BodyPlace, Chunk, RecordedTrace, Selection, Store, StoreError, StoredTrace};
 use driftline::domain::evaluation::AnnotatorKind;
-use driftline::domain::external_score::{ExternalScore, NewExternalScore, ScoreIdentity};
+use driftline::domain::external_score::{ExternalScore, NewExternalScore};
 use driftline::otlp::{ExportTraceServiceRequest, ResourceSpans, ScopeSpans, Span, pack, split_by_trace};
 
 use super::contract;
+use super::external_scores::{new, score};
 use super::fixtures::{LEASE, POLICY, TestStore, judge_job, recorded, seconds, stored_evaluation, trace_id};
 
 contract!(
@@ -61,19 +62,8 @@ pub(super) async fn fill(store: &Store) {
 }
 
 fn feedback(number: u64) -> NewExternalScore {
-    let score = ExternalScore {
-        trace_id: trace_id(number),
-        span_id: None,
-        name: "thumbs".to_owned(),
-        annotator_kind: AnnotatorKind::Human,
-        source: "app".to_owned(),
-        value: Some(1.0),
-        label: None,
-        explanation: Some(SECRET.to_owned()),
-        error: None,
-        scored_at: None,
-    };
-    NewExternalScore { score, identity: ScoreIdentity::Target }
+    let annotator_kind = AnnotatorKind::Human;
+    new(ExternalScore { annotator_kind, explanation: Some(SECRET.to_owned()), ..score(number, "thumbs", Some(1.0)) })
 }
 
 pub(super) fn ann() -> Selection {

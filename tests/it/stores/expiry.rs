@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use driftline::backends::archive::Archive;
 use driftline::backends::store::{AgentDimension, RecordedTrace, Selection, Store};
 use driftline::domain::evaluation::AnnotatorKind;
-use driftline::domain::external_score::{ExternalScore, NewExternalScore, ScoreIdentity};
+use driftline::domain::external_score::{ExternalScore, NewExternalScore};
 use driftline::domain::money::NanoUsd;
 use driftline::domain::usage::{ModelUsage, ToolUsage, Usage};
 use driftline::otlp::{ResourceSpans, ScopeSpans, Span, pack, split_by_trace};
 
 use super::contract;
+use super::external_scores::{new, score};
 use super::fixtures::{LEASE, POLICY, TestStore, chunk, plain, recorded, seconds, stored_evaluation, trace_id};
 
 contract!(
@@ -41,19 +42,8 @@ fn full(number: u64) -> RecordedTrace {
 }
 
 fn feedback(number: u64) -> NewExternalScore {
-    let score = ExternalScore {
-        trace_id: trace_id(number),
-        span_id: None,
-        name: "thumbs".to_owned(),
-        annotator_kind: AnnotatorKind::Human,
-        source: "app".to_owned(),
-        value: Some(1.0),
-        label: None,
-        explanation: None,
-        error: None,
-        scored_at: None,
-    };
-    NewExternalScore { score, identity: ScoreIdentity::Target }
+    let annotator_kind = AnnotatorKind::Human;
+    new(ExternalScore { annotator_kind, ..score(number, "thumbs", Some(1.0)) })
 }
 
 /// What there is of a trace: itself, scores, feedback, charges; and of all traces, models called and tools failed.

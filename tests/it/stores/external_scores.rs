@@ -16,7 +16,7 @@ contract!(
     each_name_and_kind_is_a_series_beside_those_of_our_own,
 );
 
-fn score(trace: u64, name: &str, value: Option<f64>) -> ExternalScore {
+pub(super) fn score(trace: u64, name: &str, value: Option<f64>) -> ExternalScore {
     ExternalScore {
         trace_id: trace_id(trace),
         span_id: None,
@@ -31,7 +31,7 @@ fn score(trace: u64, name: &str, value: Option<f64>) -> ExternalScore {
     }
 }
 
-fn new(score: ExternalScore) -> NewExternalScore {
+pub(super) fn new(score: ExternalScore) -> NewExternalScore {
     NewExternalScore { score, identity: ScoreIdentity::Target }
 }
 
