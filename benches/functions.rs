@@ -71,7 +71,7 @@ fn evaluate_trace_by_all_rules(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn baseline_from_a_thousand_records(bencher: Bencher<'_, '_>) {
-    let records = records(0);
+    let records = records(0, RECORDS);
     bencher.bench(|| Baseline::from_records("bench", Timestamp(0), "", black_box(&records)));
 }
 
@@ -81,10 +81,11 @@ fn drift_report_on_two_baselines(bencher: Bencher<'_, '_>) {
     bencher.bench(|| drift(black_box(&before), black_box(&after), &DriftOptions::default()));
 }
 
-/// One stream's check of one hour with a thousand traces.
-#[divan::bench(args = ["latency_seconds", "tool_transitions"])]
-fn detector_hour(bencher: Bencher<'_, '_>, series: &str) {
-    let [before, after] = [baseline(0), baseline(RECORDS)].map(|baseline| baseline.overall(series));
+/// One stream's check of one hour, by the number of its traces.
+#[divan::bench(args = [("latency_seconds", 1_000), ("tool_transitions", 1_000), ("tool_transitions", 10_000)])]
+fn detector_hour(bencher: Bencher<'_, '_>, (series, traces): (&str, u64)) {
+    let of = |first| Baseline::from_records("bench", Timestamp(0), "", &records(first, traces));
+    let [before, after] = [of(0), of(traces)].map(|baseline| baseline.overall(series));
     let (before, after) = (before.expect("the series is measured"), after.expect("the series is measured"));
     let budget = AlertBudget { false_alarms: 1.0, windows: 720.0, detectors: 50 };
     let stream = WatchedStream::new(&before, before.over_dispersion, &budget);
@@ -118,11 +119,11 @@ fn evaluators() -> Evaluators {
     Evaluators::load(None, JudgeModels::new()).expect("the shipped evaluators are valid")
 }
 
-fn records(first: u64) -> Vec<TraceRecord> {
+fn records(first: u64, count: u64) -> Vec<TraceRecord> {
     let (evaluators, policy) = (evaluators(), SamplingPolicy::default());
-    (first..first + RECORDS).map(|number| evaluate(&normalized(number), &evaluators, &policy).record).collect()
+    (first..first + count).map(|number| evaluate(&normalized(number), &evaluators, &policy).record).collect()
 }
 
 fn baseline(first: u64) -> Baseline {
-    Baseline::from_records("bench", Timestamp(0), "", &records(first))
+    Baseline::from_records("bench", Timestamp(0), "", &records(first, RECORDS))
 }

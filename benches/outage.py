@@ -47,6 +47,7 @@ class Backend:
         return self
 
     def stop(self):
+        self.server.is_away = True
         self.server.shutdown()
         self.server.server_close()
 
@@ -59,6 +60,10 @@ class Taking(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         self.rfile.read(int(self.headers.get("content-length", 0)))
+        # Connections that are kept alive outlive the server.
+        if getattr(self.server, "is_away", False):
+            self.close_connection = True
+            return
         self.send_response(200)
         self.send_header("content-length", "0")
         self.end_headers()

@@ -9,6 +9,12 @@ mod targets;
 
 use targets::{Effort, Measured, ROWS};
 
+/// Rows that other commands measure: times want a machine to themselves, and reference values are tests.
+const ELSEWHERE: [(u8, &str); 2] = [
+    (13, "what a check costs and an hour takes: cargo bench --bench check; beside Evidently: benches/check.py"),
+    (14, "reference values: cargo test --lib stats::vectors, which lists those not used with a reason each"),
+];
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
@@ -27,10 +33,15 @@ fn main() {
             print(&measured);
         }
     }
+    for (number, elsewhere) in ELSEWHERE {
+        if rows.is_empty() || rows.contains(&number) {
+            println!("\n{number}. {elsewhere}");
+        }
+    }
     println!("\n{missed} targets missed");
 }
 
 fn print(measured: &Measured) {
     let verdict = if measured.is_met() { "" } else { "  MISSED" };
-    println!("   {:<72} {:>10}  {}{verdict}", measured.what, measured.shown(), measured.target);
+    println!("   {:<75} {:>16}  {}{verdict}", measured.what, measured.shown(), measured.target);
 }

@@ -23,7 +23,9 @@ SLOW_MILLISECONDS = 10
 APART = 1_000_000_000
 LARGE = "trace|trace_attribute|evaluation|chunk|judge_call|judge_cache|external_score|review_draw|archived_trace"
 #: Each within 300 ms.
-PAGES = ["", "series", "traces", "alerts", "releases", "readiness", "judges", "costs", "evaluators", "system", "review"]
+PAGES = ["", "series", "traces", "traces?top=tools", "traces?top=conversations", "alerts", "releases", "readiness", "judges",
+         "costs", "costs?by=service", "costs?by=tier&since=30d", "costs?by=day&since=30d", "costs?by=user", "costs?of=judges",
+         "evaluators", "system", "review"]
 SETTINGS = "[complete]\nroot_grace = \"200ms\"\n[sampling]\nhealthy_rate = 1.0\n"
 
 PLANS = ["session_preload_libraries=auto_explain", "auto_explain.log_min_duration=0", "fsync=off",
@@ -58,6 +60,12 @@ INSERT INTO judge_call (id, day, reserved_at, lane, evaluator, revision, service
 INSERT INTO judge_cache (key, verdict, cached_at) SELECT trace_id, '{{}}', ended_at FROM fresh WHERE number % 10 = 0;
 INSERT INTO external_score (trace_id, key, span_id, name, annotator_kind, source, value, scored_at)
   SELECT trace_id, trace_id, substring(trace_id from 9), 'thumb', 'human', 'app', 1, ended_at FROM fresh WHERE number % 10 = 0;
+INSERT INTO external_name (annotator_kind, name, has_values, is_unbounded) VALUES ('human', 'thumb', 1, 0)
+  ON CONFLICT DO NOTHING;
+INSERT INTO trace_model (trace_id, model, operation, calls, unpriced, input_tokens, output_tokens, cached_tokens, cost)
+  SELECT trace_id, 'm-' || number % 3, 'support', 2, 0, 1000, 100, 0, 1000000 FROM fresh;
+INSERT INTO trace_tool (trace_id, tool, calls, failed, empty) SELECT trace_id, 'tool-' || number % 5, 2, (number % 50 = 0)::int, 0
+  FROM fresh;
 INSERT INTO service_hour (service, hour, watched_at) SELECT DISTINCT service, ended_at - ended_at % 3600000000000, {now}
   FROM trace ON CONFLICT DO NOTHING;
 INSERT INTO version_count (id, counted_until) VALUES (1, {now}) ON CONFLICT (id) DO UPDATE SET counted_until = {now};
@@ -78,6 +86,7 @@ def main():
         logged = postgres.log.stat().st_size
         with at.service(settings) as service:
             work(at, service)
+            await_sums(postgres, service)
             ask(service, traces)
         sys.exit(1 if whole_reads(postgres.log.read_text(errors="replace")[logged:]) else 0)
 
@@ -114,6 +123,15 @@ def work(at, service):
     take_in(at, service)
     # Retention, the watch and the draw.
     time.sleep(15)
+
+
+def await_sums(postgres, service):
+    """The hours of the past are summed up once, the oldest first; until then they are read run by run."""
+    over = "SELECT (extract(epoch FROM now()) * 1e9 - 9000e9)::bigint"
+    unsummed = f"SELECT (coalesce(max(hour), 0) < ({over}))::int + count(*) FILTER (WHERE state <> 1) FROM used_hour"
+    started = time.monotonic()
+    service.wait(lambda: postgres.sql("many", unsummed).strip() == "0", "all hours are summed up", 3600)
+    print(f"hours that were over were summed up in {time.monotonic() - started:.0f} s more", flush=True)
 
 
 def ask(service, traces):

@@ -63,12 +63,34 @@ impl fmt::Display for Target {
 pub(crate) struct Measured {
     pub(crate) what: String,
     pub(crate) value: f64,
+    /// Standard error of the value as an estimate, by the number of simulated runs.
+    error: Option<f64>,
     pub(crate) target: Target,
 }
 
 impl Measured {
     fn new(what: impl Into<String>, value: f64, target: Target) -> Self {
-        Self { what: what.into(), value, target }
+        Self { what: what.into(), value, error: None, target }
+    }
+
+    /// A share, from 0 to 1, of so many runs.
+    fn share(what: impl Into<String>, share: f64, runs: usize, target: Target) -> Self {
+        let error = Some((share * (1.0 - share) / runs as f64).sqrt());
+        Self { error, ..Self::new(what, share, target) }
+    }
+
+    /// The mean of what runs took.
+    fn mean(what: impl Into<String>, values: &[f64], target: Target) -> Self {
+        let count = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / count;
+        let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0).max(1.0);
+        Self { error: Some((variance / count).sqrt()), ..Self::new(what, mean, target) }
+    }
+
+    /// How many of so many runs, in per cent.
+    fn percent(what: impl Into<String>, count: usize, runs: usize, target: Target) -> Self {
+        let Self { what, value, error, target } = Self::share(what, count as f64 / runs as f64, runs, target);
+        Self { what, value: value * 100.0, error: error.map(|error| error * 100.0), target }
     }
 
     pub(crate) fn is_met(&self) -> bool {
@@ -82,8 +104,11 @@ impl Measured {
 
     /// The number as a person reads it.
     pub(crate) fn shown(&self) -> String {
-        let digits = if self.value.abs() >= 100.0 { 0 } else { 3 };
-        format!("{:.digits$}", self.value)
+        let digits = if self.value.abs() > 100.0 { 0 } else { 3 };
+        match self.error {
+            Some(error) => format!("{:.digits$} ± {error:.digits$}", self.value),
+            None => format!("{:.digits$}", self.value),
+        }
     }
 }
 
@@ -94,7 +119,7 @@ pub(crate) struct Row {
     pub(crate) measure: fn(Effort) -> Vec<Measured>,
 }
 
-/// The rows that are simulated. Of the others, 13 is measured by the bench `check`, 14 by the tests of `stats`.
+/// The rows that are simulated.
 pub(crate) const ROWS: &[Row] = &[
     Row {
         number: 1,

@@ -14,16 +14,24 @@ const BASELINE_WINDOWS: usize = 25;
 const THRESHOLD: f64 = 2000.0;
 /// The same for a stream in both of its directions, as the service is told it.
 const BUDGET: AlertBudget = AlertBudget { false_alarms: 0.05, windows: 100.0, detectors: 2 };
+/// A budget at which the service's alarms are as frequent as the target allows: measured, where [`BUDGET`] is a bound.
+const WHOLE_BUDGET: AlertBudget = AlertBudget { false_alarms: 3.0, ..BUDGET };
+/// Our own watchers, before the rules of others.
+const OURS: [&str; 3] = [
+    "the method alone, one side, no tolerance",
+    "as the service watches: both sides, one-point tolerance",
+    "as the service watches, its budget set for 5 %",
+];
 
-/// When each watcher of one stream first alarmed: the method, the service, then every rule of others.
+/// When each watcher of one stream first alarmed: ours, then every rule of others.
 type FirstAlarms = Vec<Option<usize>>;
 
 /// Runs every watcher over the same windows. Rules of others, which remember nothing, look at those from `start` on;
-/// ours see all of them, and an alarm before `start` counts as none.
+/// ours see all of them.
 fn watch(
     population: &Population,
     windows: &[Vec<f64>],
-    budget: &AlertBudget,
+    budgets: [&AlertBudget; 2],
     threshold: f64,
     start: usize,
     rng: &mut Rng,
@@ -33,31 +41,27 @@ fn watch(
     let whole = together(&baseline);
     let (mean, variance) = population.moments(&whole);
     let mut method = Method::estimated(mean, variance, whole.iter().sum(), threshold);
-    let summarised = summary(population, &baseline);
-    let mut shipped = Shipped::new(&summarised, budget);
     let scores = |window: &[f64]| population.positions.iter().copied().zip(window.iter().copied()).collect::<Vec<_>>();
-    let ours = [
-        windows.iter().position(|window| method.alarms_at(&scores(window))),
-        windows.iter().position(|window| shipped.alarms_at(&summary(population, std::slice::from_ref(window)))),
-    ];
-    let theirs = RULES.iter().map(|(_, rule)| windows[start..].iter().position(|window| rule(&reference, window)));
-    ours.into_iter().map(|alarm| alarm?.checked_sub(start)).chain(theirs).collect()
+    let alone = windows.iter().position(|window| method.alarms_at(&scores(window)));
+    let summarised = summary(population, &baseline);
+    let shipped = budgets.map(|budget| {
+        let mut shipped = Shipped::new(&summarised, budget);
+        windows.iter().position(|window| shipped.alarms_at(&summary(population, std::slice::from_ref(window))))
+    });
+    let theirs = RULES.iter().map(|(_, rule)| {
+        let after = windows[start..].iter().position(|window| rule(&reference, window));
+        after.map(|at| start + at)
+    });
+    [alone].into_iter().chain(shipped).chain(theirs).collect()
 }
 
 fn draw(population: &Population, windows: usize, rng: &mut Rng) -> Vec<Vec<f64>> {
     (0..windows).map(|_| population.draw(WINDOW, rng)).collect()
 }
 
-/// One line for each watcher.
-fn lines(name: &str, values: &[f64], ours: [Target; 2]) -> Vec<Measured> {
-    let watchers =
-        ["the method alone, one side, no tolerance", "as the service watches: both sides, one-point tolerance"];
-    let ours = watchers.into_iter().zip(ours);
-    let all = ours.chain(RULES.iter().map(|(rule, _)| (*rule, Target::Peer)));
-    let line = |((watcher, target), value): ((&str, Target), &f64)| {
-        Measured::new(format!("{name}: {watcher}"), *value, target)
-    };
-    all.zip(values).map(line).collect()
+/// The watchers' names, each with what is asked of it.
+fn watchers(ours: [Target; 3]) -> impl Iterator<Item = (&'static str, Target)> {
+    OURS.into_iter().zip(ours).chain(RULES.iter().map(|(rule, _)| (*rule, Target::Peer)))
 }
 
 /// Row 1.
@@ -71,17 +75,19 @@ pub(crate) fn many_streams(effort: Effort) -> Vec<Measured> {
         let windows = draw(&population, TICKS, &mut rng);
         let baseline = draw(&population, BASELINE_WINDOWS, &mut rng);
         let reference = Reference::new(&population, &baseline);
-        for (at, alarm) in
-            watch(&population, &windows, &budget, 200.0 * TICKS as f64, 0, &mut rng).iter().take(2).enumerate()
-        {
+        let alarms = watch(&population, &windows, [&budget, &budget], 200.0 * TICKS as f64, 0, &mut rng);
+        for (at, alarm) in alarms.iter().take(2).enumerate() {
             alerts[at] += f64::from(u8::from(alarm.is_some()));
         }
         for (at, (_, rule)) in RULES.iter().enumerate() {
             alerts[2 + at] += windows.iter().filter(|window| rule(&reference, window)).count() as f64;
         }
     }
-    let per_200 = alerts.map(|count| count * 200.0 / streams as f64);
-    lines("pass or fail", &per_200, [Target::AtMost(1.0); 2])
+    let told = watchers([Target::AtMost(1.0), Target::AtMost(1.0), Target::Told]).filter(|(name, _)| *name != OURS[2]);
+    let line = |((name, target), count): ((&str, Target), &f64)| {
+        Measured::new(format!("pass or fail: {name}"), count * 200.0 / streams as f64, target)
+    };
+    told.zip(&alerts).map(line).collect()
 }
 
 /// Row 2.
@@ -89,42 +95,60 @@ pub(crate) fn false_alarms(effort: Effort) -> Vec<Measured> {
     let mut rng = Rng::with_seed(2);
     let mut measure = |population: &Population| {
         let runs = effort.times(if population.positions.len() > 5 { 10 } else { 40 });
-        let mut share = vec![0.0; 2 + RULES.len()];
-        for _ in 0..runs {
-            let windows = draw(population, 100, &mut rng);
-            let alarms = watch(population, &windows, &BUDGET, THRESHOLD, 0, &mut rng);
-            share.iter_mut().zip(alarms).for_each(|(share, alarm)| *share += f64::from(u8::from(alarm.is_some())));
-        }
-        let shares: Vec<f64> = share.iter().map(|count| count / runs as f64).collect();
-        lines(population.name, &shares, [Target::AtMost(0.05); 2])
+        alarmed(population.name, population, runs, &mut rng)
     };
     let kinds = [Population::binary(0.9), Population::grades(), Population::continuous()];
     kinds.iter().flat_map(&mut measure).collect()
 }
 
-/// Row 4. The target is the method's. The service alone adds two directions, a point of tolerance and a bound that is wrong
-/// at most once in 400 baselines: were the baseline known, the point and the directions would make it 6.7 windows, and the
-/// bound of 5,000 scores, over-dispersion aside, makes it 7.8.
+/// Share of streams in which each watcher alarms within 100 windows, although nothing changes. The last of ours is asked
+/// for nothing where few runs say little.
+fn alarmed(name: &str, population: &Population, runs: usize, rng: &mut Rng) -> Vec<Measured> {
+    let mut alarms = || {
+        let windows = draw(population, 100, rng);
+        watch(population, &windows, [&BUDGET, &WHOLE_BUDGET], THRESHOLD, 0, rng)
+    };
+    let alarms: Vec<FirstAlarms> = (0..runs).map(|_| alarms()).collect();
+    let at_most = Target::AtMost(0.05);
+    let whole = if runs < 200 { Target::Told } else { at_most };
+    let line = |(index, (watcher, target)): (usize, (&str, Target))| {
+        let alarmed = alarms.iter().filter(|run| run[index].is_some()).count();
+        Measured::share(format!("{name}: {watcher}"), alarmed as f64 / runs as f64, runs, target)
+    };
+    watchers([at_most, at_most, whole]).enumerate().map(line).collect()
+}
+
+/// Row 4. The target is the method's, with as many false alarms as row 2 allows. The service at a budget of as many, a
+/// bound, raises hardly any: it adds two directions (5.7 windows instead of 5.2), a point of tolerance (7.0), a bound that
+/// is wrong once in a hundred baselines (7.5) and an over-dispersion that 25 windows tell by chance (8.9). So it is held
+/// to the target at the budget at which it raises as many, and told at the other.
 pub(crate) fn windows_to_find(effort: Effort) -> Vec<Measured> {
     const BEFORE: usize = 40;
     const AFTER: usize = 60;
     let (runs, mut rng) = (effort.times(100), Rng::with_seed(4));
     let population = Population::binary(0.9);
     let lowered = population.lowered(0.05);
-    let mut alarms: Vec<FirstAlarms> = Vec::new();
-    for _ in 0..runs {
+    let mut alarms = || {
         let windows = [draw(&population, BEFORE, &mut rng), draw(&lowered, AFTER, &mut rng)].concat();
-        alarms.push(watch(&population, &windows, &BUDGET, THRESHOLD, BEFORE, &mut rng));
+        watch(&population, &windows, [&BUDGET, &WHOLE_BUDGET], THRESHOLD, BEFORE, &mut rng)
+    };
+    let alarms: Vec<FirstAlarms> = (0..runs).map(|_| alarms()).collect();
+    let delays = |index: usize| {
+        let found = alarms.iter().filter_map(move |run| run[index]?.checked_sub(BEFORE));
+        found.map(|at| at as f64 + 1.0).collect::<Vec<f64>>()
+    };
+    let most = Target::AtMost(6.0);
+    let mut all = Vec::new();
+    for (index, (watcher, target)) in watchers([most, Target::Told, most]).enumerate() {
+        all.push(Measured::mean(format!("windows: {watcher}"), &delays(index), target));
     }
-    let found = |watcher: usize| alarms.iter().filter_map(move |run| run[watcher]);
-    let watchers = 0..2 + RULES.len();
-    let delays: Vec<f64> = watchers
-        .clone()
-        .map(|watcher| found(watcher).map(|at| at as f64 + 1.0).sum::<f64>() / found(watcher).count() as f64)
-        .collect();
-    let shares: Vec<f64> = watchers.map(|watcher| found(watcher).count() as f64 / runs as f64).collect();
-    let mut all = lines("windows", &delays, [Target::AtMost(6.0), Target::Told]);
-    all.extend(lines("found within 60", &shares, [Target::AtLeast(1.0); 2]));
+    for (index, (watcher, target)) in watchers([Target::AtLeast(1.0); 3]).enumerate() {
+        // A stream that alarmed before there was anything to find is a false alarm, which the next lines count.
+        let early = alarms.iter().filter(|run| run[index].is_some_and(|at| at < BEFORE)).count();
+        let share = delays(index).len() as f64 / (runs - early) as f64;
+        all.push(Measured::share(format!("found within 60: {watcher}"), share, runs - early, target));
+    }
+    all.extend(alarmed("false alarm in 100", &population, runs, &mut rng));
     all
 }
 
@@ -162,7 +186,7 @@ pub(crate) fn score_by_score(effort: Effort) -> Vec<Measured> {
     let mut all = vec![between_false_alarms(effort, &mut rng)];
     let targets = [(0.02, 3600.0, f64::NAN), (0.05, 650.0, 1200.0), (0.1, 200.0, f64::NAN)];
     for (drop, mean_target, ninth_target) in targets {
-        let runs = effort.times(40);
+        let runs = if effort == Effort::Quick { 40 } else { effort.times(120) };
         let share = |at: usize| if at < START { 0.9 } else { 0.9 - drop };
         let alarms: Vec<[Option<usize>; 2]> = (0..runs).map(|_| run(share, START + 60_000, &mut rng)).collect();
         for (watcher, name) in ["", ", Page-Hinkley"].into_iter().enumerate() {
@@ -171,7 +195,7 @@ pub(crate) fn score_by_score(effort: Effort) -> Vec<Measured> {
                 .filter_map(|alarm| alarm[watcher].filter(|at| *at >= START).map(|at| (at - START) as f64))
                 .collect();
             delays.sort_by(f64::total_cmp);
-            let (mean, ninth) = (delays.iter().sum::<f64>() / delays.len() as f64, delays[delays.len() * 9 / 10]);
+            let ninth = delays[delays.len() * 9 / 10];
             let is_ours = watcher == 0;
             // Forty delays to a drop of two points are known to within some hundred scores only.
             let is_noisy = effort == Effort::Quick && drop < 0.03;
@@ -180,7 +204,7 @@ pub(crate) fn score_by_score(effort: Effort) -> Vec<Measured> {
                 (true, true) => Target::Told,
                 (false, _) => Target::Peer,
             };
-            all.push(Measured::new(format!("{:.0} points{name}: mean", drop * 100.0), mean, target(mean_target)));
+            all.push(Measured::mean(format!("{:.0} points{name}: mean", drop * 100.0), &delays, target(mean_target)));
             if ninth_target.is_finite() {
                 all.push(Measured::new(
                     format!("{:.0} points{name}: nine in ten", drop * 100.0),
@@ -195,7 +219,7 @@ pub(crate) fn score_by_score(effort: Effort) -> Vec<Measured> {
 
 /// Scores per false alarm: all scores seen over all alarms, and over one where there was none.
 fn between_false_alarms(effort: Effort, rng: &mut Rng) -> Measured {
-    let (runs, limit) = if effort == Effort::Quick { (10, 100_000) } else { (effort.times(5), 1_000_000) };
+    let (runs, limit) = if effort == Effort::Quick { (10, 100_000) } else { (effort.times(20), 1_000_000) };
     let (mut scores, mut alarms) = (0.0, 0.0_f64);
     for _ in 0..runs {
         let passed = (0..10_000).filter(|_| rng.f64() < 0.9).count() as f64;
@@ -207,7 +231,11 @@ fn between_false_alarms(effort: Effort, rng: &mut Rng) -> Measured {
     }
     // A million scores see a handful of alarms, which is no rate.
     let target = if effort == Effort::Quick { Target::Told } else { Target::AtLeast(200_000.0) };
-    Measured::new("scores between false alarms", scores / alarms.max(1.0), target)
+    let between = scores / alarms.max(1.0);
+    Measured {
+        error: Some(between / alarms.max(1.0).sqrt()),
+        ..Measured::new("scores between false alarms", between, target)
+    }
 }
 
 /// Row 5: conversations of four traces that pass or fail together.

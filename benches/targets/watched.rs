@@ -5,7 +5,7 @@ use driftline::stats::e_process::{AlertBudget, Bets, Detector};
 use driftline::stats::histogram::{Histogram, Scale};
 use driftline::stats::interval::clopper_pearson_lower;
 use driftline::stats::moments::Moments;
-use driftline::watch::detect::{Signal, StreamState};
+use driftline::watch::detect::{Finding, Signal, StreamState};
 use driftline::watch::dispersion::OverDispersion;
 use driftline::watch::expectation::Mix;
 use driftline::watch::summary::{Distribution, Extremes, SeriesSummary};
@@ -102,9 +102,14 @@ impl<'a> Shipped<'a> {
 
     /// Whether the hour makes it alarm.
     pub(crate) fn alarms_at(&mut self, window: &SeriesSummary) -> bool {
+        self.finding_at(window).is_some()
+    }
+
+    /// What the hour makes it find; the first hour is the one numbered 1.
+    pub(crate) fn finding_at(&mut self, window: &SeriesSummary) -> Option<Finding> {
         self.hours += 1;
         let signals =
             self.state.observe(Timestamp(self.hours * Timestamp::NANOS_PER_HOUR), window, &Mix::new(), &self.stream);
-        signals.iter().any(|signal| matches!(signal, Signal::Found(_)))
+        signals.into_iter().find_map(|signal| if let Signal::Found(finding) = signal { Some(finding) } else { None })
     }
 }

@@ -81,6 +81,7 @@ pub async fn examine(settings: &Settings, now: Timestamp) -> Vec<Check> {
     if let Some(path) = settings.store.url.strip_prefix("sqlite://") {
         checks.extend(disk::examine(Path::new(path)));
     }
+    checks.extend(archive(settings).await);
     checks.push(queue(settings).await);
     let addresses = addresses(settings, &mut checks);
     let mut reached = Vec::new();
@@ -123,6 +124,22 @@ async fn store(url: &str) -> Check {
         }
         Err(error) => Check::fail("store", causes(&error), "check store.url, and that the database runs"),
     }
+}
+
+/// The archive, where there is to be one.
+async fn archive(settings: &Settings) -> Option<Check> {
+    let directory = &settings.archive.directory;
+    let reached = match settings.archive() {
+        Ok(archive) => archive?.reach().await.map_err(|error| causes(&error)),
+        Err(error) => Err(causes(&error)),
+    };
+    Some(match reached {
+        Ok(()) => Check::ok("archive", format!("{directory} can be read")),
+        Err(problem) => {
+            let remedy = "check archive.directory, and of a bucket the AWS_ variables and what its keys may do";
+            Check::fail("archive", format!("{directory} cannot be read: {problem}"), remedy)
+        }
+    })
 }
 
 async fn queue(settings: &Settings) -> Check {

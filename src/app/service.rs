@@ -36,6 +36,7 @@ use crate::pipeline::Shared;
 use crate::pipeline::agent_budgets::guard_budgets;
 use crate::pipeline::asking::{Asking, ask_service};
 use crate::pipeline::bookkeeping::Treasury;
+use crate::pipeline::checkpoint::checkpoint;
 use crate::pipeline::deliver::{Destination, Protocol, deliver};
 use crate::pipeline::invariant;
 use crate::pipeline::judging::{Judging, judge};
@@ -44,6 +45,7 @@ use crate::pipeline::releases::{Definition, definitions, notice_releases};
 use crate::pipeline::retention::{BodyRetention, Retention, purge};
 use crate::pipeline::reviewing::{ReviewPolicy, offer_reviews};
 use crate::pipeline::scoring::{Scoring, score};
+use crate::pipeline::summing::sum_hours;
 use crate::pipeline::watching::{Watching, watch};
 use crate::telemetry::metrics::Metrics;
 use crate::watch::audit::AuditPolicy;
@@ -297,6 +299,7 @@ impl Service {
             segments: settings.alerts.segments.clone().into(),
             budget: Arc::new(budget_policy(settings)),
             agent_budgets: Arc::new(settings.budget.clone()),
+            objectives: objectives(settings).into(),
             public_url: links(settings).web,
             trace_link: settings.links.trace.clone(),
             logs_link: settings.links.logs.clone(),
@@ -341,6 +344,9 @@ impl Service {
         clients: BTreeMap<String, JudgeClient>,
         destinations: Vec<Destination>,
     ) {
+        if shared.store.has_log() {
+            self.parts.spawn(checkpoint(shared.clone()));
+        }
         let judged_by = judged_by(settings, &evaluators);
         let reviewing = review_policy(settings, &evaluators);
         let scoring = Arc::new(scoring(settings, evaluators, &destinations));
@@ -368,6 +374,7 @@ impl Service {
             self.parts.spawn(purge(shared.clone(), retention(settings)));
             self.parts.spawn(guard_budgets(shared.clone(), settings.budget.clone()));
             self.parts.spawn(offer_reviews(shared.clone(), reviewing));
+            self.parts.spawn(sum_hours(shared.clone(), settings.attributes.clone()));
         }
     }
 }
@@ -492,11 +499,17 @@ pub fn watching(settings: &Settings) -> Watching {
     }
 }
 
+/// What services promise as the settings want it; without any, that runs do not end in errors.
+#[must_use]
+pub fn objectives(settings: &Settings) -> Vec<Objective> {
+    let objectives = settings.slo.clone();
+    if objectives.is_empty() { vec![Objective::of_errors()] } else { objectives }
+}
+
 /// The limits of the rules as the settings want them.
 fn rule_policy(settings: &Settings) -> RulePolicy {
-    let objectives = settings.slo.clone();
     RulePolicy {
-        objectives: if objectives.is_empty() { vec![Objective::of_errors()] } else { objectives },
+        objectives: objectives(settings),
         daily_cost_usd: settings.alerts.daily_cost_usd.clone(),
         tokens_per_second: settings.alerts.tokens_per_second,
     }

@@ -1,22 +1,29 @@
 //! Who may come in: tokens that people and programs send, held against those of the store.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ring::digest::{SHA256, digest};
 use ring::rand::{SystemRandom, generate};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::clock::Clock;
 use super::store::{Store, StoreError};
 use crate::domain::access::{AccessToken, Role};
 use crate::domain::time::Timestamp;
+use crate::telemetry::logs::causes;
 
 /// What a token begins with, so that scanners of secrets know one.
 const PREFIX: &str = "driftline_";
 /// How long it may take until a token that was made, or revoked, is known.
 const FRESH: Duration = Duration::from_secs(2);
+/// How long the store is waited for: less than a scrape waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long those may go on coming in while the store is away: the queue in front of it takes traces all that time, and
+/// nobody can revoke a token either.
+const OUTLIVES: Duration = Duration::from_hours(1);
 
 /// Who asks for something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,15 +70,21 @@ pub struct Access {
     clock: Arc<dyn Clock>,
     /// Whether a listener without any token is open; one that the network reaches never is.
     is_loopback: bool,
-    known: Mutex<Option<Known>>,
+    known: StdMutex<Option<Known>>,
+    /// Held by the one who asks the store.
+    asking: Mutex<()>,
 }
 
 /// The tokens as they were a moment ago.
 #[derive(Clone)]
 struct Known {
     read_at: Timestamp,
-    tokens: Arc<Vec<([u8; 32], AccessToken)>>,
+    /// When the store was asked last, with or without an answer.
+    asked_at: Timestamp,
+    tokens: Tokens,
 }
+
+type Tokens = Arc<Vec<([u8; 32], AccessToken)>>;
 
 impl fmt::Debug for Access {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,7 +96,7 @@ impl Access {
     /// Guards a listener; `is_loopback` says whether only this machine can reach it.
     #[must_use]
     pub fn new(store: Store, clock: Arc<dyn Clock>, is_loopback: bool) -> Self {
-        Self { store, clock, is_loopback, known: Mutex::default() }
+        Self { store, clock, is_loopback, known: StdMutex::default(), asking: Mutex::default() }
     }
 
     /// Whether only this machine can reach what is guarded.
@@ -112,14 +125,49 @@ impl Access {
         }
     }
 
-    async fn tokens(&self) -> Result<Arc<Vec<([u8; 32], AccessToken)>>, StoreError> {
-        let (mut known, now) = (self.known.lock().await, self.clock.now());
-        if let Some(known) = known.as_ref().filter(|known| now < known.read_at.plus(FRESH)) {
-            return Ok(Arc::clone(&known.tokens));
+    /// The tokens as the store has them, or had them when it answered last.
+    async fn tokens(&self) -> Result<Tokens, StoreError> {
+        let late = |_| StoreError::Late { seconds: PATIENCE.as_secs() };
+        // Who comes while another asks takes what was known a moment ago; what is older may have been revoked since.
+        let recent = self.known().filter(|known| self.clock.now() < known.asked_at.plus(FRESH + PATIENCE));
+        let _asking = match (self.asking.try_lock(), recent) {
+            (Ok(asking), _) => asking,
+            (Err(_), Some(known)) => return Ok(known.tokens),
+            (Err(_), None) => timeout(PATIENCE, self.asking.lock()).await.map_err(late)?,
+        };
+        let (last, now) = (self.known(), self.clock.now());
+        if let Some(last) = last.as_ref().filter(|last| now < last.asked_at.plus(FRESH)) {
+            return Ok(Arc::clone(&last.tokens));
         }
-        let tokens = Arc::new(self.store.tokens().await?);
-        *known = Some(Known { read_at: now, tokens: Arc::clone(&tokens) });
-        Ok(tokens)
+        let answer = timeout(PATIENCE, self.store.tokens()).await.map_err(late).flatten();
+        match (answer, last) {
+            (Ok(tokens), _) => Ok(self.remember(tokens, now)),
+            (Err(error), None) => Err(error),
+            (Err(error), Some(last)) => {
+                tracing::warn!(
+                    error = causes(&error),
+                    "tokens cannot be looked up: those known last are good for an hour"
+                );
+                *self.lock() = Some(Known { asked_at: self.clock.now(), ..last.clone() });
+                Ok(last.tokens)
+            }
+        }
+    }
+
+    /// What the store said last, unless that is too long ago.
+    fn known(&self) -> Option<Known> {
+        let now = self.clock.now();
+        self.lock().clone().filter(|known| now < known.read_at.plus(OUTLIVES))
+    }
+
+    fn remember(&self, tokens: Vec<([u8; 32], AccessToken)>, now: Timestamp) -> Tokens {
+        let tokens = Arc::new(tokens);
+        *self.lock() = Some(Known { read_at: now, asked_at: now, tokens: Arc::clone(&tokens) });
+        tokens
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -182,6 +230,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nobody_waits_for_long_while_tokens_cannot_be_looked_up() {
+        let (_folder, store) = store().await;
+        let access = Access::new(store, Arc::new(ManualClock::new(Timestamp(0))), true);
+        let _asking = access.asking.lock().await;
+        let denied = access.admit(None, Role::Read).await;
+        assert!(matches!(denied, Err(Denied::Store(StoreError::Late { .. }))), "{denied:?}");
+    }
+
+    #[tokio::test]
     async fn a_token_opens_what_its_role_says_until_it_expires_or_is_revoked() {
         let (_folder, store) = store().await;
         let clock = Arc::new(ManualClock::new(Timestamp(0)));
@@ -201,6 +258,39 @@ mod tests {
             Access::new(store, clock, false).admit(Some(&lasting.secret), Role::Read).await,
             Err(Denied::UnknownToken)
         ));
+    }
+
+    #[tokio::test]
+    async fn who_comes_while_tokens_are_looked_up_is_held_against_those_of_a_moment_ago_and_no_older_ones() {
+        let (_folder, store) = store().await;
+        let clock = Arc::new(ManualClock::new(Timestamp(0)));
+        let made = create_token(&store, Role::Read, "ci", None, Timestamp(0)).await.unwrap();
+        let access = Access::new(store, clock.clone(), false);
+        let admit = || access.admit(Some(&made.secret), Role::Read);
+        admit().await.unwrap();
+        let _asking = access.asking.lock().await;
+        clock.advance(FRESH);
+        admit().await.unwrap();
+        clock.advance(PATIENCE);
+        assert!(matches!(admit().await, Err(Denied::Store(StoreError::Late { .. }))));
+    }
+
+    #[tokio::test]
+    async fn while_the_store_is_away_those_come_in_who_did_before_and_no_longer_than_an_hour() {
+        let (_folder, store) = store().await;
+        let clock = Arc::new(ManualClock::new(Timestamp(0)));
+        let made = create_token(&store, Role::Ingest, "collector", None, Timestamp(0)).await.unwrap();
+        let access = Access::new(store.clone(), clock.clone(), false);
+        let admit = || access.admit(Some(&made.secret), Role::Ingest);
+        admit().await.unwrap();
+        store.close().await;
+        for _ in 0..3 {
+            clock.advance(Duration::from_mins(19));
+            admit().await.unwrap();
+            assert!(matches!(access.admit(Some("driftline_0"), Role::Ingest).await, Err(Denied::UnknownToken)));
+        }
+        clock.advance(Duration::from_mins(19));
+        assert!(matches!(admit().await, Err(Denied::Store(_))));
     }
 
     #[test]

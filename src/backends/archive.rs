@@ -72,6 +72,17 @@ impl Archive {
         }
     }
 
+    /// Looks whether it can be read, and changes nothing. A folder that has yet to be made can.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn reach(&self) -> io::Result<()> {
+        match &self.0 {
+            Place::Folder(folder) => folder.clone().reach().await,
+            Place::Bucket(bucket) => bucket.reach().await,
+        }
+    }
+
     /// Begins a file of traces that ended on this day, such as `2026-01-31`.
     ///
     /// # Errors

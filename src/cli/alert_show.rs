@@ -92,12 +92,11 @@ fn print_alert(detail: &AlertDetail, output: &mut Output) -> Result<(), Failure>
     let measure = Some(&alert.evidence.measure).filter(|measure| !measure.is_empty());
     let mut facts = vec![("where", format!("{}, {}, {}", alert.service, alert.series, alert.segment))];
     facts.extend(measure.map(|measure| ("measure", measure.clone())));
-    facts.extend([
-        ("since", format!("{}, raised {}", alert.since(), alert.raised_at)),
-        ("baseline", interval(detail.baseline_estimate.as_ref())),
-        ("now", interval(detail.current_estimate.as_ref())),
-        ("guarantee", format!("{} ({})", alert.guarantee, alert.detector)),
-    ]);
+    facts.extend([("since", format!("{}, raised {}", alert.since(), alert.raised_at))]);
+    let estimates = [("baseline", &detail.baseline_estimate), ("now", &detail.current_estimate)];
+    let estimates = estimates.into_iter().filter(|(_, estimate)| estimate.is_some());
+    facts.extend(estimates.map(|(name, estimate)| (name, interval(estimate.as_ref()))));
+    facts.extend([("guarantee", format!("{} ({})", alert.guarantee, alert.detector))]);
     facts.extend(alert.evidence.nearest_change.iter().map(|change| ("change", change.to_string())));
     facts.extend([("link", detail.link.clone()), ("runbook", detail.runbook_url.clone())]);
     facts.extend(hands(detail));

@@ -6,6 +6,7 @@ use super::Context;
 use super::alert_hands::{Ack, Silence, Silences, Unsilence};
 use super::alert_show::Show;
 use super::failure::{Exit, Failure};
+use super::objectives;
 use super::output::Output;
 use super::service::{Asked, Place, answer};
 use crate::backends::store::AlertFilter;
@@ -28,6 +29,8 @@ enum Command {
     Ack(Ack),
     /// Silence alerts for a time: they are recorded and not sent.
     Silence(Silence),
+    /// Show what is left of each service's error budgets over thirty days.
+    Objectives(objectives::Arguments),
     /// List the silences that hold.
     Silences(Silences),
     /// End a silence before its time.
@@ -52,6 +55,7 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         Command::Show(show) => show.run(context).await,
         Command::Ack(ack) => ack.run(context).await,
         Command::Silence(silence) => silence.run(context).await,
+        Command::Objectives(objectives) => objectives.run(context).await,
         Command::Silences(silences) => silences.run(context).await,
         Command::Unsilence(unsilence) => unsilence.run(context).await,
     }

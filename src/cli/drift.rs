@@ -16,8 +16,9 @@ use crate::queries::compare::{check_dimension, dimensions};
 use crate::queries::source::StoredSource;
 use crate::watch::baseline::Baseline;
 use crate::watch::drift::{DriftOptions, drift};
-use crate::watch::history::add_history;
+use crate::watch::history::{Histories, add_history};
 use crate::watch::paired::paired;
+use crate::watch::summarize::Summarizer;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -50,6 +51,12 @@ pub(super) struct Arguments {
     seed: u64,
     #[command(flatten)]
     place: Place,
+}
+
+impl Arguments {
+    fn options(&self) -> DriftOptions {
+        DriftOptions { alpha: self.alpha, by: self.by.clone(), seed: self.seed }
+    }
 }
 
 fn alpha(text: &str) -> Result<f64, String> {
@@ -102,7 +109,6 @@ async fn ask(service: &Service, arguments: &Arguments) -> Result<DriftReport, Fa
 }
 
 async fn read_and_compare(arguments: &Arguments, context: &Context) -> Result<DriftReport, Failure> {
-    let now = now();
     let (baseline, current) = (Source::parse(&arguments.baseline)?, Source::parse(&arguments.current)?);
     let pair_by = arguments.pair_by.as_deref();
     refuse_unpaired(pair_by, &[&baseline, &current])?;
@@ -110,12 +116,11 @@ async fn read_and_compare(arguments: &Arguments, context: &Context) -> Result<Dr
         [&baseline.files()?[..], &current.files()?, &arguments.labels_file, context.config.as_slice()].concat();
     refuse_inputs(&arguments.html, &inputs)?;
     let mut sources = Sources::new(context.settings()?, &arguments.labels_file, pair_by, &[&baseline, &current])?;
-    let sides = (sources.load(&baseline).await?, sources.load(&current).await?);
+    let (mut report, summaries) = match pair_by {
+        Some(column) => compare_pairs(arguments, &mut sources, column, [&baseline, &current]).await?,
+        None => compare_summaries(arguments, &mut sources, [&baseline, &current]).await?,
+    };
     let standings = sources.standings([&baseline, &current]).await?;
-    let (baseline, current) = sides;
-    let summaries =
-        [baseline.summary("baseline", &arguments.baseline, now), current.summary("current", &arguments.current, now)];
-    let mut report = compare(arguments, &sources, [&baseline, &current], [&summaries[0], &summaries[1]])?;
     standings.mark_drift(&mut report, [&summaries[0], &summaries[1]]);
     let sides = [("baseline", report.traces.baseline), ("current", report.traces.current)];
     let empty = sides.iter().filter(|(_, traces)| *traces == 0);
@@ -128,28 +133,63 @@ async fn read_and_compare(arguments: &Arguments, context: &Context) -> Result<Dr
     Ok(report)
 }
 
-fn compare(
+/// Tasks that ran on both sides, from their traces.
+async fn compare_pairs(
     arguments: &Arguments,
-    sources: &Sources,
-    [baseline, current]: [&Side; 2],
-    [before, after]: [&Baseline; 2],
-) -> Result<DriftReport, Failure> {
-    let options = DriftOptions { alpha: arguments.alpha, by: arguments.by.clone(), seed: arguments.seed };
-    if let (Some(column), Some(before), Some(after)) = (&arguments.pair_by, baseline.records(), current.records()) {
-        check_pairing(sources, column, before, after)?;
-        let dimensions = before.iter().chain(after).flat_map(|record| record.segments.keys().cloned());
-        answer(check_dimension(arguments.by.as_deref(), dimensions.collect()))?;
-        let mut report = paired(before, after, |record| sources.value(record, column), &options);
-        add_history(&mut report, before, after);
-        return Ok(report);
-    }
-    if !arguments.labels_file.is_empty() && [baseline, current].iter().any(|side| matches!(side, Side::Baseline(_))) {
+    sources: &mut Sources,
+    column: &str,
+    [baseline, current]: [&Source; 2],
+) -> Result<(DriftReport, [Baseline; 2]), Failure> {
+    let sides = [sources.load(baseline).await?, sources.load(current).await?];
+    let [before, after] = sides.each_ref().map(|side| side.records().unwrap_or_default());
+    check_pairing(sources, column, before, after)?;
+    let dimensions = before.iter().chain(after).flat_map(|record| record.segments.keys().cloned());
+    answer(check_dimension(arguments.by.as_deref(), dimensions.collect()))?;
+    let mut report = paired(before, after, |record| sources.value(record, column), &arguments.options());
+    add_history(&mut report, before, after);
+    let summary = |side: &Side, name, text| side.summary(name, text, now()).into_owned();
+    let [before, after] = &sides;
+    Ok((report, [summary(before, "baseline", &arguments.baseline), summary(after, "current", &arguments.current)]))
+}
+
+/// Everything else, from summaries: of each trace no more is held than its numbers.
+async fn compare_summaries(
+    arguments: &Arguments,
+    sources: &mut Sources,
+    [baseline, current]: [&Source; 2],
+) -> Result<(DriftReport, [Baseline; 2]), Failure> {
+    let mut histories = Histories::default();
+    let sides = [
+        summarized(sources, baseline, ("baseline", &arguments.baseline), |one| histories.add(false, one)).await?,
+        summarized(sources, current, ("current", &arguments.current), |one| histories.add(true, one)).await?,
+    ];
+    let is_stored = |source: &&Source| matches!(source, Source::Stored(StoredSource::Name(_)));
+    if !arguments.labels_file.is_empty() && [baseline, current].iter().any(is_stored) {
         warn("labels are not joined to a stored baseline, which keeps summaries and no traces");
     }
-    answer(check_dimension(arguments.by.as_deref(), dimensions([before, after])))?;
-    let mut report = drift(before, after, &options);
-    add_history(&mut report, baseline.records().unwrap_or_default(), current.records().unwrap_or_default());
-    Ok(report)
+    answer(check_dimension(arguments.by.as_deref(), dimensions(sides.each_ref())))?;
+    let mut report = drift(&sides[0], &sides[1], &arguments.options());
+    histories.finish(&mut report);
+    Ok((report, sides))
+}
+
+/// The summary of a side, whose traces are shown to `see`; of a stored baseline there are none.
+async fn summarized(
+    sources: &mut Sources,
+    source: &Source,
+    (name, text): (&str, &str),
+    mut see: impl FnMut(&TraceRecord),
+) -> Result<Baseline, Failure> {
+    if let Source::Stored(StoredSource::Name(_)) = source {
+        return Ok(sources.load(source).await?.summary(name, text, now()).into_owned());
+    }
+    let mut summarizer = Summarizer::default();
+    let take = |record: TraceRecord| {
+        see(&record);
+        summarizer.add(record);
+    };
+    let revisions = sources.visit(source, take).await?;
+    Ok(summarizer.finish(name, now(), text).with_revisions(revisions))
 }
 
 /// Refuses to pair what cannot be paired.

@@ -50,7 +50,7 @@ enum Command {
     Preview(evaluators_preview::Arguments),
     /// Print precision and recall of every rule on its own cases and on simulated agents with known faults.
     Report(evaluators_report::Arguments),
-    /// Learn what numbers tools usually get, for an evaluator of kind argument_outlier.
+    /// Learn what is usual: numbers that tools get (argument_outlier), what runs cost, take and use up (usage_outlier).
     Learn(evaluators_learn::Arguments),
 }
 

@@ -1,4 +1,4 @@
-//! `driftline evaluators learn`: writes what is usual into an `argument_outlier` evaluator's folder.
+//! `driftline evaluators learn`: writes what is usual into the folder of an evaluator that learns.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,14 @@ use super::output::{counted, warn};
 use super::output_file::OutputFile;
 use super::runs::each_run;
 use crate::evaluate::definition::EvaluatorFolder;
-use crate::evaluate::kinds::argument_outlier::{LEARNED, Learner};
+use crate::evaluate::kinds::learned::LEARNED;
+use crate::evaluate::learning::Learner;
 use crate::evaluate::run::Evaluators;
 use crate::evaluate::shipped::shipped;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The evaluator, of kind argument_outlier.
+    /// The evaluator, of kind argument_outlier or usage_outlier.
     name: String,
     /// Good traffic of your own: file:PATH-OR-GLOB or where:key=value[,...].
     #[arg(long, value_name = "SOURCE")]
@@ -28,10 +29,10 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: &Arguments, evaluators: &Evaluators, context: &Context) -> Result<Exit, Failure> {
     let name = &arguments.name;
     let definition = evaluators.get(name).ok_or_else(|| Failure::Usage(format!("there is no evaluator {name}")))?;
-    if definition.kind.name != "argument_outlier" {
-        let kind = definition.kind.name;
-        return Err(Failure::Usage(format!("{name} is of kind {kind}, and only argument_outlier learns")));
-    }
+    let kind = definition.kind.name;
+    let mut learner = Learner::of(kind).ok_or_else(|| {
+        Failure::Usage(format!("{name} is of kind {kind}, and only {} learn", Learner::KINDS.join(" and ")))
+    })?;
     let settings = context.settings()?;
     let configured = (!settings.evaluators.directory.is_empty()).then(|| PathBuf::from(&settings.evaluators.directory));
     let directory = arguments.evaluators.clone().or(configured).ok_or_else(|| {
@@ -39,23 +40,21 @@ pub(super) async fn run(arguments: &Arguments, evaluators: &Evaluators, context:
             "there is no folder to write to; name one: --evaluators DIR, or [evaluators] directory".to_owned(),
         )
     })?;
-    let mut learner = Learner::default();
     let mut runs = 0;
     let problems = each_run(&arguments.from, &settings, |trace, weight| {
         runs += 1;
         learner.add(trace, weight);
     });
     problems.await?.report();
-    let learned = learner.learned();
-    let count: usize = learned.values().map(std::collections::BTreeMap::len).sum();
+    let (count, learned) = learner.learned();
     if count == 0 {
-        return Err(Failure::CouldNot(format!("{} hold no number as a tool's argument", counted(runs, "run"))));
+        return Err(Failure::CouldNot(format!("{} hold nothing that {kind} learns from", counted(runs, "run"))));
     }
     let folder = prepared_folder(&directory, name)?;
     let text = serde_json::to_string_pretty(&learned).map_err(|error| Failure::could_not("write JSON", &error))?;
     write(&folder.join(LEARNED), &text)?;
-    let arguments = counted(count as u64, "argument");
-    warn(&format!("{arguments} learned from {} into {}", counted(runs, "run"), folder.join(LEARNED).display()));
+    let values = counted(count as u64, "usual value");
+    warn(&format!("{values} learned from {} into {}", counted(runs, "run"), folder.join(LEARNED).display()));
     Ok(Exit::Done)
 }
 

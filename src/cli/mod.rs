@@ -39,6 +39,7 @@ mod judging;
 mod label_files;
 mod labels;
 mod migrate;
+mod objectives;
 mod output;
 mod output_file;
 mod plan;

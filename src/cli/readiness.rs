@@ -83,6 +83,9 @@ fn print_service(service: &ServiceReadiness, output: &mut Output) -> Result<(), 
     let conventions = service.conventions.iter().map(|(name, traces)| format!("{name} {traces}"));
     let conventions = conventions.collect::<Vec<_>>().join(", ");
     output.line(&format!("{}: {} ({conventions})", service.service, counted(service.traces, "trace")))?;
+    if service.damaged > 0 {
+        output.line(&format!("the spans of {} more are damaged", counted(service.damaged, "trace")))?;
+    }
     let mut table = Table::new(&["question", "answered", "traces", "share", "missing"]);
     service.questions.iter().chain(&service.capabilities).for_each(|ability| table.row(cells(ability)));
     output.line(&table.to_string())?;

@@ -14,15 +14,15 @@ const STYLE: &str = ":root{color-scheme:light dark;--ground:#fff;--raised:#f6f7f
     background:var(--ground);color:var(--text)}\
     h1{font-size:1.6rem;margin:.2rem 0}h2{font-size:1.15rem;margin:2.2rem 0 .4rem}h3{font-size:.95rem;margin:1rem 0 .2rem;\
     color:var(--muted);font-weight:500}p,td,h2,li{overflow-wrap:anywhere;unicode-bidi:isolate}\
-    .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%}\
+    .scroll{overflow-x:auto}.scroll td{overflow-wrap:break-word;max-width:22rem}table{border-collapse:collapse;width:100%}\
     th{text-align:left;font-weight:500;color:var(--muted);font-size:.87em}\
     th,td{padding:.3rem .8rem .3rem 0;border-bottom:1px solid var(--line);vertical-align:top}\
     td.n{white-space:nowrap;font-variant-numeric:tabular-nums}\
     .drift,.fail{color:var(--bad);font-weight:600}.notable,.inconclusive{color:var(--warn);font-weight:600}\
     .calm,.pass{color:var(--good)}.quiet,.muted{color:var(--muted)}\
     section{border:1px solid var(--line);border-radius:8px;padding:.2rem 1.1rem 1rem;margin:1rem 0}\
-    section h2{margin-top:.8rem}.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(25rem,1fr));gap:.4rem 2rem}\
-    svg{max-width:100%;height:auto}svg text{font:11px system-ui,sans-serif;fill:var(--muted)}\
+    section h2{margin-top:.8rem}.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(25rem,100%),1fr));gap:.4rem 2rem}\
+    svg{max-width:100%;height:auto}td svg{max-width:none}svg text{font:11px system-ui,sans-serif;fill:var(--muted)}\
     .b{fill:var(--before)}.a{fill:var(--after)}.bl{stroke:var(--before)}.al{stroke:var(--after)}\
     .axis{stroke:var(--line)}.change{stroke:var(--mark);stroke-dasharray:3 3}svg text.mark{fill:var(--mark)}\
     .margin{stroke:var(--bad);stroke-dasharray:4 3}svg text.value{fill:var(--text)}\

@@ -36,7 +36,7 @@ pub(super) struct Arguments {
     /// Everything random comes from this: the same seed gives the same bytes.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// When the first run begins: 2026-03-01T12:00:00Z, 2026-03-01, or 24h ago.
+    /// When the first run begins: 2026-03-01T12:00:00Z, 2026-03-01, or 24h for so long ago.
     #[arg(long, default_value = "2026-01-05T00:00:00Z", value_name = "TIME")]
     start: String,
     /// Hours over which runs begin.

@@ -54,13 +54,9 @@ pub(super) fn clip(text: &str) -> String {
     clip_to(text, LONGEST_CELL)
 }
 
-/// A p-value; what is smaller than a person cares for says so.
+/// A p-value, where there is one.
 pub(super) fn p_value(value: Option<f64>) -> String {
-    match value {
-        None => "-".to_owned(),
-        Some(value) if value < 1e-4 => "<0.0001".to_owned(),
-        Some(value) => format!("{value:.4}"),
-    }
+    value.map_or_else(|| "-".to_owned(), crate::domain::text::p_value)
 }
 
 #[cfg(test)]

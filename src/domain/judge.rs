@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// One question to a judge model, independent of the provider.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct JudgeRequest {
     /// Our instructions; never holds text from a trace.
     pub system: String,
     /// The material to judge, every untrusted text between fences.
     pub user: String,
     /// JSON schema of the answer.
-    pub schema: serde_json::Value,
+    pub schema: &'static serde_json::Value,
     /// Most tokens the answer may take.
     pub max_tokens: u32,
 }

@@ -24,6 +24,12 @@ pub fn clip_to(text: &str, longest: usize) -> String {
     }
 }
 
+/// A p-value; what is smaller than a person cares for says so.
+#[must_use]
+pub fn p_value(value: f64) -> String {
+    if value < 1e-4 { "<0.0001".to_owned() } else { format!("{value:.4}") }
+}
+
 /// A number with as many digits as a person reads: three or four that count.
 #[must_use]
 pub fn number(value: f64) -> String {

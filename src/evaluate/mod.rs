@@ -12,6 +12,7 @@ pub mod failure_class;
 pub mod flagging;
 pub mod judge;
 pub mod kinds;
+pub mod learning;
 pub mod measure;
 pub mod mistake;
 pub mod preview;

@@ -37,6 +37,7 @@ const SHIPPED: &[(&str, &[File])] = &[
     folder!("tool_outcome": "cases.jsonl", "evaluator.toml"),
     folder!("unsupported_after_empty": "cases.jsonl", "evaluator.toml"),
     folder!("unsupported_after_failure": "cases.jsonl", "evaluator.toml", "prompt.md"),
+    folder!("usage_outlier": "cases.jsonl", "evaluator.toml"),
 ];
 
 /// The shipped evaluators' folders, sorted by name.

@@ -12,7 +12,6 @@ use super::Shared;
 use super::crash_point::crash_point;
 use super::retry::delay;
 use super::scoring::{Scoring, count};
-use super::write_back::WriteBack;
 use crate::backends::http::{HttpSender, SendError};
 use crate::backends::store::{NewOutboxItem, OutboxItem, ServiceAnswer, StoreError, StoredEvaluation};
 use crate::domain::evaluation::{AnnotatorKind, Evaluation, Outcome};
@@ -223,9 +222,9 @@ async fn record(
 ) -> Result<(), StoreError> {
     let now = shared.now();
     let Question { trace_version, probability, .. } = *question;
-    let write_back = WriteBack::new(trace, trace_version, now, std::slice::from_ref(&evaluation), Vec::new());
+    let rows = std::slice::from_ref(&evaluation);
+    let items = asking.scoring.write_back(trace, trace_version, now, rows, std::iter::empty());
     let key = format!("{}:{trace_version}:{}@{}", trace.trace_id, evaluation.evaluator, evaluation.revision);
-    let items = write_back.map_or_else(Vec::new, |write_back| write_back.items(&asking.scoring.destinations));
     let answer = ServiceAnswer {
         item: item.id,
         flags: definition.flag && evaluation.is_failing(),

@@ -3,6 +3,8 @@
 //! They are paid for, wait for their turn and stand in the ledger like any other question, under the trace beside which
 //! they were put. They are no part of a trace: they leave no score, no span, and no answer that is remembered.
 
+use std::time::Duration;
+
 use ring::digest::{SHA256, digest};
 
 use super::Shared;
@@ -21,6 +23,10 @@ use crate::evaluate::kinds::Behaviour;
 use crate::evaluate::revision::resolved;
 use crate::evaluate::run::Evaluators;
 use crate::telemetry::metrics::ControlLabels;
+
+/// How old the figures of an open alert may be: it tells of a rate over days, and what it is marked with costs a reading
+/// of all labels.
+const RENEWED: Duration = Duration::from_secs(10);
 
 /// Puts one of the judge's control questions; what was decided, `None` when there is none or no verdict.
 ///
@@ -69,6 +75,7 @@ async fn record(shared: &Shared, evaluator: &str, revision: &str, is_caught: boo
         store.put_alert(&over(other, now), now).await?;
     }
     match (this.into_iter().next(), catches.is_in_doubt()) {
+        (Some(open), true) if now < open.updated_at.plus(RENEWED) => Ok(()),
         (open, true) => {
             let raised = alert(evaluator, revision, catches, now);
             let calibrated = standings(store).await?.is_calibrated(evaluator, revision);

@@ -23,6 +23,9 @@ const SOONEST_RENEWAL: Duration = Duration::from_millis(100);
 /// How long a closed lane is slept on before it is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
+/// Answers that are being recorded at once, at most, for which others are to be in hand: each job holds a trace.
+const BEING_RECORDED: u32 = 256;
+
 /// The gate of one judge model in this process.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
@@ -90,7 +93,8 @@ impl Gate {
         self.turn.notify_one();
     }
 
-    /// How many jobs are worth having in hand: twice what may be under way, so that the next is ready when one ends.
+    /// How many jobs are worth having in hand: those that are asked, as many that are read and paid for, so that the next is
+    /// ready when a call ends, and those whose answers are being recorded.
     pub(super) fn room(&self, limits: &Limits, now: Timestamp) -> usize {
         let lane = self.lane();
         if lane.closed_until() > now {
@@ -98,7 +102,7 @@ impl Gate {
         }
         // Before the first lease, and after a rest, a few jobs find out how many slots there are.
         let slots = if lane.slots() > 0 { lane.slots() } else { limits.concurrency.min(8) };
-        2 * slots as usize
+        (2 * slots + slots.min(BEING_RECORDED)) as usize
     }
 
     /// Keeps the lease for as long as the process runs or calls are under way.

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 const LARGEST_GROUP: usize = 256;
 /// How long the first of a group waits for others. Each statement wakes a thread and each commit syncs a file, which is
 /// most of what a judgement costs us; beside a model's answer it is nothing.
-const LINGER: Duration = Duration::from_millis(12);
+const LINGER: Duration = Duration::from_millis(20);
 
 /// The way in.
 #[derive(Debug)]

@@ -6,17 +6,20 @@ use std::time::Duration;
 use super::Shared;
 use super::releases::changes_around;
 use super::standings::standings;
-use crate::backends::store::{AlertFilter, StoreError};
+use crate::backends::store::{AlertFilter, Selection, StoreError};
 use crate::domain::alert::Alert;
 use crate::domain::time::Timestamp;
 use crate::watch::affects::affects;
 use crate::watch::alerts::{StreamSignal, advance, ended_with_their_baseline, ended_with_their_revision, stream_of};
 use crate::watch::baseline::Baseline;
-use crate::watch::grouping::{group, onset};
+use crate::watch::grouping::{group, onset, undecided};
+use crate::watch::overlap::Overlap;
 use crate::watch::releases::nearest_change;
 use crate::watch::rules::is_rule;
 
 const HOUR: Duration = Duration::from_hours(1);
+/// Runs that are read to tell alerts apart.
+const MOST_RUNS: usize = 20_000;
 /// How far back versions are counted when an alert is raised; what is older was counted before.
 const LONGEST_COUNT: Duration = Duration::from_hours(48);
 
@@ -46,9 +49,26 @@ impl HourAlerts<'_> {
         open.retain(|one| changed.iter().all(|ended| ended.fingerprint != one.fingerprint));
         let mut raised: Vec<Alert> = advance(&open, signals).iter().map(|change| change.alert().clone()).collect();
         self.complete(shared, &open, &mut raised).await?;
-        group(&open, &mut raised);
+        let overlap = self.overlap(shared, &open, &raised).await?;
+        group(&open, &mut raised, &overlap);
         changed.extend(self.marked(shared, raised).await?);
         Ok(changed)
+    }
+
+    /// Which runs are affected by alerts that began together, the earliest runs first.
+    async fn overlap(&self, shared: &Shared, open: &[Alert], raised: &[Alert]) -> Result<Overlap, StoreError> {
+        let Some((alerts, since)) = undecided(open, raised) else { return Ok(Overlap::default()) };
+        let selection = Selection { since: Some(since), ..Selection::of_hour(self.service, self.hour) };
+        let (mut overlap, mut place) = (Overlap::of(alerts), None);
+        while overlap.runs() < MOST_RUNS {
+            let (records, end) = shared.store.records_after(&selection, place).await?;
+            records.iter().for_each(|record| overlap.add(record));
+            place = end;
+            if place.is_none() {
+                break;
+            }
+        }
+        Ok(overlap)
     }
 
     /// The alerts, those about a judge's scores marked by whether it is calibrated.

@@ -14,6 +14,7 @@ use super::crash_point::crash_point;
 use super::invariant::{Invariant, adds_up};
 use super::redaction::Redaction;
 use super::room::{Room, Rooms};
+use super::work::work_on;
 use crate::backends::store::{AppendReport, Chunk, CompletionPolicy, StoreError};
 use crate::domain::external_score::NewExternalScore;
 use crate::limits::budget::day_of;
@@ -119,13 +120,13 @@ impl Intake {
             return Ok(());
         }
         let redaction = self.redaction.clone();
-        let packing = tokio::task::spawn_blocking(move || {
+        let packing = work_on(room.bytes(), move || {
             let mut received = received;
             let redacted = redaction.map_or(0, |redaction| redaction.apply(&mut received));
             let chunks: Vec<Chunk> = received.pieces.into_iter().map(chunk).collect();
             (chunks, received.scores, redacted)
         });
-        let (chunks, scores, redacted) = packing.await.map_err(|_| NotStored::Failed)?;
+        let (chunks, scores, redacted) = packing.await.ok_or(NotStored::Failed)?;
         self.metrics.redacted.inc_by(redacted);
         let (answer, stored) = oneshot::channel();
         self.submissions.send(Submission { chunks, scores, answer, _room: room }).map_err(|_| NotStored::Failed)?;

@@ -6,14 +6,15 @@
 //! question is rendered and paid for when a turn comes free.
 
 mod anchors;
+mod readings;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
+use self::readings::{Reader, Reading};
 use super::Shared;
 use super::bookkeeping::{Books, Treasury};
 use super::control;
@@ -24,7 +25,6 @@ use super::known_verdicts::KnownVerdicts;
 use super::metered::MeteredAsker;
 use super::resolved_model::ResolvedModel;
 use super::scoring::{Scoring, count};
-use super::write_back::WriteBack;
 use crate::backends::judge::JudgeClient;
 use crate::backends::store::{FinishedJob, JobEnd, JudgeCall, JudgeJob, Lane, NewOutboxItem, StoreError};
 use crate::domain::evaluation::{AnnotatorKind, Evaluation, Outcome};
@@ -111,6 +111,7 @@ async fn work(shared: Shared, judging: Arc<Judging>, books: Arc<Books>, known: A
     let worker = Arc::new(Worker {
         shared: shared.clone(),
         judging: Arc::clone(&judging),
+        reader: Reader::new(shared.clone(), Arc::clone(&judging.scoring)),
         books,
         known,
         gate: Arc::clone(&gate),
@@ -123,7 +124,7 @@ async fn work(shared: Shared, judging: Arc<Judging>, books: Arc<Books>, known: A
             let room = worth_claiming(gate.room(&limits, shared.now()), jobs.len());
             match worker.claim(room).await {
                 Ok(claimed) if claimed.is_empty() => wait(&shared, &mut jobs).await,
-                Ok(claimed) => worker.start(claimed, &mut jobs),
+                Ok(claimed) => worker.start(claimed, &mut jobs).await,
                 Err(error) => shared.rest("judge", IDLE, Err(error)).await,
             }
         }
@@ -149,9 +150,6 @@ async fn wait(shared: &Shared, jobs: &mut JoinSet<()>) {
         () = shared.pause(IDLE) => {}
     }
 }
-
-/// A trace that several jobs read once.
-type Reading = Arc<OnceCell<Option<Arc<Trace>>>>;
 
 /// What one judgement is about.
 struct Subject<'a> {
@@ -180,6 +178,7 @@ impl Made {
 struct Worker {
     shared: Shared,
     judging: Arc<Judging>,
+    reader: Reader,
     books: Arc<Books>,
     known: Arc<KnownVerdicts>,
     gate: Arc<Gate>,
@@ -196,25 +195,22 @@ impl Worker {
         self.shared.store.claim_judge_jobs(Lane::Of(&self.lane), self.shared.now(), lease, room, &rates).await
     }
 
-    fn start(self: &Arc<Self>, claimed: Vec<JudgeJob>, jobs: &mut JoinSet<()>) {
-        let mut readings: BTreeMap<TraceId, Reading> = BTreeMap::new();
+    async fn start(self: &Arc<Self>, claimed: Vec<JudgeJob>, jobs: &mut JoinSet<()>) {
+        let trace_ids: BTreeSet<TraceId> = claimed.iter().map(|job| job.trace_id).collect();
+        let readings = self.reader.fetch(trace_ids.into_iter().collect()).await;
         for job in claimed {
-            let reading = Arc::clone(readings.entry(job.trace_id).or_default());
+            let reading = readings.get(&job.trace_id).cloned().unwrap_or_default();
             let worker = Arc::clone(self);
             jobs.spawn(async move { worker.make(job, &reading).await });
         }
         while jobs.try_join_next().is_some() {}
     }
 
-    async fn read(&self, trace_id: TraceId) -> Result<Option<Arc<Trace>>, StoreError> {
-        Ok(self.judging.scoring.read(&self.shared, trace_id).await?.map(Arc::new))
-    }
-
     /// Makes one judgement, or says why not.
     async fn make(&self, job: JudgeJob, reading: &Reading) {
         let claimed_at = self.shared.now();
-        let trace = match reading.get_or_try_init(|| self.read(job.trace_id)).await {
-            Ok(trace) => trace.clone(),
+        let trace = match self.reader.trace(reading, job.trace_id).await {
+            Ok(trace) => trace,
             // The claim runs out by itself.
             Err(error) => return tracing::warn!(trace_id = %job.trace_id, %error, "trace cannot be read to be judged"),
         };
@@ -348,9 +344,8 @@ impl Worker {
             JobEnd::Later { .. } => &[],
         };
         let model = self.judging.clients.get(&self.lane).map_or("", |client| client.settings().model.as_str());
-        let spans = calls.iter().filter_map(|call| CallSpan::new(call, model, trace.root_span_id)).collect();
-        let write_back = WriteBack::new(trace, job.trace_version, self.shared.now(), rows, spans);
-        write_back.map_or_else(Vec::new, |write_back| write_back.items(&self.judging.scoring.destinations))
+        let spans = calls.iter().filter_map(|call| CallSpan::new(call, model, trace.root_span_id));
+        self.judging.scoring.write_back(trace, job.trace_version, self.shared.now(), rows, spans)
     }
 }
 

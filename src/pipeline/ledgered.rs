@@ -254,7 +254,12 @@ mod tests {
         let way = BoundedClient::new(JudgeClient::new(model).unwrap());
         let definition = evaluators.get("groundedness").unwrap();
         let asker = LedgeredAsker { ledger: &ledger, way: &way, lane: "default", definition, trace: &trace };
-        let request = JudgeRequest { system: "s".to_owned(), user: "u".to_owned(), schema: json!({}), max_tokens: 9 };
+        let request = JudgeRequest {
+            system: "s".to_owned(),
+            user: "u".to_owned(),
+            schema: &serde_json::Value::Null,
+            max_tokens: 9,
+        };
         let error = asker.ask(&request).await.unwrap_err();
         let Some(store) = ledger.store() else {
             let (requests, charged) = ledger.spent();

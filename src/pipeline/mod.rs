@@ -16,6 +16,7 @@ pub mod agent_budgets;
 pub mod agent_versions;
 pub mod asking;
 pub mod bookkeeping;
+pub mod checkpoint;
 pub mod consume;
 pub mod deliver;
 pub mod intake;
@@ -35,6 +36,7 @@ pub mod reviewing;
 pub mod room;
 pub mod score_api;
 pub mod scoring;
+pub mod summing;
 pub mod watching;
 pub mod write_back;
 
@@ -52,6 +54,7 @@ mod retry;
 mod sampling;
 mod stage;
 mod standings;
+mod work;
 
 use crate::backends::crash_point;
 pub use gate::fleet_name;

@@ -15,6 +15,7 @@ use super::crash_point::crash_point;
 use super::intake::NotStored;
 use super::redaction::{Redacted, Redaction};
 use super::room::Rooms;
+use super::work::work_on;
 use crate::backends::rabbitmq::{NewMessage, RabbitMqError, RabbitMqPublisher};
 use crate::otlp::{Compression, pack};
 use crate::telemetry::logs::causes;
@@ -135,7 +136,7 @@ impl Outgoing {
 /// What has no compression gets some: the broker keeps each message several times.
 async fn compressed(sent: Sent) -> Result<Vec<u8>, NotStored> {
     let Sent { compression: Compression::None, body, .. } = sent else { return Ok(sent.body.into()) };
-    tokio::task::spawn_blocking(move || pack(&body)).await.map_err(|_| NotStored::Failed)
+    work_on(body.len(), move || pack(&body)).await.ok_or(NotStored::Failed)
 }
 
 fn not_stored(error: &RabbitMqError) -> NotStored {

@@ -45,13 +45,22 @@ impl Room {
     /// Too much waits already; what was taken stays taken.
     pub fn grow_to(&mut self, bytes: usize) -> Result<(), NotStored> {
         let wanted = u32::try_from(bytes.div_ceil(BYTES_PER_PERMIT)).unwrap_or(u32::MAX).min(self.all.size);
-        let taken = self.taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let missing = wanted.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX));
+        let missing = wanted.saturating_sub(u32::try_from(self.permits()).unwrap_or(u32::MAX));
         let more = Arc::clone(&self.all.all).try_acquire_many_owned(missing).map_err(|_| NotStored::Full)?;
         match &mut self.taken {
             Some(taken) => taken.merge(more),
             none => *none = Some(more),
         }
         Ok(())
+    }
+
+    /// How much is taken, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.permits() * BYTES_PER_PERMIT
+    }
+
+    fn permits(&self) -> usize {
+        self.taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
     }
 }

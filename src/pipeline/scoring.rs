@@ -1,5 +1,6 @@
 //! From complete traces to their scores: claims what is due, evaluates it, and records what came of it.
 
+use std::iter;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +12,12 @@ use super::asking::question;
 use super::crash_point::crash_point;
 use super::forward;
 use super::invariant::{Invariant, is_answered_once, is_in_bounds};
+use super::judge_spans::CallSpan;
 use super::retention::BodyRetention;
 use super::sampling::CurrentPolicy;
 use super::write_back::WriteBack;
 use crate::backends::store::{
-    DueTrace, NewJudgeJob, NewOutboxItem, RecordedTrace, StoreError, StoredEvaluation, StoredTrace,
+    DueTrace, NewJudgeJob, NewOutboxItem, RecordedTrace, StoreError, StoredEvaluation, StoredTrace, TraceBody,
 };
 use crate::domain::evaluation::{Evaluation, Outcome};
 use crate::domain::ids::{SpanId, TraceId};
@@ -176,12 +178,17 @@ impl Scoring {
         trace_id: TraceId,
     ) -> Result<Option<Trace>, StoreError> {
         let body = shared.store.chunks_of(trace_id).await?;
+        Ok(self.read_body(trace_id, body).await)
+    }
+
+    /// The trace that a body holds; `None` when it cannot be read or has no span.
+    pub(super) async fn read_body(self: &Arc<Self>, trace_id: TraceId, body: TraceBody) -> Option<Trace> {
         let scoring = Arc::clone(self);
         let reading = tokio::task::spawn_blocking(move || {
             let raw = body.unpack(trace_id).ok()?;
             normalize_priced(&raw, &scoring.attributes, &scoring.prices)
         });
-        Ok(reading.await.ok().flatten())
+        reading.await.ok().flatten()
     }
 
     /// Everything that evaluating a claimed trace leaves behind; `None` while there is no span of it. Never fails: what
@@ -251,10 +258,9 @@ impl Scoring {
 
     fn recorded(&self, due: &DueTrace, trace: &Trace, evaluated: EvaluatedTrace, now: Timestamp) -> RecordedTrace {
         let version = due.version + 1;
-        let write_back = WriteBack::new(trace, version, now, &evaluated.evaluations, Vec::new());
+        let scores = self.write_back(trace, version, now, &evaluated.evaluations, iter::empty());
         let stored = |evaluation| StoredEvaluation { evaluation, trace_version: version, probability: 1.0 };
         let questions = evaluated.services.iter().map(|task| question(trace.trace_id, version, task));
-        let scores = write_back.into_iter().flat_map(|write_back| write_back.items(&self.destinations));
         RecordedTrace {
             generation: due.generation,
             judge_jobs: evaluated
@@ -273,6 +279,23 @@ impl Scoring {
             trace: self.stored_trace(trace, version, &evaluated, now),
             evaluations: evaluated.evaluations.into_iter().map(stored).collect(),
         }
+    }
+
+    /// What is worth telling of a trace's evaluations and of the requests to judges, for the outbox; where nobody is to
+    /// be told, nothing is put together.
+    pub(super) fn write_back(
+        &self,
+        trace: &Trace,
+        trace_version: i64,
+        evaluated_at: Timestamp,
+        rows: &[Evaluation],
+        calls: impl Iterator<Item = CallSpan>,
+    ) -> Vec<NewOutboxItem> {
+        if self.destinations.is_empty() {
+            return Vec::new();
+        }
+        let write_back = WriteBack::new(trace, trace_version, evaluated_at, rows, calls.collect());
+        write_back.map_or_else(Vec::new, |write_back| write_back.items(&self.destinations))
     }
 
     /// The evaluators that flag a trace.

@@ -12,14 +12,15 @@ use super::QueryError;
 use crate::backends::store::{AlertFilter, Place, Selection, Store, StoredTrace};
 use crate::domain::alert::{Alert, AlertEvent};
 use crate::domain::ids::TraceId;
-use crate::domain::measurement::{TraceRecord, Value};
+use crate::domain::measurement::{SeriesKind, TraceRecord, Value};
 use crate::domain::report::Estimate;
 use crate::domain::silence::Silence;
 use crate::domain::time::Timestamp;
-use crate::watch::affects::includes;
+use crate::watch::affects::{affected_value, is_in_segment};
 use crate::watch::estimate;
-use crate::watch::key::{ALL, PARTS, SeriesKey};
+use crate::watch::key::{ALL, SeriesKey};
 use crate::watch::summarize::Summarizer;
+use crate::watch::summary::SeriesSummary;
 
 /// Affected traces in one answer when no number is asked for.
 pub const DEFAULT_AFFECTED: usize = 20;
@@ -132,7 +133,7 @@ pub async fn affected(store: &Store, id: &str, after: Option<&str>, limit: usize
     // One more than is asked for tells whether there is another page.
     while found.len() <= limit {
         let (records, end) = store.records_after(&selection, place).await?;
-        let is_here = |record: TraceRecord| value(&record, &alert).map(|value| (record, value));
+        let is_here = |record: TraceRecord| affected_value(&record, &alert).cloned().map(|value| (record, value));
         found.extend(records.into_iter().filter_map(is_here));
         place = end;
         if place.is_none() {
@@ -157,7 +158,7 @@ impl SinceOnset<'_> {
         if !is_in_segment(&record, &self.alert.segment) {
             return;
         }
-        self.affected += u64::from(value(&record, self.alert).is_some());
+        self.affected += u64::from(affected_value(&record, self.alert).is_some());
         record.measurements.retain(|measurement| measurement.series == self.alert.series);
         record.segments.clear();
         if !record.measurements.is_empty() {
@@ -169,8 +170,14 @@ impl SinceOnset<'_> {
     fn finish(self) -> (u64, Option<Estimate>) {
         let summary = self.summarizer.finish("", self.alert.onset_at, "");
         let key = SeriesKey { segment: ALL.to_owned(), ..series_of(self.alert) };
-        (self.affected, summary.series.get(&key).map(estimate))
+        (self.affected, summary.series.get(&key).and_then(estimate_of_values))
     }
+}
+
+/// The estimate of a series of values; of categories it would be the share of one that is not named, and not what moved.
+fn estimate_of_values(summary: &SeriesSummary) -> Option<Estimate> {
+    let has_values = !matches!(summary.kind(), SeriesKind::Categorical | SeriesKind::Sequence);
+    has_values.then(|| estimate(summary))
 }
 
 fn series_of(alert: &Alert) -> SeriesKey {
@@ -186,28 +193,10 @@ fn selection(alert: &Alert) -> Selection {
     }
 }
 
-fn is_in_segment(record: &TraceRecord, segment: &str) -> bool {
-    match segment.split_once('=') {
-        Some((dimension, value)) if !PARTS.contains(&dimension) => {
-            record.segments.get(dimension).is_some_and(|it| it == value)
-        }
-        _ => true,
-    }
-}
-
-/// The trace's value, if the alert affects it.
-pub(super) fn value(record: &TraceRecord, alert: &Alert) -> Option<Value> {
-    let measurement = record.measurement(&alert.series).filter(|_| is_in_segment(record, &alert.segment))?;
-    let revisions = alert.evidence.revision.as_ref().zip(measurement.revision.as_ref());
-    let is_of_another = revisions.is_some_and(|(moved, scored)| moved != scored);
-    let is_affected = !is_of_another && includes(&alert.evidence.affects, &measurement.value);
-    is_affected.then(|| measurement.value.clone())
-}
-
 /// The series in the watched baseline, if that has it.
 async fn baseline(store: &Store, watched: &str, alert: &Alert) -> Result<Option<Estimate>, QueryError> {
     match super::baselines::baseline(store, watched).await {
-        Ok(baseline) => Ok(baseline.series.get(&series_of(alert)).map(estimate)),
+        Ok(baseline) => Ok(baseline.series.get(&series_of(alert)).and_then(estimate_of_values)),
         Err(QueryError::UnknownBaseline { .. }) => Ok(None),
         Err(error) => Err(error),
     }

@@ -126,11 +126,15 @@ pub async fn agent_costs(
     budgets: &AgentBudgets,
     now: Timestamp,
 ) -> Result<AgentCosts, QueryError> {
-    let parts = store.agent_costs(&dimension(by, names)?, selection, PARTS).await?;
-    let total = store.agent_cost(selection).await?;
+    let dimension = dimension(by, names)?;
     let today = Selection { since: Some(now.floor(DAY)), until: None, ..selection.clone() };
-    let spent_usd = store.agent_cost(&today).await?.map_or(0.0, |cost| cost.cost / USD);
-    let days = store.agent_budget_day(day_of(now), None, NanoUsd::ZERO, BUDGETS).await?;
+    let (parts, total, spent, days) = tokio::try_join!(
+        store.agent_costs(&dimension, selection, PARTS),
+        store.agent_cost(selection),
+        store.agent_cost(&today),
+        store.agent_budget_day(day_of(now), None, NanoUsd::ZERO, BUDGETS),
+    )?;
+    let spent_usd = spent.map_or(0.0, |cost| cost.cost / USD);
     Ok(AgentCosts {
         by: by.to_owned(),
         since: selection.since,

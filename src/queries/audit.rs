@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::account::Account;
-use super::affected::value;
 use super::explain::sampling_sentence;
 use super::releases::{ReleaseFilter, releases};
 use super::scores::{ScoreRow, rows};
@@ -23,6 +22,7 @@ use crate::domain::release::Release;
 use crate::domain::time::Timestamp;
 use crate::evaluate::sampling::SamplingDecision;
 use crate::normalize::{AttributeMapping, PriceTable, normalize_priced};
+use crate::watch::affects::affected_value;
 
 /// Runs in one answer when no number is asked for.
 pub const DEFAULT_RUNS: usize = 20;
@@ -290,7 +290,7 @@ impl Around {
         };
         let audited = |alert: &Alert| {
             Some(AuditedAlert {
-                value: value(record, alert)?,
+                value: affected_value(record, alert)?.clone(),
                 fingerprint: alert.fingerprint.clone(),
                 state: alert.state,
                 series: alert.series.clone(),

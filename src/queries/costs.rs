@@ -23,6 +23,17 @@ pub enum Payer {
     Agents,
 }
 
+impl Payer {
+    /// The payer as it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Judges => "judges",
+            Self::Agents => "agents",
+        }
+    }
+}
+
 impl FromStr for Payer {
     type Err = String;
 

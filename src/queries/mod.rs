@@ -17,6 +17,7 @@ pub mod feedback;
 pub mod inspection;
 pub mod judge_revisions;
 pub mod judges;
+pub mod objectives;
 pub mod overview;
 pub mod readiness;
 pub mod releases;
@@ -351,6 +352,9 @@ impl QueryError {
 }
 
 fn listed(names: &BTreeSet<String>) -> String {
+    if names.is_empty() {
+        return "none".to_owned();
+    }
     names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 

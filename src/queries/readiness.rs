@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{QueryError, body, compute};
+use super::{QueryError, compute};
 use crate::backends::store::{Selection, Store, StoredTrace};
 use crate::domain::ids::TraceId;
 use crate::domain::trace::{Propagation, Trace};
@@ -109,7 +109,7 @@ const FACTS: [&Fact; FACT_COUNT] = [
 /// What the telemetry can answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TelemetryReadiness {
-    /// By name; services without runs that can be read are left out.
+    /// By name; services of whose runs no spans are kept are left out.
     pub services: Vec<ServiceReadiness>,
 }
 
@@ -120,7 +120,10 @@ pub struct ServiceReadiness {
     pub service: String,
     /// Runs that were read.
     pub traces: u64,
-    /// How many of them speak which span convention.
+    /// Runs besides whose spans are kept and damaged.
+    #[serde(default)]
+    pub damaged: u64,
+    /// How many of those that were read speak which span convention.
     pub conventions: BTreeMap<String, u64>,
     /// The five questions.
     pub questions: Vec<Ability>,
@@ -220,11 +223,12 @@ pub struct BrokenRuns {
 }
 
 impl TelemetryReadiness {
-    /// Whether each question can be answered for half of the runs or more, in each service.
+    /// Whether each question can be answered for half of the runs or more, in each service; not where no run of one
+    /// could be read.
     #[must_use]
     pub fn is_answered(&self) -> bool {
-        let mut questions = self.services.iter().flat_map(|service| &service.questions);
-        questions.all(|question| question.answer != Answer::No)
+        let is_answered = |question: &Ability| question.answer != Answer::No;
+        self.services.iter().all(|service| service.traces > 0 && service.questions.iter().all(is_answered))
     }
 }
 
@@ -235,6 +239,7 @@ pub struct Survey(BTreeMap<String, ServiceSurvey>);
 #[derive(Debug, Default)]
 struct ServiceSurvey {
     traces: u64,
+    damaged: u64,
     conventions: BTreeMap<&'static str, u64>,
     /// Runs that should carry each fact, and that do, in the order of [`FACTS`].
     facts: [Tally; FACT_COUNT],
@@ -264,6 +269,11 @@ impl Survey {
     /// Takes in one run.
     pub fn add(&mut self, trace: &Trace) {
         self.0.entry(trace.service.clone()).or_default().add(trace);
+    }
+
+    /// Counts a run of a service whose spans are damaged.
+    fn add_damaged(&mut self, service: String) {
+        self.0.entry(service).or_default().damaged += 1;
     }
 
     /// What was found; attributes that are searched by have the names of `mapping`.
@@ -297,6 +307,7 @@ impl ServiceSurvey {
         ServiceReadiness {
             service,
             traces: self.traces,
+            damaged: self.damaged,
             conventions: self.conventions.into_iter().map(|(name, traces)| (name.to_owned(), traces)).collect(),
             questions: abilities,
             capabilities,
@@ -368,10 +379,10 @@ impl BrokenRuns {
     }
 }
 
-/// Reads the newest runs of each service of a selection whose spans are kept.
+/// Reads the newest runs of each service of a selection whose spans are kept. Those that are damaged are counted.
 ///
 /// # Errors
-/// Stored spans are damaged, or the store failed.
+/// The store failed.
 pub async fn readiness(
     store: &Store,
     selection: &Selection,
@@ -407,7 +418,12 @@ async fn read(
 ) -> Result<Survey, QueryError> {
     let mut raw = Vec::with_capacity(traces.len());
     for trace in traces {
-        raw.extend(body(store, trace.trace_id).await?);
+        let body = store.chunks_of(trace.trace_id).await?;
+        match body.unpack(trace.trace_id) {
+            _ if body.chunks.is_empty() => {}
+            Ok(spans) => raw.push(spans),
+            Err(_) => survey.add_damaged(trace.service),
+        }
     }
     let (names, prices) = (names.clone(), prices.clone());
     compute(move || {

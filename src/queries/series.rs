@@ -112,6 +112,9 @@ pub struct Figures {
     pub over_dispersion: f64,
     /// Median, of numbers.
     pub p50: Option<f64>,
+    /// 95th percentile, of numbers.
+    #[serde(default)]
+    pub p95: Option<f64>,
     /// 99th percentile, of numbers.
     pub p99: Option<f64>,
     /// Share of each category or transition, largest first.
@@ -316,6 +319,7 @@ impl Figures {
             weight: summary.moments().map(|moments| moments.weight),
             over_dispersion: summary.over_dispersion.at_least_one(),
             p50: quantile(0.5),
+            p95: quantile(0.95),
             p99: quantile(0.99),
             shares: shares(summary),
             coverage: Coverage { traces, with_value: summary.traces, rejected: summary.rejected },

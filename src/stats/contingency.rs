@@ -1,4 +1,24 @@
 //! Did a distribution over levels change?
+//!
+//! **Question.** Two samples of counts on the same few levels. Do they come from one distribution, and if not, how far
+//! apart are they?
+//!
+//! **Statistic.** G, twice the log-likelihood that each sample gains by shares of its own, against χ² with one degree of
+//! freedom less than there are levels; Pearson's χ² beside it. How far: the Jensen-Shannon distance, between 0 and √ln 2,
+//! which does not grow with the sample as either statistic does.
+//!
+//! **When it fires.** This file says p-values and distances. Reports add the G of scores with few levels to the shape test
+//! of [`super::wasserstein`], because only it sees scores that moved to both ends, and double the smaller p-value.
+//!
+//! **Cold start.** χ² is the law of large counts: thin neighbouring levels are joined until each is expected to hold so
+//! many in the smaller sample (5 is the rule). One level that is left rejects nothing.
+//!
+//! **Recovery.** Each comparison stands alone.
+//!
+//! **Where it ends.** Counts must be independent: categories and tools of conversations go through
+//! [`super::sequence`] instead, and weighted scores are scaled to effective sizes by the caller.
+//!
+//! Sources: Wilks 1938 for G; Cochran 1954 for the least expected count; Lin 1991 for the distance.
 
 use super::distribution::chi_squared_upper_tail;
 

@@ -1,7 +1,24 @@
-//! Will the money last? Spending so far, drawn out to the end of the period.
+//! Will the money last?
 //!
-//! Spending is projected in proportion to elapsed time. Time may be weighted: with `elapsed` and `period` as sums of an
-//! hour-of-week profile of past spending, a weekend ahead counts for what weekends cost.
+//! **Question.** So much is spent of a period under way. At this pace, what will it come to, and how likely is it that it
+//! reaches the limit?
+//!
+//! **Statistic.** Spending so far times period over elapsed time. The error is taken as normal, with the variance of what
+//! is left and of the pace measured so far: σ²·(left + left²/elapsed). Time may be weighted: with `elapsed` and
+//! `period` as sums of a profile of past spending, a weekend ahead counts for what weekends cost.
+//!
+//! **When it fires.** This file says a projection and a probability. The rule `daily_cost` warns when 80 % of the limit is
+//! as likely to be reached as not, and pages when the limit itself has a chance of 90 % ([`crate::watch::rules`]).
+//!
+//! **Cold start.** With one unit of time the variance is unknown, taken as 0, and the projection as certain; the rule
+//! waits for three hours of the day, unless 80 % of the limit is spent already.
+//!
+//! **Recovery.** When the pace falls so far that the projection does; at the latest with the next period.
+//!
+//! **Where it ends.** Hours are taken as independent and their costs as near normal in sum: one run that costs a day's
+//! money is seen when it has been spent.
+//!
+//! Source: prediction of a sum from a sample mean, for example Cochran 1977, section 2.
 
 use super::distribution::normal_upper_tail;
 

@@ -143,7 +143,7 @@ impl SessionCounts {
     }
 
     /// The names of the cells, in order.
-    pub(super) fn names(&self) -> impl Iterator<Item = Cell> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = Cell> {
         self.cells.iter().map(CellMoments::name)
     }
 

@@ -17,7 +17,6 @@ use super::multiplicity::{benjamini_hochberg, e_benjamini_hochberg, holm};
 use super::non_inferiority::{Shown, needed_size, one_sided_p_values, shown};
 use super::onset::onset_of_share;
 use super::paired::{bonett_price, mcnemar_exact};
-use super::poisson::rate_interval;
 use super::power::{minimum_detectable_change, power_of_shares, size_for_shares};
 use super::projection::Spending;
 use super::proportion::{cohen_h, fisher_exact, score_test};
@@ -77,7 +76,7 @@ const NOT_USED: &[(&str, &str)] = &[
     ("g.ni non-inferiority z score", "Newcombe's interval decides; it agrees to three digits here"),
     ("g.verdict", "reproduced by a test of its own below"),
     ("h.", "fixed-edge histograms serve quantiles and tests alike"),
-    ("ops.poisson two Poisson rates", "one-sided: only a rise of a rate matters"),
+    ("ops.poisson", "rates are shares of runs, whose intervals are binomial"),
 ];
 
 /// What our code says for a vector; `None` when no method here matches.
@@ -366,7 +365,6 @@ fn hold_service_levels(key: &str, inputs: &Value) -> Option<Vec<(&'static str, f
             let p = outcomes("errors").p_value(get("p0"));
             vec![("p_value", p), ("ci95.0", interval.low), ("ci95.1", interval.high)]
         }
-        "ops.poisson Poisson rate exact CI" => ends(rate_interval(get("count") as u64, get("exposure"), 0.95)),
         "ops.cost cost projection 80%" => {
             let spending = Spending {
                 spent: get("spent"),

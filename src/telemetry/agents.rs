@@ -86,6 +86,23 @@ pub struct SeriesEstimate {
     pub traces: u64,
 }
 
+/// What is left of an error budget.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BudgetLeft {
+    /// `service.name`.
+    pub service: String,
+    /// The objective in words.
+    pub objective: String,
+    /// The share of it; negative when the objective is missed.
+    pub remaining: f64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ObjectiveLabels {
+    service: String,
+    objective: String,
+}
+
 /// Shares of one service.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServiceShares {
@@ -121,6 +138,7 @@ pub struct AgentMetrics {
     low: Family<SeriesLabels, FloatGauge>,
     high: Family<SeriesLabels, FloatGauge>,
     traces: Family<SeriesLabels, Gauge>,
+    error_budget: Family<ObjectiveLabels, FloatGauge>,
     published_at: AtomicI64,
     /// Whether somebody works out what is to be published.
     is_estimating: AtomicBool,
@@ -175,6 +193,8 @@ impl AgentMetrics {
         own.register("series_estimate_low", "Lower end of its 95 % interval", self.low.clone());
         own.register("series_estimate_high", "Upper end of its 95 % interval", self.high.clone());
         own.register("series_traces", "Runs behind the estimate", self.traces.clone());
+        let help = "Share of the bad runs that an objective allows of the last thirty days that is left";
+        own.register("error_budget_remaining", help, self.error_budget.clone());
     }
 
     /// Counts a request of a trace.
@@ -206,6 +226,15 @@ impl AgentMetrics {
     /// Whether something was published at or after an instant, in nanoseconds since the Unix epoch.
     pub fn is_published_since(&self, instant: i64) -> bool {
         self.published_at.load(Ordering::Relaxed) >= instant
+    }
+
+    /// Replaces what is published of error budgets.
+    pub fn publish_budgets(&self, budgets: &[BudgetLeft]) {
+        self.error_budget.clear();
+        for BudgetLeft { service, objective, remaining } in budgets.iter().take(MOST_SERIES) {
+            let labels = ObjectiveLabels { service: service.clone(), objective: objective.clone() };
+            self.error_budget.get_or_create(&labels).set(*remaining);
+        }
     }
 
     /// Replaces what is published of series and services, of so many at most, at an instant in nanoseconds since the

@@ -44,7 +44,8 @@ impl Accumulator {
             SeriesKind::Boolean | SeriesKind::Ordinal | SeriesKind::Numeric => {
                 Sums::Numbers(Box::new(NumberSums::new(kind, has_day)))
             }
-            SeriesKind::Categorical | SeriesKind::Sequence => Sums::Cells(Box::default()),
+            // Transitions are too many to be kept for every hour of the day.
+            SeriesKind::Categorical | SeriesKind::Sequence => Sums::Cells(Box::new(CellSums::new(has_day))),
         };
         let newest = Timestamp::default();
         Self { kind, has_day, revision: None, newest, traces: 0, rejected: 0, upstream_unknown: 0, sums }

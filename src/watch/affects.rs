@@ -17,10 +17,11 @@
 //! as many are to be expected without any change as the baseline's share of that hour. A category or transition that was
 //! common and grew by less than that marks nobody: most runs had it before, and which would not have it now, no run tells.
 
+use super::key::PARTS;
 use super::summary::{Distribution, SeriesSummary, cell_counts, number};
 use crate::domain::alert::Alert;
 use crate::domain::explanation::Affects;
-use crate::domain::measurement::Value;
+use crate::domain::measurement::{TraceRecord, Value};
 use crate::domain::report::Transition;
 use crate::stats::histogram::{Histogram, Scale};
 
@@ -54,6 +55,31 @@ pub fn includes(affects: &Affects, value: &Value) -> bool {
             let counts = cell_counts(value);
             cells.iter().any(|cell| counts.contains_key(cell))
         }
+    }
+}
+
+/// The trace's value in the alert's series, if the alert affects it.
+#[must_use]
+pub fn affected_value<'a>(record: &'a TraceRecord, alert: &Alert) -> Option<&'a Value> {
+    let value = observed_value(record, alert).filter(|_| is_in_segment(record, &alert.segment))?;
+    includes(&alert.evidence.affects, value).then_some(value)
+}
+
+/// The trace's value in the alert's series, of the revision that moved.
+pub(super) fn observed_value<'a>(record: &'a TraceRecord, alert: &Alert) -> Option<&'a Value> {
+    let measurement = record.measurement(&alert.series)?;
+    let revisions = alert.evidence.revision.as_ref().zip(measurement.revision.as_ref());
+    revisions.is_none_or(|(moved, scored)| moved == scored).then_some(&measurement.value)
+}
+
+/// Whether a trace belongs to a segment. Segments that part a series itself hold every trace.
+#[must_use]
+pub fn is_in_segment(record: &TraceRecord, segment: &str) -> bool {
+    match segment.split_once('=') {
+        Some((dimension, value)) if !PARTS.contains(&dimension) => {
+            record.segments.get(dimension).is_some_and(|it| it == value)
+        }
+        _ => true,
     }
 }
 

@@ -8,6 +8,10 @@
 //! The mean expected at an hour of the day is drawn to the mean of all hours by 200 traces' worth, because a day has
 //! only so many of them.
 //!
+//! **Categories and tool sequences.** Their mix has a day when one of the shares has one, the level divided by the number of
+//! shares. The counts of each hour of the day are kept as they are: the test of an hour's mix pays for their being fewer.
+//! Those of more than 32 categories or transitions are too large to keep so often, and are compared by whole days.
+//!
 //! **What it changes.** An hour is held against what its hour of the day was in the baseline, and over-dispersion is what
 //! hours vary around that. A finding then says that its guarantee is approximate.
 //!
@@ -28,7 +32,7 @@ const HOURS: i64 = 24;
 /// Fewest watched hours of a baseline in which a day cycle can be seen.
 const LEAST_HOURS: usize = 3 * 24;
 /// Level of the test for a cycle.
-const LEVEL: f64 = 0.01;
+pub(super) const LEVEL: f64 = 0.01;
 
 /// A series at one hour of the day.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,7 +66,8 @@ impl DayProfile {
 
     /// The profile if a day cycle is visible in the hours, else an empty one.
     pub(super) fn visible(self, hours: &BTreeMap<Timestamp, Moments>) -> Self {
-        if is_cyclic(hours) { self } else { Self::default() }
+        let means = hours.iter().map(|(at, hour)| (*at, hour.mean));
+        if is_cyclic(means, LEVEL) { self } else { Self::default() }
     }
 
     /// The hours as clusters, each shifted by what its hour of the day differs from the mean.
@@ -81,13 +86,11 @@ impl DayProfile {
     }
 }
 
-/// Whether hourly means differ between the hours of the day more than within them.
-fn is_cyclic(hours: &BTreeMap<Timestamp, Moments>) -> bool {
+/// Whether the means of hours differ between the hours of the day more than within them, at this level.
+pub(super) fn is_cyclic(hours: impl Iterator<Item = (Timestamp, f64)>, level: f64) -> bool {
     let mut groups: BTreeMap<u8, Vec<f64>> = BTreeMap::new();
-    for (at, hour) in hours {
-        groups.entry(hour_of_day(*at)).or_default().push(hour.mean);
-    }
-    let (number, count) = (groups.len(), hours.len());
+    hours.for_each(|(at, mean)| groups.entry(hour_of_day(at)).or_default().push(mean));
+    let (number, count) = (groups.len(), groups.values().map(Vec::len).sum::<usize>());
     if count < LEAST_HOURS || number < 12 {
         return false;
     }
@@ -98,7 +101,7 @@ fn is_cyclic(hours: &BTreeMap<Timestamp, Moments>) -> bool {
     let between: f64 = groups.values().map(|group| group.len() as f64 * (mean(group) - overall).powi(2)).sum();
     let (above, below) = ((number - 1) as f64, (count - number) as f64);
     // P(F > f) by the beta distribution; all hours alike are no cycle.
-    within + between > 0.0 && beta_lower_tail(within / (within + between), below / 2.0, above / 2.0) < LEVEL
+    within + between > 0.0 && beta_lower_tail(within / (within + between), below / 2.0, above / 2.0) < level
 }
 
 #[cfg(test)]
@@ -120,11 +123,13 @@ mod tests {
     #[test]
     fn a_cycle_is_seen_where_there_is_one_and_seldom_where_there_is_none() {
         let mut rng = Rng::with_seed(5);
-        let seen = |amplitude: f64, rng: &mut Rng| (0..100).filter(|_| is_cyclic(&hours(7, amplitude, rng))).count();
+        let is_seen =
+            |hours: &BTreeMap<Timestamp, Moments>| is_cyclic(hours.iter().map(|(at, hour)| (*at, hour.mean)), LEVEL);
+        let seen = |amplitude: f64, rng: &mut Rng| (0..100).filter(|_| is_seen(&hours(7, amplitude, rng))).count();
         assert!(seen(0.05, &mut rng) >= 90);
         assert!(seen(0.0, &mut rng) <= 5);
-        assert!(!is_cyclic(&hours(2, 0.08, &mut rng)), "two days are too short to tell");
-        assert!(!is_cyclic(&hours(0, 0.0, &mut rng)));
+        assert!(!is_seen(&hours(2, 0.08, &mut rng)), "two days are too short to tell");
+        assert!(!is_seen(&hours(0, 0.0, &mut rng)));
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //!
 //! **When it fires.** At the evidence that the alert budget asks of each of its detectors ([`super::watched`]). The bound
 //! is not the baseline's mean but a lower confidence bound of it, and at least one point below it: the point is the
-//! smallest change worth an alert, and the confidence is set so that wrong bounds use up a tenth of the budget.
+//! smallest change worth an alert, and the confidence is set so that wrong bounds use up a third of the budget.
 //!
 //! **Where it is exact.** For scores of independent traces of equal weight. With sampling weights, conversations of
 //! several traces or hours that vary more than chance allows, evidence is tempered by the over-dispersion of the
@@ -206,6 +206,12 @@ pub(super) struct Hour {
     pub(super) traces: u64,
     pub(super) weight: f64,
     pub(super) estimate: f64,
+    /// Independent traces of equal weight that the hour is worth; 0 for categories and sequences.
+    #[serde(default)]
+    pub(super) worth: f64,
+    /// By how much the estimate is expected to differ from the baseline's, by the hour of the day and the mix.
+    #[serde(default)]
+    pub(super) expected: f64,
     /// What the test of categories or sequences said; `None` for scores.
     #[serde(default)]
     pub(super) test: Option<Test>,
@@ -280,7 +286,8 @@ impl StreamState {
             None => (at, window.clone()),
         };
         let baseline_suffices = shape::suffices(stream.baseline());
-        if baseline_suffices && shape::suffices(&joined) {
+        let spans_enough = shape::spans_enough(stream.baseline(), since, at);
+        if baseline_suffices && spans_enough && shape::suffices(&joined) {
             return Some((since, joined));
         }
         self.pending = Some((since, joined)).filter(|_| baseline_suffices);
@@ -366,18 +373,19 @@ impl Watch {
     fn onset_between(&self, onset: Timestamp, over_dispersion: f64) -> Option<(Timestamp, Timestamp)> {
         let (first, last) = match self.direction {
             Direction::Shape => self.onset_by_tests(over_dispersion),
-            Direction::Down | Direction::Up => self.onset_by_shares(over_dispersion),
+            Direction::Down | Direction::Up => self.onset_by_shares(),
         }?;
         Some((first.min(onset), last.max(onset)))
     }
 
-    fn onset_by_shares(&self, over_dispersion: f64) -> Option<(Timestamp, Timestamp)> {
-        let sum = |hour: &Hour| {
-            let size = hour.traces as f64;
-            WindowSum { sum: size * hour.estimate.clamp(0.0, 1.0), size }
+    /// Of each hour only what its mix and its hour of the day do not let expect: neither is a change.
+    fn onset_by_shares(&self) -> Option<(Timestamp, Timestamp)> {
+        let sum = |hour: &Hour| WindowSum {
+            sum: hour.worth * (hour.estimate - hour.expected).clamp(0.0, 1.0),
+            size: hour.worth,
         };
         let windows: Vec<WindowSum> = self.hours.iter().map(sum).collect();
-        let (first, last) = onset_of_share(&windows, over_dispersion)?.range();
+        let (first, last) = onset_of_share(&windows, 1.0)?.range();
         Some((self.hours.get(first)?.at, self.hours.get(last)?.at))
     }
 

@@ -3,6 +3,7 @@
 use fastrand::Rng;
 
 use super::detect::{Direction, Finding, Guarantee, Signal, StreamState};
+use super::dispersion::OverDispersion;
 use super::expectation::Mix;
 use super::summary::{Observation, SeriesSummary};
 use super::watched::WatchedStream;
@@ -59,7 +60,7 @@ fn summary(
     first: i64,
     hours: usize,
     rng: &mut Rng,
-    draw: impl Fn(&mut Rng) -> Value,
+    mut draw: impl FnMut(&mut Rng) -> Value,
 ) -> SeriesSummary {
     let values: Vec<(Value, String)> = (0..hours * HOURLY).map(|index| (draw(rng), index.to_string())).collect();
     let observations: Vec<Observation<'_>> = values
@@ -318,4 +319,88 @@ fn a_guarantee_ends_where_upstream_sampling_is_not_known() {
         let guarantee = exact.clone().knowing(sides);
         assert!(!guarantee.is_exact && guarantee.reason.ends_with("taken to have kept everything"), "{guarantee:?}");
     }
+}
+
+/// What runs do in one of two ways, 40 runs an hour.
+#[derive(Debug, Clone, Copy)]
+enum Ways {
+    /// They answer in a table or in prose.
+    Formats,
+    /// They answer in a table or in prose of one of fifty topics.
+    Topics,
+    /// They search twice or once.
+    Searches,
+}
+
+impl Ways {
+    fn value(self, is_first: bool, rng: &mut Rng) -> Value {
+        let category = |name: String| Value::Counts([(name, 1)].into());
+        match (self, is_first) {
+            (Self::Formats | Self::Topics, true) => category("table".to_owned()),
+            (Self::Formats, false) => category("prose".to_owned()),
+            (Self::Topics, false) => category(format!("prose {}", rng.usize(..50))),
+            (Self::Searches, true) => Value::Sequence(["find", "search", "search"].map(str::to_owned).to_vec()),
+            (Self::Searches, false) => Value::Sequence(["find", "search"].map(str::to_owned).to_vec()),
+        }
+    }
+
+    /// Hours in which some more or less go the first way; by day more than by night if there is a swing.
+    fn hours(self, first: i64, hours: usize, (share, swing): (f64, f64), rng: &mut Rng) -> SeriesSummary {
+        let kind = if matches!(self, Self::Searches) { SeriesKind::Sequence } else { SeriesKind::Categorical };
+        let mut drawn = 0;
+        summary(kind, first, hours, rng, |rng| {
+            let hour = first + drawn / HOURLY as i64;
+            drawn += 1;
+            let share = share + swing * (hour as f64 / 24.0 * std::f64::consts::TAU).sin();
+            let is_first = rng.f64() < share;
+            self.value(is_first, rng)
+        })
+    }
+
+    /// Whether ten days raise an alarm against a week.
+    fn alarms_at(self, baseline: &SeriesSummary, mix: (f64, f64), rng: &mut Rng) -> bool {
+        let budget = AlertBudget { false_alarms: 1.0, windows: 240.0, detectors: 10 };
+        let stream = WatchedStream::new(baseline, baseline.over_dispersion, &budget);
+        let mut state = StreamState::default();
+        (0..240).any(|hour| {
+            let signals = state.observe(at(hour), &self.hours(hour, 1, mix, rng), &Mix::new(), &stream);
+            signals.iter().any(|signal| matches!(signal, Signal::Found(_)))
+        })
+    }
+}
+
+#[test]
+fn a_mix_and_a_sequence_with_a_day_are_held_against_their_own_hours() {
+    for ways in [Ways::Formats, Ways::Searches] {
+        let mut rng = Rng::with_seed(68);
+        let (mut matched, mut plain, mut found) = (0, 0, 0);
+        for _ in 0..10 {
+            let baseline = ways.hours(-168, 168, (0.3, 0.15), &mut rng);
+            assert_eq!(baseline.by_hour_of_day.len(), 24);
+            let whole = SeriesSummary { by_hour_of_day: Vec::new(), ..baseline.clone() };
+            let unmatched = SeriesSummary { over_dispersion: OverDispersion::UNKNOWN, ..whole };
+            matched += usize::from(ways.alarms_at(&baseline, (0.3, 0.15), &mut rng));
+            plain += usize::from(ways.alarms_at(&unmatched, (0.3, 0.15), &mut rng));
+            found += usize::from(ways.alarms_at(&baseline, (0.5, 0.15), &mut rng));
+        }
+        let counts = (matched, plain, found);
+        assert_eq!(counts, (0, 10, 10), "{ways:?}: false alarms by hour of day, against all hours, and found");
+        let mut kept = |_| !ways.hours(-168, 168, (0.3, 0.0), &mut rng).by_hour_of_day.is_empty();
+        assert!((0..20).filter(|index: &i32| kept(*index)).count() <= 1, "{ways:?} without a day");
+    }
+}
+
+#[test]
+fn a_mix_of_too_many_categories_to_keep_by_hour_of_day_is_compared_by_whole_days() {
+    let mut rng = Rng::with_seed(69);
+    let (mut by_day, mut by_hour, mut found) = (0, 0, 0);
+    for _ in 0..10 {
+        let baseline = Ways::Topics.hours(-168, 168, (0.3, 0.15), &mut rng);
+        assert!(baseline.compares_by_day && baseline.by_hour_of_day.is_empty());
+        let plain = SeriesSummary { compares_by_day: false, ..baseline.clone() };
+        by_day += usize::from(Ways::Topics.alarms_at(&baseline, (0.3, 0.15), &mut rng));
+        by_hour += usize::from(Ways::Topics.alarms_at(&plain, (0.3, 0.15), &mut rng));
+        found += usize::from(Ways::Topics.alarms_at(&baseline, (0.6, 0.15), &mut rng));
+    }
+    assert_eq!((by_day, by_hour, found), (0, 10, 10), "false alarms by day and by hour, and changes found");
 }

@@ -78,18 +78,30 @@ impl Expectation {
         self.hours.is_empty() && self.segments.is_empty()
     }
 
-    /// By how much the mean score of the hour that starts at `at` is expected to differ from the baseline's.
+    /// By how much the mean score of the hour that starts at `at` is expected to differ from the baseline's, at least.
     pub(crate) fn shift(&self, at: Timestamp, mix: &Mix) -> f64 {
-        let of_hour = self.hours.get(&hour_of_day(at)).copied().unwrap_or(0.0);
-        let weight: f64 = self.segments.keys().filter_map(|segment| mix.get(segment)).sum();
-        if weight <= 0.0 {
-            return of_hour;
+        let (of_hour, of_mix) = self.shifts(at, mix);
+        match (of_hour, of_mix) {
+            (Some(of_hour), Some(of_mix)) => of_hour.min(of_mix).min(of_hour + of_mix),
+            (of_hour, of_mix) => of_hour.or(of_mix).unwrap_or(0.0),
         }
+    }
+
+    /// The same without caution: both, if both are known.
+    pub(crate) fn likely_shift(&self, at: Timestamp, mix: &Mix) -> f64 {
+        let (of_hour, of_mix) = self.shifts(at, mix);
+        of_hour.unwrap_or(0.0) + of_mix.unwrap_or(0.0)
+    }
+
+    /// What the hour of the day lets expect, and the mix; `None` where it lets expect nothing.
+    fn shifts(&self, at: Timestamp, mix: &Mix) -> (Option<f64>, Option<f64>) {
+        let of_hour = || self.hours.get(&hour_of_day(at)).copied().unwrap_or(0.0);
+        let weight: f64 = self.segments.keys().filter_map(|segment| mix.get(segment)).sum();
         let moved = |(segment, (share, deviation)): (&String, &(f64, f64))| {
             (mix.get(segment).copied().unwrap_or(0.0) / weight - share) * deviation
         };
-        let of_mix: f64 = self.segments.iter().map(moved).sum();
-        if self.hours.is_empty() { of_mix } else { of_hour.min(of_mix).min(of_hour + of_mix) }
+        let of_mix = || self.segments.iter().map(moved).sum();
+        ((!self.hours.is_empty()).then(of_hour), (weight > 0.0).then(of_mix))
     }
 }
 
@@ -177,5 +189,6 @@ mod tests {
         let mix = |a: f64| Mix::from([("tier=a".to_owned(), a), ("tier=b".to_owned(), 1.0 - a)]);
         assert!((expectation.shift(Timestamp(0), &mix(0.25)) - 0.05).abs() < 1e-9, "both say it is better");
         assert!((expectation.shift(Timestamp(0), &mix(1.0)) - -0.1).abs() < 1e-9, "the mix says it is worse");
+        assert!((expectation.likely_shift(Timestamp(0), &mix(1.0)) - -0.05).abs() < 1e-9, "an onset takes both");
     }
 }

@@ -73,8 +73,8 @@ pub(crate) enum Problem {
 /// What is known about one difference, positive when the candidate is better.
 struct Evidence {
     difference: f64,
-    /// Two-sided interval at a confidence.
-    interval: Box<dyn Fn(f64) -> Interval>,
+    /// Two-sided interval at a confidence, if there were so many times as much of the same.
+    interval: Box<dyn Fn(f64, f64) -> Interval>,
     n_baseline: u64,
     n_candidate: u64,
     /// Variance times size: what one trace (or pair) contributes.
@@ -200,7 +200,7 @@ impl Settled {
 
 fn judged(policy: &GatePolicy, goal: &Goal, evidence: &Evidence, failing: f64) -> GateSeries {
     let confidence = 1.0 - 2.0 * policy.alpha;
-    let Interval { low, high } = (evidence.interval)(confidence);
+    let Interval { low, high } = (evidence.interval)(confidence, 1.0);
     let margin = margin(goal);
     let alone = shown(Interval { low, high }, margin);
     let verdict = match alone {
@@ -232,16 +232,31 @@ fn judged(policy: &GatePolicy, goal: &Goal, evidence: &Evidence, failing: f64) -
     Settled { verdict, difference: evidence.difference, interval, n_baseline, n_candidate, needed_n, reason }.row(goal)
 }
 
-/// Traces (or pairs) a side at which the difference seen would be shown; `None` when it sits on the margin.
+/// Traces (or pairs) a side at which the difference seen would be shown; `None` when it sits on the margin. Where all
+/// went well nothing varies, and it takes as many as the interval does to become so narrow.
 fn needed(policy: &GatePolicy, evidence: &Evidence, margin: f64) -> Option<u64> {
-    let size = needed_size(evidence.unit_variance, evidence.difference + margin, policy.alpha, policy.power).ceil();
+    let size = needed_size(evidence.unit_variance, evidence.difference + margin, policy.alpha, policy.power);
+    let size = size.max(shown_at(policy, evidence, margin)?).ceil();
     (size.is_finite() && size < 1e12).then(|| (size as u64).max(evidence.n_candidate + 1))
+}
+
+/// Traces (or pairs) a side at which more of the same shows the one or the other.
+fn shown_at(policy: &GatePolicy, evidence: &Evidence, margin: f64) -> Option<f64> {
+    let confidence = 1.0 - 2.0 * policy.alpha;
+    let is_shown = |times: f64| shown((evidence.interval)(confidence, times), margin) != Shown::Neither;
+    let mut enough = (0..40).map(|doubled| 2_f64.powi(doubled)).find(|times| is_shown(*times))?;
+    let mut too_few = enough / 2.0;
+    for _ in 0..30 {
+        let middle = f64::midpoint(too_few, enough);
+        if is_shown(middle) { enough = middle } else { too_few = middle }
+    }
+    Some(evidence.n_candidate as f64 * enough)
 }
 
 /// The one-sided p-value of "not good enough": the smallest α whose interval lies below minus the margin, found by
 /// bisection, so that it agrees with the interval shown.
 fn failing_p_value(evidence: &Evidence, margin: f64) -> f64 {
-    let fails = |alpha: f64| (evidence.interval)(1.0 - 2.0 * alpha).high < -margin;
+    let fails = |alpha: f64| (evidence.interval)(1.0 - 2.0 * alpha, 1.0).high < -margin;
     let (mut rejected, mut kept) = (0.499, 1e-9);
     if !fails(rejected) {
         return 1.0;
@@ -330,19 +345,26 @@ fn turned(interval: Interval, sign: f64) -> Interval {
     if sign < 0.0 { Interval { low: -interval.high, high: -interval.low } } else { interval }
 }
 
+/// An interval of so many times as much evidence.
+fn narrowed(interval: Interval, times: f64) -> Interval {
+    let Interval { low, high } = interval;
+    Interval::around(f64::midpoint(low, high), (high - low) / 2.0 / times.sqrt())
+}
+
 fn against_bound(after: &SeriesSummary, bound: f64, sign: f64) -> Result<Evidence, Problem> {
     let (moments, is_boolean) = moments(after, LEAST)?;
     let moments = *moments;
     let size = moments.effective_size();
     let share = moments.mean.clamp(0.0, 1.0);
-    let interval = move |confidence: f64| {
+    let interval = move |confidence: f64, times: f64| {
+        let size = size * times;
         let Interval { low, high } = if is_boolean && moments.is_simple_sample() {
             clopper_pearson((share * size).round(), size, confidence)
         } else if is_boolean {
             wilson(share, size, confidence)
         } else {
             let t = student_quantile(f64::midpoint(1.0, confidence), moments.clusters as f64 - 1.0);
-            Interval::around(moments.mean, t * moments.standard_error())
+            narrowed(Interval::around(moments.mean, t * moments.standard_error()), times)
         };
         turned(Interval { low: low - bound, high: high - bound }, sign)
     };
@@ -360,12 +382,14 @@ fn unpaired_evidence(before: &SeriesSummary, after: &SeriesSummary, sign: f64) -
     let ((before, is_boolean), (after, _)) = (moments(before, LEAST)?, moments(after, LEAST)?);
     let (before, after) = (*before, *after);
     let (size, other_size) = (after.effective_size(), before.effective_size());
-    let interval: Box<dyn Fn(f64) -> Interval> = if is_boolean {
+    let interval: Box<dyn Fn(f64, f64) -> Interval> = if is_boolean {
         let (share, other_share) = (after.mean.clamp(0.0, 1.0), before.mean.clamp(0.0, 1.0));
-        Box::new(move |confidence| turned(newcombe(share, size, other_share, other_size, confidence), sign))
+        Box::new(move |confidence, times| {
+            turned(newcombe(share, size * times, other_share, other_size * times, confidence), sign)
+        })
     } else {
         let test = welch(&after, &before).ok_or(Problem::TooFew)?;
-        Box::new(move |confidence| turned(test.interval(confidence), sign))
+        Box::new(move |confidence, times| turned(narrowed(test.interval(confidence), times), sign))
     };
     let per_trace = |moments: &Moments, size: f64| moments.variance() * moments.count as f64 / size;
     Ok(Evidence {
@@ -386,15 +410,16 @@ fn paired_evidence(pairs: &[UnitPair], sign: f64, is_task: bool) -> Evidence {
     let is_answer = |value: f64| value == 0.0 || value == 1.0;
     let is_yes_or_no = pairs.iter().all(|pair| is_answer(pair.before) && is_answer(pair.after));
     let moments = Moments::of_clusters(differences.iter().map(std::slice::from_ref));
-    let interval: Box<dyn Fn(f64) -> Interval> = if is_yes_or_no && weighs_the_same {
+    let interval: Box<dyn Fn(f64, f64) -> Interval> = if is_yes_or_no && weighs_the_same {
         let pairs_with = |sign: f64| differences.iter().filter(|(difference, _)| *difference == sign).count() as f64;
         let (gained, lost) = (pairs_with(1.0), pairs_with(-1.0));
-        Box::new(move |confidence| bonett_price(gained, lost, count, confidence).1)
+        Box::new(move |confidence, times| bonett_price(gained * times, lost * times, count * times, confidence).1)
     } else {
         let error = moments.standard_error();
         let mean = moments.mean;
-        Box::new(move |confidence| {
-            Interval::around(mean, student_quantile(f64::midpoint(1.0, confidence), count - 1.0) * error)
+        Box::new(move |confidence, times| {
+            let t = student_quantile(f64::midpoint(1.0, confidence), count - 1.0);
+            narrowed(Interval::around(mean, t * error), times)
         })
     };
     Evidence {

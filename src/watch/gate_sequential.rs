@@ -43,7 +43,8 @@ struct Evidence {
     /// What the differences were divided by.
     range: f64,
     alpha: f64,
-    n_baseline: u64,
+    /// Traces of the baseline; `None` where each unit has one of its own.
+    n_baseline: Option<u64>,
     name: &'static str,
 }
 
@@ -95,7 +96,7 @@ fn judged(policy: &GatePolicy, goal: &Goal, evidence: &Evidence) -> GateSeries {
         verdict,
         difference: mean * range,
         interval: Interval { low: low * range, high: high * range },
-        n_baseline: evidence.n_baseline,
+        n_baseline: evidence.n_baseline.unwrap_or(seen as u64),
         n_candidate: seen as u64,
         needed_n: more.map(|more| seen as u64 + more),
         reason,
@@ -207,7 +208,7 @@ fn paired(
     let heaviest = pairs.iter().map(|pair| pair.weight).fold(0.0, f64::max);
     let unit = |pair: &UnitPair| (sign * (pair.after - pair.before) / range, pair.weight / heaviest);
     Ok(Evidence {
-        n_baseline: pairs.len() as u64,
+        n_baseline: None,
         units: pairs.iter().map(unit).collect(),
         pass_margin: margin / range,
         fail_margin: margin / range,
@@ -242,7 +243,7 @@ fn against_baseline(
         fail_margin: scaled(margin + sign * (middle - worst)),
         range,
         alpha,
-        n_baseline: before.traces,
+        n_baseline: Some(before.traces),
         name: "conversations",
     })
 }
@@ -279,7 +280,7 @@ fn against(policy: &GatePolicy, goal: &Goal, kind: SeriesKind, traces: &Traces<'
     let range = range(goal, kind, bound);
     let units = alone(goal, kind, traces, |value| sign * (value - bound) / range);
     let (pass_margin, fail_margin) = (0.0, 0.0);
-    Evidence { units, pass_margin, fail_margin, range, alpha: policy.alpha, n_baseline: 0, name: "conversations" }
+    Evidence { units, pass_margin, fail_margin, range, alpha: policy.alpha, n_baseline: Some(0), name: "conversations" }
 }
 
 /// Each of the candidate's conversations: its difference, and its weight beside the heaviest.

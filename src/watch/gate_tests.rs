@@ -65,6 +65,19 @@ fn good_bad_and_thin_candidates_get_the_three_verdicts() {
 }
 
 #[test]
+fn where_all_went_well_as_many_are_needed_as_make_the_interval_narrow_and_then_they_pass() {
+    let mut rng = Rng::with_seed(57);
+    let mut needed = |before: usize, after: usize| {
+        let sides = [answers(0, before, 1.0, &mut rng), answers(before, after, 1.0, &mut rng)];
+        let report = gate(&success(0.02), &summary(&sides[0]), &summary(&sides[1]), None);
+        (report.verdict, report.series[0].needed_n)
+    };
+    assert_eq!(needed(114, 114), (GateVerdict::Inconclusive, Some(133)), "z²(1 - margin)/margin, one-sided at 5 %");
+    assert_eq!(needed(114, 40), (GateVerdict::Inconclusive, Some(133)));
+    assert_eq!(needed(133, 133).0, GateVerdict::Pass);
+}
+
+#[test]
 fn pairing_certifies_what_independent_traces_cannot() {
     let mut rng = Rng::with_seed(53);
     let side = |first: usize, rng: &mut Rng| -> Vec<TraceRecord> {
@@ -232,6 +245,7 @@ fn the_first_answer_stands_whatever_comes_after_it() {
     let report = gate_sequentially(&concurrent(0.05, ""), &summary(&before), &summary(&after), &traces);
     assert_eq!(report.verdict, GateVerdict::Fail, "{}", report.series[0].reason);
     assert!(report.series[0].n_candidate < 400);
+    assert_eq!(report.series[0].n_baseline, report.series[0].n_candidate, "pairs that decided");
 }
 
 #[test]

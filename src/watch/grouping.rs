@@ -3,28 +3,49 @@
 //! **Question.** One bad release moves ten series of a service, and each raises an alert of its own, rightly. Who is on call
 //! wants to hear of it once, with all ten named.
 //!
-//! **Rule.** Alerts of one service have one cause when the ranges of their onsets touch, give or take an hour; and an alert
-//! of a segment has one cause with that of the whole service when the segment explains four fifths of its change
+//! **Rule.** Alerts of one service have one cause when the ranges of their onsets touch, give or take an hour, unless they
+//! hardly affect the same runs ([`super::overlap`]) and no release or other change known of lies in both ranges; and an
+//! alert of a segment has one cause with that of the whole service when the segment explains four fifths of its change
 //! ([`Explanation::cause`](crate::domain::explanation::Explanation::cause)). An alert that is raised joins the group of
 //! the oldest open alert that it has one cause with and that is as loud; of those raised in one hour the loudest comes
 //! first, then what the alert budget stands behind, then the whole service before segments.
 //!
-//! **Where it ends.** It is a rule about time: two faults that begin in the same hour become one group. Every alert keeps
-//! its fingerprint, its life and its page; one that gets louder than its parent, or outlives it, is told by itself.
+//! **Where it ends.** Two faults that begin in the same hours become one group where they spoil the same runs, too few to
+//! tell, or came with one release. Every alert keeps its fingerprint, its life and its page; one that gets louder than its
+//! parent, or outlives it, is told by itself.
 
 use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::alerts::{BUDGETED, stream_of};
 use super::key::ALL;
+use super::overlap::Overlap;
 use crate::domain::alert::Alert;
 use crate::domain::time::Timestamp;
 
 /// How far apart the ranges of two onsets may lie: an hour's traces say which hour, and not when in it.
 const SLACK: Duration = Duration::from_hours(1);
 
-/// Gives alerts that are newly raised the parent that they have one cause with; `open` are those that were open before.
-pub fn group(open: &[Alert], changed: &mut [Alert]) {
+/// The alerts whose runs decide whether those newly raised have one cause with others, and since when their runs count;
+/// `None` where onsets, or a change that came with them, decide.
+#[must_use]
+pub fn undecided(open: &[Alert], changed: &[Alert]) -> Option<(Vec<Alert>, Timestamp)> {
+    let is_among = |alerts: &[Alert], alert: &Alert| alerts.iter().any(|one| one.fingerprint == alert.fingerprint);
+    let raised = changed.iter().filter(|alert| alert.state.is_open() && !is_among(open, alert));
+    let raised: Vec<Alert> = raised.cloned().collect();
+    let is_undecided = |one: &Alert, other: &Alert| {
+        let is_pair = one.fingerprint != other.fingerprint && (is_among(&raised, one) || is_among(&raised, other));
+        is_pair && onsets_touch(one, other) && !share_a_change(one, other)
+    };
+    let all = || open.iter().chain(&raised);
+    let alerts: Vec<Alert> = all().filter(|one| all().any(|other| is_undecided(one, other))).cloned().collect();
+    let since = raised.iter().map(|alert| alert.onset_at).min()?;
+    (!alerts.is_empty()).then_some((alerts, since))
+}
+
+/// Gives alerts that are newly raised the parent that they have one cause with; `open` are those that were open before,
+/// `overlap` says which runs the [`undecided`] affect.
+pub fn group(open: &[Alert], changed: &mut [Alert], overlap: &Overlap) {
     let is_known = |alert: &Alert| open.iter().any(|one| one.fingerprint == alert.fingerprint);
     let is_over =
         |alert: &Alert| changed.iter().any(|one| one.fingerprint == alert.fingerprint && !one.state.is_open());
@@ -36,7 +57,8 @@ pub fn group(open: &[Alert], changed: &mut [Alert]) {
         changed.iter_mut().filter(|alert| alert.state.is_open() && !is_known(alert)).collect();
     raised.sort_by_key(|alert| rank(alert));
     for alert in raised {
-        let parent = parents.iter().find(|parent| parent.severity >= alert.severity && is_one_cause(parent, alert));
+        let parent =
+            parents.iter().find(|parent| parent.severity >= alert.severity && is_one_cause(parent, alert, overlap));
         alert.parent = parent.map(|parent| parent.fingerprint.clone());
         if alert.parent.is_none() {
             parents.push(alert.clone());
@@ -54,8 +76,20 @@ fn rank(alert: &Alert) -> impl Ord + use<> {
     (Reverse(alert.severity), Reverse(is_budgeted), alert.segment != ALL, alert.fingerprint.clone())
 }
 
-fn is_one_cause(one: &Alert, other: &Alert) -> bool {
-    one.service == other.service && (onsets_touch(one, other) || explains(one, other) || explains(other, one))
+fn is_one_cause(one: &Alert, other: &Alert, overlap: &Overlap) -> bool {
+    let began_together = || onsets_touch(one, other) && (share_a_change(one, other) || !overlap.are_apart(one, other));
+    one.service == other.service && (explains(one, other) || explains(other, one) || began_together())
+}
+
+/// Whether what changed nearest to both onsets lies in both of their ranges, and is one release for all its names.
+fn share_a_change(one: &Alert, other: &Alert) -> bool {
+    let changed = |alert: &Alert| {
+        let (first, last) = onset(alert);
+        let at = alert.evidence.nearest_change.as_ref()?.at;
+        (first.minus(SLACK)..=last.plus(SLACK)).contains(&at).then_some(at)
+    };
+    let together = |one: Timestamp, other: Timestamp| one.minus(SLACK) <= other && other.minus(SLACK) <= one;
+    changed(one).zip(changed(other)).is_some_and(|(one, other)| together(one, other))
 }
 
 fn onsets_touch(one: &Alert, other: &Alert) -> bool {
@@ -82,10 +116,13 @@ fn explains(whole: &Alert, part: &Alert) -> bool {
 mod tests {
     use super::*;
     use crate::domain::alert::{AlertState, Severity};
-    use crate::domain::explanation::{Contribution, Evidence, Explanation};
+    use crate::domain::explanation::{Affects, Contribution, Evidence, Explanation};
+    use crate::domain::measurement::{SeriesKind, Value};
+    use crate::domain::release::{ChangeEvent, ChangeKind};
     use crate::watch::alerts::fingerprint;
     use crate::watch::detect::Direction;
     use crate::watch::key::SeriesKey;
+    use crate::watch::samples::{measurement, record};
 
     fn hour(hour: i64) -> Timestamp {
         Timestamp(hour * Timestamp::NANOS_PER_HOUR)
@@ -127,7 +164,7 @@ mod tests {
 
     fn parents(open: &[Alert], raised: &[Alert]) -> Vec<Option<String>> {
         let mut changed = raised.to_vec();
-        group(open, &mut changed);
+        group(open, &mut changed, &Overlap::default());
         changed.into_iter().map(|alert| alert.parent).collect()
     }
 
@@ -137,6 +174,53 @@ mod tests {
         let raised = [alert("loop", ALL, 10), page.clone(), alert("grounded", ALL, 11), alert("cost_usd", ALL, 20)];
         let parent = Some(page.fingerprint);
         assert_eq!(parents(&[], &raised), [parent.clone(), None, parent, None]);
+    }
+
+    /// Two alerts of which one affects the first half of the runs that fail, and the other the second.
+    fn of_different_runs() -> ([Alert; 2], Overlap) {
+        let evidence = Evidence { affects: Affects::False, ..Evidence::default() };
+        let alerts = ["loop", "grounded"].map(|series| Alert { evidence: evidence.clone(), ..alert(series, ALL, 10) });
+        let mut overlap = Overlap::of(undecided(&[], &alerts).unwrap().0);
+        for index in 0..400 {
+            let mut run = record(index, "c");
+            run.measurements = [("loop", 0), ("grounded", 1)]
+                .map(|(series, of)| measurement(series, SeriesKind::Boolean, Value::Boolean(index % 8 != of)))
+                .to_vec();
+            overlap.add(&run);
+        }
+        (alerts, overlap)
+    }
+
+    #[test]
+    fn two_faults_of_different_runs_are_told_each_unless_one_release_brought_both() {
+        let (mut alerts, overlap) = of_different_runs();
+        group(&[], &mut alerts, &overlap);
+        assert_eq!(alerts.each_ref().map(|alert| &alert.parent), [&None, &None]);
+        let change = |hours| {
+            let at = hour(hours);
+            let (kind, subject, to) = (ChangeKind::Release, "release".to_owned(), "2".to_owned());
+            Some(ChangeEvent { at, kind, service: None, subject, from: None, to })
+        };
+        for (hours, has_parent) in [(10, true), (1, false)] {
+            alerts.iter_mut().for_each(|alert| alert.evidence.nearest_change = change(hours));
+            group(&[], &mut alerts, &overlap);
+            assert_eq!(alerts.iter().any(|alert| alert.parent.is_some()), has_parent, "a release in hour {hours}");
+            assert_eq!(undecided(&[], &alerts).is_some(), !has_parent);
+        }
+    }
+
+    #[test]
+    fn runs_are_asked_only_about_alerts_that_began_together_one_of_them_new() {
+        let [first, second, later] = [alert("a", ALL, 10), alert("b", ALL, 11), alert("c", ALL, 40)];
+        let asked = |open: &[Alert], changed: &[Alert]| {
+            let (alerts, since) = undecided(open, changed)?;
+            Some((alerts.into_iter().map(|alert| alert.series).collect::<Vec<_>>(), since))
+        };
+        let both = Some((vec!["a".to_owned(), "b".to_owned()], hour(11)));
+        let known = std::slice::from_ref(&first);
+        assert_eq!(asked(known, &[first.clone(), second.clone(), later.clone()]), both);
+        assert_eq!(asked(known, std::slice::from_ref(&later)), None);
+        assert_eq!(asked(&[first.clone(), second.clone()], &[first, second]), None, "both were known");
     }
 
     #[test]

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::key::ALL;
-use super::releases::{notice, version_hours};
+use super::packed::{PackedRecord, PackedRecords};
+use super::releases::{VersionHours, notice};
 use super::summarize::Summarizer;
 use super::summary::SeriesSummary;
 use super::unpaired;
-use crate::domain::measurement::{Measurement, SeriesKind, TraceRecord};
-use crate::domain::report::{DriftReport, HistoryPoint};
+use crate::domain::measurement::{SeriesKind, TraceRecord};
+use crate::domain::report::{DriftReport, Estimate, HistoryPoint, SeriesReport};
 use crate::domain::time::Timestamp;
 
 /// Stretches of time that both sides together are cut into.
@@ -18,77 +19,94 @@ const STRETCHES: u64 = 40;
 /// The summaries of one stretch of one side, by service and series.
 type Stretch = BTreeMap<(String, String), SeriesSummary>;
 
+/// How series go over time, of traces that come one after the other.
+#[derive(Debug, Default)]
+pub struct Histories {
+    /// Of the baseline and of the current side.
+    sides: [PackedRecords; 2],
+    versions: VersionHours,
+}
+
+impl Histories {
+    /// Takes in a trace of one side.
+    pub fn add(&mut self, is_current: bool, record: &TraceRecord) {
+        self.versions.add(record);
+        self.sides[usize::from(is_current)].add(record, &record.measurements);
+    }
+
+    /// Adds to a report how its numbers and shares went over these traces, and the versions that came.
+    pub fn finish(self, report: &mut DriftReport) {
+        let width = stretch_width(self.sides.each_ref());
+        for (is_current, side) in [false, true].into_iter().zip(&self.sides) {
+            for (at, stretch) in stretches(side, width) {
+                for row in &mut report.series {
+                    row.history.extend(estimate(&stretch, row).map(|estimate| HistoryPoint {
+                        at,
+                        is_current,
+                        estimate,
+                    }));
+                }
+            }
+        }
+        report.changes = notice(&self.versions.finish()).changes;
+    }
+}
+
 /// Adds to a report how its numbers and shares went over the traces that it compared, and the versions that came.
 pub fn add_history(report: &mut DriftReport, baseline: &[TraceRecord], current: &[TraceRecord]) {
-    let width = stretch_width(baseline, current);
-    let sides = [(false, stretches(baseline, width)), (true, stretches(current, width))];
-    for row in &mut report.series {
-        let service = row.segment.strip_prefix("service=");
-        // The largest category of one stretch need not be that of the next.
-        let is_number = !matches!(row.kind, SeriesKind::Categorical | SeriesKind::Sequence);
-        if !is_number || service.is_none() && row.segment != ALL {
-            continue;
-        }
-        for (is_current, stretches) in &sides {
-            let points = stretches.iter().filter_map(|(at, stretch)| {
-                let summary = summary(stretch, &row.series, service)?;
-                let estimate = unpaired::estimate(&summary);
-                estimate.estimate.map(|_| HistoryPoint { at: *at, is_current: *is_current, estimate })
-            });
-            row.history.extend(points);
-        }
-    }
-    report.changes = notice(&version_hours(baseline.iter().chain(current))).changes;
+    let mut histories = Histories::default();
+    baseline.iter().for_each(|record| histories.add(false, record));
+    current.iter().for_each(|record| histories.add(true, record));
+    histories.finish(report);
 }
 
 /// How one series of one service went over records of its own.
 #[must_use]
 pub fn course(records: &[TraceRecord], service: &str, series: &str) -> Vec<HistoryPoint> {
-    let of_service = records.iter().filter(|record| record.service == service);
-    let records: Vec<TraceRecord> =
-        of_service.map(|record| part(record, record.measurement(series).into_iter().cloned().collect())).collect();
-    let stretches = stretches(&records, stretch_width(&[], &records));
+    let mut packed = PackedRecords::default();
+    for record in records.iter().filter(|record| record.service == service) {
+        packed.add(record, record.measurement(series));
+    }
     let point = |(at, stretch): (Timestamp, Stretch)| {
         let estimate = unpaired::estimate(&summary(&stretch, series, Some(service))?);
         estimate.estimate.map(|_| HistoryPoint { at, is_current: true, estimate })
     };
-    stretches.into_iter().filter_map(point).collect()
+    stretches(&packed, stretch_width([&packed])).filter_map(point).collect()
 }
 
 /// Whole minutes, so that stretches begin where people expect.
-fn stretch_width(baseline: &[TraceRecord], current: &[TraceRecord]) -> Duration {
-    let ends = || baseline.iter().chain(current).map(|record| record.ended_at);
+fn stretch_width<const SIDES: usize>(sides: [&PackedRecords; SIDES]) -> Duration {
+    let ends = || sides.iter().flat_map(|side| &side.records).map(|record| record.ended_at);
     let span = ends().max().unwrap_or_default().seconds_since(ends().min().unwrap_or_default());
     let minutes = (span / 60.0 / STRETCHES as f64).ceil().max(1.0);
     Duration::from_secs(60 * minutes as u64)
 }
 
-fn stretches(records: &[TraceRecord], width: Duration) -> BTreeMap<Timestamp, Stretch> {
-    let mut by_start: BTreeMap<Timestamp, Vec<&TraceRecord>> = BTreeMap::new();
-    for record in records {
+/// The summaries of one stretch after the other.
+fn stretches(side: &PackedRecords, width: Duration) -> impl Iterator<Item = (Timestamp, Stretch)> {
+    let mut by_start: BTreeMap<Timestamp, Vec<&PackedRecord>> = BTreeMap::new();
+    for record in &side.records {
         by_start.entry(record.ended_at.floor(width)).or_default().push(record);
     }
-    let summaries = |records: Vec<&TraceRecord>| {
+    let summaries = |records: Vec<&PackedRecord>| {
         let mut summarizer = Summarizer::default();
-        records.into_iter().for_each(|record| summarizer.add(part(record, record.measurements.clone())));
+        records.into_iter().for_each(|record| summarizer.add(side.unpack(record)));
         let series = summarizer.finish("", Timestamp::default(), "").series;
         series.into_iter().map(|(key, summary)| ((key.service, key.series), summary)).collect()
     };
-    by_start.into_iter().map(|(start, records)| (start, summaries(records))).collect()
+    by_start.into_iter().map(move |(start, records)| (start, summaries(records)))
 }
 
-/// A trace with these values, of no segment.
-fn part(record: &TraceRecord, measurements: Vec<Measurement>) -> TraceRecord {
-    TraceRecord {
-        trace_id: record.trace_id,
-        conversation: record.conversation.clone(),
-        service: record.service.clone(),
-        segments: BTreeMap::new(),
-        ended_at: record.ended_at,
-        upstream_probability: record.upstream_probability,
-        measurements,
-        notes: Vec::new(),
+/// What a stretch says of a row of a report; nothing of segments, and of categories and sequences, for the largest
+/// category of one stretch need not be that of the next.
+fn estimate(stretch: &Stretch, row: &SeriesReport) -> Option<Estimate> {
+    let service = row.segment.strip_prefix("service=");
+    let is_number = !matches!(row.kind, SeriesKind::Categorical | SeriesKind::Sequence);
+    if !is_number || service.is_none() && row.segment != ALL {
+        return None;
     }
+    let estimate = unpaired::estimate(&summary(stretch, &row.series, service)?);
+    estimate.estimate.map(|_| estimate)
 }
 
 /// The series of one service, or of all together.

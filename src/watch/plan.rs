@@ -239,6 +239,9 @@ fn of_series(
         judge: wishes.judge,
     };
     let moments = whole.moments()?;
+    let share = possible(mean, whole.traces);
+    let is_boolean = whole.kind() == SeriesKind::Boolean;
+    let variance = moments.variance().max(if is_boolean { share * (1.0 - share) } else { 0.0 });
     Some(SeriesPlan {
         service: key.service.clone(),
         series: key.series.clone(),
@@ -250,9 +253,16 @@ fn of_series(
         allowance: mean - bound,
         delays: wishes.drops.iter().map(|drop| stream.delay(*drop)).collect(),
         detectable_within_a_week: stream.detectable(PATIENCE_DAYS),
-        gate: gate(moments.variance(), wishes),
-        labels: (whole.kind() == SeriesKind::Boolean).then(|| labels(mean)),
+        gate: gate(variance, wishes),
+        labels: is_boolean.then(|| labels(share)),
     })
+}
+
+/// A share to plan with: what was so in each of n traces is otherwise in one of n + 2 (Laplace's rule), or a plan would
+/// ask for no traces at all.
+fn possible(share: f64, traces: u64) -> f64 {
+    let rarest = 1.0 / (traces as f64 + 2.0);
+    share.clamp(rarest, 1.0 - rarest)
 }
 
 /// One direction of one series.
@@ -428,6 +438,15 @@ mod tests {
         assert!(days(1_000, 1.0, None) > usual);
         assert!(days(10_000, 4.0, None) > 3.0 * usual);
         assert!(days(10_000, 1.0, Some(Judge { sensitivity: 0.9, specificity: 0.8 })) > 1.5 * usual);
+    }
+
+    #[test]
+    fn a_series_in_which_all_went_well_is_planned_as_one_that_may_yet_fail() {
+        let found = plan(&supposed("a", 1.0, 98, 1.0, 5), &wishes(&[0.05]));
+        let GatePlan { traces_a_side, certifiable_margin, .. } = found.series[0].gate;
+        assert!((300.0..320.0).contains(&traces_a_side), "{traces_a_side} at a share of 0.99");
+        assert!((0.024..0.026).contains(&certifiable_margin), "{certifiable_margin}");
+        assert!(found.series[0].labels.as_ref().is_some_and(|labels| labels.for_share > 10.0));
     }
 
     #[test]

@@ -63,12 +63,24 @@ pub fn notice(hours: &[VersionHour]) -> Noticed {
 /// Counts the versions that records carry, by hour.
 #[must_use]
 pub fn version_hours<'a>(records: impl IntoIterator<Item = &'a TraceRecord>) -> Vec<VersionHour> {
-    let mut hours: BTreeMap<(&str, &str, &str, Timestamp), VersionHour> = BTreeMap::new();
-    for record in records {
+    let mut hours = VersionHours::default();
+    records.into_iter().for_each(|record| hours.add(record));
+    hours.finish()
+}
+
+/// The versions that records carry, by hour, while they are read.
+#[derive(Debug, Default)]
+pub(super) struct VersionHours {
+    /// By service, dimension and value.
+    hours: BTreeMap<(String, &'static str, String), BTreeMap<Timestamp, VersionHour>>,
+}
+
+impl VersionHours {
+    pub(super) fn add(&mut self, record: &TraceRecord) {
         for dimension in VERSION_DIMENSIONS {
             let Some(value) = record.segments.get(dimension) else { continue };
-            let counted = hours.entry((&record.service, dimension, value, record.ended_at.hour()));
-            let counted = counted.or_insert_with(|| VersionHour {
+            let of_version = self.hours.entry((record.service.clone(), dimension, value.clone())).or_default();
+            let counted = of_version.entry(record.ended_at.hour()).or_insert_with(|| VersionHour {
                 service: record.service.clone(),
                 dimension: dimension.to_owned(),
                 value: value.clone(),
@@ -82,7 +94,11 @@ pub fn version_hours<'a>(records: impl IntoIterator<Item = &'a TraceRecord>) -> 
             counted.last_at = counted.last_at.max(record.ended_at);
         }
     }
-    hours.into_values().collect()
+
+    /// In order of service, dimension, value and hour.
+    pub(super) fn finish(self) -> Vec<VersionHour> {
+        self.hours.into_values().flat_map(BTreeMap::into_values).collect()
+    }
 }
 
 /// What changed nearest to an onset, of everything that could have moved a series of a service: not after the onset, and

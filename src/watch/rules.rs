@@ -30,6 +30,7 @@
 //! chapter 5, for burn rates.
 
 mod compared;
+mod error_budget;
 mod objective;
 mod pace;
 mod standing;
@@ -47,6 +48,7 @@ use crate::domain::explanation::Affects;
 use crate::domain::ids::TraceId;
 use crate::domain::time::Timestamp;
 
+pub use error_budget::ErrorBudget;
 pub use objective::{InvalidObjective, Objective};
 pub use pace::Pace;
 
@@ -183,6 +185,9 @@ struct Memory {
     observed: Option<Timestamp>,
     /// Bad runs and all runs of the last hours with traffic, by objective.
     burns: BTreeMap<String, VecDeque<(u64, u64)>>,
+    /// The same by day, for as long as an objective holds.
+    #[serde(default)]
+    days: BTreeMap<String, error_budget::Days>,
     /// Start, traces and cost of the last hours.
     hours: VecDeque<(Timestamp, u64, f64)>,
 }

@@ -70,6 +70,9 @@ pub struct SeriesSummary {
     /// The values by hour of the day, where a day cycle is visible.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub by_hour_of_day: Vec<HourOfDay>,
+    /// Whether a day cycle is visible that is too large to keep by hour: only whole days compare with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub compares_by_day: bool,
     /// The mean of each conversation, as an ordinal series; where conversations have several scores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversations: Option<Box<SeriesSummary>>,
@@ -163,6 +166,7 @@ impl SeriesSummary {
             over_dispersion,
             distribution,
             by_hour_of_day: Vec::new(),
+            compares_by_day: false,
             conversations: None,
         }
     }
@@ -230,6 +234,7 @@ impl SeriesSummary {
             over_dispersion: self.over_dispersion.larger(other.over_dispersion),
             distribution: self.distribution.merge(&other.distribution)?,
             by_hour_of_day: Vec::new(),
+            compares_by_day: false,
             conversations: self.merged_conversations(other),
         })
     }
@@ -274,6 +279,7 @@ impl SeriesSummary {
             over_dispersion,
             distribution,
             by_hour_of_day,
+            compares_by_day: false,
             conversations: None,
         })
     }

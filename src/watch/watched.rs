@@ -5,8 +5,8 @@
 //! **Statistic.** K detectors over T hours with threshold c raise at most K·T/c false alarms (the bound of
 //! [`crate::stats::e_process`]). K counts the detectors that can fire, over all services of the baseline, and a quarter
 //! more: room for those that join while it stands, so that what joins does not move the thresholds of the rest.
-//! Of the budget, a tenth pays for baselines whose mean was overestimated: the bound of each has confidence
-//! 1 - B/(10·K), which grows with K, where a fixed 90 % is wrong for one stream in ten however many there are.
+//! Of the budget, a third pays for baselines whose mean was overestimated: the bound of each has confidence
+//! 1 - B/(3·K), which grows with K, where a fixed 90 % is wrong for one stream in ten however many there are.
 //!
 //! **Conversations.** Where several traces share a conversation, the stream is that of the conversations' means: turns of
 //! one conversation depend on each other, and conversations do not.
@@ -59,6 +59,24 @@ struct ScoreWatch {
     score: Score,
     bound: f64,
     expectation: Expectation,
+    /// On the mean of any hour, where nothing else is expected of one than of another: to make them is most of a check.
+    bets: HourBets,
+}
+
+/// Bets on the mean of one hour.
+#[derive(Debug)]
+struct HourBets {
+    against_drop: Bets,
+    for_recovery: Bets,
+}
+
+impl HourBets {
+    /// That the mean is at least `bound`.
+    fn on(score: &Score, bound: f64) -> Self {
+        let variance = score.variance(bound);
+        let for_recovery = Bets::against_drop(1.0 - Score::bound_of_recovery(bound), variance);
+        Self { against_drop: Bets::against_drop(bound, variance), for_recovery }
+    }
 }
 
 impl<'a> Epoch<'a> {
@@ -151,7 +169,8 @@ impl<'a> WatchedStream<'a> {
             let score = Score::of(*direction, baseline, dispersion)?;
             let bound = score.bound(budget.baseline_confidence())?;
             let expectation = Expectation::of(&score, baseline, segments);
-            Some(ScoreWatch { direction: *direction, score, bound, expectation })
+            let bets = HourBets::on(&score, bound.clamp(0.0, 1.0));
+            Some(ScoreWatch { direction: *direction, score, bound, expectation, bets })
         };
         let watches = Direction::of(baseline.kind()).iter().filter_map(watch).collect();
         let is_by_conversation = summary.conversations.is_some();
@@ -191,17 +210,27 @@ impl<'a> WatchedStream<'a> {
     }
 
     fn read(&self, watch: &ScoreWatch, at: Timestamp, window: &SeriesSummary, mix: &Mix) -> Option<Reading> {
-        let ScoreWatch { score, bound, expectation, .. } = watch;
-        let bound = (bound + expectation.shift(at, mix)).clamp(0.0, 1.0);
-        let variance = score.variance(bound);
-        let recovery = Bets::against_drop(1.0 - Score::bound_of_recovery(bound), variance);
+        let ScoreWatch { score, bound, expectation, bets, .. } = watch;
+        let of_hour = || HourBets::on(score, (bound + expectation.shift(at, mix)).clamp(0.0, 1.0));
+        let anew = (!expectation.is_plain()).then(of_hour);
+        let bets = anew.as_ref().unwrap_or(bets);
         let over_dispersion = self.dispersion.of_window(window.traces);
         let Scored { against, for_recovery, estimate, trace_ids } = score.apply(window)?;
+        let moments = window.moments()?;
+        let hour = Hour {
+            at,
+            traces: window.traces,
+            weight: moments.weight,
+            estimate,
+            worth: moments.kish_size() / over_dispersion,
+            expected: score.shown(expectation.likely_shift(at, mix)) - score.shown(0.0),
+            test: None,
+        };
         Some(Reading {
             at,
-            log_factors: Bets::against_drop(bound, variance).log_factors(&against, over_dispersion),
-            log_factors_of_recovery: recovery.log_factors(&for_recovery, over_dispersion),
-            hour: Hour { at, traces: window.traces, weight: window.moments()?.weight, estimate, test: None },
+            log_factors: bets.against_drop.log_factors(&against, over_dispersion),
+            log_factors_of_recovery: bets.for_recovery.log_factors(&for_recovery, over_dispersion),
+            hour,
             over_dispersion,
             measure: score.measure(),
             baseline: score.baseline(),

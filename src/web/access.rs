@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 
 use super::error::WebError;
 use super::login::login_path;
+use super::pages::error_for;
 use crate::backends::access::{Access, Denied, bearer};
 use crate::backends::store::acting_as;
 use crate::domain::access::Role;
@@ -70,17 +71,21 @@ fn is_forged(request: &Request) -> bool {
     !(only_reads || is_own || is_own_origin)
 }
 
+/// Whether a person in a browser waits for the answer.
+pub(super) fn is_browser(headers: &HeaderMap) -> bool {
+    text(headers, &header::ACCEPT).is_some_and(|accept| accept.contains("text/html"))
+}
+
 fn refused(denied: Denied, request: &Request) -> Response {
-    let is_page = text(request.headers(), &header::ACCEPT).is_some_and(|accept| accept.contains("text/html"));
     let may_sign_in = matches!(denied, Denied::NoToken | Denied::UnknownToken);
-    if is_page && may_sign_in && *request.method() == Method::GET {
+    if is_browser(request.headers()) && may_sign_in && *request.method() == Method::GET {
         let asked = request.uri().path_and_query().map_or("/", |asked| asked.as_str());
         return Redirect::to(&login_path(asked)).into_response();
     }
     if let Denied::Store(error) = &denied {
         tracing::warn!(error = error as &dyn std::error::Error, "tokens cannot be looked up; no one is let in");
     }
-    let mut response = WebError::from(denied).into_response();
+    let mut response = error_for(request.headers(), denied.into());
     if response.status() == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }

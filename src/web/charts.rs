@@ -63,7 +63,7 @@ pub(crate) fn intervals(before: &Estimate, after: &Estimate) -> Markup {
     let known = [ends(before), ends(after)].concat().into_iter().collect::<Option<Vec<f64>>>();
     let Some(axis) = known.and_then(|ends| Axis::over(ends, 5.0, INTERVAL_WIDTH - 10.0)) else { return html! {} };
     html! {
-        svg width=(INTERVAL_WIDTH) height="22" role="img" aria-label="95 % intervals" {
+        svg viewBox=(format!("0 0 {INTERVAL_WIDTH} 22")) width=(INTERVAL_WIDTH) height="22" role="img" aria-label="95 % intervals" {
             (interval(before, &axis, "7", "b", "bl"))
             (interval(after, &axis, "16", "a", "al"))
         }
@@ -83,7 +83,7 @@ pub(crate) fn against(low: f64, value: f64, high: f64, bound: f64) -> Markup {
     let Some(axis) = Axis::over([low, high, bound, 0.0], 5.0, INTERVAL_WIDTH - 10.0) else { return html! {} };
     let shown = Estimate { n: 0, estimate: Some(value), low: Some(low), high: Some(high), upstream_unknown: 0 };
     html! {
-        svg width=(INTERVAL_WIDTH) height="26" role="img" aria-label="interval of the difference" {
+        svg viewBox=(format!("0 0 {INTERVAL_WIDTH} 26")) width=(INTERVAL_WIDTH) height="26" role="img" aria-label="interval of the difference" {
             line class="axis" x1=(axis.at(0.0)) x2=(axis.at(0.0)) y1="2" y2="24" {}
             line class="margin" x1=(axis.at(bound)) x2=(axis.at(bound)) y1="2" y2="24" {}
             (interval(&shown, &axis, "13", "a", "al"))

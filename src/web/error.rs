@@ -96,7 +96,7 @@ impl From<Denied> for WebError {
                 (StatusCode::UNAUTHORIZED, "send Authorization: Bearer TOKEN, or sign in at /login")
             }
             Denied::Role { .. } => (StatusCode::FORBIDDEN, "ask an administrator for driftline tokens create"),
-            Denied::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "ask again in a moment"),
+            Denied::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "ask again in a moment; /readyz says what is away"),
         };
         Self::new(status, denied.to_string(), remedy)
     }

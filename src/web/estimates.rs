@@ -11,8 +11,10 @@ use crate::backends::store::Selection;
 use crate::domain::measurement::SeriesKind;
 use crate::domain::time::Timestamp;
 use crate::queries::QueryError;
+use crate::queries::objectives::objectives;
 use crate::queries::series::{SeriesView, series};
-use crate::telemetry::agents::{SeriesEstimate, ServiceShares};
+use crate::telemetry::agents::{BudgetLeft, SeriesEstimate, ServiceShares};
+use crate::watch::rules::ErrorBudget;
 
 /// How old they may be: each time, the records of the last traces are read.
 const MAX_AGE: Duration = Duration::from_mins(15);
@@ -42,8 +44,16 @@ async fn publish(state: &WebState, now: Timestamp) -> Result<(), QueryError> {
         services.entry(&view.service).or_default().push(view);
     }
     let shares: Vec<ServiceShares> = services.into_iter().map(|(service, views)| shares(service, &views)).collect();
+    let budgets = objectives(&state.store, &state.objectives, now).await?.objectives;
+    state.metrics.agents.publish_budgets(&budgets.iter().map(budget).collect::<Vec<_>>());
     state.metrics.agents.publish(&estimates, &shares, now.0);
     Ok(())
+}
+
+fn budget(of: &ErrorBudget) -> BudgetLeft {
+    let limit = of.at_most.map_or_else(String::new, |most| format!("<={most}"));
+    let objective = format!("{}{limit} {}", of.series, of.objective);
+    BudgetLeft { service: of.service.clone(), objective, remaining: of.remaining }
 }
 
 /// Means and shares; the largest category says nothing without its name.

@@ -17,6 +17,8 @@ use crate::telemetry::metrics::{CONTENT_TYPE, Metrics, QueueLabels, SeverityLabe
 /// A dependency that does not answer within this is not there.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+const STORE: &str = "store";
+
 /// Something that the service cannot work without.
 #[async_trait]
 pub trait ReadinessCheck: Send + Sync {
@@ -25,12 +27,17 @@ pub trait ReadinessCheck: Send + Sync {
 
     /// Asks it for an answer; the error says what is wrong, for a person.
     async fn check(&self) -> Result<(), String>;
+
+    /// Whether what this process is sent waits here while the store is away.
+    fn stands_before_store(&self) -> bool {
+        false
+    }
 }
 
 /// Whether the service can work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Readiness {
-    /// Whether every dependency answers.
+    /// Whether the process can take what it is sent: every dependency answers, but for a store that a broker stands before.
     pub ready: bool,
     /// Each dependency.
     pub dependencies: Vec<Dependency>,
@@ -55,7 +62,7 @@ pub(super) async fn alive() -> &'static str {
 /// Whether each dependency answers, the store first.
 pub(super) async fn dependencies(state: &WebState) -> Vec<Dependency> {
     let ping = async { state.store.ping().await.map_err(|error| error.to_string()) };
-    let mut dependencies = vec![dependency("store", ping).await];
+    let mut dependencies = vec![dependency(STORE, ping).await];
     for check in &state.checks {
         dependencies.push(dependency(check.name(), check.check()).await);
     }
@@ -64,7 +71,8 @@ pub(super) async fn dependencies(state: &WebState) -> Vec<Dependency> {
 
 pub(super) async fn ready(State(state): State<WebState>) -> impl IntoResponse {
     let dependencies = dependencies(&state).await;
-    let ready = dependencies.iter().all(|dependency| dependency.ready);
+    let waits_elsewhere = state.checks.iter().any(|check| check.stands_before_store());
+    let ready = dependencies.iter().all(|it| it.ready || (it.name == STORE && waits_elsewhere));
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready, dependencies }))
 }
@@ -76,11 +84,13 @@ async fn dependency(name: &str, check: impl Future<Output = Result<(), String>>)
 }
 
 pub(super) async fn metrics(State(state): State<WebState>) -> impl IntoResponse {
-    // Counters are worth having most of all when the store is down.
-    if let Err(error) = read_gauges(&state).await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "gauges could not be read");
+    // Counters are worth having most of all when the store is down, and a scrape does not wait for it.
+    match tokio::time::timeout(PATIENCE, read_gauges(&state)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(error = &error as &dyn std::error::Error, "gauges could not be read"),
+        Err(_) => tracing::warn!("gauges could not be read within {} seconds", PATIENCE.as_secs()),
     }
-    // On a slow store this may take long, and a scrape does not wait: the next one finds them.
+    // What comes too late is found by the next one.
     let _in_time = tokio::time::timeout(PATIENCE, estimates::refresh(&state)).await;
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], state.metrics.encode())
 }

@@ -29,6 +29,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::HeaderMap;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
@@ -43,6 +44,7 @@ use crate::limits::budget::BudgetPolicy;
 use crate::normalize::{AttributeMapping, PriceTable};
 use crate::telemetry::metrics::Metrics;
 use crate::watch::budgets::AgentBudgets;
+use crate::watch::rules::Objective;
 use crate::watch::segments::SegmentPattern;
 use error::WebError;
 pub use health::{Dependency, Readiness, ReadinessCheck};
@@ -71,6 +73,8 @@ pub struct WebState {
     pub budget: Arc<BudgetPolicy>,
     /// What agents may cost a day.
     pub agent_budgets: Arc<AgentBudgets>,
+    /// Which share of runs must be good.
+    pub objectives: Arc<[Objective]>,
     /// Where people reach these pages, without a slash at its end.
     pub public_url: String,
     /// Where a tracing backend shows a trace: a URL with `{trace_id}`; empty for none.
@@ -143,6 +147,7 @@ pub fn router(state: WebState) -> Router {
         .route("/api/v1/erase", post(audit::erase))
         .route("/api/v1/tokens", get(audit::tokens).post(audit::create_token))
         .route("/api/v1/tokens/{id}/revoke", post(audit::revoke_token))
+        .route("/api/v1/objectives", get(system::objectives))
         .route("/api/v1/system", get(system::system))
         .route("/metrics", get(health::metrics))
         .route("/healthz", get(health::alive))
@@ -178,7 +183,7 @@ pub fn router(state: WebState) -> Router {
         .route("/review/case", get(pages::regression_case))
         .route("/review/agreement", get(pages::reviewer_agreement))
         .route("/review.js", get(assets::review_keys))
-        .fallback(async || WebError::no_such_path())
+        .fallback(async |headers: HeaderMap| pages::error_for(&headers, WebError::no_such_path()))
         .method_not_allowed_fallback(async || WebError::no_such_method())
         .layer(from_fn_with_state(access, access::admitted))
         .with_state(state);

@@ -35,11 +35,12 @@ fn what_cannot_be_reached_fails_each_by_its_name_and_secrets_are_not_repeated() 
     let (code, report) = examined(
         "[queue]\nurl = \"amqp://user:hidden@127.0.0.1:1/%2f\"\n\
          [judge.models.default]\nbase_url = \"http://127.0.0.1:1\"\nmodel = \"m\"\nallow_unpriced = true\n\
+         [archive]\ndirectory = \"driftline.toml\"\n\
          [[write_back]]\nkind = \"phoenix\"\nendpoint = \"http://user:hidden@127.0.0.1:1\"\n\
          [[write_back]]\nkind = \"langfuse\"\nendpoint = \"http://127.0.0.1:1\"\ntoken_env = \"NO_SUCH_VARIABLE\"\n",
     );
     assert_eq!((code, report["health"].as_str()), (1, Some("fail")), "{report}");
-    for name in ["queue", "judge default", "destination"] {
+    for name in ["archive", "queue", "judge default", "destination"] {
         assert_eq!(health(&report, name), "fail", "{report}");
     }
     assert!(report.to_string().contains("NO_SUCH_VARIABLE") && !report.to_string().contains("hidden"), "{report}");

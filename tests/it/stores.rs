@@ -15,6 +15,7 @@ mod external_scores;
 mod failures;
 pub(crate) mod fixtures;
 mod flags;
+mod judged_hours;
 mod labels;
 mod leases;
 mod ledger;
@@ -28,6 +29,7 @@ mod sampling;
 mod tls;
 mod traces;
 mod usage;
+mod used_hours;
 mod waiting;
 mod watch;
 

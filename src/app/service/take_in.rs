@@ -152,4 +152,8 @@ impl ReadinessCheck for PublisherCheck {
             .then_some(())
             .ok_or_else(|| format!("{waiting} messages wait: the queue is full ([queue] max_waiting)"))
     }
+
+    fn stands_before_store(&self) -> bool {
+        true
+    }
 }

@@ -95,6 +95,11 @@ impl Bucket {
         there(self.objects.delete(&self.path(file)).await).map(drop)
     }
 
+    /// Asks for the first object.
+    pub(super) async fn reach(&self) -> io::Result<()> {
+        self.objects.list(Some(&self.prefix)).try_next().await.map(drop).map_err(failed)
+    }
+
     /// Every object, with when it was written.
     pub(super) async fn files(&self) -> io::Result<Vec<(String, Timestamp)>> {
         let mut files = Vec::new();

@@ -64,6 +64,10 @@ impl Folder {
         blocking(move || there(fs::remove_file(self.0.join(file))).map(drop)).await
     }
 
+    pub(super) async fn reach(self) -> io::Result<()> {
+        blocking(move || entries(&self.0).map(drop)).await
+    }
+
     /// Every file, unfinished ones too, with when it was last written.
     pub(super) async fn files(self) -> io::Result<Vec<(String, Timestamp)>> {
         blocking(move || {

@@ -1,5 +1,6 @@
 //! Sends one request to a judge model and reads one answer, whatever the protocol.
 
+use std::io;
 use std::sync::Mutex;
 
 use reqwest::header::{HeaderMap, HeaderValue};
@@ -144,7 +145,25 @@ impl JudgeClient {
 }
 
 fn bytes(request: &JudgeRequest) -> u64 {
-    (request.system.len() + request.user.len() + request.schema.to_string().len()) as u64
+    (request.system.len() + request.user.len()) as u64 + json_bytes(request.schema)
+}
+
+/// How long a value is as JSON, which is not written for that.
+fn json_bytes(value: &Value) -> u64 {
+    struct Count(u64);
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len() as u64;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // Neither a value nor counting can fail.
+    let _written = serde_json::to_writer(&mut count, value);
+    count.0
 }
 
 fn url(base_url: &str, path: &[&str]) -> Option<Url> {

@@ -1,6 +1,6 @@
 //! The client against a real local server that behaves well and badly.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use axum::Json;
@@ -73,13 +73,10 @@ fn client(settings: JudgeModelSettings) -> Result<JudgeClient, SettingsError> {
     JudgeClient::new(settings)
 }
 
+static SCHEMA: LazyLock<Value> = LazyLock::new(|| json!({"type": "object"}));
+
 fn request() -> JudgeRequest {
-    JudgeRequest {
-        system: "judge".to_owned(),
-        user: "a private text".to_owned(),
-        schema: json!({"type": "object"}),
-        max_tokens: 64,
-    }
+    JudgeRequest { system: "judge".to_owned(), user: "a private text".to_owned(), schema: &SCHEMA, max_tokens: 64 }
 }
 
 async fn ask(base_url: &str) -> Result<crate::domain::judge::JudgeAnswer, JudgeError> {

@@ -58,6 +58,26 @@ impl Store {
         }
     }
 
+    /// The bodies of the first of the traces that are in the store, as many as fit into `most_bytes` together, in one
+    /// read.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn bodies_within(
+        &self,
+        trace_ids: &[TraceId],
+        most_bytes: usize,
+    ) -> Result<HashMap<TraceId, TraceBody>, StoreError> {
+        retried("read the bodies of traces", || async {
+            let connection = &mut *self.readers.acquire().await?;
+            let mut sizes = sizes(connection, trace_ids).await?;
+            let first = &trace_ids[..within(trace_ids, &sizes, most_bytes).min(trace_ids.len())];
+            sizes.retain(|size| first.contains(&size.trace_id));
+            bodies(connection, &sizes).await
+        })
+        .await
+    }
+
     /// Where the spans of a trace are.
     ///
     /// # Errors
@@ -110,7 +130,7 @@ pub(super) struct BodySize {
 
 impl BodySize {
     /// Bytes that are read of it.
-    pub(super) fn read_bytes(&self) -> usize {
+    fn read_bytes(&self) -> usize {
         self.bytes.min(LARGEST_TRACE_BYTES)
     }
 
@@ -131,6 +151,17 @@ pub(super) async fn sizes(connection: &mut AnyConnection, trace_ids: &[TraceId])
         })
     };
     rows.iter().map(size).collect()
+}
+
+/// How many of the first traces fit into `limit` bytes; one always does.
+pub(super) fn within(trace_ids: &[TraceId], sizes: &[BodySize], limit: usize) -> usize {
+    let bytes: HashMap<TraceId, usize> = sizes.iter().map(|size| (size.trace_id, size.read_bytes())).collect();
+    let mut total = 0;
+    let fits = |trace_id: &&TraceId| {
+        total += bytes.get(*trace_id).copied().unwrap_or(0);
+        total <= limit
+    };
+    trace_ids.iter().take_while(fits).count().max(1)
 }
 
 /// The bodies of traces.

@@ -7,7 +7,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
 use super::archived::Archived;
-use super::bodies::{BodySize, TraceBody, bodies, sizes};
+use super::bodies::{TraceBody, bodies, sizes, within};
 use super::bounds::{Standing, bytes_of, put_off, standing, take_back_beyond};
 use super::columns::{count, limit};
 use super::dialect::Dialect;
@@ -147,7 +147,7 @@ impl Store {
                 return Ok(due);
             }
             let mut sizes = sizes(connection, &trace_ids(&due)).await?;
-            let too_many = due.split_off(within(&due, &sizes, LARGEST_CLAIM_BYTES));
+            let too_many = due.split_off(within(&trace_ids(&due), &sizes, LARGEST_CLAIM_BYTES));
             unclaim(connection, &too_many).await?;
             sizes.retain(|size| due.iter().any(|trace| trace.trace_id == size.trace_id));
             let versions = versions(connection, &trace_ids(&due)).await?;
@@ -382,17 +382,6 @@ async fn claim(
     }
     claimed.sort_by_key(|(due_at, trace)| (*due_at, trace.trace_id));
     Ok(claimed.into_iter().map(|(_, trace)| trace).collect())
-}
-
-/// How many of the first traces fit into `limit` bytes; one always does.
-fn within(due: &[DueTrace], sizes: &[BodySize], limit: usize) -> usize {
-    let bytes: HashMap<TraceId, usize> = sizes.iter().map(|size| (size.trace_id, size.read_bytes())).collect();
-    let mut total = 0;
-    let fits = |trace: &&DueTrace| {
-        total += bytes.get(&trace.trace_id).copied().unwrap_or(0);
-        total <= limit
-    };
-    due.iter().take_while(fits).count().max(1)
 }
 
 async fn unclaim(connection: &mut AnyConnection, due: &[DueTrace]) -> Result<(), sqlx::Error> {

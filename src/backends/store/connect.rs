@@ -18,9 +18,10 @@ const SQLITE_READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 10;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A commit is on the disk before anyone hears of it; a checkpoint moves a batch of bodies, not a few pages.
+/// A commit is on the disk before anyone hears of it. The log is moved beside the writer; only what has grown all the same
+/// (64 MiB) it moves itself.
 const SQLITE_WRITER: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-                             PRAGMA wal_autocheckpoint = 4000; PRAGMA temp_store = MEMORY";
+                             PRAGMA wal_autocheckpoint = 16000; PRAGMA temp_store = MEMORY";
 const SQLITE_READER: &str = "PRAGMA busy_timeout = 5000; PRAGMA query_only = ON; PRAGMA temp_store = MEMORY";
 const POSTGRES_WRITER: &str = "SET application_name = 'driftline'";
 const POSTGRES_READER: &str = "SET application_name = 'driftline'; SET default_transaction_read_only = on";
@@ -43,7 +44,7 @@ async fn open_sqlite(url: &str, path: &Path, read_only: bool) -> Result<Store, S
         if !path.exists() {
             return Err(StoreError::Missing { path });
         }
-        let pool = connect(&sqlite_url(&path, "ro"), SQLITE_READERS, SQLITE_READER).await?;
+        let pool = connect(&sqlite_url(&path, "ro"), of_a_file(), SQLITE_READERS, SQLITE_READER).await?;
         migrations::check(&pool).await?;
         let beside = Some(Address(url.into()));
         return Ok(Store {
@@ -56,15 +57,15 @@ async fn open_sqlite(url: &str, path: &Path, read_only: bool) -> Result<Store, S
         });
     }
     let lock = lock(&path)?;
-    let writers = connect(&sqlite_url(&path, "rwc"), 1, SQLITE_WRITER).await?;
+    let writers = connect(&sqlite_url(&path, "rwc"), of_a_written_file(), 1, SQLITE_WRITER).await?;
     migrations::run(&writers, Dialect::Sqlite).await?;
-    let readers = connect(&sqlite_url(&path, "rw"), SQLITE_READERS, SQLITE_READER).await?;
+    let readers = connect(&sqlite_url(&path, "rw"), of_a_file(), SQLITE_READERS, SQLITE_READER).await?;
     Ok(Store { dialect: Dialect::Sqlite, writers, readers, archive: None, beside: None, _lock: Some(Arc::new(lock)) })
 }
 
 async fn open_postgres(url: &str, read_only: bool) -> Result<Store, StoreError> {
     let greeting = if read_only { POSTGRES_READER } else { POSTGRES_WRITER };
-    let pool = connect(url, POSTGRES_CONNECTIONS, greeting).await?;
+    let pool = connect(url, AnyPoolOptions::new(), POSTGRES_CONNECTIONS, greeting).await?;
     if read_only {
         migrations::check(&pool).await?;
     } else {
@@ -101,20 +102,34 @@ pub(super) async fn connect_beside(address: &Address) -> Result<AnyConnection, s
 
 /// Connects once by itself, because a pool goes on trying and then tells only of the time it took; and tells every
 /// connection the `greeting`.
-async fn connect(url: &str, connections: u32, greeting: &'static str) -> Result<AnyPool, StoreError> {
+async fn connect(
+    url: &str,
+    options: AnyPoolOptions,
+    connections: u32,
+    greeting: &'static str,
+) -> Result<AnyPool, StoreError> {
     let unreachable = |source| StoreError::Database { operation: "be reached", source };
     let mut probe = AnyConnection::connect(url).await.map_err(unreachable)?;
     probe.execute(greeting).await.map_err(unreachable)?;
     probe.close().await.map_err(unreachable)?;
-    let is_sqlite = url.starts_with("sqlite:");
-    AnyPoolOptions::new()
+    options
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
-        .before_acquire(move |connection, _| Box::pin(async move { Ok(!is_sqlite || begins_anew(connection).await) }))
         .after_connect(move |connection, _| Box::pin(async move { connection.execute(greeting).await.map(drop) }))
         .connect(url)
         .await
         .map_err(unreachable)
+}
+
+/// A pool of connections to a file, which does not go away: it is not asked before each use whether it is still there,
+/// for that costs as much as a small query.
+fn of_a_file() -> AnyPoolOptions {
+    AnyPoolOptions::new().test_before_acquire(false)
+}
+
+/// The same for connections that write.
+fn of_a_written_file() -> AnyPoolOptions {
+    of_a_file().before_acquire(|connection, _| Box::pin(async move { Ok(begins_anew(connection).await) }))
 }
 
 /// Whether the next transaction of a connection would be one. SQLite itself undoes a transaction for which the disk has no

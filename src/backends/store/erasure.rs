@@ -84,10 +84,15 @@ const REMOVALS: &[Removal] = &[
 const OUTBOX: &str = "DELETE FROM outbox WHERE substr(key, 1, 32) IN";
 
 /// The same, of which nothing is told.
-const SILENT_REMOVALS: &[&str] = &[
-    "DELETE FROM judge_cache_trace WHERE trace_id IN",
-    "DELETE FROM anchor WHERE trace_id IN",
-    "DELETE FROM trace_attribute WHERE name <> 'failure_class' AND trace_id IN",
+const SILENT_REMOVALS: &[(&str, &str)] = &[
+    ("DELETE FROM judge_cache_trace WHERE key IN (SELECT key FROM judge_cache_trace WHERE trace_id IN", ")"),
+    ("DELETE FROM anchor WHERE trace_id IN", ""),
+    // What is told apart by names; it is summed up again from what is left.
+    (
+        "DELETE FROM used_sum WHERE hour IN (SELECT ended_at / 3600000000000 * 3600000000000 FROM trace WHERE trace_id IN",
+        ")",
+    ),
+    ("DELETE FROM trace_attribute WHERE name <> 'failure_class' AND trace_id IN", ""),
 ];
 
 impl Store {
@@ -203,8 +208,8 @@ async fn remove(connection: &mut AnyConnection, trace_ids: &[TraceId], erased: &
         };
         *counter(erased) += removed.len() as u64;
     }
-    for removal in SILENT_REMOVALS {
-        for_keys(connection, removal, trace_ids, "").await?;
+    for (before, after) in SILENT_REMOVALS {
+        for_keys(connection, before, trace_ids, after).await?;
     }
     Ok(())
 }

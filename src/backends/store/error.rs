@@ -67,6 +67,12 @@ pub enum StoreError {
     /// What is to be erased is in an archive that this process does not know.
     #[error("some of these traces are in the archive, and no archive is configured: set archive.directory")]
     NoArchive,
+    /// It was waited for as long as whoever asked could wait.
+    #[error("the store did not answer within {seconds} seconds")]
+    Late {
+        /// How long that was.
+        seconds: u64,
+    },
     /// The system has no randomness to give.
     #[error("the system has no randomness to make a token of")]
     Random,
@@ -86,6 +92,7 @@ impl StoreError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Database { source, .. } => is_transient(source),
+            Self::Late { .. } => true,
             Self::Address { .. }
             | Self::Missing { .. }
             | Self::Folder { .. }

@@ -7,7 +7,7 @@ use ring::digest::{Context, SHA256};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
-use super::columns::{count, key, limit, parse_word, text};
+use super::columns::{count, flag, key, limit, parse_word, text};
 use super::erasure::erased_among;
 use super::retry::retried;
 use super::statement::{for_keys, insert};
@@ -65,19 +65,13 @@ impl Store {
     /// The series of external scores, before any record is read; `None` where no one has sent any.
     pub(super) async fn external_series(&self) -> Result<Option<ExternalSeries>, StoreError> {
         retried("read scores of others", || async {
-            let any = sqlx::query("SELECT trace_id FROM external_score LIMIT 1").fetch_optional(&self.readers);
-            if any.await?.is_none() {
-                return Ok(None);
+            let sql = "SELECT annotator_kind, name, has_values, is_unbounded FROM external_name";
+            let rows = sqlx::query(sql).fetch_all(&self.readers).await?;
+            let mut series = ExternalSeries::default();
+            for row in &rows {
+                series.learn(row)?;
             }
-            let unbounded = "SELECT DISTINCT annotator_kind, name FROM external_score WHERE value < 0 OR value > 1";
-            let valued = "SELECT DISTINCT annotator_kind, name FROM external_score WHERE value IS NOT NULL";
-            let unbounded = sqlx::query(unbounded).fetch_all(&self.readers).await?;
-            let valued = sqlx::query(valued).fetch_all(&self.readers).await?;
-            Ok(Some(ExternalSeries {
-                unbounded: unbounded.iter().map(series).collect::<Result<_, _>>()?,
-                valued: valued.iter().map(series).collect::<Result<_, _>>()?,
-                seen: BTreeSet::new(),
-            }))
+            Ok((!rows.is_empty()).then_some(series))
         })
         .await
     }
@@ -200,6 +194,7 @@ pub(super) struct Scored {
 }
 
 /// The series of external scores, in the course of one reading of records.
+#[derive(Debug, Default)]
 pub(super) struct ExternalSeries {
     /// Those of which some values are no shares.
     unbounded: BTreeSet<String>,
@@ -209,6 +204,16 @@ pub(super) struct ExternalSeries {
 }
 
 impl ExternalSeries {
+    /// Takes in what is known of a name.
+    fn learn(&mut self, row: &AnyRow) -> Result<(), sqlx::Error> {
+        for (column, set) in [("has_values", &mut self.valued), ("is_unbounded", &mut self.unbounded)] {
+            if flag(row, column)? {
+                set.insert(series(row)?);
+            }
+        }
+        Ok(())
+    }
+
     /// Adds what others scored to the records it belongs to. Which traces others score is up to them: with what
     /// probability they chose is not known, and taken as 1.
     pub(super) fn add(&mut self, mut scored: ScoredTraces, records: &mut [TraceRecord]) {
@@ -249,8 +254,7 @@ mod tests {
 
     #[test]
     fn names_without_end_make_no_series_without_end() {
-        let mut external =
-            ExternalSeries { unbounded: BTreeSet::new(), valued: BTreeSet::new(), seen: BTreeSet::new() };
+        let mut external = ExternalSeries::default();
         let half = || Scored { value: Some(0.5), ..Scored::default() };
         let made = (0..1_000).flat_map(|name| external.measurements(format!("llm.{name}"), half())).count();
         assert_eq!(made, MOST_SERIES);

@@ -1,4 +1,4 @@
-//! What judges have said, as calibration asks for it: labelled traces one by one, the others in sums.
+//! What judges have said, as calibration asks for it: labelled traces one by one; `judged_hours` sums the others.
 
 use std::collections::BTreeSet;
 
@@ -6,15 +6,16 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::columns::{count, flag, key, parse_word};
+use super::judged_hours::drawn_counts;
 use super::retry::retried;
 use super::statement::Statement;
 use super::{Store, StoreError};
 use crate::domain::ids::TraceId;
-use crate::domain::label::{Draw, HeldLabel, JudgedSum, Judgement, LabelledCount, RevisionSum};
+use crate::domain::label::{Draw, HeldLabel, Judgement, LabelledCount};
 use crate::domain::time::Timestamp;
 
 /// A judgement with its draw. Of upstream sampling that is not known, 1 is taken.
-const JUDGED: &str = "SELECT evaluation.trace_id, evaluation.evaluator, evaluation.revision, explanation, evaluated_at, \
+pub(super) const JUDGED: &str = "SELECT evaluation.trace_id, evaluation.evaluator, evaluation.revision, explanation, evaluated_at, \
                       CAST(CASE WHEN value >= 0.5 THEN 1 ELSE 0 END AS BIGINT) AS passed, \
                       1.0 / (evaluation.probability * coalesce(upstream_probability, 1.0)) AS weight, \
                       CAST(CASE WHEN upstream_probability IS NULL THEN 1 ELSE 0 END AS BIGINT) AS upstream_unknown, \
@@ -43,62 +44,32 @@ impl Store {
         .await
     }
 
-    /// What judges said of all other traces since an instant, of one judge or of all: by revision, verdict, draw and
-    /// hour.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn unlabelled_sums(
-        &self,
-        evaluator: Option<&str>,
-        since: Timestamp,
-    ) -> Result<Vec<RevisionSum>, StoreError> {
-        retried("sum judgements", || async {
-            let mut statement = Statement::new(
-                "SELECT evaluator, revision, passed, draw_probability, is_drawn, \
-                 evaluated_at / 3600000000000 * 3600000000000 AS since, count(*) AS judgements, sum(weight) AS weight, \
-                 sum(weight * weight) AS weight_squared, count(nullif(upstream_unknown, 0)) AS upstream_unknown FROM (",
-            );
-            statement.sql(JUDGED);
-            statement.sql(
-                "NOT EXISTS (SELECT 1 FROM label WHERE label.trace_id = evaluation.trace_id \
-                 AND label.evaluator = evaluation.evaluator)",
-            );
-            only(&mut statement, evaluator, since);
-            statement.sql(
-                ") AS judged GROUP BY evaluator, revision, passed, draw_probability, is_drawn, \
-                 evaluated_at / 3600000000000 * 3600000000000",
-            );
-            statement.fetch(&self.readers).await?.iter().map(read_sum).collect()
-        })
-        .await
-    }
-
     /// All judgements that were drawn or labelled, counted by revision, verdict, draw and the label that holds.
     ///
     /// # Errors
     /// The database failed.
     pub async fn labelled_counts(&self) -> Result<Vec<LabelledCount>, StoreError> {
         retried("count labels", || async {
-            let sql = "WITH item AS (SELECT trace_id, evaluator FROM label UNION \
-                       SELECT trace_id, evaluator FROM review_draw WHERE is_drawn = 1) \
-                       SELECT evaluator, revision, passed, is_drawn, answer, origin, has_probability, \
+            let sql = "SELECT evaluator, revision, passed, is_drawn, answer, origin, has_probability, \
                        count(*) AS judgements FROM (SELECT evaluation.evaluator, evaluation.revision, \
                        CAST(CASE WHEN value >= 0.5 THEN 1 ELSE 0 END AS BIGINT) AS passed, \
-                       coalesce(is_drawn, 0) AS is_drawn, coalesce(label.label, '') AS answer, \
-                       coalesce(origin, '') AS origin, \
+                       coalesce(is_drawn, 0) AS is_drawn, label.label AS answer, origin, \
                        CAST(CASE WHEN label.probability IS NULL THEN 0 ELSE 1 END AS BIGINT) AS has_probability \
-                       FROM item JOIN evaluation ON evaluation.trace_id = item.trace_id \
-                       AND evaluation.evaluator = item.evaluator \
-                       LEFT JOIN review_draw ON review_draw.trace_id = item.trace_id \
-                       AND review_draw.evaluator = item.evaluator AND review_draw.revision = evaluation.revision \
-                       LEFT JOIN label ON label.trace_id = item.trace_id AND label.evaluator = item.evaluator \
-                       AND NOT EXISTS (SELECT 1 FROM label AS later WHERE later.trace_id = label.trace_id \
+                       FROM label JOIN evaluation ON evaluation.trace_id = label.trace_id \
+                       AND evaluation.evaluator = label.evaluator \
+                       LEFT JOIN review_draw ON review_draw.trace_id = label.trace_id \
+                       AND review_draw.evaluator = label.evaluator AND review_draw.revision = evaluation.revision \
+                       WHERE NOT EXISTS (SELECT 1 FROM label AS later WHERE later.trace_id = label.trace_id \
                        AND later.evaluator = label.evaluator \
                        AND (later.labelled_at, later.id) > (label.labelled_at, label.id)) \
-                       WHERE annotator_kind = 'llm' AND outcome = 'scored' AND evaluation.probability > 0) AS judged \
+                       AND annotator_kind = 'llm' AND outcome = 'scored' AND evaluation.probability > 0) AS judged \
                        GROUP BY evaluator, revision, passed, is_drawn, answer, origin, has_probability";
-            sqlx::query(sql).fetch_all(&self.readers).await?.iter().map(read_count).collect()
+            let mut transaction = self.begin_read().await?;
+            let labelled = sqlx::query(sql).fetch_all(&mut *transaction).await?;
+            let mut counts: Vec<LabelledCount> = labelled.iter().map(read_count).collect::<Result<_, _>>()?;
+            counts.extend(drawn_counts(&mut transaction).await?);
+            transaction.commit().await?;
+            Ok(counts)
         })
         .await
     }
@@ -141,7 +112,7 @@ impl Store {
     }
 }
 
-fn only(statement: &mut Statement, evaluator: Option<&str>, since: Timestamp) {
+pub(super) fn only(statement: &mut Statement, evaluator: Option<&str>, since: Timestamp) {
     statement.sql(" AND evaluated_at >= ").bind(since);
     if let Some(evaluator) = evaluator {
         statement.sql(" AND evaluation.evaluator = ").bind(key(evaluator));
@@ -162,42 +133,23 @@ fn read_judgement(row: &AnyRow) -> Result<Judgement, sqlx::Error> {
     })
 }
 
-fn read_draw(row: &AnyRow) -> Result<Option<Draw>, sqlx::Error> {
+pub(super) fn read_draw(row: &AnyRow) -> Result<Option<Draw>, sqlx::Error> {
     let probability: f64 = row.try_get("draw_probability")?;
     let is_drawn = flag(row, "is_drawn")?;
     Ok((probability >= 0.0).then_some(Draw { probability, is_drawn }))
 }
 
-fn read_sum(row: &AnyRow) -> Result<RevisionSum, sqlx::Error> {
-    Ok(RevisionSum {
-        evaluator: row.try_get("evaluator")?,
-        revision: row.try_get("revision")?,
-        judged: JudgedSum {
-            passed: flag(row, "passed")?,
-            draw: read_draw(row)?,
-            since: row.try_get("since")?,
-            count: count(row, "judgements")?,
-            weight: row.try_get("weight")?,
-            weight_squared: row.try_get("weight_squared")?,
-            upstream_unknown: count(row, "upstream_unknown")?,
-        },
-    })
-}
-
 fn read_count(row: &AnyRow) -> Result<LabelledCount, sqlx::Error> {
-    let answer: String = row.try_get("answer")?;
-    let label = if answer.is_empty() {
-        None
-    } else {
-        let origin = parse_word(row.try_get("origin")?)?;
-        Some(HeldLabel { answer: parse_word(answer)?, origin, has_probability: flag(row, "has_probability")? })
-    };
     Ok(LabelledCount {
         evaluator: row.try_get("evaluator")?,
         revision: row.try_get("revision")?,
         passed: flag(row, "passed")?,
         is_drawn: flag(row, "is_drawn")?,
-        label,
+        label: Some(HeldLabel {
+            answer: parse_word(row.try_get("answer")?)?,
+            origin: parse_word(row.try_get("origin")?)?,
+            has_probability: flag(row, "has_probability")?,
+        }),
         count: count(row, "judgements")?,
     })
 }

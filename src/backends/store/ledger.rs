@@ -187,14 +187,13 @@ impl Store {
         retried("forget old verdicts", || async {
             let mut transaction = self.begin().await?;
             let sql =
-                "DELETE FROM judge_cache WHERE key IN (SELECT key FROM judge_cache WHERE cached_at < $1 LIMIT $2)";
-            let deleted = sqlx::query(sql).bind(before).bind(BATCH).execute(&mut *transaction).await?.rows_affected();
-            if deleted > 0 {
-                let unused = "DELETE FROM judge_cache_trace WHERE key NOT IN (SELECT key FROM judge_cache)";
-                sqlx::query(unused).execute(&mut *transaction).await?;
-            }
+                "DELETE FROM judge_cache WHERE key IN (SELECT key FROM judge_cache WHERE cached_at < $1 LIMIT $2) \
+                 RETURNING key";
+            let deleted = sqlx::query(sql).bind(before).bind(BATCH).fetch_all(&mut *transaction).await?;
+            let keys: Vec<&[u8]> = deleted.iter().map(|row| row.try_get("key")).collect::<Result<_, _>>()?;
+            for_keys(&mut transaction, "DELETE FROM judge_cache_trace WHERE key IN", &keys, "").await?;
             transaction.commit().await?;
-            Ok(deleted == BATCH as u64)
+            Ok(keys.len() == BATCH as usize)
         })
         .await
     }

@@ -7,6 +7,7 @@
 //! Rows are locked in one order everywhere, so that transactions queue up instead of deadlocking: chunk, pending, trace,
 //! then what hangs on a trace, then hours, alerts and the outbox.
 
+mod agent_costs;
 mod alerts;
 mod anchors;
 mod answers;
@@ -15,6 +16,7 @@ mod audit_log;
 mod baselines;
 mod bodies;
 mod bounds;
+mod checkpoint;
 mod chunks;
 mod columns;
 mod connect;
@@ -29,6 +31,7 @@ mod external_scores;
 mod flags;
 mod judge_jobs;
 mod judge_models;
+mod judged_hours;
 mod judgements;
 mod labels;
 mod lag;
@@ -51,6 +54,7 @@ mod tokens;
 mod traces;
 mod usage;
 mod usage_read;
+mod used_hours;
 mod waiting;
 mod watch;
 
@@ -59,6 +63,7 @@ use std::sync::Arc;
 
 use sqlx::{Any, AnyPool, Transaction};
 
+pub use agent_costs::{AgentCostRow, AgentDimension};
 pub use alerts::{AlertFilter, Notice, NoticeCommit, Noticing};
 pub use anchors::{Anchor, DueAnchor, FinishedAnchor};
 pub use answers::ServiceAnswer;
@@ -85,7 +90,7 @@ pub use selection::{Selection, Verdict};
 pub(crate) use tokens::id_of;
 pub use traces::{NewJudgeJob, RecordReport, RecordedTrace, StoredEvaluation, StoredTrace};
 pub use usage::AgentBudgetDay;
-pub use usage_read::{AgentCostRow, AgentDimension, ConversationUse, ToolFailures};
+pub use usage_read::{ConversationUse, ToolFailures};
 pub use waiting::{PendingTrace, WaitingJudgement};
 pub use watch::{HourCommit, WatchedHour};
 

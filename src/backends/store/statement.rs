@@ -4,7 +4,9 @@ use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::{Any, AnyConnection, Arguments, AssertSqlSafe, Encode, Executor, Type};
 
 /// Rows in one statement: few different sizes, so that each connection keeps every statement prepared.
-const SIZES: [usize; 4] = [64, 16, 4, 1];
+const SIZES: [usize; 5] = [256, 64, 16, 4, 1];
+/// Keys in one list at most: what is filled up to the next size is work for nothing.
+const LONGEST_LIST: usize = 64;
 
 /// What `sqlx` calls the database whose placeholders are numbered.
 const NUMBERED: &str = "PostgreSQL";
@@ -127,7 +129,7 @@ pub(super) async fn for_rows<R>(
     after: &str,
 ) -> Result<Vec<AnyRow>, sqlx::Error> {
     let mut returned = Vec::new();
-    for part in rows.chunks(SIZES[0]) {
+    for part in rows.chunks(LONGEST_LIST) {
         let mut statement = Statement::of_many(connection, before);
         statement.sql(" (VALUES ");
         for (place, row) in filled_up(part).enumerate() {
@@ -149,7 +151,7 @@ pub(super) async fn for_keys<'v, T: Copy + Encode<'v, Any> + Type<Any>>(
     after: &str,
 ) -> Result<Vec<AnyRow>, sqlx::Error> {
     let mut returned = Vec::new();
-    for part in keys.chunks(SIZES[0]) {
+    for part in keys.chunks(LONGEST_LIST) {
         let mut statement = Statement::of_many(connection, before);
         statement.sql(" ").list(part).sql(after);
         returned.extend(statement.fetch(&mut *connection).await?);
@@ -179,9 +181,9 @@ mod tests {
 
     #[test]
     fn rows_are_cut_into_few_different_sizes_and_none_is_lost() {
-        let rows: Vec<u32> = (0..146).collect();
+        let rows: Vec<u32> = (0..402).collect();
         let parts: Vec<&[u32]> = in_fixed_sizes(&rows).collect();
-        assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [64, 64, 16, 1, 1]);
+        assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [256, 64, 64, 16, 1, 1]);
         assert_eq!(parts.concat(), rows);
         assert_eq!(in_fixed_sizes::<u32>(&[]).count(), 0);
     }

@@ -112,6 +112,19 @@ impl Store {
         .await
     }
 
+    /// What the detectors of every service remember, as JSON.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn detector_states(&self) -> Result<Vec<(String, String)>, StoreError> {
+        retried("read detector states", || async {
+            let rows = sqlx::query("SELECT service, state FROM detector_state ORDER BY service");
+            let rows = rows.fetch_all(&self.readers).await?;
+            rows.iter().map(|row| Ok((row.try_get("service")?, row.try_get("state")?))).collect()
+        })
+        .await
+    }
+
     /// What the detectors of a service remember, as JSON.
     ///
     /// # Errors

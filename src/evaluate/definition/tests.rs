@@ -145,6 +145,7 @@ fn revisions_of_shipped_evaluators_change_only_on_purpose() {
         ("tool_outcome", "e3dbc864b446"),
         ("unsupported_after_empty", "7ea2fc3a3ba3"),
         ("unsupported_after_failure", "37a00d1e182d"),
+        ("usage_outlier", "36ba7054a0b7"),
     ];
     assert_eq!(revisions, expected.map(|(name, revision)| (name.to_owned(), revision.to_owned())).into());
 }

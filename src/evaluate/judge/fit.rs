@@ -238,11 +238,10 @@ impl Fitted<'_> {
         if section.pieces.is_empty() {
             return None;
         }
-        let texts = match &self.cuts {
-            None => section.pieces.iter().map(|piece| piece.text.clone().into_owned()).collect(),
-            Some(cuts) => shown_texts(&section.pieces, &cuts[first..]),
-        };
-        Some(texts.join(BETWEEN))
+        Some(match &self.cuts {
+            None => section.pieces.iter().map(|piece| piece.text.as_ref()).collect::<Vec<&str>>().join(BETWEEN),
+            Some(cuts) => shown_texts(&section.pieces, &cuts[first..]).join(BETWEEN),
+        })
     }
 }
 

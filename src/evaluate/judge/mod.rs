@@ -10,6 +10,8 @@ mod template;
 mod tokens;
 mod verdict;
 
+use std::sync::LazyLock;
+
 use serde_json::json;
 
 pub use input::Input;
@@ -105,14 +107,14 @@ impl Prepared<'_> {
         JudgeRequest {
             system: template::system(&self.judge.template, nonce),
             user: template::user(&self.judge.template, &self.fitted, nonce),
-            schema: schema(),
+            schema: &SCHEMA,
             max_tokens: self.judge.max_tokens,
         }
     }
 }
 
 /// The answer's shape. The reason comes first, so that the verdict follows from it.
-fn schema() -> serde_json::Value {
+static SCHEMA: LazyLock<serde_json::Value> = LazyLock::new(|| {
     json!({
         "type": "object",
         "properties": {
@@ -122,7 +124,7 @@ fn schema() -> serde_json::Value {
         "required": ["reason", "verdict"],
         "additionalProperties": false
     })
-}
+});
 
 #[cfg(test)]
 mod tests;

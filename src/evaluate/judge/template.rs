@@ -188,7 +188,11 @@ pub(super) fn user(template: &Template, fitted: &Fitted<'_>, nonce: &str) -> Str
 fn push_section(message: &mut String, input: Input, fitted: &Fitted<'_>, nonce: &str) {
     let section = input.section();
     match fitted.text(input) {
-        Some(text) => message.push_str(&format!("<<<BEGIN {section} {nonce}\n{text}\n<<<END {section} {nonce}")),
+        Some(text) => {
+            for part in ["<<<BEGIN ", section, " ", nonce, "\n", &text, "\n<<<END ", section, " ", nonce] {
+                message.push_str(part);
+            }
+        }
         None => message.push_str("(not recorded)"),
     }
 }

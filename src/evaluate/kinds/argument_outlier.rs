@@ -26,14 +26,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::learned::{LEARNED, mistake_of_times, quantiles, read};
 use super::{Behaviour, Built, Finding, Rule, Source, changed_from_default, clip};
 use crate::domain::trace::{ToolCall, Trace};
 use crate::evaluate::mistake::Mistake;
 
 pub(super) const DOC: &str = "a numeric tool argument far outside what that tool usually gets";
 
-/// Name of the file of what is usual, unless the settings name another.
-pub const LEARNED: &str = "learned.json";
 /// Most outliers that an explanation lists.
 const MOST_LISTED: usize = 5;
 /// Most arguments that are learned: a hostile baseline could name a new one in every call.
@@ -112,10 +111,10 @@ pub fn learn<'a>(traces: impl IntoIterator<Item = &'a Trace>) -> Learned {
 
 impl Usual {
     /// What values with weights usually are.
-    fn of(mut values: Vec<(f64, f64)>) -> Self {
-        values.sort_unstable_by(|(left, _), (right, _)| left.total_cmp(right));
-        let total: f64 = values.iter().map(|(_, weight)| weight).sum();
-        Self { values: values.len(), low: quantile(&values, 0.01 * total), high: quantile(&values, 0.99 * total) }
+    fn of(of: Vec<(f64, f64)>) -> Self {
+        let values = of.len();
+        let [low, high] = quantiles(of, [0.01, 0.99]);
+        Self { values, low, high }
     }
 
     fn is_far_outside(&self, value: f64, times: f64) -> bool {
@@ -124,16 +123,6 @@ impl Usual {
         let place = |value: f64| (value / scale).asinh();
         place(value) > place(self.high) + times.ln() || place(value) < place(self.low) - times.ln()
     }
-}
-
-/// The first of the sorted values up to which the weights add to `weight`.
-fn quantile(values: &[(f64, f64)], weight: f64) -> f64 {
-    let mut sum = 0.0;
-    let reaches = |(_, own): &&(f64, f64)| {
-        sum += own;
-        sum >= weight
-    };
-    values.iter().find(reaches).or(values.last()).map_or(0.0, |(value, _)| *value)
 }
 
 /// The quantities among the arguments of a call, each with the path to it.
@@ -184,11 +173,7 @@ fn last_word(name: &str) -> String {
 
 pub(super) fn build(source: &Source<'_>) -> Result<Built, Vec<Mistake>> {
     let settings: Settings = source.settings()?;
-    let mut mistakes = Vec::new();
-    if !(settings.times.is_finite() && settings.times > 1.0) {
-        let problem = format!("times is {}", settings.times);
-        mistakes.push(source.mistake("times", &problem, "set it above 1"));
-    }
+    let mut mistakes: Vec<Mistake> = mistake_of_times(source, settings.times).into_iter().collect();
     let learned = learned_of(source, &settings).map_err(|mistake| mistakes.push(mistake));
     let (Ok(learned), true) = (learned, mistakes.is_empty()) else { return Err(mistakes) };
     let canonical = json!({ "settings": changed_from_default(&settings), "learned": learned });
@@ -202,12 +187,8 @@ pub(super) fn build(source: &Source<'_>) -> Result<Built, Vec<Mistake>> {
 /// What the file says is usual; `None` before it is written.
 fn learned_of(source: &Source<'_>, settings: &Settings) -> Result<Option<Learned>, Mistake> {
     let file = &settings.learned_file;
-    let Some(text) = source.folder.file(file) else { return Ok(None) };
     let remedy = "correct it: {\"TOOL\": {\"ARGUMENT\": {\"values\": N, \"low\": X, \"high\": Y}}}";
-    let learned: Learned = serde_json::from_str(text).map_err(|error| Mistake {
-        line: Some(error.line()),
-        ..source.folder.mistake(file, &error.to_string(), remedy)
-    })?;
+    let Some(learned) = read::<Learned>(source, file, remedy)? else { return Ok(None) };
     match learned.values().flatten().find(|(_, usual)| usual.low > usual.high) {
         Some((argument, _)) => Err(source.folder.mistake(file, &format!("low of {argument:?} is above high"), remedy)),
         None => Ok(Some(learned)),

@@ -24,6 +24,7 @@ mod expression;
 mod finish_reason;
 mod http;
 mod json_schema;
+pub mod learned;
 mod lexical_support;
 mod limits;
 mod llm_judge;
@@ -38,6 +39,7 @@ mod testing;
 mod tool_outcome;
 mod trajectory;
 mod unsupported_after_empty;
+pub mod usage_outlier;
 
 /// Every kind, in the order of the table in `evaluators/README.md`.
 pub const KINDS: &[Kind] = &[
@@ -83,6 +85,7 @@ pub const KINDS: &[Kind] = &[
         version: 2,
         build: argument_outlier::build,
     },
+    Kind { name: "usage_outlier", doc: usage_outlier::DOC, failure: Soft, version: 1, build: usage_outlier::build },
     Kind { name: "http", doc: http::DOC, failure: Soft, version: 1, build: http::build },
     Kind { name: "llm_judge", doc: llm_judge::DOC, failure: Soft, version: 1, build: llm_judge::build },
 ];

@@ -58,7 +58,7 @@ async fn ask(worker: &Worker, due: &DueAnchor) -> Result<FinishedAnchor, StoreEr
     let next_round = round_at.plus(interval);
     let evaluators = &worker.judging.scoring.evaluators;
     let found = evaluators.get(&anchor.evaluator).and_then(|it| evaluators.judge(&it.name, &it.revision));
-    let trace = worker.read(anchor.trace_id).await?;
+    let trace = worker.judging.scoring.read(&worker.shared, anchor.trace_id).await?;
     let finished = |score, due_at, calls| FinishedAnchor { anchor: anchor.clone(), score, due_at, calls };
     let (Some((definition, judge)), Some(trace)) = (found, trace) else {
         return Ok(finished(None, next_round, Vec::new()));

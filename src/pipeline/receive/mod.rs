@@ -26,6 +26,7 @@ use super::intake::{NotStored, Received};
 use super::publish::{Content, Sent};
 use super::redaction::{Redacted, Redaction};
 use super::room::Room;
+use super::work::work_on;
 use crate::otlp::{
     Compression, DecodeError, DecompressError, Encoding, Rejection, Signal, decode_logs, decode_traces, decompress,
     split_by_trace, split_logs,
@@ -40,6 +41,8 @@ pub use way_in::WayIn;
 
 /// A body that is too large is read up to this many times the limit.
 const HEARD_OUT: usize = 4;
+/// What compression saves of spans, and rather more.
+const LIKELY_RATIO: usize = 16;
 /// How long a sender may take over one body: exporters give up after ten seconds, and a body that never ends holds room.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -63,6 +66,14 @@ struct Message {
 }
 
 impl Message {
+    /// About how much there is to read.
+    const fn likely_bytes(&self) -> usize {
+        match self.compression {
+            Compression::None => self.body.len(),
+            _ => self.body.len().saturating_mul(LIKELY_RATIO),
+        }
+    }
+
     /// The body as it came, for whoever else is to read it.
     fn sent(&self) -> Sent {
         let content = match self.signal {
@@ -137,13 +148,12 @@ impl Receiver {
         let unreadable = || Refusal::Invalid("body cannot be read".to_owned());
         let turn = Arc::clone(&self.decoding).acquire_owned().await.map_err(|_| unreadable())?;
         let (limit, redaction) = (self.max_body_bytes, self.way_in.redaction());
-        // Decoding may take a while, and other requests share this thread.
-        let decoding = tokio::task::spawn_blocking(move || {
+        let decoding = work_on(message.likely_bytes(), move || {
             // Held until the work ends, even when the sender has gone.
             let _turn = turn;
             decode(&message, limit, redaction.as_deref()).map(|decoded| (decoded, message.room))
         });
-        decoding.await.map_err(|_| unreadable())?
+        decoding.await.ok_or_else(unreadable)?
     }
 
     /// Reads a body of at most `limit` bytes, and the room that it takes. One that cannot be taken is read on for a

@@ -23,7 +23,7 @@ pub struct Objective {
     service: Option<String>,
     series: String,
     /// Largest good value of a series of numbers.
-    at_most: Option<f64>,
+    pub(super) at_most: Option<f64>,
     objective: f64,
 }
 

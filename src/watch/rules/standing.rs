@@ -11,6 +11,7 @@ use crate::domain::alert::Severity;
 use crate::domain::explanation::Affects;
 use crate::domain::ids::TraceId;
 use crate::domain::time::Timestamp;
+use crate::stats::poisson::silence_probability;
 use crate::stats::projection::Spending;
 use crate::stats::service_level::{Outcomes, Urgency, burn_rate, urgency};
 
@@ -66,6 +67,7 @@ pub(super) fn error_rate(_: &mut Memory, hour: &Hour<'_>) -> Vec<Count> {
 }
 
 pub(super) fn burn_rates(memory: &mut Memory, hour: &Hour<'_>) -> Vec<Count> {
+    memory.keep_counts_of(&hour.policy.objectives);
     let objectives = hour.policy.objectives.iter().filter(|objective| objective.is_of(hour.service));
     objectives.filter_map(|objective| burn(memory, hour, objective)).collect()
 }
@@ -73,6 +75,7 @@ pub(super) fn burn_rates(memory: &mut Memory, hour: &Hour<'_>) -> Vec<Count> {
 fn burn(memory: &mut Memory, hour: &Hour<'_>, objective: &Objective) -> Option<Count> {
     let summary = hour.summary(objective.series())?;
     let last = objective.outcomes(summary)?;
+    memory.count(objective, hour.at, last);
     let hours = memory.burns.entry(objective.identity()).or_default();
     hours.push_back((last.bad, last.total));
     hours.drain(..hours.len().saturating_sub(LONG_WINDOW));
@@ -193,7 +196,7 @@ pub(super) fn quiet(memory: &mut Memory, hour: &Hour<'_>) -> Vec<Count> {
         baseline: least.map(|least| least as f64),
         current: traces as f64,
         traces,
-        p_value: least.map(|least| (-(least as f64)).exp()),
+        p_value: least.map(|least| silence_probability(1.0, least, 1.0)),
         trace_ids: Vec::new(),
         affects: Affects::Nothing,
     };

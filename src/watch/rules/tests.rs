@@ -270,3 +270,32 @@ fn one_run_of_many_tokens_is_no_pace() {
     let signals = service.hour(greedy, 5);
     assert!(signals.iter().any(|(key, _)| key.series == "tokens_per_second" && key.segment == "tier=gold"));
 }
+
+#[test]
+fn an_error_budget_counts_the_last_thirty_days_and_says_what_is_left() {
+    let mut service = Service::new(false, 11);
+    let objectives = service.policy.objectives.clone();
+    let left = |service: &Service| {
+        let now = Timestamp(service.hours * Timestamp::NANOS_PER_HOUR - 1);
+        service.state.error_budgets("agent", &objectives, now).pop()
+    };
+    assert_eq!(left(&service), None);
+    for _ in 0..24 {
+        service.hour(Traffic { errors: 0.0, ..HEALTHY }, 100);
+    }
+    let untouched = left(&service).unwrap();
+    assert_eq!((untouched.traces, untouched.bad, untouched.remaining), (2_400, 0, 1.0));
+    assert!((untouched.allowed - 24.0).abs() < 1e-9);
+    service.hour(Traffic { errors: 1.0, ..HEALTHY }, 12);
+    let spent = left(&service).unwrap();
+    assert_eq!((spent.traces, spent.bad, spent.since), (2_412, 12, Timestamp(0)));
+    assert!((spent.remaining - (1.0 - 12.0 / 24.12)).abs() < 1e-9, "{spent:?}");
+    service.hour(Traffic { errors: 1.0, ..HEALTHY }, 100);
+    assert!(left(&service).unwrap().remaining < 0.0);
+
+    service.hours = 31 * 24;
+    service.hour(Traffic { errors: 0.0, ..HEALTHY }, 50);
+    let later = left(&service).unwrap();
+    assert_eq!((later.traces, later.bad, later.remaining), (50, 0, 1.0));
+    assert!(service.state.error_budgets("agent", &[], Timestamp(0)).is_empty());
+}

@@ -60,13 +60,13 @@ fn known(detail: &AlertDetail) -> Markup {
                 div { dt { "One cause with" } dd { a.id href={ "/alerts/" (parent) } { (parent) } } }
             }
         }
-        div.scroll {
+        @if detail.baseline_estimate.is_some() || detail.current_estimate.is_some() { div.scroll {
             table {
                 tr { th {} th.number { "traces" } th.number { "estimate" } th { "95 % interval" } }
                 (estimate("baseline", detail.baseline_estimate.as_ref()))
                 (estimate("since the onset", detail.current_estimate.as_ref()))
             }
-        }
+        } }
     }
 }
 

@@ -46,7 +46,8 @@ pub(in crate::web) async fn alerts(
     ))
 }
 
-fn group_card(group: &AlertGroup) -> Markup {
+/// The alert that is told of a cause, and those that it speaks for.
+pub(super) fn group_card(group: &AlertGroup) -> Markup {
     html! {
         (card(&group.parent))
         @if !group.children.is_empty() {
@@ -76,14 +77,17 @@ pub(super) fn children(alerts: &[Alert]) -> Markup {
 /// One alert.
 pub(super) fn card(alert: &Alert) -> Markup {
     let severity = alert.severity.as_str();
+    // What moved comes first; where the change comes from is read by who goes on.
+    let (what, why) = alert.summary.split_once("; ").unwrap_or((&alert.summary, ""));
     html! {
         article class={ "alert " (severity) } {
             p {
                 (badge(severity, severity)) " " (badge("", alert.state.as_str())) " "
                 @if alert.no_data_since.is_some() { (badge("", "no data")) " " }
                 (uncalibrated(alert.calibrated))
-                a href={ "/alerts/" (alert.fingerprint) } { strong { (clipped(&alert.summary, 500)) } }
+                a href={ "/alerts/" (alert.fingerprint) } { strong { (clipped(what, 500)) } }
             }
+            @if !why.is_empty() { p { (clipped(why, 500)) } }
             p.muted {
                 (clipped(&alert.service, 80)) " · " a href=(path_of_alert(alert)) { (clipped(&alert.series, 80)) }
                 @if alert.segment != "all" { " · " (clipped(&alert.segment, 80)) }

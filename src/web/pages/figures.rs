@@ -29,6 +29,24 @@ fn bar(value: f64, low: f64, high: f64) -> Markup {
     }
 }
 
+/// How many there are of something, also where that was weighted.
+pub(super) fn whole(count: f64) -> String {
+    grouped(&format!("{count:.0}"))
+}
+
+/// Digits with commas between thousands.
+fn grouped(digits: &str) -> String {
+    let is_first = |place: usize| place > 0 && (digits.len() - place).is_multiple_of(3);
+    let mut grouped = String::new();
+    for (place, digit) in digits.char_indices() {
+        if is_first(place) && !grouped.ends_with('-') {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
 /// A share in per cent, to a tenth.
 pub(super) fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
@@ -53,6 +71,12 @@ mod tests {
     fn time_spans_have_the_unit_that_fits() {
         let shown = [0.000_02, 0.25, 3.5, 150.0, 10_000.0].map(duration);
         assert_eq!(shown, ["20 µs", "250 ms", "3.50 s", "2.5 min", "2.8 h"]);
+    }
+
+    #[test]
+    fn large_counts_have_commas_between_thousands() {
+        let shown = [0.0, 999.4, 1_000.0, 86_400_000.0, -100_000.0].map(whole);
+        assert_eq!(shown, ["0", "999", "1,000", "86,400,000", "-100,000"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Pages for people, without script but for the keys of the review page. All text of traces goes through [`text`], which bounds it and takes its powers
 //! away; escaping is maud's.
 
+mod agent_costs;
 mod alert;
 mod alert_forms;
 mod alerts;
@@ -12,6 +13,7 @@ mod figures;
 mod judges;
 pub(super) mod layout;
 mod overview;
+mod rankings;
 mod readiness;
 mod release_comparison;
 mod releases;
@@ -48,13 +50,20 @@ pub(super) use system::system;
 pub(super) use trace::trace;
 pub(super) use traces::traces;
 
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use maud::html;
 
+use super::access::is_browser;
 use super::error::WebError;
 
 /// An error as a page.
 pub(super) struct PageError(WebError);
+
+/// An error as who asked reads it.
+pub(super) fn error_for(headers: &HeaderMap, error: WebError) -> Response {
+    if is_browser(headers) { PageError(error).into_response() } else { error.into_response() }
+}
 
 impl<E: Into<WebError>> From<E> for PageError {
     fn from(error: E) -> Self {

@@ -8,23 +8,28 @@ use super::super::WebState;
 use super::super::charts;
 use super::super::parameters::Parameters;
 use super::PageError;
-use super::alerts::card;
-use super::figures::{duration, share};
-use super::layout::{address, instant, page};
+use super::alerts::group_card;
+use super::figures::{duration, percent, share, whole};
+use super::layout::{address, badge, instant, page};
 use super::series::path;
 use super::text::clipped;
 use crate::backends::store::QueueDepths;
 use crate::domain::measurement::SeriesKind;
 use crate::domain::report::calibration_mark;
 use crate::domain::text::number;
+use crate::queries::alerts::Alerts;
+use crate::queries::objectives::objectives;
 use crate::queries::overview::{Course, Measured, Overview, ServiceOverview, ServiceScore, overview as ask};
 use crate::queries::series::{Figures, Window};
 use crate::watch::key::{ALL, SeriesKey};
+use crate::watch::rules::ErrorBudget;
 
-/// Open alerts shown here; the rest stand on their own page.
-const ALERTS: usize = 10;
+/// Open alerts shown here, those of one cause as one; the rest stand on their own page.
+const ALERTS: usize = 5;
 /// Series that are not watched shown; more are told of.
 const UNWATCHED: usize = 30;
+/// Error budgets shown, those with least left first.
+const BUDGETS: usize = 10;
 /// Services shown; more are told of.
 const SERVICES: usize = 50;
 
@@ -33,7 +38,9 @@ pub(in crate::web) async fn overview(
     parameters: Parameters,
 ) -> Result<Html<String>, PageError> {
     parameters.finish()?;
-    let overview = ask(&state.store, state.watched(), state.clock.now()).await?;
+    let now = state.clock.now();
+    let overview = ask(&state.store, state.watched(), now).await?;
+    let budgets = objectives(&state.store, &state.objectives, now).await?.objectives;
     Ok(page(
         "Overview",
         "/",
@@ -44,6 +51,7 @@ pub(in crate::web) async fn overview(
             } @else {
                 (notices(&state, &overview))
                 (open_alerts(&overview))
+                (error_budgets(&budgets))
                 (services(&overview))
             }
             (queues(overview.queues))
@@ -98,13 +106,40 @@ fn unwatched(overview: &Overview) -> Markup {
 }
 
 fn open_alerts(overview: &Overview) -> Markup {
-    let count = overview.alerts.len();
+    let groups = Alerts { alerts: overview.alerts.clone() }.groups();
+    let count = groups.len();
     html! {
         section {
             h2 { "Open alerts (" (count) ")" }
-            @for alert in overview.alerts.iter().take(ALERTS) { (card(alert)) }
+            @for group in groups.iter().take(ALERTS) { (group_card(group)) }
             @if count == 0 { p.muted { "Nothing is alarming now." } }
             @if count > ALERTS { p { a href="/alerts?open=true" { "All " (count) " open alerts" } } }
+        }
+    }
+}
+
+/// What each service may still fail.
+fn error_budgets(budgets: &[ErrorBudget]) -> Markup {
+    let series = |of: &ErrorBudget| path(&of_series(&of.service, &of.series));
+    html! {
+        @if !budgets.is_empty() {
+            section {
+                h2 { "Error budgets, the last 30 days" }
+                div.scroll { table {
+                    thead { tr { th { "Service" } th { "Objective" } th.number { "Left" } th.number { "Bad runs" } th.number { "Allowed" } th.number { "Runs" } th { "Since" } } }
+                    tbody { @for of in budgets.iter().take(BUDGETS) { tr {
+                        td { (clipped(&of.service, 80)) }
+                        td { (percent(of.objective)) " good: " a href=(series(of)) { (clipped(&of.series.replace('_', " "), 60)) }
+                            @if let Some(most) = of.at_most { " of " (number(most)) " at most" } }
+                        td.number { (percent(of.remaining)) @if of.remaining <= 0.0 { " " (badge("page", "spent")) } }
+                        td.number { (whole(of.bad as f64)) }
+                        td.number { (whole(of.allowed.floor())) }
+                        td.number { (whole(of.traces as f64)) }
+                        td.nowrap { (instant(of.since)) }
+                    } } }
+                } }
+                @if budgets.len() > BUDGETS { p.muted { "and " (budgets.len() - BUDGETS) " more: driftline alerts objectives lists them" } }
+            }
         }
     }
 }
@@ -135,6 +170,7 @@ fn extent(window: &Window) -> Markup {
 }
 
 fn service(of: &ServiceOverview) -> Markup {
+    let ranking = |top| address("/traces", &[("top", top), ("service", &of.service)]);
     html! {
         article.service {
             h3 { a href=(address("/traces", &[("service", &of.service)])) { (clipped(&of.service, 80)) } }
@@ -146,8 +182,17 @@ fn service(of: &ServiceOverview) -> Markup {
                 }
             }
             div.tiers {
-                div { h4 { "Infrastructure" } (measured(&of.infrastructure)) }
-                div { h4 { "Models" } (measured(&of.models)) }
+                div {
+                    h4 { "Infrastructure" }
+                    (measured(&of.infrastructure))
+                    p { a href=(ranking("tools")) { "Tools by failures" } " · "
+                        a href=(ranking("conversations")) { "Conversations by tool calls" } }
+                }
+                div {
+                    h4 { "Models" }
+                    (measured(&of.models))
+                    p { a href=(address("/costs", &[("of", "agents"), ("service", &of.service)])) { "What its runs cost" } }
+                }
             }
             h4 { "Quality" }
             div.scroll { table {
@@ -192,7 +237,7 @@ fn measured_figures(of: &Measured) -> Markup {
 fn time(latency: &Figures) -> Markup {
     let shown = |seconds: Option<f64>| seconds.map_or_else(|| "–".to_owned(), duration);
     html! {
-        "median " (shown(latency.p50)) ", 99 % within " (shown(latency.p99))
+        "median " (shown(latency.p50)) ", 95 % within " (shown(latency.p95)) ", 99 % within " (shown(latency.p99))
         span.muted { ", n = " (latency.estimate.n) }
     }
 }

@@ -36,6 +36,9 @@ fn section(service: &ServiceReadiness) -> Markup {
     html! {
         h2 { (clipped(&service.service, 80)) }
         p.muted { (service.traces) " traces: " (conventions.collect::<Vec<_>>().join(", ")) }
+        @if service.damaged > 0 {
+            p { (badge("warn", "damaged")) " the spans of " (service.damaged) " more are kept and cannot be read" }
+        }
         (abilities("Questions", &service.questions))
         (abilities("Capabilities", &service.capabilities))
         (broken(&service.propagation))
@@ -46,7 +49,7 @@ fn section(service: &ServiceReadiness) -> Markup {
 fn abilities(title: &str, abilities: &[Ability]) -> Markup {
     html! {
         h3 { (title) }
-        div.scroll { table {
+        div.scroll { table.abilities {
             thead { tr { th { "" } th { "Answered" } th.number { "Of traces" } th { "Missing" } } }
             tbody { @for ability in abilities { tr {
                 td { (ability.about) }

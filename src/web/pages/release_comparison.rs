@@ -12,7 +12,7 @@ use super::PageError;
 use super::layout::{badge, instant, page, trace_link, uncalibrated};
 use super::text::clipped;
 use crate::domain::report::{DriftVerdict, Estimate, SeriesReport};
-use crate::domain::text::number;
+use crate::domain::text::{number, p_value};
 use crate::queries::releases::{Headline, ReleaseComparison, ReleaseSide, compare};
 
 /// Notes shown.
@@ -84,7 +84,7 @@ fn series(rows: &[&SeriesReport]) -> Markup {
                     td { (clipped(&row.segment, 80)) }
                     td.number { (estimate(&row.baseline)) }
                     td.number { (estimate(&row.current)) }
-                    td.number { @if let Some(p) = row.p_value { (format!("{p:.4}")) } }
+                    td.number { @if let Some(p) = row.p_value { (p_value(p)) } }
                     td { (verdict(row.verdict, row.notable)) }
                     td { @for id in row.evidence.iter().take(3) { (trace_link(*id)) " " } }
                 } } }

@@ -52,7 +52,11 @@ fn table(releases: &[Release]) -> Markup {
     html! {
         div.scroll {
             table {
-                thead { tr { @for heading in ["service", "kind", "version", "before", "first seen", "traces", "share now", ""] { th { (heading) } } } }
+                thead { tr {
+                    @for heading in ["Service", "Kind", "Version", "Before", "First seen"] { th { (heading) } }
+                    @for heading in ["Traces", "Share now"] { th.number { (heading) } }
+                    th {}
+                } }
                 tbody { @for release in releases { (row(release)) } }
             }
         }
@@ -63,7 +67,7 @@ fn row(release: &Release) -> Markup {
     html! {
         tr {
             td { (clipped(&release.service, 80)) }
-            td.muted { (clipped(&release.dimension, 40)) }
+            td.muted { (clipped(&release.dimension.replace('_', " "), 40)) }
             td { strong { (clipped(&release.value, 80)) } }
             td { @if let Some(previous) = &release.previous {
                 (clipped(previous, 80)) " · " a href=(comparison(release)) { "compare" }

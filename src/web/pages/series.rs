@@ -17,7 +17,7 @@ use super::traces;
 use crate::domain::alert::Alert;
 use crate::domain::measurement::SeriesKind;
 use crate::domain::report::{DriftVerdict, Estimate, SeriesReport};
-use crate::domain::text::number;
+use crate::domain::text::{number, p_value};
 use crate::queries::search::DEFAULT_LIMIT;
 use crate::queries::selection::Condition;
 use crate::queries::series::{Figures, SeriesDetail, SeriesView, series as list};
@@ -164,7 +164,7 @@ fn windows(key: &SeriesKey, conditions: &[Condition]) -> Markup {
 fn figures(view: &SeriesView, comparison: Option<&SeriesReport>) -> Markup {
     html! {
         div.scroll { table {
-            thead { tr { th {} th.number { "Traces" } th.number { (meaning(view.kind)) } th.number { "95 % interval" } th.number { "Median" } th.number { "99th percentile" } th.number { "Coverage" } } }
+            thead { tr { th {} th.number { "Traces" } th.number { (meaning(view.kind)) } th.number { "95 % interval" } th.number { "Median" } th.number { "95th percentile" } th.number { "99th percentile" } th.number { "Coverage" } } }
             tbody {
                 @for (name, side) in [("baseline", &view.baseline), ("now", &view.current)] {
                     @if let Some(side) = side {
@@ -174,6 +174,7 @@ fn figures(view: &SeriesView, comparison: Option<&SeriesReport>) -> Markup {
                             td.number { (shown(Some(side.estimate))) }
                             td.number { (ends(&side.estimate)) }
                             td.number { (side.p50.map(number).unwrap_or_default()) }
+                            td.number { (side.p95.map(number).unwrap_or_default()) }
                             td.number { (side.p99.map(number).unwrap_or_default()) }
                             td.number { (side.coverage.with_value) @if let Some(traces) = side.coverage.traces { " of " (traces) } }
                         }
@@ -189,7 +190,7 @@ fn figures(view: &SeriesView, comparison: Option<&SeriesReport>) -> Markup {
                     DriftVerdict::InsufficientEvidence => (badge("", "too little to tell")),
                 }
                 @if let Some(effect) = comparison.effect.value { " " (comparison.effect.name.replace('_', " ")) " " (number(effect)) }
-                @if let Some(p) = comparison.p_value { " · p = " (format!("{p:.4}")) }
+                @if let Some(p) = comparison.p_value { " · p " (p_value(p)) }
                 " " span.muted { (clipped(&comparison.test, 200)) @if let Some(note) = &comparison.note { " · " (clipped(note, 300)) } }
             }
         }

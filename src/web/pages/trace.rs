@@ -83,7 +83,9 @@ fn identity(trace: &FoundTrace, explanation: &Explanation) -> Markup {
             div { dt { "Duration" } dd { (trace.latency_seconds.map_or_else(unmeasured, duration)) } }
         }
         @if let Some(reason) = &explanation.sampling_reason { p.muted { (reason) } }
-        @for note in &explanation.notes { p.notice { (note) "." } }
+        @if !explanation.notes.is_empty() {
+            div.notice { @for note in &explanation.notes { p { (note) "." } } }
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Traces of a selection, newest first.
+//! Traces of a selection, newest first, and what stands out among them.
 
 use axum::extract::State;
 use axum::response::Html;
@@ -9,32 +9,55 @@ use super::super::parameters::Parameters;
 use super::PageError;
 use super::figures::duration;
 use super::layout::{badge, instant, page, trace_link};
+use super::rankings::{offers, ranked};
 use super::text::clipped;
+use crate::queries::QueryError;
 use crate::queries::search::{DEFAULT_LIMIT, FoundTrace, search};
-use crate::queries::selection::Condition;
+use crate::queries::selection::{Condition, selection};
+use crate::queries::top::{Ranked, top};
+
+/// How far back traces are ranked where nothing is said.
+const RANKED_SINCE: &str = "24h";
 
 pub(in crate::web) async fn traces(
     State(state): State<WebState>,
     mut parameters: Parameters,
 ) -> Result<Html<String>, PageError> {
     let limit = parameters.parse("limit", "a number of traces")?.unwrap_or(DEFAULT_LIMIT);
-    let conditions = parameters.clone().rest();
-    let selection = state.selection(parameters)?;
-    let traces = search(&state.store, &selection, limit).await?.traces;
+    let ranking = parameters.parse("top", "tools, conversations or failures")?;
+    let mut conditions = parameters.rest();
+    if ranking.is_some() && !conditions.iter().any(|(key, _)| key == "since" || key == "until") {
+        conditions.push(("since".to_owned(), RANKED_SINCE.to_owned()));
+    }
+    let selection = selection(&conditions, &state.names, state.clock.now()).map_err(QueryError::from)?;
+    let found = match ranking {
+        Some(ranking) => top(&state.store, ranking, &selection, limit).await?,
+        None => Ranked::Traces(search(&state.store, &selection, limit).await?),
+    };
     Ok(page(
         "Traces",
         "/traces",
         &html! {
             h1 { "Traces" }
+            (offers(ranking, &conditions))
             (chosen(&conditions))
-            @if traces.is_empty() {
-                p.muted { "No evaluated trace matches." }
-            } @else {
-                (table(&traces))
-                p.muted { "The newest " (traces.len()) ", newest first. Add limit=… to the address for more." }
+            @match &found {
+                Ranked::Traces(found) if ranking.is_none() => (newest(&found.traces)),
+                found => (ranked(found)),
             }
         },
     ))
+}
+
+fn newest(traces: &[FoundTrace]) -> Markup {
+    html! {
+        @if traces.is_empty() {
+            p.muted { "No evaluated trace matches." }
+        } @else {
+            (table(traces))
+            p.muted { "The newest " (traces.len()) ", newest first. Add limit=… to the address for more." }
+        }
+    }
 }
 
 fn chosen(conditions: &[Condition]) -> Markup {

@@ -87,6 +87,21 @@ async fn a_broker_whose_disk_is_full_turns_senders_away_until_it_has_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_scrape_is_answered_in_time_while_the_database_answers_nothing() {
+    let url = postgres().database().await;
+    let serve = tokio::task::block_in_place(|| Serve::start(&format!("[store]\nurl = \"{url}\"\n")));
+    ready(&serve).await;
+    let mut database = PgConnection::connect(&url).await.unwrap();
+    let mut held = database.begin().await.unwrap();
+    held.execute("LOCK TABLE pending, alert, trace IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let scrape = async || reqwest::get(format!("http://{}/metrics", serve.web_on)).await?.text().await;
+    let text = tokio::time::timeout(Duration::from_secs(10), scrape()).await.expect("Prometheus waits ten seconds");
+    assert!(text.unwrap().contains("driftline_evaluated_traces_total"));
+    held.rollback().await.unwrap();
+    ready(&serve).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_server_on_one_folder_is_refused_and_the_first_goes_on() {
     let serve = tokio::task::block_in_place(|| Serve::start(EMBEDDED));
     let second = tokio::task::block_in_place(|| serve.second());

@@ -1,5 +1,7 @@
 //! A broker that stops, is cut off, or comes back: work goes on by itself, and `readyz` tells the truth meanwhile.
 
+use std::time::Duration;
+
 use prost::Message as _;
 
 use super::queue::{HOUR, START, ready, scored};
@@ -52,6 +54,32 @@ async fn a_broker_that_stops_is_told_of_and_taken_up_again_by_receiver_and_worke
         assert_eq!(send(&receiver, body).await.0, 200);
         scored(&store, part).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_goes_on_taking_traces_into_the_queue_while_the_database_is_away() {
+    let url = postgres().database().await;
+    let queue = crate::support::services::fresh_name("no_database");
+    let way = Proxy::start(postgres().address()).await;
+    let broker = &rabbitmq().amqp_url;
+    let receiver = Serve::start_roles("receive,web", &settings(&way.instead_of(&url), broker, &queue));
+    ready(&receiver).await;
+    let traces = simulated("healthy", 8, START, HOUR);
+    let mut requests = requests(&traces, 1).into_iter();
+    let mut send_next = async || {
+        let sent = send(&receiver, requests.next().unwrap().encode_to_vec());
+        tokio::time::timeout(Duration::from_secs(5), sent).await.expect("an answer").0
+    };
+    assert_eq!(send_next().await, 200);
+    drop(way);
+    for _ in 1..traces.len() {
+        assert_eq!(send_next().await, 200);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    assert_eq!(receiver.readiness().await, Some((true, vec!["store".to_owned()])));
+    let worker = Serve::start_roles("evaluate,web", &settings(&url, broker, &queue));
+    ready(&worker).await;
+    scored(&Store::open(&url, true).await.unwrap(), &traces).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -173,7 +173,7 @@ async fn after_three_random_rounds_nothing_is_lost_and_nothing_done_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes hours: ROUNDS=300 cargo test --test it -- --ignored many_random_rounds --nocapture"]
+#[ignore = "takes a quarter of an hour: ROUNDS=300 cargo test --test it -- --ignored many_random_rounds --nocapture"]
 async fn after_many_random_rounds_nothing_is_lost_and_nothing_done_twice() {
     let number = |name: &str, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     run(usize::try_from(number("ROUNDS", 300)).unwrap(), number("SEED", fastrand::u64(..))).await;

@@ -104,5 +104,9 @@ fn what_is_usual_is_learned_into_a_folder_and_judged_from_then_on() {
     assert!(outlier(&["--evaluators", "own"]) > 50);
     folder
         .ends(2, &["evaluators", "learn", "loop", "--from", "file:traces.jsonl"])
-        .says("only argument_outlier learns");
+        .says("only argument_outlier and usage_outlier learn");
+    let outlier = ["evaluators", "learn", "usage_outlier", "--from", "file:traces.jsonl", "--evaluators", "own"];
+    folder.ends(0, &outlier).says("learned from 300 runs");
+    let rows = folder.ends(0, &["evaluate", "traces.jsonl", "--only", "usage_outlier", "--evaluators", "own"]).lines();
+    assert!(rows.iter().all(|row| row["label"] == "pass"), "healthy runs are usual");
 }

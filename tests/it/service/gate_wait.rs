@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use driftline::backends::clock::{Clock, SystemClock};
-use driftline::simulate::SimulatedTrace;
+use driftline::simulate::{Plan, Scenario, SimulatedTrace, simulate};
 use prost::Message as _;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -15,6 +15,9 @@ use super::fixtures::{PROTOBUF, eventually, post, requests, simulated};
 use crate::support::serve::Serve;
 
 const POLICY: &str = "[[series]]\nseries = \"loop\"\ndirection = \"higher_is_better\"\nfloor = 0.5\n";
+/// Of concurrent traffic, of which the policy does not say that chance assigned it.
+const CONCURRENT: &str =
+    "concurrent = true\n[[series]]\nseries = \"loop\"\nmargin = 0.1\ndirection = \"higher_is_better\"\n";
 const TRACES: usize = 120;
 
 /// Traffic that says of itself that it is of a release.
@@ -45,9 +48,9 @@ struct Gate {
 }
 
 impl Gate {
-    fn start(serve: &Serve, wait: &str) -> Self {
+    fn start(serve: &Serve, policy: &str, wait: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("gate.toml"), POLICY).unwrap();
+        fs::write(folder.path().join("gate.toml"), policy).unwrap();
         let file = |name: &str| Stdio::from(fs::File::create(folder.path().join(name)).unwrap());
         let mut command = Command::new(env!("CARGO_BIN_EXE_driftline"));
         command.args(["gate", "--baseline", "where:release=stable", "--candidate", "where:release=canary"]);
@@ -78,15 +81,38 @@ async fn a_gate_that_waits_answers_when_the_canary_has_shown_enough_and_else_say
     let (stable, canary) = traces.split_at(TRACES);
     send(&serve, &of_release(stable, "stable")).await;
 
-    let (code, answer, took) = Gate::start(&serve, "1s").end().await;
+    let (code, answer, took) = Gate::start(&serve, POLICY, "1s").end().await;
     assert_eq!((code, &answer["verdict"]), (Some(3), &"inconclusive".into()), "{answer}");
     assert!(took >= Duration::from_secs(1), "it did not wait: {took:?}");
 
-    let waiting = Gate::start(&serve, "10m");
+    let waiting = Gate::start(&serve, POLICY, "10m");
     eventually("that it waits", async || (!waiting.read("told").is_empty()).then_some(())).await;
     send(&serve, &of_release(canary, "canary")).await;
     let (code, answer, took) = waiting.end().await;
     assert_eq!((code, &answer["verdict"]), (Some(0), &"pass".into()), "{answer}");
     assert_eq!((&answer["sequential"], answer["series"][0]["series"].as_str()), (&true.into(), Some("loop")));
+    assert!(took < Duration::from_mins(5), "it waited for the end: {took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_that_waits_fails_a_canary_that_is_worse_than_the_traffic_of_its_own_hours() {
+    let serve = Serve::start("[store]\nurl = \"sqlite://{folder}/driftline.db\"\n");
+    let start = SystemClock.now().minus(Duration::from_hours(3));
+    let looping = Plan {
+        scenario: Scenario::find("refund_loop").unwrap(),
+        traces: 20 * TRACES,
+        seed: 6,
+        start,
+        duration: Duration::from_hours(2),
+    };
+    let looping: Vec<SimulatedTrace> = simulate(&looping).filter(|one| !one.truth.faults.is_empty()).collect();
+    let healthy = simulated("healthy", TRACES, start, Duration::from_hours(2));
+    let waiting = Gate::start(&serve, CONCURRENT, "10m");
+    eventually("that it waits", async || (!waiting.read("told").is_empty()).then_some(())).await;
+    send(&serve, &of_release(&healthy, "stable")).await;
+    send(&serve, &of_release(&looping, "canary")).await;
+    let (code, answer, took) = waiting.end().await;
+    assert_eq!((code, &answer["verdict"]), (Some(1), &"fail".into()), "{answer}");
+    assert_eq!((&answer["design"], &answer["observational"]), (&"concurrent".into(), &true.into()), "{answer}");
     assert!(took < Duration::from_mins(5), "it waited for the end: {took:?}");
 }

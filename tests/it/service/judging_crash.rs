@@ -45,7 +45,7 @@ struct Left {
 fn settings(url: &str) -> String {
     format!(
         "[store]\nurl = \"sqlite://{{folder}}/driftline.db\"\n[sampling]\nhealthy_rate = 1.0\n[judge.budget]\n\
-         daily_usd = 100.0\n[judge.models.default]\nbase_url = \"{url}/v1\"\nmodel = \"m\"\ntimeout = \"1s\"\n\
+         daily_usd = 100.0\n[judge.models.default]\nbase_url = \"{url}/v1\"\nmodel = \"m\"\ntimeout = \"3s\"\n\
          input_usd_per_mtok = {}\noutput_usd_per_mtok = {}\n",
         PRICES.0, PRICES.1
     )

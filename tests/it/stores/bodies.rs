@@ -11,6 +11,7 @@ use super::fixtures::{LEASE, POLICY, TestStore, chunk, recorded, seconds, trace_
 contract!(
     of_a_trace_that_is_too_large_the_ends_are_read_and_the_rest_is_counted,
     of_a_trace_of_too_many_pieces_the_ends_are_read_and_the_rest_is_counted,
+    bodies_are_read_together_as_far_as_they_fit,
     a_claim_takes_no_more_bytes_than_fit_and_leaves_the_others_as_they_were,
     a_trace_without_a_span_waits_for_its_greatest_age_and_is_dropped_then,
     a_trace_that_grew_while_it_was_looked_at_is_not_dropped,
@@ -46,6 +47,25 @@ async fn of_a_trace_of_too_many_pieces_the_ends_are_read_and_the_rest_is_counted
     assert_eq!((body.chunks.len(), body.left_out), (MOST_PIECES, excess));
     assert_eq!((body.chunks.first(), body.chunks.last()), (Some(&chunks[0].body), chunks.last().map(|it| &it.body)));
     assert!(body.chunks.is_sorted());
+}
+
+async fn bodies_are_read_together_as_far_as_they_fit(it: TestStore) {
+    for (number, mark) in [(1, 1), (1, 2), (2, 1), (3, 1)] {
+        append(&it.store, large(number, mark, 1_000), i64::from(mark)).await;
+    }
+    let read = async |numbers: &[u64], most_bytes| {
+        let trace_ids: Vec<TraceId> = numbers.iter().copied().map(trace_id).collect();
+        let bodies = it.store.bodies_within(&trace_ids, most_bytes).await.unwrap();
+        for (trace_id, body) in &bodies {
+            assert_eq!(*body, it.store.chunks_of(*trace_id).await.unwrap());
+        }
+        numbers.iter().copied().filter(|number| bodies.contains_key(&trace_id(*number))).collect::<Vec<u64>>()
+    };
+    assert_eq!(read(&[1, 2, 3], 1_000_000).await, [1, 2, 3]);
+    assert_eq!(read(&[1, 2, 3], 3_500).await, [1, 2], "the third would be too much");
+    assert_eq!(read(&[1, 2, 3], 10).await, [1], "one is always read");
+    assert_eq!(read(&[9, 3], 3_500).await, [3], "of what is unknown there is nothing");
+    assert!(read(&[], 3_500).await.is_empty());
 }
 
 async fn a_claim_takes_no_more_bytes_than_fit_and_leaves_the_others_as_they_were(it: TestStore) {

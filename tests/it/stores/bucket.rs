@@ -42,7 +42,9 @@ async fn while_a_bucket_is_away_runs_stay_in_the_store(it: TestStore) {
     let bucket = FakeBucket::start().await;
     let store = it.store.clone().with_archive(Some(bucket.archive()));
     fill(&store).await;
+    bucket.archive().reach().await.unwrap();
     bucket.set_away(true);
+    bucket.archive().reach().await.unwrap_err();
     let purging = store.purge(seconds(2_000));
     let others = async {
         // Nothing waits for the bucket but the purge itself.

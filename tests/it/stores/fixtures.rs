@@ -15,6 +15,7 @@ use driftline::domain::measurement::{Measurement, SeriesKind, TraceRecord, Value
 use driftline::domain::time::Timestamp;
 use driftline::domain::usage::Usage;
 use driftline::limits::budget::JudgingRates;
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 use tempfile::TempDir;
 
 use crate::support::services::postgres;
@@ -45,6 +46,13 @@ impl TestStore {
     pub(crate) async fn postgres() -> Self {
         let url = postgres().database().await;
         Self { store: Store::open(&url, false).await.unwrap(), url, _folder: None }
+    }
+
+    /// Writes as a process does that knows nothing of what is derived from its rows.
+    pub(crate) async fn forge(&self, sql: &str) {
+        let mut connection = AnyConnection::connect(&self.url).await.unwrap();
+        connection.execute(AssertSqlSafe(sql.to_owned())).await.unwrap();
+        connection.close().await.unwrap();
     }
 
     /// Lets go of the store and opens it again.

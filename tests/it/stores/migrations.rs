@@ -87,6 +87,8 @@ impl Dialect {
                 let sql = format!("INSERT INTO {table} ({}) VALUES ({})", names.join(", "), values.join(", "));
                 connection.execute(AssertSqlSafe(sql)).await.unwrap();
             }
+            // That an hour is to be summed up again is no loss.
+            let names: Vec<String> = names.into_iter().filter(|name| name != "is_summed").collect();
             let rows = self.rows(connection, &table, &names).await;
             filled.push(Filled { table, names, rows });
         }

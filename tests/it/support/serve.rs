@@ -1,8 +1,10 @@
 //! `driftline serve` as a process of its own, which can be killed and started again.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Mutex;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -175,12 +177,13 @@ impl Drop for Serve {
     }
 }
 
-/// An address that nobody listens on, below the ports that outgoing connections are given: it has to be free again after
-/// a restart.
+/// An address that nobody listens on, below the ports that outgoing connections are given. It has to be free again after a
+/// restart, so that no other test gets it.
 pub(crate) fn free_address() -> SocketAddr {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     loop {
         let address = SocketAddr::from(([127, 0, 0, 1], fastrand::u16(15_000..32_000)));
-        if TcpListener::bind(address).is_ok() {
+        if GIVEN.lock().unwrap().insert(address.port()) && TcpListener::bind(address).is_ok() {
             return address;
         }
     }

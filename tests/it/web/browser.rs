@@ -203,6 +203,32 @@ async fn two_releases_are_compared_from_their_list() {
     }
 }
 
+/// Pages on which names out of traces may stand.
+const OTHERS: [&str; 12] = [
+    "/traces?top=tools",
+    "/traces?top=conversations",
+    "/releases?unsettled=true",
+    "/review?reviewer=anna",
+    "/judges",
+    "/costs?by=operation&since=9999d",
+    "/costs?by=user&since=9999d",
+    "/costs?by=conversation&since=9999d",
+    "/readiness",
+    "/evaluators",
+    "/audit/log",
+    "/system",
+];
+
+/// What a page says, after it was found that nothing on it came to power.
+fn harmless(browser: &mut Browser, service: &Service, path: &str) -> String {
+    browser.open(&format!("{}{path}", service.url));
+    assert_eq!(browser.value("typeof window.pwned"), "undefined", "{path}");
+    assert_eq!(browser.complaints(), Vec::<String>::new(), "{path}");
+    let shown = browser.text();
+    assert!(!shown.contains(['\u{202e}', '\u{1b}']), "{path}: the text keeps its powers");
+    shown
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_texts_are_text_in_a_browser_and_no_script_of_theirs_runs() {
     let service = Service::empty().await;
@@ -213,13 +239,15 @@ async fn hostile_texts_are_text_in_a_browser_and_no_script_of_theirs_runs() {
     service.raise_alert(&text).await;
     block_in_place(|| {
         let mut browser = Browser::start();
-        for path in ["/", "/traces", "/alerts", "/series", &format!("/traces/{id}")] {
-            browser.open(&format!("{}{path}", service.url));
-            assert_eq!(browser.value("typeof window.pwned"), "undefined", "{path}");
-            assert_eq!(browser.complaints(), Vec::<String>::new(), "{path}");
-            let shown = browser.text();
+        let of_trace = [format!("/traces/{id}"), format!("/audit?id={id}")];
+        let showing =
+            ["/", "/traces", "/alerts", "/alerts/f1", "/series"].into_iter().map(str::to_owned).chain(of_trace);
+        for path in showing {
+            let shown = harmless(&mut browser, &service, &path);
             assert!(shown.contains("<script>"), "{path}: the text is not shown");
-            assert!(!shown.contains(['\u{202e}', '\u{1b}']), "{path}: the text keeps its powers");
+        }
+        for path in OTHERS {
+            harmless(&mut browser, &service, path);
         }
         for path in ["/", "/review"] {
             browser.open(&format!("{}{path}", service.url));

@@ -135,3 +135,42 @@ async fn tools_conversations_and_failures_are_ranked() {
     assert!(!failing["traces"].as_array().unwrap().is_empty());
     assert_eq!(service.answer("/api/v1/traces?verdict=loop:none").await["traces"].as_array().unwrap().len(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_of_costs_shows_what_agents_spent_beside_what_judging_cost() {
+    let service = Service::with_traffic().await;
+    spend(&service).await;
+    let page = service.page("/costs").await;
+    for part in ["By model", "at this pace", "Judging, today", "$ 4.00", "Today, service=support-agent"] {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
+    for by in ["operation", "service", "user", "conversation", "day", "tier", "feature", "organisation"] {
+        let page = service.page(&format!("/costs?of=agents&by={by}")).await;
+        assert!(page.contains(&format!("By {by}")) && page.contains("From cache"), "{page}");
+    }
+    assert!(service.page("/costs?by=service").await.contains("/traces?service=support-agent"), "runs are a click away");
+    let judging = service.page("/costs?of=judges&by=service").await;
+    assert!(judging.contains("support-agent") && judging.contains("Not settled"), "{judging}");
+    assert!(service.page("/costs?service=other").await.contains("No run of this time calls a model"));
+    assert!(Service::empty().await.page("/costs?of=judges").await.contains("Rules cost nothing"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rankings_have_pages_and_the_overview_leads_to_them() {
+    let service = Service::with_traffic().await;
+    let ranked = service.answer("/api/v1/traces?top=tools").await;
+    let tools = service.page("/traces?top=tools").await;
+    assert!(tools.contains(ranked["tools"][0]["tool"].as_str().unwrap()), "{tools}");
+    assert!(tools.contains("Returned nothing") && tools.contains("since = 24h"), "{tools}");
+    let ranked = service.answer("/api/v1/traces?top=conversations&service=support-agent").await;
+    let conversations = service.page("/traces?top=conversations&service=support-agent").await;
+    let busiest = ranked["conversations"][0]["conversation_id"].as_str().unwrap();
+    assert!(conversations.contains(&format!("/traces?conversation={busiest}")), "{conversations}");
+    assert!(service.page("/traces?top=failures").await.contains("No trace of this time failed"));
+    assert!(service.page("/traces?top=tools&service=other").await.contains("No trace of this time calls a tool"));
+    let overview = service.page("/").await;
+    for link in ["/traces?top=tools&amp;service=support-agent", "/traces?top=conversations", "/costs?of=agents"] {
+        assert!(overview.contains(link), "{link} is not in {overview}");
+    }
+    assert_eq!(service.get("/traces?top=mood").await.status(), 400);
+}

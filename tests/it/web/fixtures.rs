@@ -29,6 +29,7 @@ use driftline::otlp::{Compression, Encoding, ResourceSpans, decode_traces, decom
 use driftline::simulate::{Plan, Scenario, simulate};
 use driftline::telemetry::metrics::Metrics;
 use driftline::watch::budgets::{AgentBudget, AgentBudgets};
+use driftline::watch::rules::Objective;
 use driftline::watch::segments::SegmentPattern;
 use driftline::web::{ReadinessCheck, WebState, router};
 use serde_json::Value;
@@ -136,6 +137,7 @@ impl Service {
                 daily: [(String::new(), NanoUsd(5_000_000_000))].into(),
                 ladder: Ladder { full_rate_until: 0.5, reserve: 0.1, floor_rate: 0.05 },
             }),
+            objectives: [Objective::of_errors()].into(),
             agent_budgets: Arc::new(AgentBudgets(vec![AgentBudget {
                 scope: SegmentPattern::try_from("service=*".to_owned()).unwrap(),
                 daily_usd: 50.0,

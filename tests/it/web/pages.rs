@@ -101,3 +101,15 @@ async fn an_invented_clock_gives_no_duration() {
     assert!(service.page(&format!("/traces/{id}")).await.contains("times are invented"));
     assert!(service.answer(&format!("/api/v1/traces/{id}")).await["latency_seconds"].is_null());
 }
+
+#[tokio::test]
+async fn a_path_that_is_none_is_told_to_a_browser_as_a_page_and_to_a_program_as_json() {
+    let service = Service::empty().await;
+    let ask = reqwest::Client::new().get(format!("{}/nothing", service.url));
+    let page = ask.try_clone().unwrap().header("accept", "text/html,*/*").send().await.unwrap();
+    assert_eq!(page.status(), 404);
+    let page = page.text().await.unwrap();
+    assert!(page.contains("there is nothing at this path") && page.contains("href=\"/traces\""), "{page}");
+    let answer: serde_json::Value = ask.send().await.unwrap().json().await.unwrap();
+    assert_eq!(answer["error"], "there is nothing at this path");
+}

@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, SqliteConnection};
+
 use super::fixtures::{Service, fill, hostile};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,6 +36,23 @@ async fn a_hostile_service_has_a_page_that_shows_its_name_as_text() {
     fill(&service.store.store, hostile("0a0b0c0d0a0b0c0d0a0b0c0d0a0b0c0d", "<script>alert(1)</script>\u{202e}")).await;
     let page = service.page("/readiness").await;
     assert!(page.contains("&lt;script&gt;") && !page.contains("<script") && !page.contains('\u{202e}'));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_spans_are_damaged_is_counted_and_the_others_are_read() {
+    let service = Service::with_traffic().await;
+    let before = service.answer("/api/v1/readiness?service=support-agent").await;
+    let newest = service.answer("/api/v1/traces?service=support-agent&limit=1").await;
+    let damaged = newest["traces"][0]["trace_id"].as_str().unwrap();
+    let mut connection = SqliteConnection::connect(&service.store.url).await.unwrap();
+    let damage = format!("UPDATE chunk SET body = x'00ff' WHERE trace_id = x'{damaged}'");
+    assert!(connection.execute(AssertSqlSafe(damage)).await.unwrap().rows_affected() > 0);
+    let found = service.answer("/api/v1/readiness?service=support-agent").await;
+    let count = |found: &Value, of: &str| found["services"][0][of].as_u64().unwrap();
+    assert_eq!((count(&before, "damaged"), count(&found, "damaged")), (0, 1));
+    assert_eq!(count(&found, "traces") + 1, count(&before, "traces"));
+    let page = service.page("/readiness").await;
+    assert!(page.contains("the spans of 1 more are kept and cannot be read"), "{page}");
 }
 
 #[test]

@@ -44,6 +44,7 @@ async fn a_release_that_cannot_be_compared_says_why() {
     let service = counted().await;
     for (path, status, part) in [
         ("compare?service=support-agent&to=9", 404, "no version \"9\"; known: "),
+        ("show?service=nobody&version=9", 404, "no version \"9\"; known: none"),
         ("compare?service=support-agent&to=1.4.0", 400, "no other version ran before"),
         ("compare?service=support-agent&to=1.5.0&from=1.5.0", 400, "both sides are"),
         ("compare?service=support-agent&to=1.5.0&window=1ns", 400, "holds no trace"),

@@ -1,10 +1,11 @@
 //! How the service itself is: what waits in the broker, and what is said when that cannot be asked.
 
 use driftline::backends::rabbitmq::RabbitMqConsumer;
+use driftline::backends::store::HourCommit;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-use super::fixtures::Service;
+use super::fixtures::{START, Service};
 use crate::support::broker::Other;
 use crate::support::services::{fresh_name, rabbitmq};
 
@@ -44,4 +45,31 @@ async fn without_a_broker_there_are_no_dead_letters_to_count() {
     let answer = service.answer("/api/v1/system").await;
     assert_eq!((&answer["broker"], &answer["queues"][0]["queue"]), (&Value::Null, &json!("pending")));
     assert!(service.page("/system").await.contains("No broker is configured"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_of_an_error_budget_is_told_by_page_api_and_metrics() {
+    let service = Service::with_traffic().await;
+    assert_eq!(service.answer("/api/v1/objectives").await, json!({ "objectives": [] }));
+    assert!(!service.page("/").await.contains("Error budgets"));
+    let days = json!({ "run_error:None:0.99": { START.0.to_string(): [3, 200] } });
+    let memory = json!({ "observed": null, "burns": {}, "days": days, "hours": [] });
+    let commit = HourCommit {
+        service: service.agent.to_owned(),
+        hour: START,
+        traces: 200,
+        previous_state: None,
+        detector_state: json!({ "rules": { "memory": memory, "firing": [] } }).to_string(),
+        summary: "{}".to_owned(),
+        alerts: Vec::new(),
+    };
+    assert!(service.store.store.commit_hour(&commit, START).await.unwrap());
+    let left = &service.answer("/api/v1/objectives").await["objectives"][0];
+    assert_eq!((&left["service"], &left["bad"], &left["traces"]), (&json!(service.agent), &json!(3), &json!(200)));
+    assert!((left["remaining"].as_f64().unwrap() + 0.5).abs() < 1e-9, "two of three were allowed: {left}");
+    let page = service.page("/").await;
+    assert!(page.contains("Error budgets") && page.contains("-50.0 %"), "{page}");
+    let metrics = service.get("/metrics").await.text().await.unwrap();
+    let labels = "{service=\"support-agent\",objective=\"run_error 0.99\"}";
+    assert!(metrics.contains(&format!("\ndriftline_error_budget_remaining{labels} -0.")), "{metrics}");
 }

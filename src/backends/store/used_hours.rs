@@ -1,0 +1,254 @@
+//! What runs used, summed by hour, so that nobody reads months of runs one by one.
+//!
+//! An hour in which runs ended is summed up when it is over, by each dimension that does not have too many parts in it. The
+//! database itself marks the hour when a run of it comes, changes or goes, in the transaction that does so, and the hour is
+//! read run by run until it has been summed up again.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row};
+
+use super::agent_costs::{AgentDimension, costs_by_service};
+use super::columns::{flag, key, limit};
+use super::dialect::Dialect;
+use super::retry::retried;
+use super::selection::Selection;
+use super::statement::{Statement, insert};
+use super::{Store, StoreError};
+use crate::domain::time::Timestamp;
+
+const HOUR: Duration = Duration::from_hours(1);
+/// What every run is told apart by, where there are few parts.
+const KEPT: [AgentDimension; 5] = [
+    AgentDimension::Model,
+    AgentDimension::Operation,
+    AgentDimension::Service,
+    AgentDimension::Release,
+    AgentDimension::Environment,
+];
+/// Parts of one dimension in one hour, over all services, of which sums are kept.
+const MOST_PARTS: usize = 500;
+/// Marked hours that are summed up again before others are looked at.
+const MOST_MARKED: usize = 16;
+
+impl Store {
+    /// Hours whose sums do not hold any more, the first of them.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn marked_used_hours(&self) -> Result<Vec<Timestamp>, StoreError> {
+        retried("look for hours to sum up", || async {
+            let sql = "SELECT hour FROM used_hour WHERE state <> 1 ORDER BY hour LIMIT $1";
+            sqlx::query_scalar(sql).bind(limit(MOST_MARKED)).fetch_all(&self.readers).await
+        })
+        .await
+    }
+
+    /// The first hour with runs after all that were ever summed up, if it ended before `before`.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn next_used_hour(&self, before: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        retried("look for hours to sum up", || async {
+            let connection = &mut *self.readers.acquire().await?;
+            let after = last_hour(connection).await?.map_or(Timestamp::default(), |last| last.plus(HOUR));
+            let first = "SELECT min(ended_at) FROM trace WHERE ended_at >= $1";
+            let first: Option<Timestamp> = sqlx::query_scalar(first).bind(after).fetch_one(connection).await?;
+            Ok(first.map(Timestamp::hour).filter(|hour| *hour <= before.minus(HOUR)))
+        })
+        .await
+    }
+
+    /// Sums up an hour, by what every run is told apart by and by these attributes. When a run of it changes meanwhile, it
+    /// stays marked.
+    ///
+    /// # Errors
+    /// The database failed; then the hour is read run by run.
+    pub async fn sum_used_hour(&self, hour: Timestamp, attributes: &[&str]) -> Result<(), StoreError> {
+        retried("begin to sum up an hour", || self.begin_used_hour(hour)).await?;
+        retried("sum up an hour", || async {
+            let mut transaction = self.begin().await?;
+            let connection = &mut *transaction;
+            // Who changes a run of the hour from here on waits to mark it.
+            let summed = "UPDATE used_hour SET state = 1 WHERE hour = $1 AND state = 2";
+            if sqlx::query(summed).bind(hour).execute(&mut *connection).await?.rows_affected() == 0 {
+                return Ok(());
+            }
+            for table in ["DELETE FROM used_sum WHERE hour = $1", "DELETE FROM used_dimension WHERE hour = $1"] {
+                sqlx::query(table).bind(hour).execute(&mut *connection).await?;
+            }
+            let named = attributes.iter().map(|name| AgentDimension::Attribute((*name).to_owned()));
+            for by in KEPT.into_iter().chain(named) {
+                sum_up(connection, hour, &by).await?;
+            }
+            transaction.commit().await
+        })
+        .await
+    }
+
+    /// From here on whoever changes a run of the hour marks it, and what others have changed is there to be read.
+    async fn begin_used_hour(&self, hour: Timestamp) -> Result<(), sqlx::Error> {
+        let mut transaction = self.begin().await?;
+        if self.dialect == Dialect::Postgres {
+            let lock = "LOCK TABLE used_hour IN SHARE ROW EXCLUSIVE MODE";
+            sqlx::query(lock).execute(&mut *transaction).await?;
+        }
+        let begin = "INSERT INTO used_hour (hour, state) VALUES ($1, 2) ON CONFLICT (hour) DO UPDATE SET state = 2";
+        sqlx::query(begin).bind(hour).execute(&mut *transaction).await?;
+        transaction.commit().await
+    }
+}
+
+/// How the time of a selection divides into hours whose sums hold and times whose runs are read one by one.
+#[derive(Debug)]
+pub(super) struct Hours {
+    dimension: String,
+    service: Option<String>,
+    /// What begins and ends on the hour; within it whatever is not among the others is summed up.
+    whole: Range<Timestamp>,
+    unsummed: Vec<Range<Timestamp>>,
+}
+
+impl Hours {
+    /// The division for a dimension; `None` where the selection asks for more than a service and a time.
+    pub(super) async fn of(
+        connection: &mut AnyConnection,
+        dimension: String,
+        selection: &Selection,
+    ) -> Result<Option<Self>, sqlx::Error> {
+        let Selection { service, since, until, .. } = selection.clone();
+        if *selection != (Selection { service: service.clone(), since, until, ..Selection::default() }) {
+            return Ok(None);
+        }
+        let time = since.unwrap_or_default()..until.unwrap_or(Timestamp(i64::MAX));
+        let whole = whole_hours(&time);
+        let known = "SELECT hour, CASE WHEN state = 1 AND EXISTS (SELECT 1 FROM used_dimension \
+                     WHERE used_dimension.hour = used_hour.hour AND dimension = $1) THEN 1 ELSE 0 END AS is_summed \
+                     FROM used_hour WHERE hour >= $2 AND hour < $3 ORDER BY hour";
+        let query = sqlx::query(known).bind(&dimension).bind(whole.start).bind(whole.end);
+        let read = |row: &AnyRow| Ok((row.try_get("hour")?, flag(row, "is_summed")?));
+        let known: Vec<_> =
+            query.fetch_all(&mut *connection).await?.iter().map(read).collect::<Result<_, sqlx::Error>>()?;
+        let unsummed = unsummed(&time, &known, last_hour(connection).await?);
+        Ok(Some(Self { dimension, service, whole, unsummed }))
+    }
+
+    /// When the runs ended that are read one by one.
+    pub(super) fn unsummed(&self) -> &[Range<Timestamp>] {
+        &self.unsummed
+    }
+
+    /// Adds the sums to a statement that ends in the first of the columns it selects.
+    pub(super) fn write_sums(&self, statement: &mut Statement, amounts: &[&str]) {
+        statement.sql(", traces, upstream_unknown, ").sql(&amounts.join(", "));
+        statement
+            .sql(" FROM used_sum JOIN used_hour ON used_hour.hour = used_sum.hour WHERE state = 1 AND dimension = ");
+        statement.bind(self.dimension.as_str()).sql(" AND used_sum.hour >= ").bind(self.whole.start);
+        statement.sql(" AND used_sum.hour < ").bind(self.whole.end);
+        if let Some(service) = &self.service {
+            statement.sql(" AND service = ").bind(key(service));
+        }
+    }
+}
+
+/// The hours that lie wholly within a time.
+fn whole_hours(time: &Range<Timestamp>) -> Range<Timestamp> {
+    let start = time.start.hour();
+    let start = if start < time.start { start.plus(HOUR) } else { start };
+    start..time.end.hour().max(start)
+}
+
+/// When the runs of a time ended that are in no sum: outside its whole hours, in those that are known and have none, and
+/// after the last that was ever summed up. What lies between known hours had no runs.
+fn unsummed(time: &Range<Timestamp>, known: &[(Timestamp, bool)], last: Option<Timestamp>) -> Vec<Range<Timestamp>> {
+    let whole = whole_hours(time);
+    let mut times = vec![time.start..whole.start.min(time.end)];
+    let mut is_open = true;
+    for (hour, is_summed) in known {
+        let hour = *hour..hour.plus(HOUR);
+        match times.last_mut().filter(|_| is_open && !is_summed) {
+            Some(time) => time.end = hour.end,
+            None if *is_summed => {}
+            None => times.push(hour),
+        }
+        is_open = !is_summed;
+    }
+    let rest = last.map_or(whole.start, |last| last.plus(HOUR)).clamp(whole.start, whole.end);
+    times.push(rest..time.end);
+    times.retain(|time| time.start < time.end);
+    times
+}
+
+/// Adds that something happened within one of these times.
+pub(super) fn within(statement: &mut Statement, column: &str, times: &[Range<Timestamp>]) {
+    if times.is_empty() {
+        statement.sql(" AND 1 = 0");
+        return;
+    }
+    for (place, time) in times.iter().enumerate() {
+        statement.sql(if place == 0 { " AND ((" } else { " OR (" }).sql(column).sql(" >= ").bind(time.start);
+        statement.sql(" AND ").sql(column).sql(" < ").bind(time.end).sql(")");
+    }
+    statement.sql(")");
+}
+
+/// The last hour that was ever summed up.
+async fn last_hour(connection: &mut AnyConnection) -> Result<Option<Timestamp>, sqlx::Error> {
+    sqlx::query_scalar("SELECT max(hour) FROM used_hour").fetch_one(connection).await
+}
+
+/// Sums up an hour by one dimension, should it have few parts.
+async fn sum_up(connection: &mut AnyConnection, hour: Timestamp, by: &AgentDimension) -> Result<(), sqlx::Error> {
+    let Some(dimension) = by.kept() else { return Ok(()) };
+    let runs = Selection { since: Some(hour), until: Some(hour.plus(HOUR)), ..Selection::default() };
+    let sums = costs_by_service(connection, by, &runs, MOST_PARTS + 1).await?;
+    if sums.len() > MOST_PARTS {
+        return Ok(());
+    }
+    let kept = "INSERT INTO used_dimension (dimension, hour) VALUES ($1, $2)";
+    sqlx::query(kept).bind(dimension.as_str()).bind(hour).execute(&mut *connection).await?;
+    insert(
+        connection,
+        "used_sum (hour, dimension, service, part, traces, upstream_unknown, calls, unpriced, input_tokens, \
+         output_tokens, cached_tokens, cost)",
+        &sums,
+        |row, (service, of)| {
+            row.bind(hour).bind(dimension.as_str()).bind(service.as_str()).bind(of.part.as_deref());
+            row.bind(of.traces.cast_signed()).bind(of.upstream_unknown.cast_signed());
+            for sum in [of.calls, of.unpriced, of.input_tokens, of.output_tokens, of.cached_tokens, of.cost] {
+                row.bind(sum);
+            }
+        },
+        "",
+    )
+    .await
+    .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOURS: i64 = Timestamp::NANOS_PER_HOUR;
+
+    fn of(since: i64, until: i64, known: &[(i64, bool)], last: Option<i64>) -> Vec<(i64, i64)> {
+        let known: Vec<_> = known.iter().map(|(hour, is_summed)| (Timestamp(hour * HOURS), *is_summed)).collect();
+        let last = last.map(|last| Timestamp(last * HOURS));
+        let times = unsummed(&(Timestamp(since)..Timestamp(until)), &known, last);
+        times.into_iter().map(|time| (time.start.0, time.end.0)).collect()
+    }
+
+    #[test]
+    fn what_no_sum_holds_is_read_run_by_run_and_nothing_twice() {
+        assert_eq!(of(0, 9 * HOURS, &[], None), [(0, 9 * HOURS)], "nothing was ever summed up");
+        assert_eq!(of(7, 8, &[], Some(5)), [(7, 8)], "within an hour");
+        let known = [(1, true), (2, true), (4, true)];
+        assert_eq!(of(7, 6 * HOURS, &known, Some(4)), [(7, HOURS), (5 * HOURS, 6 * HOURS)]);
+        assert_eq!(of(HOURS, 3 * HOURS + 5, &known[..2], Some(4)), [(3 * HOURS, 3 * HOURS + 5)]);
+        assert_eq!(of(HOURS, 3 * HOURS, &known[..2], Some(4)), []);
+        let marked = [(1, true), (2, false), (4, false), (5, true), (6, false)];
+        assert_eq!(of(HOURS, 7 * HOURS, &marked, Some(6)), [(2 * HOURS, 5 * HOURS), (6 * HOURS, 7 * HOURS)]);
+    }
+}

@@ -1,0 +1,190 @@
+//! Sums of what agents used by hour: whatever has been summed up, the answer is that of the runs one by one.
+
+use driftline::backends::store::{AgentDimension, RecordedTrace, Selection};
+use driftline::domain::money::NanoUsd;
+use driftline::domain::time::Timestamp;
+use driftline::domain::usage::{ModelUsage, Usage};
+use sqlx::{AnyConnection, Connection as _};
+
+use super::contract;
+use super::fixtures::{TestStore, plain, seconds};
+
+contract!(
+    an_hour_is_summed_up_once_it_is_over_and_says_what_its_runs_say,
+    what_comes_changes_or_goes_after_an_hour_was_summed_up_is_in_its_next_sum,
+    what_a_process_of_an_earlier_release_writes_is_in_the_next_sum,
+    an_hour_with_too_many_parts_is_read_run_by_run,
+    of_what_was_erased_no_sum_keeps_a_name,
+    runs_that_come_while_hours_are_summed_up_are_counted,
+);
+
+const HOUR: i64 = 3_600;
+const NAMES: [&str; 1] = ["tier"];
+
+/// A run of a service that ended at that second and called one model for one nanodollar, or two.
+fn run(number: u64, version: i64, models: &[&str], ended_at: i64) -> RecordedTrace {
+    let mut it = plain(number);
+    (it.trace.version, it.trace.ended_at) = (version, seconds(ended_at));
+    it.trace.service = format!("service-{}", number % 2);
+    it.trace.user_id = Some(format!("u-{number}"));
+    it.trace.attributes = [("tier".to_owned(), format!("tier-{}", number % 3))].into();
+    it.trace.record.upstream_probability = number.is_multiple_of(2).then_some(0.5);
+    let used = ModelUsage { calls: 2, unpriced: 1, input_tokens: 100, cost: NanoUsd(1), ..ModelUsage::default() };
+    let models = models.iter().map(|model| ((*model).to_owned(), used)).collect();
+    it.usage = Usage { operation: Some(format!("o-{number}")), models, ..Usage::default() };
+    it
+}
+
+async fn record(it: &TestStore, runs: &[RecordedTrace]) {
+    it.store.record_traces(runs, seconds(0)).await.unwrap();
+}
+
+/// Sums up what there is to sum up at that second; how many hours that were.
+async fn sum_up(it: &TestStore, now: i64) -> usize {
+    let mut hours = 0;
+    loop {
+        let next = it.store.next_used_hour(seconds(now)).await.unwrap();
+        let marked = it.store.marked_used_hours().await.unwrap();
+        let found: Vec<Timestamp> = marked.into_iter().chain(next).collect();
+        if found.is_empty() {
+            return hours;
+        }
+        for hour in found {
+            it.store.sum_used_hour(hour, &NAMES).await.unwrap();
+            hours += 1;
+        }
+    }
+}
+
+/// What each part came to: traces, unknown, calls, cost.
+type Said = Vec<(Option<String>, u64, u64, f64, f64)>;
+
+async fn said(it: &TestStore, by: &AgentDimension, selection: &Selection) -> Said {
+    let rows = it.store.agent_costs(by, selection, 100).await.unwrap();
+    let total = it.store.agent_cost(selection).await.unwrap();
+    let rows = rows.into_iter().chain(total);
+    rows.map(|row| (row.part, row.traces, row.upstream_unknown, row.calls, row.cost)).collect()
+}
+
+/// Everything that is said, by every dimension, of all runs, of some hours and of one service.
+async fn all(it: &TestStore) -> Vec<Said> {
+    let some = Selection { since: Some(seconds(20)), until: Some(seconds(3 * HOUR + 20)), ..Selection::default() };
+    let one = Selection { service: Some("service-1".to_owned()), ..Selection::default() };
+    let tier = AgentDimension::Attribute("tier".to_owned());
+    let mut all = Vec::new();
+    for selection in [Selection::default(), some, one] {
+        for by in AgentDimension::OWN.into_iter().map(|(_, by)| by).chain([tier.clone()]) {
+            all.push(said(it, &by, &selection).await);
+        }
+    }
+    all
+}
+
+/// Says the same before and after summing up, and gives it.
+async fn settled(it: &TestStore, hours: usize) -> Vec<Said> {
+    let before = all(it).await;
+    assert_eq!(sum_up(it, 9 * HOUR).await, hours);
+    assert_eq!(all(it).await, before);
+    before
+}
+
+/// What was spent in all.
+async fn spent(it: &TestStore) -> Option<f64> {
+    it.store.agent_cost(&Selection::default()).await.unwrap().map(|row| row.cost)
+}
+
+async fn an_hour_is_summed_up_once_it_is_over_and_says_what_its_runs_say(it: TestStore) {
+    let ends = [10, 30, HOUR, HOUR + 1, 3 * HOUR + 10, 3 * HOUR + 30, 8 * HOUR];
+    let runs = (1..).zip(ends).map(|(number, end)| run(number, 1, if number > 4 { &["a"] } else { &["a", "b"] }, end));
+    record(&it, &runs.collect::<Vec<_>>()).await;
+    let all = all(&it).await;
+    assert_eq!(all[0][0], (Some("a".to_owned()), 7, 4, 20.0, 10.0), "three of seven stand for two");
+    assert_eq!(sum_up(&it, HOUR - 1).await, 0);
+    assert_eq!(sum_up(&it, 2 * HOUR).await, 2);
+    assert_eq!(settled(&it, 2).await.len(), all.len());
+    assert_eq!(self::all(&it).await, all);
+    // What stands in the sums is not read from the runs.
+    it.forge("UPDATE trace_model SET cost = 1000").await;
+    let day = Selection { until: Some(seconds(4 * HOUR)), ..Selection::default() };
+    assert_eq!(it.store.agent_cost(&day).await.unwrap().unwrap().cost, 15.0);
+}
+
+async fn what_comes_changes_or_goes_after_an_hour_was_summed_up_is_in_its_next_sum(it: TestStore) {
+    record(&it, &[run(1, 1, &["a"], 10), run(3, 1, &["a"], 20), run(5, 1, &["a"], 3 * HOUR)]).await;
+    settled(&it, 2).await;
+    record(&it, &[run(7, 1, &["b"], 30)]).await;
+    assert_eq!((settled(&it, 1).await.len(), spent(&it).await), (27, Some(4.0)), "a run that came late");
+    record(&it, &[run(9, 1, &["b"], HOUR)]).await;
+    settled(&it, 1).await;
+    assert_eq!(spent(&it).await, Some(5.0), "an hour that had none");
+    record(&it, &[run(9, 1, &["b"], HOUR)]).await;
+    assert_eq!(sum_up(&it, 9 * HOUR).await, 0, "the same again changes nothing");
+    record(&it, &[run(1, 2, &["a", "b"], HOUR + 5)]).await;
+    settled(&it, 2).await;
+    assert_eq!(spent(&it).await, Some(6.0), "a later version that ended in another hour");
+    it.store.purge(seconds(2_000)).await.unwrap();
+    assert_eq!(sum_up(&it, 9 * HOUR).await, 0, "a body is not counted");
+    it.store.purge_records(seconds(1)).await.unwrap();
+    settled(&it, 3).await;
+    assert_eq!(spent(&it).await, None);
+}
+
+async fn what_a_process_of_an_earlier_release_writes_is_in_the_next_sum(it: TestStore) {
+    record(&it, &[run(1, 1, &["a"], 10), run(3, 1, &["a"], HOUR), run(5, 1, &["a"], 3 * HOUR)]).await;
+    settled(&it, 3).await;
+    it.forge("UPDATE trace_model SET cost = 5").await;
+    assert_eq!(spent(&it).await, Some(3.0), "a row of a model alone is nothing that a process writes");
+    it.forge(&format!("UPDATE trace SET version = 2 WHERE ended_at < {}", seconds(HOUR).0)).await;
+    settled(&it, 1).await;
+    assert_eq!(spent(&it).await, Some(7.0));
+    it.forge(&format!("UPDATE trace SET version = 2, ended_at = {} WHERE version = 1", seconds(2 * HOUR).0)).await;
+    settled(&it, 3).await;
+    assert_eq!(spent(&it).await, Some(15.0), "its hour and the one it came from");
+}
+
+async fn an_hour_with_too_many_parts_is_read_run_by_run(it: TestStore) {
+    let models: Vec<String> = (0..10).map(|model| format!("m-{model}")).collect();
+    let models: Vec<&str> = models.iter().map(String::as_str).collect();
+    let runs: Vec<RecordedTrace> = (1..=501).map(|number| run(number, 1, &models, 10)).collect();
+    record(&it, &runs).await;
+    settled(&it, 1).await;
+    it.forge("UPDATE trace_model SET cost = 0").await;
+    let sums = async |by| it.store.agent_costs(&by, &Selection::default(), 1_000).await.unwrap();
+    let parts = sums(AgentDimension::Operation).await;
+    assert_eq!((parts.len(), parts[0].cost), (501, 0.0), "each run has its own");
+    assert!(sums(AgentDimension::Model).await.iter().all(|part| part.cost > 0.0), "these are summed up");
+}
+
+async fn of_what_was_erased_no_sum_keeps_a_name(it: TestStore) {
+    record(&it, &[run(1, 1, &["a"], 10), run(2, 1, &["a"], 20)]).await;
+    settled(&it, 1).await;
+    let one = Selection { user: Some("u-1".to_owned()), ..Selection::default() };
+    it.store.erase(&one, "u-1", seconds(9 * HOUR)).await.unwrap();
+    let left = async || -> i64 {
+        let mut connection = AnyConnection::connect(&it.url).await.unwrap();
+        let sql = "SELECT count(*) FROM used_sum WHERE part = 'tier-1'";
+        sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
+    };
+    assert_eq!(left().await, 0, "at once");
+    settled(&it, 1).await;
+    assert_eq!((left().await, spent(&it).await), (0, Some(3.0)), "and what it cost stays");
+}
+
+async fn runs_that_come_while_hours_are_summed_up_are_counted(it: TestStore) {
+    record(&it, &[run(1, 1, &["a"], 10), run(2, 1, &["a"], 3 * HOUR)]).await;
+    let coming = async {
+        for number in 3..60 {
+            let end = 3 * HOUR * i64::from(number % 2 == 0) + i64::try_from(number).unwrap();
+            record(&it, &[run(number, 1, &["a"], end)]).await;
+        }
+    };
+    let summing = async {
+        for _ in 0..60 {
+            sum_up(&it, 9 * HOUR).await;
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::join!(coming, summing);
+    sum_up(&it, 9 * HOUR).await;
+    assert_eq!(spent(&it).await, Some(88.0), "thirty count once and 29 twice");
+}
