@@ -20,16 +20,16 @@ use super::{Store, StoreError};
 use crate::domain::time::Timestamp;
 
 const HOUR: Duration = Duration::from_hours(1);
-/// What every run is told apart by, where there are few parts.
-const KEPT: [AgentDimension; 5] = [
+/// What every run is told apart by.
+const KEPT: [AgentDimension; 7] = [
     AgentDimension::Model,
     AgentDimension::Operation,
     AgentDimension::Service,
     AgentDimension::Release,
     AgentDimension::Environment,
+    AgentDimension::User,
+    AgentDimension::Conversation,
 ];
-/// Parts of one dimension in one hour, over all services, of which sums are kept.
-const MOST_PARTS: usize = 500;
 /// Marked hours that are summed up again before others are looked at.
 const MOST_MARKED: usize = 16;
 
@@ -201,10 +201,10 @@ async fn last_hour(connection: &mut AnyConnection) -> Result<Option<Timestamp>, 
 
 /// Sums up an hour by one dimension, should it have few parts.
 async fn sum_up(connection: &mut AnyConnection, hour: Timestamp, by: &AgentDimension) -> Result<(), sqlx::Error> {
-    let Some(dimension) = by.kept() else { return Ok(()) };
+    let dimension = by.kept();
     let runs = Selection { since: Some(hour), until: Some(hour.plus(HOUR)), ..Selection::default() };
-    let sums = costs_by_service(connection, by, &runs, MOST_PARTS + 1).await?;
-    if sums.len() > MOST_PARTS {
+    let sums = costs_by_service(connection, by, &runs, by.most_parts() + 1).await?;
+    if sums.len() > by.most_parts() {
         return Ok(());
     }
     let kept = "INSERT INTO used_dimension (dimension, hour) VALUES ($1, $2)";

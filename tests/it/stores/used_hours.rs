@@ -153,6 +153,7 @@ async fn an_hour_with_too_many_parts_is_read_run_by_run(it: TestStore) {
     let parts = sums(AgentDimension::Operation).await;
     assert_eq!((parts.len(), parts[0].cost), (501, 0.0), "each run has its own");
     assert!(sums(AgentDimension::Model).await.iter().all(|part| part.cost > 0.0), "these are summed up");
+    assert!(sums(AgentDimension::User).await.iter().all(|part| part.cost > 0.0), "and users, many as they are");
 }
 
 async fn of_what_was_erased_no_sum_keeps_a_name(it: TestStore) {
@@ -162,7 +163,7 @@ async fn of_what_was_erased_no_sum_keeps_a_name(it: TestStore) {
     it.store.erase(&one, "u-1", seconds(9 * HOUR)).await.unwrap();
     let left = async || -> i64 {
         let mut connection = AnyConnection::connect(&it.url).await.unwrap();
-        let sql = "SELECT count(*) FROM used_sum WHERE part = 'tier-1'";
+        let sql = "SELECT count(*) FROM used_sum WHERE part IN ('tier-1', 'u-1')";
         sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
     };
     assert_eq!(left().await, 0, "at once");
