@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::Shared;
 use super::leadership::Leadership;
-use crate::backends::store::{AgentDimension, StoreError};
+use crate::backends::store::{AgentDimension, Store, StoreError};
+use crate::domain::time::Timestamp;
 use crate::normalize::AttributeMapping;
 
 /// How often hours are looked for that are not summed up as they are now.
@@ -24,14 +25,30 @@ pub async fn sum_hours(shared: Shared, names: AttributeMapping) {
     }
 }
 
-/// Whether there may be more hours that were never summed up. Marked ones wait for the next step, so that a stream of runs
-/// of long ago does not have one hour summed up without pause.
+/// Whether there may be more hours that were never summed up. Marked ones are summed up when there are none, and only once
+/// a step, so that a stream of runs of long ago does not have one hour summed up without pause.
 async fn step(shared: &Shared, names: &[&str]) -> Result<bool, StoreError> {
     let (store, over) = (&shared.store, shared.now().minus(LATE_COMMITS));
-    let has_judged = store.sum_judged_hour(over).await?;
-    let next = store.next_used_hour(over).await?;
-    for hour in store.marked_used_hours().await?.into_iter().chain(next) {
+    let (judged, used) = (store.next_judged_hour(over).await?, store.next_used_hour(over).await?);
+    if judged.is_none() && used.is_none() {
+        sum_up(store, store.marked_judged_hours().await?, store.marked_used_hours().await?, names).await?;
+        return Ok(false);
+    }
+    sum_up(store, judged, used, names).await?;
+    Ok(true)
+}
+
+async fn sum_up(
+    store: &Store,
+    judged: impl IntoIterator<Item = Timestamp>,
+    used: impl IntoIterator<Item = Timestamp>,
+    names: &[&str],
+) -> Result<(), StoreError> {
+    for hour in judged {
+        store.sum_judged_hour(hour).await?;
+    }
+    for hour in used {
         store.sum_used_hour(hour, names).await?;
     }
-    Ok(has_judged || next.is_some())
+    Ok(())
 }

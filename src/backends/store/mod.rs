@@ -50,6 +50,7 @@ mod selection;
 mod shared;
 mod silences;
 mod statement;
+mod summed_hours;
 mod tokens;
 mod traces;
 mod usage;
