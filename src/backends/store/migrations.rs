@@ -140,6 +140,11 @@ const CHANGES: &[Change] = &[
         sqlite: include_str!("../../../migrations/sqlite/0025_marks.sql"),
         postgres: include_str!("../../../migrations/postgres/0025_marks.sql"),
     },
+    Change {
+        description: "detector rules",
+        sqlite: include_str!("../../../migrations/sqlite/0026_detector_rules.sql"),
+        postgres: include_str!("../../../migrations/postgres/0026_detector_rules.sql"),
+    },
 ];
 
 const NEWEST: i64 = CHANGES.len() as i64;
