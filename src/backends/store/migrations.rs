@@ -145,6 +145,11 @@ const CHANGES: &[Change] = &[
         sqlite: include_str!("../../../migrations/sqlite/0026_detector_rules.sql"),
         postgres: include_str!("../../../migrations/postgres/0026_detector_rules.sql"),
     },
+    Change {
+        description: "external expiry",
+        sqlite: include_str!("../../../migrations/sqlite/0027_external_expiry.sql"),
+        postgres: include_str!("../../../migrations/postgres/0027_external_expiry.sql"),
+    },
 ];
 
 const NEWEST: i64 = CHANGES.len() as i64;
