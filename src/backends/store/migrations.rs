@@ -198,6 +198,18 @@ pub(super) async fn version(pool: &AnyPool) -> Result<i64, StoreError> {
 mod tests {
     use super::*;
 
+    /// The newest version that is out.
+    const RELEASED: usize = 21;
+
+    #[test]
+    fn what_a_released_process_asks_for_is_not_taken_away_under_it() {
+        for change in &CHANGES[RELEASED..] {
+            for sql in [change.sqlite, change.postgres] {
+                assert!(!sql.lines().any(|line| line.contains("DROP ")), "{}", change.description);
+            }
+        }
+    }
+
     #[test]
     fn both_dialects_name_the_same_tables_columns_and_indices_in_the_same_order() {
         let names = |sql: &str| -> Vec<String> {
