@@ -1,9 +1,11 @@
--- Hours with judgements that are over. Their sums hold until something changes a judgement of the hour.
+-- Hours with judgements that are over. State 1: the sums hold; 2: they are being made, for the begun-th time; 0: a judgement
+-- of the hour has changed since.
 CREATE TABLE judged_hour (
-    hour      BIGINT NOT NULL PRIMARY KEY,
-    is_summed BIGINT NOT NULL
+    hour  BIGINT NOT NULL PRIMARY KEY,
+    state BIGINT NOT NULL,
+    begun BIGINT NOT NULL DEFAULT 0
 );
-CREATE INDEX judged_hour_unsummed ON judged_hour (hour) WHERE is_summed = 0;
+CREATE INDEX judged_hour_unsummed ON judged_hour (hour) WHERE state <> 1;
 
 -- What judges said in each of these hours of traces that nobody labelled. A draw of -1 is none.
 CREATE TABLE judged_sum (

@@ -1,32 +1,26 @@
 -- Whatever changes a judgement marks its hour, and what others score is noted by name, in the database: also where a process
 -- does it that knows of neither. What such processes did before this is found again.
-UPDATE judged_hour SET is_summed = 0;
-INSERT INTO external_name (annotator_kind, name, has_values, is_unbounded)
-SELECT annotator_kind, name, max(CASE WHEN value IS NULL THEN 0 ELSE 1 END), max(CASE WHEN value < 0 OR value > 1 THEN 1 ELSE 0 END)
-FROM external_score WHERE TRUE GROUP BY annotator_kind, name
-ON CONFLICT (annotator_kind, name) DO UPDATE SET
-    has_values = CASE WHEN excluded.has_values > external_name.has_values THEN 1 ELSE external_name.has_values END,
-    is_unbounded = CASE WHEN excluded.is_unbounded > external_name.is_unbounded THEN 1 ELSE external_name.is_unbounded END;
+UPDATE judged_hour SET state = 0;
 
 -- PostgreSQL alone
--- Who sums up an hour locks judged_hour, so that it sees what was changed before and is waited for by who changes something
--- afterwards. The lock comes first: what is read after it is what stands then.
+-- Who begins to sum up an hour locks judged_hour for a moment, so that it sees what was changed before and is seen by who
+-- changes something afterwards. The lock comes first: what is read after it is what stands then.
 CREATE FUNCTION mark_judged_hours() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     LOCK TABLE judged_hour IN ROW EXCLUSIVE MODE;
-    INSERT INTO judged_hour (hour, is_summed)
+    INSERT INTO judged_hour (hour, state)
     SELECT DISTINCT evaluated_at / 3600000000000 * 3600000000000 AS changed, 0
     FROM unnest(ARRAY[OLD.evaluated_at, NEW.evaluated_at]) AS evaluated_at
     WHERE evaluated_at / 3600000000000 * 3600000000000 <= (SELECT max(hour) FROM judged_hour)
-    AND NOT EXISTS (SELECT FROM judged_hour WHERE hour = evaluated_at / 3600000000000 * 3600000000000 AND is_summed = 0)
+    AND NOT EXISTS (SELECT FROM judged_hour WHERE hour = evaluated_at / 3600000000000 * 3600000000000 AND state = 0)
     ORDER BY changed
-    ON CONFLICT (hour) DO UPDATE SET is_summed = 0;
+    ON CONFLICT (hour) DO UPDATE SET state = 0;
     RETURN NULL;
 END $$;
 CREATE FUNCTION mark_judged_hours_of_trace() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     LOCK TABLE judged_hour IN ROW EXCLUSIVE MODE;
-    UPDATE judged_hour SET is_summed = 0 WHERE is_summed = 1 AND hour IN (SELECT evaluated_at / 3600000000000 * 3600000000000 FROM evaluation
+    UPDATE judged_hour SET state = 0 WHERE state <> 0 AND hour IN (SELECT evaluated_at / 3600000000000 * 3600000000000 FROM evaluation
         WHERE trace_id = NEW.trace_id AND evaluator = NEW.evaluator AND annotator_kind = 'llm');
     RETURN NULL;
 END $$;
@@ -35,6 +29,8 @@ DECLARE
     valued BIGINT := (NEW.value IS NOT NULL)::int;
     unbounded BIGINT := coalesce(NEW.value < 0 OR NEW.value > 1, FALSE)::int;
 BEGIN
+    -- Who forgets names that no score has any more waits for who adds one, and the other way round.
+    LOCK TABLE external_name IN ROW EXCLUSIVE MODE;
     INSERT INTO external_name (annotator_kind, name, has_values, is_unbounded)
     SELECT NEW.annotator_kind, NEW.name, valued, unbounded
     WHERE NOT EXISTS (SELECT FROM external_name WHERE annotator_kind = NEW.annotator_kind AND name = NEW.name
@@ -46,9 +42,21 @@ END $$;
 CREATE TRIGGER evaluation_inserted AFTER INSERT ON evaluation FOR EACH ROW
     WHEN (NEW.annotator_kind = 'llm') EXECUTE FUNCTION mark_judged_hours();
 CREATE TRIGGER evaluation_updated AFTER UPDATE ON evaluation FOR EACH ROW
-    WHEN ('llm' IN (OLD.annotator_kind, NEW.annotator_kind)) EXECUTE FUNCTION mark_judged_hours();
+    WHEN ('llm' IN (OLD.annotator_kind, NEW.annotator_kind)
+        AND (OLD.trace_id, OLD.evaluator, OLD.revision, OLD.annotator_kind, OLD.outcome, OLD.value, OLD.probability, OLD.evaluated_at)
+        IS DISTINCT FROM
+        (NEW.trace_id, NEW.evaluator, NEW.revision, NEW.annotator_kind, NEW.outcome, NEW.value, NEW.probability, NEW.evaluated_at))
+    EXECUTE FUNCTION mark_judged_hours();
 CREATE TRIGGER evaluation_deleted AFTER DELETE ON evaluation FOR EACH ROW
     WHEN (OLD.annotator_kind = 'llm') EXECUTE FUNCTION mark_judged_hours();
 CREATE TRIGGER label_inserted AFTER INSERT ON label FOR EACH ROW EXECUTE FUNCTION mark_judged_hours_of_trace();
 CREATE TRIGGER review_draw_inserted AFTER INSERT ON review_draw FOR EACH ROW EXECUTE FUNCTION mark_judged_hours_of_trace();
 CREATE TRIGGER external_score_changed AFTER INSERT OR UPDATE ON external_score FOR EACH ROW EXECUTE FUNCTION note_external_name();
+
+-- Last, for while the triggers come others still write.
+INSERT INTO external_name (annotator_kind, name, has_values, is_unbounded)
+SELECT annotator_kind, name, max(CASE WHEN value IS NULL THEN 0 ELSE 1 END), max(CASE WHEN value < 0 OR value > 1 THEN 1 ELSE 0 END)
+FROM external_score WHERE TRUE GROUP BY annotator_kind, name
+ON CONFLICT (annotator_kind, name) DO UPDATE SET
+    has_values = CASE WHEN excluded.has_values > external_name.has_values THEN 1 ELSE external_name.has_values END,
+    is_unbounded = CASE WHEN excluded.is_unbounded > external_name.is_unbounded THEN 1 ELSE external_name.is_unbounded END;

@@ -1,8 +1,10 @@
 -- Hours in which runs ended, from the first of which sums are kept of what runs used. State 1: the sums hold; 2: they are
--- being made; 0: a run of the hour has come, changed or gone since. An hour before the last that is not here had no runs.
+-- being made, for the begun-th time; 0: a run of the hour has come, changed or gone since. An hour before the last that is
+-- not here had no runs.
 CREATE TABLE used_hour (
     hour  BIGINT NOT NULL PRIMARY KEY,
-    state BIGINT NOT NULL
+    state BIGINT NOT NULL,
+    begun BIGINT NOT NULL DEFAULT 0
 );
 CREATE INDEX used_hour_unsummed ON used_hour (hour) WHERE state <> 1;
 

@@ -36,7 +36,7 @@ pub struct Retention {
     pub archive: Duration,
     /// Bodies, but for those that something else keeps longer.
     pub bodies: Duration,
-    /// Records and scores of traces that have no body any more.
+    /// Records and scores of traces that have no body any more, and others' scores of traces that never came.
     pub records: Duration,
 }
 
@@ -57,6 +57,7 @@ async fn step(shared: &Shared, retention: Retention, archive_due: &mut Timestamp
     let has_more_requests = store.sum_up_ledger(now.minus(retention.ledger)).await?;
     let has_more_steps = store.purge_alert_events(now.minus(retention.alert_steps)).await?;
     let has_more_records = store.purge_records(now.minus(retention.records)).await?;
+    let has_more_scores = store.purge_waiting_scores(now.minus(retention.records)).await?;
     store.turn_days(now, retention.bodies).await?;
     crash_point("purge.commit");
     let has_more_bodies = store.purge(now).await?.traces > 0;
@@ -65,5 +66,10 @@ async fn step(shared: &Shared, retention: Retention, archive_due: &mut Timestamp
         store.purge_archive(now.minus(retention.archive), now).await?;
         *archive_due = now.plus(ARCHIVE_INTERVAL);
     }
-    Ok(has_more_bodies || has_more_records || has_more_verdicts || has_more_requests || has_more_steps)
+    Ok(has_more_bodies
+        || has_more_records
+        || has_more_scores
+        || has_more_verdicts
+        || has_more_requests
+        || has_more_steps)
 }

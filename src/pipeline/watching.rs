@@ -303,6 +303,7 @@ fn commit(seen: &Seen<'_>, previous_state: Option<String>, detectors: &Detectors
         traces: seen.window.traces,
         previous_state,
         detector_state: json(detectors),
+        rules: json(&detectors.rules),
         summary: json(&seen.window.series),
         alerts,
     }

@@ -128,12 +128,11 @@ pub async fn agent_costs(
 ) -> Result<AgentCosts, QueryError> {
     let dimension = dimension(by, names)?;
     let today = Selection { since: Some(now.floor(DAY)), until: None, ..selection.clone() };
-    let (parts, total, spent, days) = tokio::try_join!(
-        store.agent_costs(&dimension, selection, PARTS),
-        store.agent_cost(selection),
-        store.agent_cost(&today),
-        store.agent_budget_day(day_of(now), None, NanoUsd::ZERO, BUDGETS),
-    )?;
+    // Two at a time, so that some of a store's few readers are left to others.
+    let (parts, total) =
+        tokio::try_join!(store.agent_costs(&dimension, selection, PARTS), store.agent_cost(selection))?;
+    let (spent, days) =
+        tokio::try_join!(store.agent_cost(&today), store.agent_budget_day(day_of(now), None, NanoUsd::ZERO, BUDGETS),)?;
     let spent_usd = spent.map_or(0.0, |cost| cost.cost / USD);
     Ok(AgentCosts {
         by: by.to_owned(),

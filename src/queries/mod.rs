@@ -346,6 +346,7 @@ impl QueryError {
                 "choose another name, and set `[watch] baseline = \"…\"` to watch against it"
             }
             Self::Store(StoreError::NoArchive) => "ask the service, which knows its archive, or set archive.directory",
+            Self::Store(StoreError::LogHeld) => "erase it again: what is still in the log then goes as well",
             Self::Store(_) => "check that the store can be reached, and ask again",
         }
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{QueryError, Store};
+use super::{QueryError, Store, compute};
 use crate::domain::time::Timestamp;
 use crate::watch::rules::{ErrorBudget, Objective, RuleState};
 
@@ -25,12 +25,20 @@ struct Kept {
 /// # Errors
 /// The store failed.
 pub async fn objectives(store: &Store, objectives: &[Objective], now: Timestamp) -> Result<Objectives, QueryError> {
+    if objectives.is_empty() {
+        return Ok(Objectives { objectives: Vec::new() });
+    }
+    let (states, objectives) = (store.rule_states().await?, objectives.to_vec());
+    compute(move || left(&states, &objectives, now)).await
+}
+
+fn left(states: &[(String, String)], objectives: &[Objective], now: Timestamp) -> Objectives {
     let mut found = Vec::new();
-    for (service, state) in store.detector_states().await? {
+    for (service, state) in states {
         // What another version has written, the watch begins anew.
-        let Ok(Kept { rules }) = serde_json::from_str(&state) else { continue };
-        found.extend(rules.error_budgets(&service, objectives, now));
+        let Ok(Kept { rules }) = serde_json::from_str(state) else { continue };
+        found.extend(rules.error_budgets(service, objectives, now));
     }
     found.sort_by(|one, other| one.remaining.total_cmp(&other.remaining));
-    Ok(Objectives { objectives: found })
+    Objectives { objectives: found }
 }

@@ -44,7 +44,6 @@ impl Accumulator {
             SeriesKind::Boolean | SeriesKind::Ordinal | SeriesKind::Numeric => {
                 Sums::Numbers(Box::new(NumberSums::new(kind, has_day)))
             }
-            // Transitions are too many to be kept for every hour of the day.
             SeriesKind::Categorical | SeriesKind::Sequence => Sums::Cells(Box::new(CellSums::new(has_day))),
         };
         let newest = Timestamp::default();

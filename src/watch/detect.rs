@@ -217,6 +217,13 @@ pub(super) struct Hour {
     pub(super) test: Option<Test>,
 }
 
+impl Hour {
+    /// How much the hour counts: what it is worth, or its traces where it was remembered before hours had a worth.
+    pub(super) const fn size(&self) -> f64 {
+        if self.worth > 0.0 { self.worth } else { self.traces as f64 }
+    }
+}
+
 /// A test of one hour, or of several that were too thin.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Test {
@@ -380,9 +387,9 @@ impl Watch {
 
     /// Of each hour only what its mix and its hour of the day do not let expect: neither is a change.
     fn onset_by_shares(&self) -> Option<(Timestamp, Timestamp)> {
-        let sum = |hour: &Hour| WindowSum {
-            sum: hour.worth * (hour.estimate - hour.expected).clamp(0.0, 1.0),
-            size: hour.worth,
+        let sum = |hour: &Hour| {
+            let size = hour.size();
+            WindowSum { sum: size * (hour.estimate - hour.expected).clamp(0.0, 1.0), size }
         };
         let windows: Vec<WindowSum> = self.hours.iter().map(sum).collect();
         let (first, last) = onset_of_share(&windows, 1.0)?.range();

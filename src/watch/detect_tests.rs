@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use super::detect::{Direction, Finding, Guarantee, Signal, StreamState};
+use super::detect::{Direction, Finding, Guarantee, Hour, Signal, StreamState};
 use super::dispersion::OverDispersion;
 use super::expectation::Mix;
 use super::summary::{Observation, SeriesSummary};
@@ -149,6 +149,13 @@ fn planted_changes_of_every_kind_are_found_within_hours_with_their_onset() {
         assert!(held >= 5, "{kind:?}: {held} of 6 ranges hold the onset");
         assert!(delays.iter().all(|delay| *delay <= 24), "{kind:?} took {delays:?} hours");
     }
+}
+
+#[test]
+fn an_hour_that_was_remembered_before_hours_had_a_worth_counts_its_traces() {
+    let size = |hour: &str| serde_json::from_str::<Hour>(hour).unwrap().size();
+    assert_eq!(size(r#"{"at": 1, "traces": 40, "weight": 80.0, "estimate": 0.9}"#), 40.0);
+    assert_eq!(size(r#"{"at": 1, "traces": 40, "weight": 80.0, "estimate": 0.9, "worth": 7.5}"#), 7.5);
 }
 
 /// Hours whose share of the rarer answer differs by more than chance: 15 % give or take `spread`.

@@ -26,8 +26,8 @@ use crate::domain::time::Timestamp;
 /// How far apart the ranges of two onsets may lie: an hour's traces say which hour, and not when in it.
 const SLACK: Duration = Duration::from_hours(1);
 
-/// The alerts whose runs decide whether those newly raised have one cause with others, and since when their runs count;
-/// `None` where onsets, or a change that came with them, decide.
+/// The alerts whose runs decide whether those newly raised have one cause with others, and since when the first two of them
+/// have both begun; `None` where onsets, or a change that came with them, decide.
 #[must_use]
 pub fn undecided(open: &[Alert], changed: &[Alert]) -> Option<(Vec<Alert>, Timestamp)> {
     let is_among = |alerts: &[Alert], alert: &Alert| alerts.iter().any(|one| one.fingerprint == alert.fingerprint);
@@ -38,9 +38,13 @@ pub fn undecided(open: &[Alert], changed: &[Alert]) -> Option<(Vec<Alert>, Times
         is_pair && onsets_touch(one, other) && !share_a_change(one, other)
     };
     let all = || open.iter().chain(&raised);
-    let alerts: Vec<Alert> = all().filter(|one| all().any(|other| is_undecided(one, other))).cloned().collect();
-    let since = raised.iter().map(|alert| alert.onset_at).min()?;
-    (!alerts.is_empty()).then_some((alerts, since))
+    let both_since = |one: &Alert| {
+        let others = all().filter(|other| is_undecided(one, other));
+        others.map(|other| one.onset_at.max(other.onset_at)).min()
+    };
+    let alerts: Vec<(Alert, Timestamp)> = all().filter_map(|one| Some((one.clone(), both_since(one)?))).collect();
+    let since = alerts.iter().map(|(_, since)| *since).min()?;
+    Some((alerts.into_iter().map(|(alert, _)| alert).collect(), since))
 }
 
 /// Gives alerts that are newly raised the parent that they have one cause with; `open` are those that were open before,
@@ -117,7 +121,7 @@ mod tests {
     use super::*;
     use crate::domain::alert::{AlertState, Severity};
     use crate::domain::explanation::{Affects, Contribution, Evidence, Explanation};
-    use crate::domain::measurement::{SeriesKind, Value};
+    use crate::domain::measurement::{SeriesKind, TraceRecord, Value};
     use crate::domain::release::{ChangeEvent, ChangeKind};
     use crate::watch::alerts::fingerprint;
     use crate::watch::detect::Direction;
@@ -182,7 +186,7 @@ mod tests {
         let alerts = ["loop", "grounded"].map(|series| Alert { evidence: evidence.clone(), ..alert(series, ALL, 10) });
         let mut overlap = Overlap::of(undecided(&[], &alerts).unwrap().0);
         for index in 0..400 {
-            let mut run = record(index, "c");
+            let mut run = TraceRecord { ended_at: hour(10), ..record(index, "c") };
             run.measurements = [("loop", 0), ("grounded", 1)]
                 .map(|(series, of)| measurement(series, SeriesKind::Boolean, Value::Boolean(index % 8 != of)))
                 .to_vec();
@@ -220,6 +224,8 @@ mod tests {
         let known = std::slice::from_ref(&first);
         assert_eq!(asked(known, &[first.clone(), second.clone(), later.clone()]), both);
         assert_eq!(asked(known, std::slice::from_ref(&later)), None);
+        let older = alert("d", ALL, 2);
+        assert_eq!(asked(known, &[older, second.clone()]), both, "one that began long before asks about no runs");
         assert_eq!(asked(&[first.clone(), second.clone()], &[first, second]), None, "both were known");
     }
 

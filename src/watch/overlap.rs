@@ -14,6 +14,7 @@
 use super::affects::{affected_value, observed_value};
 use crate::domain::alert::Alert;
 use crate::domain::measurement::TraceRecord;
+use crate::domain::time::Timestamp;
 
 /// Fewest affected runs of each alert that tell anything.
 const LEAST_AFFECTED: f64 = 20.0;
@@ -24,8 +25,8 @@ const HARDLY: f64 = 0.2;
 #[derive(Debug, Default)]
 pub struct Overlap {
     alerts: Vec<Alert>,
-    /// For each run, of each alert: whether it is affected, `None` where the run has no value in its series.
-    runs: Vec<Vec<Option<bool>>>,
+    /// When each run ended and, of each alert, whether it is affected, `None` where the run has no value in its series.
+    runs: Vec<(Timestamp, Vec<Option<bool>>)>,
 }
 
 impl Overlap {
@@ -39,7 +40,7 @@ impl Overlap {
     pub fn add(&mut self, record: &TraceRecord) {
         let is_affected =
             |alert: &Alert| observed_value(record, alert).map(|_| affected_value(record, alert).is_some());
-        self.runs.push(self.alerts.iter().map(is_affected).collect());
+        self.runs.push((record.ended_at, self.alerts.iter().map(is_affected).collect()));
     }
 
     /// How many runs were taken in.
@@ -52,8 +53,9 @@ impl Overlap {
     pub(super) fn are_apart(&self, one: &Alert, other: &Alert) -> bool {
         let place = |alert: &Alert| self.alerts.iter().position(|known| known.fingerprint == alert.fingerprint);
         let (Some(one), Some(other)) = (place(one), place(other)) else { return false };
+        let both_since = self.alerts[one].onset_at.max(self.alerts[other].onset_at);
         let (mut runs, mut of_one, mut of_other, mut of_both) = (0.0, 0.0, 0.0, 0.0);
-        for run in &self.runs {
+        for (_, run) in self.runs.iter().filter(|(ended_at, _)| *ended_at >= both_since) {
             let (Some(is_of_one), Some(is_of_other)) = (run[one], run[other]) else { continue };
             runs += 1.0;
             of_one += f64::from(u8::from(is_of_one));
@@ -99,6 +101,20 @@ mod tests {
         assert!(!are_apart(1_000, |index| [index % 20 == 0; 2]), "the same runs");
         assert!(!are_apart(1_000, |index| [index % 20 == 0, index % 2 == 0]), "the one among the other's");
         assert!(!are_apart(1_000, |index| [index % 2 == 0, index % 4 < 2]), "half of all runs is not hardly");
+    }
+
+    #[test]
+    fn runs_of_before_both_began_tell_nothing() {
+        let late = Alert { onset_at: record(1_000, "c").ended_at, ..alert("b") };
+        let mut overlap = Overlap::of(vec![alert("a"), late.clone()]);
+        for index in 0..2_000 {
+            let mut run = record(index, "c");
+            let fails = [index % 20 == 0, if index < 1_000 { index % 20 == 1 } else { index % 20 == 0 }];
+            let values = ["a", "b"].into_iter().zip(fails.map(Value::Boolean));
+            run.measurements.extend(values.map(|(series, value)| measurement(series, SeriesKind::Boolean, value)));
+            overlap.add(&run);
+        }
+        assert!(!overlap.are_apart(&alert("a"), &late), "since both began, they affect the same runs");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::domain::time::Timestamp;
 pub(super) struct PackedRecords {
     pub(super) records: Vec<PackedRecord>,
     services: Vec<String>,
+    service_numbers: BTreeMap<String, u32>,
     /// Measurements whose number stands for any.
     forms: Vec<Measurement>,
     numbers: BTreeMap<Form, u32>,
@@ -101,11 +102,13 @@ impl PackedRecords {
     }
 
     fn service(&mut self, name: &str) -> u32 {
-        let known = self.services.iter().position(|known| known == name);
-        known.unwrap_or_else(|| {
-            self.services.push(name.to_owned());
-            self.services.len() - 1
-        }) as u32
+        if let Some(number) = self.service_numbers.get(name) {
+            return *number;
+        }
+        let number = self.services.len() as u32;
+        self.services.push(name.to_owned());
+        self.service_numbers.insert(name.to_owned(), number);
+        number
     }
 }
 

@@ -51,6 +51,7 @@ async fn open_sqlite(url: &str, path: &Path, read_only: bool) -> Result<Store, S
             dialect: Dialect::Sqlite,
             writers: pool.clone(),
             readers: pool,
+            moving: Arc::default(),
             archive: None,
             beside,
             _lock: None,
@@ -60,7 +61,8 @@ async fn open_sqlite(url: &str, path: &Path, read_only: bool) -> Result<Store, S
     let writers = connect(&sqlite_url(&path, "rwc"), of_a_written_file(), 1, SQLITE_WRITER).await?;
     migrations::run(&writers, Dialect::Sqlite).await?;
     let readers = connect(&sqlite_url(&path, "rw"), of_a_file(), SQLITE_READERS, SQLITE_READER).await?;
-    Ok(Store { dialect: Dialect::Sqlite, writers, readers, archive: None, beside: None, _lock: Some(Arc::new(lock)) })
+    let (moving, lock) = (Arc::default(), Some(Arc::new(lock)));
+    Ok(Store { dialect: Dialect::Sqlite, writers, readers, moving, archive: None, beside: None, _lock: lock })
 }
 
 async fn open_postgres(url: &str, read_only: bool) -> Result<Store, StoreError> {
@@ -75,6 +77,7 @@ async fn open_postgres(url: &str, read_only: bool) -> Result<Store, StoreError> 
         dialect: Dialect::Postgres,
         writers: pool.clone(),
         readers: pool,
+        moving: Arc::default(),
         archive: None,
         beside: read_only.then(|| Address(url.into())),
         _lock: None,

@@ -101,7 +101,8 @@ impl Store {
     /// passed over. Noted in the audit log by a hash of `whose`.
     ///
     /// # Errors
-    /// The database or the archive failed; then call it again: what was erased by then is.
+    /// The database or the archive failed, or the log could not be emptied of what was erased; then call it again: what was
+    /// erased by then is.
     pub async fn erase(&self, selection: &Selection, whose: &str, now: Timestamp) -> Result<Erased, StoreError> {
         let mut erased = Erased::default();
         loop {
@@ -174,12 +175,11 @@ impl Store {
         if self.dialect != Dialect::Sqlite {
             return Ok(());
         }
-        retried("write the log of changes back", || async {
-            let connection = &mut *self.writers.acquire().await?;
-            sqlx::query("PRAGMA secure_delete = OFF").execute(&mut *connection).await?;
-            sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_all(&mut *connection).await.map(drop)
+        retried("end its care for what is deleted", || async {
+            sqlx::query("PRAGMA secure_delete = OFF").execute(&self.writers).await.map(drop)
         })
-        .await
+        .await?;
+        self.empty_log().await
     }
 }
 

@@ -67,6 +67,9 @@ pub enum StoreError {
     /// What is to be erased is in an archive that this process does not know.
     #[error("some of these traces are in the archive, and no archive is configured: set archive.directory")]
     NoArchive,
+    /// Of what was erased the log of changes still has a copy.
+    #[error("erased, but the store's log still holds it, because something is reading what it held before")]
+    LogHeld,
     /// It was waited for as long as whoever asked could wait.
     #[error("the store did not answer within {seconds} seconds")]
     Late {
@@ -92,7 +95,7 @@ impl StoreError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Database { source, .. } => is_transient(source),
-            Self::Late { .. } => true,
+            Self::LogHeld | Self::Late { .. } => true,
             Self::Address { .. }
             | Self::Missing { .. }
             | Self::Folder { .. }

@@ -5,6 +5,7 @@ use sqlx::AssertSqlSafe;
 
 use super::chunks::read_trace_ids;
 use super::columns::limit;
+use super::external_scores::read_name;
 use super::retry::retried;
 use super::statement::for_keys;
 use super::{Store, StoreError};
@@ -13,6 +14,9 @@ use crate::domain::time::Timestamp;
 /// Traces that one call of [`Store::purge_records`] deletes at most.
 const BATCH: usize = 500;
 
+/// Its names go with the last of its scores.
+const SCORES: &str = "external_score";
+
 /// Tables with rows of a trace, itself the first: rows are locked in this order everywhere.
 const TABLES: [&str; 10] = [
     "trace",
@@ -20,7 +24,7 @@ const TABLES: [&str; 10] = [
     "trace_model",
     "trace_tool",
     "evaluation",
-    "external_score",
+    SCORES,
     "judge_job",
     "review_draw",
     "review_item",
@@ -40,18 +44,24 @@ impl Store {
     /// # Errors
     /// The database failed; then nothing is deleted.
     pub async fn purge_records(&self, before: Timestamp) -> Result<bool, StoreError> {
-        retried("purge records", || async {
+        let purged = retried("purge records", || async {
             let mut transaction = self.begin().await?;
             let connection = &mut *transaction;
             let expired = format!("{EXPIRED}{}", self.dialect.claim());
             let query = sqlx::query(AssertSqlSafe(expired)).bind(before).bind(limit(BATCH));
             let expired = read_trace_ids(&query.fetch_all(&mut *connection).await?)?;
+            let mut names = Vec::new();
             for table in TABLES {
-                for_keys(connection, &format!("DELETE FROM {table} WHERE trace_id IN"), &expired, "").await?;
+                let delete = format!("DELETE FROM {table} WHERE trace_id IN");
+                let names_of = if table == SCORES { " RETURNING annotator_kind, name" } else { "" };
+                let deleted = for_keys(connection, &delete, &expired, names_of).await?;
+                names.extend(deleted.iter().map(read_name).collect::<Result<Vec<_>, _>>()?);
             }
             transaction.commit().await?;
-            Ok(expired.len() == BATCH)
-        })
-        .await
+            Ok((expired.len() == BATCH, names))
+        });
+        let (has_more, names) = purged.await?;
+        self.forget_names(names).await?;
+        Ok(has_more)
     }
 }

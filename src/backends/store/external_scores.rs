@@ -8,9 +8,10 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
 use super::columns::{count, flag, key, limit, parse_word, text};
+use super::dialect::Dialect;
 use super::erasure::erased_among;
 use super::retry::retried;
-use super::statement::{for_keys, insert};
+use super::statement::{Values, for_keys, for_rows, insert};
 use super::{Store, StoreError};
 use crate::domain::evaluation::AnnotatorKind;
 use crate::domain::external_score::{ExternalScore, NewExternalScore, ScoreIdentity};
@@ -20,6 +21,8 @@ use crate::domain::time::Timestamp;
 
 /// Scores of one trace that are shown: anyone may send any number of them.
 const MOST_SHOWN: usize = 500;
+/// Scores that one call of [`Store::purge_waiting_scores`] deletes at most.
+const BATCH: usize = 500;
 /// Ends the name of a series of magnitudes, and of the labels that came without a value where others came with one.
 const NUMBERS: &str = ".number";
 const LABELS: &str = ".label";
@@ -65,19 +68,81 @@ impl Store {
     /// The series of external scores, before any record is read; `None` where no one has sent any.
     pub(super) async fn external_series(&self) -> Result<Option<ExternalSeries>, StoreError> {
         retried("read scores of others", || async {
-            let sql = "SELECT annotator_kind, name, has_values, is_unbounded FROM external_name";
-            let rows = sqlx::query(sql).fetch_all(&self.readers).await?;
-            let mut series = ExternalSeries::default();
-            for row in &rows {
-                series.learn(row)?;
+            let any = sqlx::query("SELECT name FROM external_name LIMIT 1").fetch_optional(&self.readers).await?;
+            Ok(any.map(|_| ExternalSeries::default()))
+        })
+        .await
+    }
+
+    /// Adds what others scored to the records it belongs to.
+    pub(super) async fn add_external(
+        &self,
+        external: &mut ExternalSeries,
+        records: &mut [TraceRecord],
+    ) -> Result<(), StoreError> {
+        let scored = self.external_of(records).await?;
+        let names = external.admit(&scored, records);
+        let select = "SELECT annotator_kind, name, has_values, is_unbounded FROM external_name \
+                      WHERE (annotator_kind, name) IN";
+        let known = retried("read scores of others", || async {
+            let connection = &mut *self.readers.acquire().await?;
+            for_rows(connection, select, &names, write_name, "").await
+        });
+        for row in &known.await? {
+            external
+                .learn(row)
+                .map_err(|source| StoreError::Database { operation: "read scores of others", source })?;
+        }
+        external.add(scored, records);
+        Ok(())
+    }
+
+    /// Deletes scores that were made before `before` of traces that never came, a bounded number at a time; whether there
+    /// may be more.
+    ///
+    /// # Errors
+    /// The database failed; then nothing is deleted.
+    pub async fn purge_waiting_scores(&self, before: Timestamp) -> Result<bool, StoreError> {
+        let deleted = retried("purge scores of no trace", || async {
+            let sql = "DELETE FROM external_score WHERE (trace_id, key) IN (SELECT trace_id, key FROM external_score AS old \
+                       WHERE scored_at < $1 AND NOT EXISTS (SELECT 1 FROM trace WHERE trace.trace_id = old.trace_id) \
+                       AND NOT EXISTS (SELECT 1 FROM pending WHERE pending.trace_id = old.trace_id) \
+                       ORDER BY scored_at LIMIT $2) RETURNING annotator_kind, name";
+            let mut transaction = self.begin().await?;
+            let rows = sqlx::query(sql).bind(before).bind(limit(BATCH)).fetch_all(&mut *transaction).await?;
+            transaction.commit().await?;
+            rows.iter().map(read_name).collect::<Result<Vec<_>, _>>()
+        });
+        let deleted = deleted.await?;
+        let has_more = deleted.len() == BATCH;
+        self.forget_names(deleted).await?;
+        Ok(has_more)
+    }
+
+    /// Forgets those of the names of deleted scores that no score has any more.
+    pub(super) async fn forget_names(&self, deleted: Vec<ExternalName>) -> Result<(), StoreError> {
+        let names: Vec<ExternalName> = deleted.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        retried("forget names of scores", || async {
+            let mut transaction = self.begin().await?;
+            if self.dialect == Dialect::Postgres {
+                // Whoever adds a score holds the other lock until the score is there to be seen.
+                let lock = "LOCK TABLE external_name IN SHARE ROW EXCLUSIVE MODE";
+                sqlx::query(lock).execute(&mut *transaction).await?;
             }
-            Ok((!rows.is_empty()).then_some(series))
+            let delete = "DELETE FROM external_name WHERE (annotator_kind, name) IN";
+            let unused = "AND NOT EXISTS (SELECT 1 FROM external_score WHERE external_score.name = external_name.name \
+                          AND external_score.annotator_kind = external_name.annotator_kind)";
+            for_rows(&mut transaction, delete, &names, write_name, unused).await?;
+            transaction.commit().await
         })
         .await
     }
 
     /// What others scored of the traces of records.
-    pub(super) async fn external_of(&self, records: &[TraceRecord]) -> Result<ScoredTraces, StoreError> {
+    async fn external_of(&self, records: &[TraceRecord]) -> Result<ScoredTraces, StoreError> {
         let trace_ids: Vec<TraceId> = records.iter().map(|record| record.trace_id).collect();
         let select = "SELECT trace_id, annotator_kind, name, CASE WHEN value IS NULL THEN label END AS verdict, \
                       avg(value) AS value, count(*) AS scores FROM external_score \
@@ -96,6 +161,17 @@ impl Store {
         })
         .await
     }
+}
+
+/// Who scored, and what.
+pub(super) type ExternalName = (String, String);
+
+fn write_name(row: &mut Values<'_>, (annotator_kind, name): &ExternalName) {
+    row.bind(annotator_kind.as_str()).bind(name.as_str());
+}
+
+pub(super) fn read_name(row: &AnyRow) -> Result<ExternalName, sqlx::Error> {
+    Ok((row.try_get("annotator_kind")?, row.try_get("name")?))
 }
 
 /// Scores by trace and key, with when they were made.
@@ -204,6 +280,20 @@ pub(super) struct ExternalSeries {
 }
 
 impl ExternalSeries {
+    /// Admits the series of which there are traces among the records, as many as there may be; the names of the new ones.
+    fn admit(&mut self, scored: &ScoredTraces, records: &[TraceRecord]) -> Vec<ExternalName> {
+        let mut names = Vec::new();
+        for series in records.iter().filter_map(|record| scored.get(&record.trace_id)).flat_map(BTreeMap::keys) {
+            if self.seen.len() >= MOST_SERIES {
+                break;
+            }
+            if self.seen.insert(series.clone()) {
+                names.extend(series.split_once('.').map(|(kind, name)| (kind.to_owned(), name.to_owned())));
+            }
+        }
+        names
+    }
+
     /// Takes in what is known of a name.
     fn learn(&mut self, row: &AnyRow) -> Result<(), sqlx::Error> {
         for (column, set) in [("has_values", &mut self.valued), ("is_unbounded", &mut self.unbounded)] {
@@ -216,7 +306,7 @@ impl ExternalSeries {
 
     /// Adds what others scored to the records it belongs to. Which traces others score is up to them: with what
     /// probability they chose is not known, and taken as 1.
-    pub(super) fn add(&mut self, mut scored: ScoredTraces, records: &mut [TraceRecord]) {
+    fn add(&self, mut scored: ScoredTraces, records: &mut [TraceRecord]) {
         for record in records {
             let of_trace = scored.remove(&record.trace_id).unwrap_or_default().into_iter();
             record.measurements.extend(of_trace.flat_map(|(series, scored)| self.measurements(series, scored)));
@@ -225,11 +315,10 @@ impl ExternalSeries {
 
     /// A kind is part of what a series is, so each has its own: values are ordered scores, of which one that is no share
     /// is counted and left out; of a name that ever had such a one they are magnitudes too; labels are categories, beside the values where there are any.
-    fn measurements(&mut self, series: String, scored: Scored) -> Vec<Measurement> {
-        if self.seen.len() >= MOST_SERIES && !self.seen.contains(&series) {
+    fn measurements(&self, series: String, scored: Scored) -> Vec<Measurement> {
+        if !self.seen.contains(&series) {
             return Vec::new();
         }
-        self.seen.insert(series.clone());
         let measurement = |end: &str, kind, value| Measurement {
             series: format!("{series}{end}"),
             kind,
@@ -252,21 +341,46 @@ impl ExternalSeries {
 mod tests {
     use super::*;
 
+    fn record(number: u8) -> TraceRecord {
+        TraceRecord {
+            trace_id: TraceId::from_bytes(&[number + 1; 16]).unwrap(),
+            conversation: String::new(),
+            service: String::new(),
+            segments: BTreeMap::new(),
+            ended_at: Timestamp(0),
+            upstream_probability: None,
+            notes: Vec::new(),
+            measurements: Vec::new(),
+        }
+    }
+
     #[test]
     fn names_without_end_make_no_series_without_end() {
         let mut external = ExternalSeries::default();
-        let half = || Scored { value: Some(0.5), ..Scored::default() };
-        let made = (0..1_000).flat_map(|name| external.measurements(format!("llm.{name}"), half())).count();
-        assert_eq!(made, MOST_SERIES);
-        assert!(!external.measurements("llm.7".to_owned(), half()).is_empty(), "a known one goes on");
+        let mut page = |first: usize| {
+            let half = || Scored { value: Some(0.5), ..Scored::default() };
+            let mut records = [0, 1].map(record);
+            let of = |trace: usize| (trace..1_000).map(|name| (format!("llm.{:04}", first + name), half())).collect();
+            let scored: ScoredTraces = [0, 1].map(|trace| (records[trace].trace_id, of(trace))).into();
+            let names = external.admit(&scored, &records).len();
+            external.add(scored, &mut records);
+            (names, records.map(|record| record.measurements.len()))
+        };
+        assert_eq!(page(0), (MOST_SERIES, [MOST_SERIES, MOST_SERIES - 1]));
+        assert_eq!(
+            page(150),
+            (0, [MOST_SERIES - 150, MOST_SERIES - 151]),
+            "known ones go on, and are not looked up again"
+        );
     }
 
     #[test]
     fn a_value_that_is_no_share_makes_a_series_of_its_own_and_leaves_the_first_as_it_was() {
         let unbounded = BTreeSet::from(["human.stars".to_owned()]);
         let valued = BTreeSet::from(["human.stars".to_owned(), "human.ok".to_owned()]);
-        let mut external = ExternalSeries { unbounded, valued, seen: BTreeSet::new() };
-        let mut of = |series: &str, scored| {
+        let seen = ["human.stars", "human.ok", "human.topic"].map(str::to_owned).into();
+        let external = ExternalSeries { unbounded, valued, seen };
+        let of = |series: &str, scored| {
             let made = external.measurements(series.to_owned(), scored);
             made.into_iter().map(|one| (one.series, one.kind)).collect::<Vec<_>>()
         };

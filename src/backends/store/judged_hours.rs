@@ -2,26 +2,24 @@
 //!
 //! An hour is summed up when it is over. Whatever changes a judgement of it later (a new version of its trace, another
 //! score, a draw, a label, its end, a commit that took long) makes the database mark the hour in the same transaction, and
-//! the hour is read judgement by judgement until it has been summed up again. Who sums up keeps others from marking
-//! meanwhile: what they changed before is in the sums, and what they change afterwards finds the hour to mark.
+//! the hour is read judgement by judgement until it has been summed up again.
 
 use std::ops::Range;
-use std::time::Duration;
 
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
 use super::columns::{count, flag, key};
-use super::dialect::Dialect;
 use super::judgements::{JUDGED, only, read_draw};
 use super::retry::retried;
-use super::statement::Statement;
-use super::used_hours::within;
+use super::statement::{Statement, insert};
+use super::summed_hours::{HOUR, Sums, within};
 use super::{Store, StoreError};
 use crate::domain::label::{JudgedSum, LabelledCount, RevisionSum};
 use crate::domain::time::Timestamp;
 
-const HOUR: Duration = Duration::from_hours(1);
+/// What stands for no draw, in a sum as in a judgement.
+const NO_DRAW: f64 = -1.0;
 
 /// What a sum is of, and the sum; the hour follows.
 const SUMS: &str = "SELECT evaluator, revision, passed, draw_probability, is_drawn, count(*) AS judgements, \
@@ -55,25 +53,54 @@ impl Store {
         .await
     }
 
-    /// Sums up one hour that ended before `before` and is not summed up as it is now; whether there was one.
+    /// Hours whose sums do not hold any more, the first of them.
     ///
     /// # Errors
-    /// The database failed; then nothing is changed.
-    pub async fn sum_judged_hour(&self, before: Timestamp) -> Result<bool, StoreError> {
-        retried("sum up an hour of judgements", || async {
-            let last = before.minus(HOUR);
-            let Some(hour) = next_hour(&mut *self.readers.acquire().await?).await?.filter(|hour| *hour <= last) else {
-                return Ok(false);
-            };
+    /// The database failed.
+    pub async fn marked_judged_hours(&self) -> Result<Vec<Timestamp>, StoreError> {
+        Sums::Judged.marked(self).await
+    }
+
+    /// The first hour with judgements after all that were ever summed up, if it ended before `before`.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn next_judged_hour(&self, before: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        retried("look for hours to sum up", || async {
+            let connection = &mut *self.readers.acquire().await?;
+            let after = Sums::Judged.last(connection).await?.map_or(Timestamp::default(), |last| last.plus(HOUR));
+            let first = "SELECT min(evaluated_at) FROM evaluation WHERE annotator_kind = 'llm' AND outcome = 'scored' \
+                         AND evaluated_at >= $1";
+            let first: Option<Timestamp> = sqlx::query_scalar(first).bind(after).fetch_one(connection).await?;
+            Ok(first.map(Timestamp::hour).filter(|hour| *hour <= before.minus(HOUR)))
+        })
+        .await
+    }
+
+    /// Sums up an hour. When a judgement of it changes meanwhile, it stays marked.
+    ///
+    /// # Errors
+    /// The database failed; then the hour is read judgement by judgement.
+    pub async fn sum_judged_hour(&self, hour: Timestamp) -> Result<(), StoreError> {
+        let begun = Sums::Judged.begin(self, hour).await?;
+        let sums = retried("sum up an hour of judgements", || async {
+            let mut statement = Statement::new(SUMS);
+            statement.sql(JUDGED).sql(UNLABELLED);
+            within(&mut statement, "evaluated_at", &[hour..hour.plus(HOUR)]);
+            statement.sql(ALIKE);
+            let rows = statement.fetch(&self.readers).await?;
+            rows.iter().map(read_sum).collect::<Result<Vec<RevisionSum>, _>>()
+        });
+        let sums = sums.await?;
+        retried("keep the sums of an hour of judgements", || async {
             let mut transaction = self.begin().await?;
             let connection = &mut *transaction;
-            if self.dialect == Dialect::Postgres {
-                let lock = "LOCK TABLE judged_hour IN SHARE ROW EXCLUSIVE MODE";
-                sqlx::query(lock).execute(&mut *connection).await?;
+            if !Sums::Judged.hold(connection, hour, begun).await? {
+                return Ok(());
             }
-            sum_up(connection, hour).await?;
-            transaction.commit().await?;
-            Ok(true)
+            sqlx::query("DELETE FROM judged_sum WHERE hour = $1").bind(hour).execute(&mut *connection).await?;
+            keep(connection, hour, &sums).await?;
+            transaction.commit().await
         })
         .await
     }
@@ -95,16 +122,16 @@ async fn unlabelled(
     evaluator: Option<&str>,
     since: Timestamp,
 ) -> Result<(), sqlx::Error> {
-    let marked = "SELECT hour FROM judged_hour WHERE is_summed = 0 AND hour >= $1 ORDER BY hour";
+    let marked = "SELECT hour FROM judged_hour WHERE state <> 1 AND hour >= $1 ORDER BY hour";
     let marked = sqlx::query_scalar(marked).bind(since).fetch_all(&mut *connection).await?;
-    let end = last_hour(connection).await?.map(|last| last.plus(HOUR));
+    let end = Sums::Judged.last(connection).await?.map(|last| last.plus(HOUR));
     statement.sql(SUMS).sql(JUDGED).sql(UNLABELLED);
     only(statement, evaluator, since);
     within(statement, "evaluated_at", &unsummed(since, marked, end));
     statement.sql(ALIKE).sql(
         " UNION ALL SELECT evaluator, revision, passed, draw_probability, is_drawn, judgements, weight, weight_squared, \
          upstream_unknown, judged_sum.hour FROM judged_sum JOIN judged_hour ON judged_hour.hour = judged_sum.hour \
-         WHERE is_summed = 1 AND judged_sum.hour >= ",
+         WHERE state = 1 AND judged_sum.hour >= ",
     );
     statement.bind(since);
     if let Some(evaluator) = evaluator {
@@ -113,38 +140,23 @@ async fn unlabelled(
     Ok(())
 }
 
-/// The last hour that was ever summed up.
-async fn last_hour(connection: &mut AnyConnection) -> Result<Option<Timestamp>, sqlx::Error> {
-    sqlx::query_scalar("SELECT max(hour) FROM judged_hour").fetch_one(connection).await
-}
-
-/// The first hour that was marked, else the first with judgements after all that were ever summed up.
-async fn next_hour(connection: &mut AnyConnection) -> Result<Option<Timestamp>, sqlx::Error> {
-    let marked = "SELECT min(hour) AS hour FROM judged_hour WHERE is_summed = 0";
-    let marked: Option<Timestamp> = sqlx::query_scalar(marked).fetch_one(&mut *connection).await?;
-    if marked.is_some() {
-        return Ok(marked);
-    }
-    let after = last_hour(connection).await?.map_or(Timestamp::default(), |last| last.plus(HOUR));
-    let first = "SELECT min(evaluated_at) FROM evaluation WHERE annotator_kind = 'llm' AND outcome = 'scored' \
-                 AND evaluated_at >= $1";
-    let first: Option<Timestamp> = sqlx::query_scalar(first).bind(after).fetch_one(connection).await?;
-    Ok(first.map(Timestamp::hour))
-}
-
-async fn sum_up(connection: &mut AnyConnection, hour: Timestamp) -> Result<(), sqlx::Error> {
-    let summed =
-        "INSERT INTO judged_hour (hour, is_summed) VALUES ($1, 1) ON CONFLICT (hour) DO UPDATE SET is_summed = 1";
-    sqlx::query(summed).bind(hour).execute(&mut *connection).await?;
-    sqlx::query("DELETE FROM judged_sum WHERE hour = $1").bind(hour).execute(&mut *connection).await?;
-    let mut statement = Statement::new(
-        "INSERT INTO judged_sum (evaluator, revision, passed, draw_probability, is_drawn, judgements, weight, \
-         weight_squared, upstream_unknown, hour) ",
-    );
-    statement.sql(SUMS).sql(JUDGED).sql(UNLABELLED);
-    within(&mut statement, "evaluated_at", &[hour..hour.plus(HOUR)]);
-    statement.sql(ALIKE);
-    statement.fetch(connection).await.map(drop)
+async fn keep(connection: &mut AnyConnection, hour: Timestamp, sums: &[RevisionSum]) -> Result<(), sqlx::Error> {
+    insert(
+        connection,
+        "judged_sum (hour, evaluator, revision, passed, draw_probability, is_drawn, judgements, weight, weight_squared, \
+         upstream_unknown)",
+        sums,
+        |row, RevisionSum { evaluator, revision, judged }| {
+            row.bind(hour).bind(evaluator.as_str()).bind(revision.as_str()).bind(i64::from(judged.passed));
+            row.bind(judged.draw.map_or(NO_DRAW, |draw| draw.probability));
+            row.bind(i64::from(judged.draw.is_some_and(|draw| draw.is_drawn)));
+            row.bind(judged.count.cast_signed()).bind(judged.weight).bind(judged.weight_squared);
+            row.bind(judged.upstream_unknown.cast_signed());
+        },
+        "",
+    )
+    .await
+    .map(drop)
 }
 
 /// When the judgements were given that are in no sum: what there is of the first hour, the marked ones, and all since the
@@ -154,7 +166,14 @@ fn unsummed(since: Timestamp, marked: Vec<Timestamp>, end: Option<Timestamp>) ->
     let Some(end) = end.filter(|end| *end > since) else { return vec![since..always] };
     let first = Some(since..since.hour().plus(HOUR)).filter(|_| since.hour() < since);
     let marked = marked.into_iter().map(|hour| hour..hour.plus(HOUR));
-    first.into_iter().chain(marked).chain([end..always]).collect()
+    let mut times: Vec<Range<Timestamp>> = Vec::new();
+    for time in first.into_iter().chain(marked).chain([end..always]) {
+        match times.last_mut().filter(|before| before.end == time.start) {
+            Some(before) => before.end = time.end,
+            None => times.push(time),
+        }
+    }
+    times
 }
 
 fn read_sum(row: &AnyRow) -> Result<RevisionSum, sqlx::Error> {
@@ -182,4 +201,24 @@ fn read_drawn(row: &AnyRow) -> Result<LabelledCount, sqlx::Error> {
         label: None,
         count: count(row, "judgements")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hours_beside_each_other_are_read_as_one_time() {
+        const HOURS: i64 = Timestamp::NANOS_PER_HOUR;
+        let of = |since: i64, marked: &[i64], end: i64| -> Vec<(i64, i64)> {
+            let marked = marked.iter().map(|hour| Timestamp(hour * HOURS)).collect();
+            let times = unsummed(Timestamp(since), marked, Some(Timestamp(end * HOURS)));
+            times.into_iter().map(|time| (time.start.0, time.end.0)).collect()
+        };
+        let rest = |start: i64| (start * HOURS, i64::MAX);
+        assert_eq!(of(0, &[], 5), [rest(5)]);
+        assert_eq!(of(7, &[1, 2, 4], 9), [(7, 3 * HOURS), (4 * HOURS, 5 * HOURS), rest(9)]);
+        assert_eq!(of(7, &[7, 8], 9), [(7, HOURS), rest(7)]);
+        assert_eq!(of(9 * HOURS, &[], 9), [rest(9)]);
+    }
 }

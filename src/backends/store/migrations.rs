@@ -140,6 +140,16 @@ const CHANGES: &[Change] = &[
         sqlite: include_str!("../../../migrations/sqlite/0025_marks.sql"),
         postgres: include_str!("../../../migrations/postgres/0025_marks.sql"),
     },
+    Change {
+        description: "detector rules",
+        sqlite: include_str!("../../../migrations/sqlite/0026_detector_rules.sql"),
+        postgres: include_str!("../../../migrations/postgres/0026_detector_rules.sql"),
+    },
+    Change {
+        description: "external expiry",
+        sqlite: include_str!("../../../migrations/sqlite/0027_external_expiry.sql"),
+        postgres: include_str!("../../../migrations/postgres/0027_external_expiry.sql"),
+    },
 ];
 
 const NEWEST: i64 = CHANGES.len() as i64;
@@ -187,6 +197,18 @@ pub(super) async fn version(pool: &AnyPool) -> Result<i64, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The newest version that is out.
+    const RELEASED: usize = 21;
+
+    #[test]
+    fn what_a_released_process_asks_for_is_not_taken_away_under_it() {
+        for change in &CHANGES[RELEASED..] {
+            for sql in [change.sqlite, change.postgres] {
+                assert!(!sql.lines().any(|line| line.contains("DROP ")), "{}", change.description);
+            }
+        }
+    }
 
     #[test]
     fn both_dialects_name_the_same_tables_columns_and_indices_in_the_same_order() {

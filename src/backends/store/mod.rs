@@ -50,6 +50,7 @@ mod selection;
 mod shared;
 mod silences;
 mod statement;
+mod summed_hours;
 mod tokens;
 mod traces;
 mod usage;
@@ -62,6 +63,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use sqlx::{Any, AnyPool, Transaction};
+use tokio::sync::Mutex;
 
 pub use agent_costs::{AgentCostRow, AgentDimension};
 pub use alerts::{AlertFilter, Notice, NoticeCommit, Noticing};
@@ -106,6 +108,8 @@ pub struct Store {
     /// One connection for SQLite, which has one writer; the same pool as `readers` for PostgreSQL.
     writers: AnyPool,
     readers: AnyPool,
+    /// Held by whoever moves the log: SQLite has one at a time do it, and tells the other only that it did not.
+    moving: Arc<Mutex<()>>,
     /// Where traces go that are kept longer than the store keeps them.
     archive: Option<Archive>,
     /// Of a store that is open for reading only, where the audit log is written to all the same.

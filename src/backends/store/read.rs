@@ -167,7 +167,7 @@ impl Store {
         loop {
             let (mut page, end) = self.record_page(selection, last).await?;
             if let Some(external) = &mut external {
-                external.add(self.external_of(&page).await?, &mut page);
+                self.add_external(external, &mut page).await?;
             }
             let is_full = page.len() == PAGE;
             page.into_iter().for_each(&mut visit);
@@ -208,7 +208,7 @@ impl Store {
         let (mut records, end) = self.record_page(selection, after).await?;
         let is_full = records.len() == PAGE;
         if let Some(mut external) = self.external_series().await? {
-            external.add(self.external_of(&records).await?, &mut records);
+            self.add_external(&mut external, &mut records).await?;
         }
         Ok((records, end.filter(|_| is_full)))
     }

@@ -5,21 +5,19 @@
 //! read run by run until it has been summed up again.
 
 use std::ops::Range;
-use std::time::Duration;
 
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
-use super::agent_costs::{AgentDimension, costs_by_service};
-use super::columns::{flag, key, limit};
-use super::dialect::Dialect;
+use super::agent_costs::{AgentCostRow, AgentDimension, costs_by_service};
+use super::columns::{flag, key};
 use super::retry::retried;
 use super::selection::Selection;
 use super::statement::{Statement, insert};
+use super::summed_hours::{HOUR, Sums};
 use super::{Store, StoreError};
 use crate::domain::time::Timestamp;
 
-const HOUR: Duration = Duration::from_hours(1);
 /// What every run is told apart by.
 const KEPT: [AgentDimension; 7] = [
     AgentDimension::Model,
@@ -30,8 +28,6 @@ const KEPT: [AgentDimension; 7] = [
     AgentDimension::User,
     AgentDimension::Conversation,
 ];
-/// Marked hours that are summed up again before others are looked at.
-const MOST_MARKED: usize = 16;
 
 impl Store {
     /// Hours whose sums do not hold any more, the first of them.
@@ -39,11 +35,7 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn marked_used_hours(&self) -> Result<Vec<Timestamp>, StoreError> {
-        retried("look for hours to sum up", || async {
-            let sql = "SELECT hour FROM used_hour WHERE state <> 1 ORDER BY hour LIMIT $1";
-            sqlx::query_scalar(sql).bind(limit(MOST_MARKED)).fetch_all(&self.readers).await
-        })
-        .await
+        Sums::Used.marked(self).await
     }
 
     /// The first hour with runs after all that were ever summed up, if it ended before `before`.
@@ -53,7 +45,7 @@ impl Store {
     pub async fn next_used_hour(&self, before: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         retried("look for hours to sum up", || async {
             let connection = &mut *self.readers.acquire().await?;
-            let after = last_hour(connection).await?.map_or(Timestamp::default(), |last| last.plus(HOUR));
+            let after = Sums::Used.last(connection).await?.map_or(Timestamp::default(), |last| last.plus(HOUR));
             let first = "SELECT min(ended_at) FROM trace WHERE ended_at >= $1";
             let first: Option<Timestamp> = sqlx::query_scalar(first).bind(after).fetch_one(connection).await?;
             Ok(first.map(Timestamp::hour).filter(|hour| *hour <= before.minus(HOUR)))
@@ -67,37 +59,33 @@ impl Store {
     /// # Errors
     /// The database failed; then the hour is read run by run.
     pub async fn sum_used_hour(&self, hour: Timestamp, attributes: &[&str]) -> Result<(), StoreError> {
-        retried("begin to sum up an hour", || self.begin_used_hour(hour)).await?;
-        retried("sum up an hour", || async {
+        let begun = Sums::Used.begin(self, hour).await?;
+        let named = attributes.iter().map(|name| AgentDimension::Attribute((*name).to_owned()));
+        let dimensions: Vec<AgentDimension> = KEPT.into_iter().chain(named).collect();
+        let sums = retried("sum up an hour", || async {
+            let connection = &mut *self.readers.acquire().await?;
+            let mut sums = Vec::new();
+            for by in &dimensions {
+                sums.extend(sum_up(connection, hour, by).await?);
+            }
+            Ok(sums)
+        });
+        let sums = sums.await?;
+        retried("keep the sums of an hour", || async {
             let mut transaction = self.begin().await?;
             let connection = &mut *transaction;
-            // Who changes a run of the hour from here on waits to mark it.
-            let summed = "UPDATE used_hour SET state = 1 WHERE hour = $1 AND state = 2";
-            if sqlx::query(summed).bind(hour).execute(&mut *connection).await?.rows_affected() == 0 {
+            if !Sums::Used.hold(connection, hour, begun).await? {
                 return Ok(());
             }
             for table in ["DELETE FROM used_sum WHERE hour = $1", "DELETE FROM used_dimension WHERE hour = $1"] {
                 sqlx::query(table).bind(hour).execute(&mut *connection).await?;
             }
-            let named = attributes.iter().map(|name| AgentDimension::Attribute((*name).to_owned()));
-            for by in KEPT.into_iter().chain(named) {
-                sum_up(connection, hour, &by).await?;
+            for (dimension, sums) in &sums {
+                keep(connection, hour, dimension, sums).await?;
             }
             transaction.commit().await
         })
         .await
-    }
-
-    /// From here on whoever changes a run of the hour marks it, and what others have changed is there to be read.
-    async fn begin_used_hour(&self, hour: Timestamp) -> Result<(), sqlx::Error> {
-        let mut transaction = self.begin().await?;
-        if self.dialect == Dialect::Postgres {
-            let lock = "LOCK TABLE used_hour IN SHARE ROW EXCLUSIVE MODE";
-            sqlx::query(lock).execute(&mut *transaction).await?;
-        }
-        let begin = "INSERT INTO used_hour (hour, state) VALUES ($1, 2) ON CONFLICT (hour) DO UPDATE SET state = 2";
-        sqlx::query(begin).bind(hour).execute(&mut *transaction).await?;
-        transaction.commit().await
     }
 }
 
@@ -131,7 +119,7 @@ impl Hours {
         let read = |row: &AnyRow| Ok((row.try_get("hour")?, flag(row, "is_summed")?));
         let known: Vec<_> =
             query.fetch_all(&mut *connection).await?.iter().map(read).collect::<Result<_, sqlx::Error>>()?;
-        let unsummed = unsummed(&time, &known, last_hour(connection).await?);
+        let unsummed = unsummed(&time, &known, Sums::Used.last(connection).await?);
         Ok(Some(Self { dimension, service, whole, unsummed }))
     }
 
@@ -181,41 +169,37 @@ fn unsummed(time: &Range<Timestamp>, known: &[(Timestamp, bool)], last: Option<T
     times
 }
 
-/// Adds that something happened within one of these times.
-pub(super) fn within(statement: &mut Statement, column: &str, times: &[Range<Timestamp>]) {
-    if times.is_empty() {
-        statement.sql(" AND 1 = 0");
-        return;
-    }
-    for (place, time) in times.iter().enumerate() {
-        statement.sql(if place == 0 { " AND ((" } else { " OR (" }).sql(column).sql(" >= ").bind(time.start);
-        statement.sql(" AND ").sql(column).sql(" < ").bind(time.end).sql(")");
-    }
-    statement.sql(")");
-}
+/// What the runs of each service and part came to.
+type PartSums = Vec<(String, AgentCostRow)>;
 
-/// The last hour that was ever summed up.
-async fn last_hour(connection: &mut AnyConnection) -> Result<Option<Timestamp>, sqlx::Error> {
-    sqlx::query_scalar("SELECT max(hour) FROM used_hour").fetch_one(connection).await
-}
-
-/// Sums up an hour by one dimension, should it have few parts.
-async fn sum_up(connection: &mut AnyConnection, hour: Timestamp, by: &AgentDimension) -> Result<(), sqlx::Error> {
+/// The sums of an hour by one dimension, should it have few parts.
+async fn sum_up(
+    connection: &mut AnyConnection,
+    hour: Timestamp,
+    by: &AgentDimension,
+) -> Result<Option<(String, PartSums)>, sqlx::Error> {
     let dimension = by.kept();
     let runs = Selection { since: Some(hour), until: Some(hour.plus(HOUR)), ..Selection::default() };
     let sums = costs_by_service(connection, by, &runs, by.most_parts() + 1).await?;
-    if sums.len() > by.most_parts() {
-        return Ok(());
-    }
+    Ok(Some((dimension, sums)).filter(|(_, sums)| sums.len() <= by.most_parts()))
+}
+
+/// Keeps the sums of an hour by one dimension.
+async fn keep(
+    connection: &mut AnyConnection,
+    hour: Timestamp,
+    dimension: &str,
+    sums: &[(String, AgentCostRow)],
+) -> Result<(), sqlx::Error> {
     let kept = "INSERT INTO used_dimension (dimension, hour) VALUES ($1, $2)";
-    sqlx::query(kept).bind(dimension.as_str()).bind(hour).execute(&mut *connection).await?;
+    sqlx::query(kept).bind(dimension).bind(hour).execute(&mut *connection).await?;
     insert(
         connection,
         "used_sum (hour, dimension, service, part, traces, upstream_unknown, calls, unpriced, input_tokens, \
          output_tokens, cached_tokens, cost)",
-        &sums,
+        sums,
         |row, (service, of)| {
-            row.bind(hour).bind(dimension.as_str()).bind(service.as_str()).bind(of.part.as_deref());
+            row.bind(hour).bind(dimension).bind(service.as_str()).bind(of.part.as_deref());
             row.bind(of.traces.cast_signed()).bind(of.upstream_unknown.cast_signed());
             for sum in [of.calls, of.unpriced, of.input_tokens, of.output_tokens, of.cached_tokens, of.cost] {
                 row.bind(sum);

@@ -24,6 +24,8 @@ pub struct HourCommit {
     pub previous_state: Option<String>,
     /// What the detectors remember from now on, as JSON.
     pub detector_state: String,
+    /// What of it the rules remember, as JSON.
+    pub rules: String,
     /// What was seen in the hour, as JSON.
     pub summary: String,
     /// What detectors say of alerts that are new or changed.
@@ -112,15 +114,18 @@ impl Store {
         .await
     }
 
-    /// What the detectors of every service remember, as JSON.
+    /// What the rules of every service remember, each as a JSON object that has it as `rules`.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn detector_states(&self) -> Result<Vec<(String, String)>, StoreError> {
-        retried("read detector states", || async {
-            let rows = sqlx::query("SELECT service, state FROM detector_state ORDER BY service");
-            let rows = rows.fetch_all(&self.readers).await?;
-            rows.iter().map(|row| Ok((row.try_get("service")?, row.try_get("state")?))).collect()
+    pub async fn rule_states(&self) -> Result<Vec<(String, String)>, StoreError> {
+        retried("read the rules' state", || async {
+            // Of a service that a process of an earlier release has watched last, there is only everything.
+            let sql = "SELECT detector_state.service AS service, coalesce('{\"rules\":' || rules || '}', state) AS kept \
+                       FROM detector_state LEFT JOIN detector_rules ON detector_rules.service = detector_state.service \
+                       ORDER BY detector_state.service";
+            let rows = sqlx::query(sql).fetch_all(&self.readers).await?;
+            rows.iter().map(|row| Ok((row.try_get("service")?, row.try_get("kept")?))).collect()
         })
         .await
     }
@@ -166,7 +171,8 @@ impl Store {
     }
 }
 
-/// Replaces the detectors' state if it is still what it was.
+/// Replaces the detectors' state if it is still what it was, and what of it the rules remember, which a change of the state
+/// deletes.
 async fn swap_state(connection: &mut AnyConnection, commit: &HourCommit) -> Result<bool, sqlx::Error> {
     let service = key(&commit.service);
     let query = match &commit.previous_state {
@@ -180,7 +186,13 @@ async fn swap_state(connection: &mut AnyConnection, commit: &HourCommit) -> Resu
             .bind(text(&commit.detector_state))
             .bind(previous.as_str()),
     };
-    Ok(query.execute(connection).await?.rows_affected() > 0)
+    if query.execute(&mut *connection).await?.rows_affected() == 0 {
+        return Ok(false);
+    }
+    let rules = "INSERT INTO detector_rules (service, rules) VALUES ($1, $2) \
+                 ON CONFLICT (service) DO UPDATE SET rules = excluded.rules";
+    sqlx::query(rules).bind(key(&commit.service)).bind(text(&commit.rules)).execute(connection).await?;
+    Ok(true)
 }
 
 /// Marks the hour as consumed, unless it is.

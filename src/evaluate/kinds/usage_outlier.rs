@@ -143,16 +143,20 @@ impl Rule for UsageOutlierRule {
 }
 
 impl UsageOutlierRule {
-    /// What would let a run be judged: more runs to have learned from, else what the run does not say.
+    /// What would let a run be judged: that it says something of itself, else more runs to have learned from, or others.
     fn lacking(&self, trace: &Trace, usual: &BTreeMap<String, Usual>) -> String {
         let Settings { learned_file, least_runs, .. } = &self.settings;
+        let said: Vec<&str> = measured(trace).map(|(measure, _)| measure).collect();
+        if said.is_empty() {
+            return "gen_ai.usage.input_tokens".to_owned();
+        }
+        let (service, command) = (clip(&trace.service), self.command());
         let runs = measured(trace).filter_map(|(measure, _)| usual.get(measure)).map(|usual| usual.runs).max();
         match runs.filter(|runs| runs < least_runs) {
             Some(runs) => {
-                let (service, command) = (clip(&trace.service), self.command());
                 format!("{least_runs} runs of {service} in {learned_file}, which has {runs}; write it with {command}")
             }
-            None => "gen_ai.usage.input_tokens".to_owned(),
+            None => format!("a usual {} of {service} in {learned_file}; write it with {command}", said.join(" or ")),
         }
     }
 
@@ -237,6 +241,16 @@ mod tests {
         );
         let free = learned_from((0..100).map(|_| costing(0.0)));
         assert!(passes(&free.check(&costing(9.0))), "latency and tokens are as usual");
+        let nothing = json!({ costing(9.0).service: {} }).to_string();
+        let Finding::NotEvaluable(why) = rule("usage_outlier", "", &[("learned.json", &nothing)]).check(&costing(9.0))
+        else {
+            panic!("it is judged")
+        };
+        assert!(
+            why.starts_with("a usual cost_usd or latency_seconds or tokens of ")
+                && why.ends_with(" in learned.json; write it with driftline evaluators learn mine --from SOURCE"),
+            "{why}"
+        );
     }
 
     #[test]

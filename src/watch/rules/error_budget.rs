@@ -65,7 +65,7 @@ impl RuleState {
     /// What is left of the error budgets of a service, for each objective towards which runs were counted.
     #[must_use]
     pub fn error_budgets(&self, service: &str, objectives: &[Objective], now: Timestamp) -> Vec<ErrorBudget> {
-        let own = objectives.iter().filter(|objective| objective.is_of(service));
+        let own = Objective::of_service(objectives, service);
         own.filter_map(|objective| self.error_budget(service, objective, now)).collect()
     }
 

@@ -1,5 +1,6 @@
 //! What share of a service's runs must be good, and which of an hour's runs were.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -89,8 +90,15 @@ impl Objective {
         self.at_most.is_some()
     }
 
-    pub(super) fn is_of(&self, service: &str) -> bool {
+    fn is_of(&self, service: &str) -> bool {
         self.service.as_ref().is_none_or(|own| own == service)
+    }
+
+    /// Those of some objectives that hold for a service. Of those that differ in nothing but the service that they name the
+    /// first counts, as what is remembered of them is one.
+    pub(super) fn of_service<'a>(objectives: &'a [Self], service: &'a str) -> impl Iterator<Item = &'a Self> {
+        let mut known = BTreeSet::new();
+        objectives.iter().filter(move |one| one.is_of(service) && known.insert(one.identity()))
     }
 
     pub(super) const fn share(&self) -> f64 {

@@ -68,7 +68,7 @@ pub(super) fn error_rate(_: &mut Memory, hour: &Hour<'_>) -> Vec<Count> {
 
 pub(super) fn burn_rates(memory: &mut Memory, hour: &Hour<'_>) -> Vec<Count> {
     memory.keep_counts_of(&hour.policy.objectives);
-    let objectives = hour.policy.objectives.iter().filter(|objective| objective.is_of(hour.service));
+    let objectives = Objective::of_service(&hour.policy.objectives, hour.service);
     objectives.filter_map(|objective| burn(memory, hour, objective)).collect()
 }
 

@@ -272,6 +272,19 @@ fn one_run_of_many_tokens_is_no_pace() {
 }
 
 #[test]
+fn an_objective_that_is_named_for_a_service_and_for_all_counts_each_run_once() {
+    let own: Objective = toml::from_str("objective = 0.99\nservice = \"agent\"").unwrap();
+    let mut service = Service::new(false, 13);
+    service.policy.objectives = vec![own, Objective::of_errors()];
+    let signals = service.hour(Traffic { errors: 1.0, ..HEALTHY }, 100);
+    let burns = signals.iter().filter(|(_, one)| matches!(one, Signal::Ruled { rule, .. } if rule == "burn_rate"));
+    assert_eq!(burns.count(), 1);
+    let now = Timestamp(Timestamp::NANOS_PER_HOUR);
+    let budgets = service.state.error_budgets("agent", &service.policy.objectives, now);
+    assert_eq!(budgets.iter().map(|of| (of.traces, of.bad)).collect::<Vec<_>>(), [(100, 100)]);
+}
+
+#[test]
 fn an_error_budget_counts_the_last_thirty_days_and_says_what_is_left() {
     let mut service = Service::new(false, 11);
     let objectives = service.policy.objectives.clone();

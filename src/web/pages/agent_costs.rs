@@ -33,7 +33,7 @@ pub(super) fn section(state: &WebState, found: &AgentCosts, conditions: &[Condit
         @if found.parts.is_empty() {
             p.muted { "No run of this time calls a model." }
         } @else {
-            (table(state, found))
+            (table(state, found, conditions))
         }
     }
 }
@@ -69,7 +69,7 @@ fn offers(state: &WebState, by: &str, conditions: &[Condition]) -> Markup {
     }
 }
 
-fn table(state: &WebState, found: &AgentCosts) -> Markup {
+fn table(state: &WebState, found: &AgentCosts, conditions: &[Condition]) -> Markup {
     let left = found.parts.len().saturating_sub(PARTS);
     let bars: Vec<(String, f64)> =
         found.parts.iter().take(charts::MOST_AMOUNTS).map(|part| (name(part), part.cost.cost_usd)).collect();
@@ -82,18 +82,18 @@ fn table(state: &WebState, found: &AgentCosts) -> Markup {
                     th.number { (heading) }
                 }
             } }
-            tbody { @for part in found.parts.iter().take(PARTS) { (row(state, found, part)) } }
+            tbody { @for part in found.parts.iter().take(PARTS) { (row(state, found, part, conditions)) } }
         } }
         @if left > 0 { p.muted { "and more parts: driftline costs --of agents --by " (clipped(&found.by, 60)) } }
     }
 }
 
-fn row(state: &WebState, found: &AgentCosts, part: &AgentPart) -> Markup {
+fn row(state: &WebState, found: &AgentCosts, part: &AgentPart, conditions: &[Condition]) -> Markup {
     let cost = &part.cost;
     let of = |amount: f64, whole: f64| if whole > 0.0 { percent(amount / whole) } else { "–".to_owned() };
     html! {
         tr {
-            td { @match runs(state, &found.by, part) {
+            td { @match runs(state, &found.by, part, conditions) {
                 Some(path) => a href=(path) { (clipped(&name(part), 80)) },
                 None => (clipped(&name(part), 80)),
             } }
@@ -113,9 +113,11 @@ fn name(part: &AgentPart) -> String {
     part.name.clone().unwrap_or_else(|| "not known".to_owned())
 }
 
-/// The runs behind a part, where they can be searched for by it.
-fn runs(state: &WebState, by: &str, part: &AgentPart) -> Option<String> {
+/// The runs behind a part among those that the page is about, where they can be searched for by it. Runs
+/// are searched for by one model each, while parts are of every model that a run called.
+fn runs(state: &WebState, by: &str, part: &AgentPart, conditions: &[Condition]) -> Option<String> {
     let is_key = KEYS.contains(&by) || state.names.iter().any(|(name, _)| name == by);
-    let name = part.name.as_deref().filter(|_| is_key)?;
-    Some(address("/traces", &[(by, name)]))
+    let name = part.name.as_deref().filter(|_| is_key && by != "model")?;
+    let others = conditions.iter().filter(|(key, _)| key != by).map(|(key, value)| (key.as_str(), value.as_str()));
+    Some(address("/traces", &others.chain([(by, name)]).collect::<Vec<_>>()))
 }

@@ -58,10 +58,8 @@ async fn of_agents(state: &WebState, mut parameters: Parameters) -> Result<Marku
     let now = state.clock.now();
     let selection = selection(&conditions, &state.names, now).map_err(QueryError::from)?;
     let today = CostSelection { since: Some(now.floor(DAY)), ..CostSelection::default() };
-    let (agents, judges) = tokio::try_join!(
-        agent_costs(&state.store, &by, &selection, &state.names, &state.agent_budgets, now),
-        ask(&state.store, CostDimension::Day, &today, &state.budget, now),
-    )?;
+    let agents = agent_costs(&state.store, &by, &selection, &state.names, &state.agent_budgets, now).await?;
+    let judges = ask(&state.store, CostDimension::Day, &today, &state.budget, now).await?;
     Ok(html! {
         dl.facts {
             (today_of_agents(agents.today, &agents.budgets))

@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use driftline::backends::archive::Archive;
 use driftline::backends::store::{BodyPlace, Chunk, RecordedTrace, Selection, Store, StoreError, StoredTrace};
 use driftline::domain::evaluation::AnnotatorKind;
 use driftline::domain::external_score::{ExternalScore, NewExternalScore};
 use driftline::otlp::{ExportTraceServiceRequest, ResourceSpans, ScopeSpans, Span, pack, split_by_trace};
+use sqlx::{AnyConnection, Connection as _, Executor as _};
 
 use super::contract;
 use super::external_scores::{new, score};
@@ -198,4 +201,43 @@ async fn nothing_of_what_was_erased_is_left_in_the_file_of_the_store() {
         let bytes = fs::read(&file).unwrap_or_default();
         assert!(!bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes()), "{file}");
     }
+}
+
+#[tokio::test]
+async fn what_a_reader_keeps_in_the_log_is_not_said_to_be_erased() {
+    let it = TestStore::sqlite().await;
+    fill(&it.store).await;
+    let mut other = AnyConnection::connect(&it.url).await.unwrap();
+    let mut reading = other.begin().await.unwrap();
+    reading.execute("SELECT count(*) FROM chunk").await.unwrap();
+    let error = it.store.erase(&ann(), "user=ann", seconds(8)).await.unwrap_err();
+    assert!(matches!(error, StoreError::LogHeld), "{error:?}");
+    let log = format!("{}-wal", it.url.strip_prefix("sqlite://").unwrap());
+    assert!(fs::metadata(&log).unwrap().len() > 0);
+    reading.commit().await.unwrap();
+    assert_eq!(it.store.erase(&ann(), "user=ann", seconds(9)).await.unwrap(), Default::default());
+    assert_eq!(fs::metadata(&log).unwrap().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_moves_the_log_meanwhile_leaves_nothing_of_what_was_erased_in_it() {
+    let it = TestStore::sqlite().await;
+    fill(&it.store).await;
+    let is_over = Arc::new(AtomicBool::new(false));
+    let moving = tokio::spawn({
+        let (store, is_over) = (it.store.clone(), Arc::clone(&is_over));
+        async move {
+            while !is_over.load(Ordering::Relaxed) {
+                store.checkpoint().await.unwrap();
+            }
+        }
+    });
+    let log = format!("{}-wal", it.url.strip_prefix("sqlite://").unwrap());
+    for _ in 0..20 {
+        it.forge("UPDATE trace SET erased_at = NULL").await;
+        it.store.erase(&Selection::default(), "all", seconds(8)).await.unwrap();
+        assert_eq!(fs::metadata(&log).unwrap().len(), 0);
+    }
+    is_over.store(true, Ordering::Relaxed);
+    moving.await.unwrap();
 }

@@ -5,8 +5,11 @@ use driftline::domain::evaluation::AnnotatorKind;
 use driftline::domain::external_score::{ExternalScore, NewExternalScore, ScoreIdentity};
 use driftline::domain::measurement::{SeriesKind, Value};
 
+use sqlx::{AnyConnection, Connection as _, Executor as _};
+
 use super::contract;
-use super::fixtures::{TestStore, plain, seconds, span_id, stored_evaluation, trace_id};
+use super::fixtures::{POLICY, TestStore, chunk, plain, seconds, span_id, stored_evaluation, trace_id};
+use super::migrations::blocked;
 
 contract!(
     what_comes_twice_counts_once_and_the_newest_stands,
@@ -14,6 +17,8 @@ contract!(
     a_score_is_read_as_it_was_given_whatever_its_value,
     scores_may_come_before_their_trace_and_survive_its_next_version,
     each_name_and_kind_is_a_series_beside_those_of_our_own,
+    a_name_is_known_for_as_long_as_a_score_has_it,
+    scores_of_traces_that_never_came_go_after_their_time,
 );
 
 pub(super) fn score(trace: u64, name: &str, value: Option<f64>) -> ExternalScore {
@@ -159,4 +164,66 @@ async fn each_name_and_kind_is_a_series_beside_those_of_our_own(it: TestStore) {
     let topics = Value::Counts([("billing".to_owned(), 2), ("refund".to_owned(), 1)].into());
     assert_eq!(found(0, "llm.topic"), Some((SeriesKind::Categorical, topics)));
     assert_eq!(records[2].measurements.len(), 1, "an evaluation that failed is no score");
+}
+
+/// Names of which something is known.
+async fn names(it: &TestStore) -> Vec<String> {
+    let mut connection = AnyConnection::connect(&it.url).await.unwrap();
+    let sql = "SELECT name FROM external_name ORDER BY name";
+    sqlx::query_scalar(sql).fetch_all(&mut connection).await.unwrap()
+}
+
+async fn a_name_is_known_for_as_long_as_a_score_has_it(it: TestStore) {
+    it.store.record_traces(&[plain(1)], seconds(10)).await.unwrap();
+    it.store.record_traces(&[plain(2)], seconds(20)).await.unwrap();
+    let scored = [(1, "both", 4.0), (1, "first", 0.5), (2, "both", 0.5), (2, "second", 7.0)];
+    let sent: Vec<NewExternalScore> =
+        scored.into_iter().map(|(trace, name, value)| new(score(trace, name, Some(value)))).collect();
+    it.store.add_external_scores(&sent, seconds(30)).await.unwrap();
+    it.store.purge(seconds(2_000)).await.unwrap();
+    assert_eq!(names(&it).await, ["both", "first", "second"]);
+    it.store.purge_records(seconds(11)).await.unwrap();
+    assert_eq!(names(&it).await, ["both", "second"]);
+    let record = it.store.records(&Selection::default()).await.unwrap().remove(0);
+    let series: Vec<&str> = record.measurements.iter().map(|one| one.series.as_str()).collect();
+    assert_eq!(series[1..], ["llm.both", "llm.both.number", "llm.second", "llm.second.number"]);
+    it.store.purge_records(seconds(21)).await.unwrap();
+    assert_eq!(names(&it).await, Vec::<String>::new());
+}
+
+async fn scores_of_traces_that_never_came_go_after_their_time(it: TestStore) {
+    it.store.record_traces(&[plain(1)], seconds(1)).await.unwrap();
+    it.store.append_chunks(&[chunk(2, "waits", false)], seconds(1), &POLICY).await.unwrap();
+    for (trace, name, at) in [(1, "recorded", 5), (2, "waits", 5), (3, "never", 5), (4, "young", 6)] {
+        it.store.add_external_scores(&[new(score(trace, name, Some(0.5)))], seconds(at)).await.unwrap();
+    }
+    assert!(!it.store.purge_waiting_scores(seconds(5)).await.unwrap());
+    assert_eq!(it.values(3).await, [Some(0.5)]);
+    assert!(!it.store.purge_waiting_scores(seconds(6)).await.unwrap());
+    assert_eq!(names(&it).await, ["recorded", "waits", "young"]);
+    assert_eq!((it.values(1).await.len(), it.values(2).await.len(), it.values(3).await.len()), (1, 1, 0));
+    let many: Vec<NewExternalScore> = (10..511).map(|trace| new(score(trace, "never", None))).collect();
+    it.store.add_external_scores(&many, seconds(7)).await.unwrap();
+    assert!(it.store.purge_waiting_scores(seconds(8)).await.unwrap(), "a bounded number at a time");
+    assert!(!it.store.purge_waiting_scores(seconds(8)).await.unwrap());
+    assert_eq!(names(&it).await, ["recorded", "waits"]);
+}
+
+#[tokio::test]
+async fn a_name_that_comes_again_while_it_is_forgotten_is_known() {
+    let it = TestStore::postgres().await;
+    it.store.add_external_scores(&[new(score(1, "help", Some(0.5)))], seconds(1)).await.unwrap();
+    let mut other = AnyConnection::connect(&it.url).await.unwrap();
+    let mut writing = other.begin().await.unwrap();
+    let again = "INSERT INTO external_score (trace_id, key, span_id, name, annotator_kind, source, value, scored_at) \
+                 SELECT 'x', 'x', span_id, name, annotator_kind, source, 0.7, scored_at + 1000000000 FROM external_score";
+    writing.execute(again).await.unwrap();
+    let purging = tokio::spawn({
+        let store = it.store.clone();
+        async move { store.purge_waiting_scores(seconds(2)).await }
+    });
+    blocked(&it.url, "external_name", &purging).await;
+    writing.commit().await.unwrap();
+    assert!(!purging.await.unwrap().unwrap());
+    assert_eq!((it.values(1).await, names(&it).await), (vec![], vec!["help".to_owned()]));
 }

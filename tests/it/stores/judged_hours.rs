@@ -1,8 +1,11 @@
 //! Sums of judgements by hour: whatever has been summed up, the answer is that of the judgements one by one.
 
+use std::time::Duration;
+
 use driftline::backends::store::{NewLabel, Offered, RecordedTrace, StoredTrace, Undrawn};
 use driftline::domain::label::{Answer, Draw, Label, Origin};
 use driftline::domain::time::Timestamp;
+use sqlx::{AnyConnection, Connection as _, Executor as _};
 
 use super::contract;
 use super::fixtures::{
@@ -16,6 +19,9 @@ contract!(
     a_judgement_that_comes_again_is_counted_once,
     a_judgement_whose_commit_took_hours_is_counted,
     what_a_process_of_an_earlier_release_writes_is_in_the_next_sum,
+    what_no_sum_depends_on_marks_no_hour,
+    judgements_that_come_while_hours_are_summed_up_are_counted,
+    any_number_of_marked_hours_can_be_read,
 );
 
 const HOUR: i64 = 3_600;
@@ -45,10 +51,18 @@ async fn said(it: &TestStore, since: i64) -> Vec<Said> {
 /// Sums up what there is to sum up at that second; how many hours that were.
 async fn sum_up(it: &TestStore, now: i64) -> usize {
     let mut hours = 0;
-    while it.store.sum_judged_hour(seconds(now)).await.unwrap() {
-        hours += 1;
+    loop {
+        let next = it.store.next_judged_hour(seconds(now)).await.unwrap();
+        let marked = it.store.marked_judged_hours().await.unwrap();
+        let found: Vec<Timestamp> = marked.into_iter().chain(next).collect();
+        if found.is_empty() {
+            return hours;
+        }
+        for hour in found {
+            it.store.sum_judged_hour(hour).await.unwrap();
+            hours += 1;
+        }
     }
-    hours
 }
 
 /// Says the same before and after summing up, and gives it.
@@ -153,4 +167,82 @@ async fn what_a_process_of_an_earlier_release_writes_is_in_the_next_sum(it: Test
     assert_eq!(settled(&it, 1).await.len(), 2, "what is labelled is in no sum");
     it.forge("DELETE FROM evaluation").await;
     assert!(settled(&it, 3).await.is_empty());
+}
+
+async fn what_no_sum_depends_on_marks_no_hour(it: TestStore) {
+    judged(&it, 1, 1, 1.0, 10).await;
+    settled(&it, 1).await;
+    it.forge("UPDATE evaluation SET explanation = NULL, label = NULL").await;
+    assert_eq!(it.store.marked_judged_hours().await.unwrap(), []);
+    for change in ["value = 0", "outcome = 'failed'", "outcome = 'scored'", "probability = 0.5", "revision = 'r2'"] {
+        it.forge(&format!("UPDATE evaluation SET {change}")).await;
+        settled(&it, 1).await;
+    }
+    assert_eq!(said(&it, 0).await, [(0, false, 1, 4.0, None)]);
+    for change in ["annotator_kind = 'code'", "annotator_kind = 'llm'", "evaluator = 'tone'"] {
+        it.forge(&format!("UPDATE evaluation SET {change}")).await;
+        settled(&it, 1).await;
+    }
+    it.forge(&format!("UPDATE evaluation SET evaluated_at = evaluated_at - {}", Timestamp::NANOS_PER_HOUR)).await;
+    assert_eq!(sum_up(&it, 9 * HOUR).await, 2, "the hour it came from and the hour it went to");
+}
+
+async fn judgements_that_come_while_hours_are_summed_up_are_counted(it: TestStore) {
+    judged(&it, 1, 1, 1.0, 10).await;
+    judged(&it, 2, 1, 1.0, 3 * HOUR).await;
+    let coming = async {
+        for number in 3..60 {
+            let at = 3 * HOUR * i64::from(number % 2 == 0) + i64::try_from(number).unwrap();
+            judged(&it, number, 1, 1.0, at).await;
+        }
+    };
+    let summing = async {
+        for _ in 0..60 {
+            sum_up(&it, 9 * HOUR).await;
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::join!(coming, summing);
+    sum_up(&it, 9 * HOUR).await;
+    let all = [(0, true, 30, 60.0, None), (3 * HOUR, true, 29, 58.0, None)];
+    assert_eq!(said(&it, 0).await, all);
+}
+
+async fn any_number_of_marked_hours_can_be_read(it: TestStore) {
+    for (number, at) in [(1, 10), (2, 3 * HOUR), (3, 9 * HOUR)] {
+        judged(&it, number, 1, 1.0, at).await;
+    }
+    let all = settled(&it, 2).await;
+    let (first, hour) = (seconds(-2_200 * HOUR).0, Timestamp::NANOS_PER_HOUR);
+    it.forge(&format!(
+        "INSERT INTO judged_hour (hour, state) WITH RECURSIVE every (number) AS (SELECT 0 UNION ALL \
+         SELECT number + 1 FROM every WHERE number < 2199) SELECT {first} + number * {hour}, number % 2 FROM every"
+    ))
+    .await;
+    assert_eq!(said(&it, -3_000 * HOUR).await, all);
+    assert_eq!(it.store.labelled_counts().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn while_an_hour_is_read_others_write_judgements_of_it() {
+    let it = TestStore::postgres().await;
+    judged(&it, 1, 1, 1.0, 10).await;
+    let mut other = AnyConnection::connect(&it.url).await.unwrap();
+    // Whoever reads judgements waits here.
+    let mut reading = other.begin().await.unwrap();
+    reading.execute("LOCK TABLE review_draw IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let summing = tokio::spawn({
+        let store = it.store.clone();
+        async move { store.sum_judged_hour(seconds(0)).await }
+    });
+    let writing = async {
+        while it.store.marked_judged_hours().await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        it.forge("UPDATE evaluation SET value = 0").await;
+    };
+    tokio::time::timeout(Duration::from_secs(20), writing).await.expect("nobody waits for the reading");
+    reading.commit().await.unwrap();
+    summing.await.unwrap().unwrap();
+    assert_eq!(settled(&it, 1).await, [(0, false, 1, 2.0, None)], "what was read before it changed is in no sum");
 }

@@ -16,6 +16,7 @@ contract!(
     an_hour_with_too_many_parts_is_read_run_by_run,
     of_what_was_erased_no_sum_keeps_a_name,
     runs_that_come_while_hours_are_summed_up_are_counted,
+    any_number_of_marked_hours_can_be_read,
 );
 
 const HOUR: i64 = 3_600;
@@ -188,4 +189,20 @@ async fn runs_that_come_while_hours_are_summed_up_are_counted(it: TestStore) {
     tokio::join!(coming, summing);
     sum_up(&it, 9 * HOUR).await;
     assert_eq!(spent(&it).await, Some(88.0), "thirty count once and 29 twice");
+}
+
+async fn any_number_of_marked_hours_can_be_read(it: TestStore) {
+    record(&it, &[run(1, 1, &["a"], 10), run(2, 1, &["a"], 3 * HOUR)]).await;
+    let all = settled(&it, 2).await;
+    let (first, hour) = (seconds(-2_200 * HOUR).0, Timestamp::NANOS_PER_HOUR);
+    let every = format!(
+        "WITH RECURSIVE every (number) AS (SELECT 0 UNION ALL SELECT number + 1 FROM every WHERE number < 2199) \
+         SELECT {first} + number * {hour} AS hour, number % 2 AS state FROM every"
+    );
+    it.forge(&format!("INSERT INTO used_hour (hour, state) {every}")).await;
+    // What lies between hours without sums had no runs, so that only known ones come between.
+    it.forge("INSERT INTO used_dimension (dimension, hour) SELECT 'service', hour FROM used_hour WHERE state = 1 ON CONFLICT DO NOTHING").await;
+    let total = it.store.agent_cost(&Selection::default()).await.unwrap().unwrap();
+    assert_eq!((total.traces, total.cost), (2, 3.0));
+    assert_eq!(self::all(&it).await, all);
 }

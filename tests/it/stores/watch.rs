@@ -17,6 +17,7 @@ contract!(
     a_watcher_that_knows_an_old_state_consumes_nothing,
     traces_that_come_after_their_hour_was_consumed_are_counted_as_late,
     alerts_are_found_by_state_and_service,
+    what_rules_remember_is_read_without_the_rest_and_is_never_out_of_date,
 );
 
 const HOUR: i64 = 3_600;
@@ -28,6 +29,7 @@ fn commit(service: &str, hour: i64, previous_state: Option<&str>) -> HourCommit 
         traces: 1,
         previous_state: previous_state.map(str::to_owned),
         detector_state: format!("after {hour}"),
+        rules: format!("\"rules after {hour}\""),
         summary: format!("summary of {hour}"),
         alerts: Vec::new(),
     }
@@ -152,4 +154,20 @@ async fn alerts_are_found_by_state_and_service(it: TestStore) {
     assert!(it.store.commit_hour(&commit_two, seconds(9)).await.unwrap());
     assert_eq!(find(true, Some("shop")).await, []);
     assert_eq!(it.store.counts().await.unwrap().alerts, 3);
+}
+
+async fn what_rules_remember_is_read_without_the_rest_and_is_never_out_of_date(it: TestStore) {
+    let states = async || it.store.rule_states().await.unwrap();
+    let of = |service: &str, state: &str| (service.to_owned(), state.to_owned());
+    assert!(it.store.commit_hour(&commit("shop", 1, None), seconds(9)).await.unwrap());
+    assert!(it.store.commit_hour(&commit("desk", 4, None), seconds(9)).await.unwrap());
+    assert!(it.store.commit_rules(&commit("shop", 2, Some("after 1")), seconds(9)).await.unwrap());
+    assert!(!it.store.commit_rules(&commit("shop", 3, Some("after 1")), seconds(9)).await.unwrap());
+    let desk = of("desk", r#"{"rules":"rules after 4"}"#);
+    assert_eq!(states().await, [desk.clone(), of("shop", r#"{"rules":"rules after 2"}"#)]);
+    // A process of an earlier release writes the whole state alone.
+    it.forge("UPDATE detector_state SET state = 'everything' WHERE service = 'shop'").await;
+    assert_eq!(states().await, [desk.clone(), of("shop", "everything")]);
+    assert!(it.store.commit_hour(&commit("shop", 5, Some("everything")), seconds(9)).await.unwrap());
+    assert_eq!(states().await, [desk, of("shop", r#"{"rules":"rules after 5"}"#)]);
 }

@@ -148,7 +148,12 @@ async fn the_page_of_costs_shows_what_agents_spent_beside_what_judging_cost() {
         let page = service.page(&format!("/costs?of=agents&by={by}")).await;
         assert!(page.contains(&format!("By {by}")) && page.contains("From cache"), "{page}");
     }
-    assert!(service.page("/costs?by=service").await.contains("/traces?service=support-agent"), "runs are a click away");
+    let by_tier = service.page("/costs?by=tier&service=support-agent&since=7d").await;
+    let runs = "/traces?service=support-agent&amp;since=7d&amp;tier=";
+    assert!(by_tier.contains(runs), "the runs that were counted are a click away: {by_tier}");
+    let by_service = service.page("/costs?by=service&service=support-agent").await;
+    assert!(by_service.contains("/traces?since=24h&amp;service=support-agent"), "{by_service}");
+    assert!(!service.page("/costs?by=model").await.contains("model="), "a run may call several");
     let judging = service.page("/costs?of=judges&by=service").await;
     assert!(judging.contains("support-agent") && judging.contains("Not settled"), "{judging}");
     assert!(service.page("/costs?service=other").await.contains("No run of this time calls a model"));

@@ -216,6 +216,7 @@ impl Service {
             traces: 10,
             previous_state: None,
             detector_state: "{}".to_owned(),
+            rules: "{}".to_owned(),
             summary: "{}".to_owned(),
             alerts: vec![alert(self.agent, summary, self.trace_ids.first().copied()).marked(calibrated)],
         };

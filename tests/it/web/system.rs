@@ -59,7 +59,8 @@ async fn what_is_left_of_an_error_budget_is_told_by_page_api_and_metrics() {
         hour: START,
         traces: 200,
         previous_state: None,
-        detector_state: json!({ "rules": { "memory": memory, "firing": [] } }).to_string(),
+        detector_state: "{}".to_owned(),
+        rules: json!({ "memory": memory, "firing": [] }).to_string(),
         summary: "{}".to_owned(),
         alerts: Vec::new(),
     };
