@@ -9,7 +9,8 @@ CPU-second (user and system, of our processes alone) and peak resident memory. `
 traces are evaluated; it listens on loopback, in a folder that is removed afterwards. CPU-seconds repeat where wall time
 does not, so they are what to compare. `--fleet` adds RabbitMQ and PostgreSQL. `--peers` adds Phoenix, installed below
 `target/`, storing the same traces, and the floor: the bare prost decode of the same bytes. `--latency` sends at
-half the rate that was reached for so many seconds: the time to the answer, and from the end of a trace to its scores.
+half the rate that was reached for so many seconds: the time to the answer, beside what this disk alone takes for as many
+small commits, and from the end of a trace to its scores.
 Needs Linux, cargo and Python 3.9; Phoenix needs 3.11.
 """
 
@@ -129,7 +130,25 @@ def latency(at, name, services, rate, arguments, postgres=None):
         delays = sorted(seconds_to_scores(worker, postgres))
     over = delays[int(len(delays) * 0.95)] - GRACE_SECONDS
     print(f"{name:9} at {rate / 2:.0f} traces a second: answered in {said['p50_ms']:.1f} ms, p99 {said['p99_ms']:.1f} ms; "
-          f"scored {over:.2f} s after its end and the grace (p95)", flush=True)
+          f"scored {over:.2f} s after its end and the grace (p95); "
+          f"the disk alone, p99 {disk_p99(at.folder / 'commits', rate / 2, arguments.latency):.1f} ms", flush=True)
+
+
+def disk_p99(file, rate, seconds):
+    """Milliseconds in which all but one in a hundred of so many requests are on the disk, 8 KiB each, those together
+    that came during the last commit: nobody who answers when something is stored answers sooner."""
+    taken, count, block = [], int(rate * seconds), os.urandom(8_192)
+    with file.open("wb", buffering=0) as log:
+        started = time.monotonic()
+        while len(taken) < count:
+            time.sleep(max(0, started + len(taken) / rate - time.monotonic()))
+            came = min(count, int((time.monotonic() - started) * rate) + 1)
+            log.write(block * (came - len(taken)))
+            os.fdatasync(log.fileno())
+            now = time.monotonic()
+            taken.extend(now - started - place / rate for place in range(len(taken), came))
+    file.unlink()
+    return sorted(taken)[int(count * 0.99)] * 1e3
 
 
 def seconds_to_scores(worker, postgres):
