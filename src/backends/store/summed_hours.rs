@@ -40,6 +40,24 @@ impl Sums {
         }
     }
 
+    /// Marks the hours that something came into after the last one and before another.
+    const fn mark_skipped(self) -> &'static str {
+        match self {
+            Self::Judged => {
+                "INSERT INTO judged_hour (hour, state) SELECT DISTINCT evaluated_at / 3600000000000 * 3600000000000, 0 \
+                 FROM evaluation WHERE annotator_kind = 'llm' AND outcome = 'scored' AND evaluated_at < $1 \
+                 AND evaluated_at >= (SELECT coalesce(max(hour) + 3600000000000, 0) FROM judged_hour) \
+                 ON CONFLICT (hour) DO NOTHING"
+            }
+            Self::Used => {
+                "INSERT INTO used_hour (hour, state) SELECT DISTINCT ended_at / 3600000000000 * 3600000000000, 0 \
+                 FROM trace WHERE ended_at < $1 \
+                 AND ended_at >= (SELECT coalesce(max(hour) + 3600000000000, 0) FROM used_hour) \
+                 ON CONFLICT (hour) DO NOTHING"
+            }
+        }
+    }
+
     /// Hours whose sums do not hold any more, the first of them.
     pub(super) async fn marked(self, store: &Store) -> Result<Vec<Timestamp>, StoreError> {
         retried("look for hours to sum up", || async {
@@ -58,6 +76,9 @@ impl Sums {
                 let lock = format!("LOCK TABLE {hours} IN SHARE ROW EXCLUSIVE MODE");
                 sqlx::query(AssertSqlSafe(lock)).execute(&mut *transaction).await?;
             }
+            // What came into an hour before this one since this one was chosen found it later than the last, and marked
+            // nothing.
+            sqlx::query(self.mark_skipped()).bind(hour).execute(&mut *transaction).await?;
             let begin = format!(
                 "INSERT INTO {hours} (hour, state, begun) VALUES ($1, 2, 1) \
                  ON CONFLICT (hour) DO UPDATE SET state = 2, begun = {hours}.begun + 1 RETURNING begun"

@@ -4,10 +4,11 @@ use driftline::backends::store::{AgentDimension, RecordedTrace, Selection};
 use driftline::domain::money::NanoUsd;
 use driftline::domain::time::Timestamp;
 use driftline::domain::usage::{ModelUsage, Usage};
-use sqlx::{AnyConnection, Connection as _};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 
 use super::contract;
 use super::fixtures::{TestStore, plain, seconds};
+use super::migrations::blocked;
 
 contract!(
     an_hour_is_summed_up_once_it_is_over_and_says_what_its_runs_say,
@@ -16,6 +17,7 @@ contract!(
     an_hour_with_too_many_parts_is_read_run_by_run,
     of_what_was_erased_no_sum_keeps_a_name,
     runs_that_come_while_hours_are_summed_up_are_counted,
+    a_run_that_comes_before_the_hour_that_was_chosen_is_counted,
     any_number_of_marked_hours_can_be_read,
 );
 
@@ -191,6 +193,17 @@ async fn runs_that_come_while_hours_are_summed_up_are_counted(it: TestStore) {
     assert_eq!(spent(&it).await, Some(88.0), "thirty count once and 29 twice");
 }
 
+async fn a_run_that_comes_before_the_hour_that_was_chosen_is_counted(it: TestStore) {
+    record(&it, &[run(1, 1, &["a"], 10), run(3, 1, &["a"], 4 * HOUR)]).await;
+    sum_up(&it, HOUR).await;
+    let chosen = it.store.next_used_hour(seconds(9 * HOUR)).await.unwrap().unwrap();
+    record(&it, &[run(5, 1, &["a"], 2 * HOUR), run(7, 1, &["a"], 3 * HOUR), run(9, 1, &["a"], 5 * HOUR)]).await;
+    it.store.sum_used_hour(chosen, &NAMES).await.unwrap();
+    assert_eq!(it.store.marked_used_hours().await.unwrap(), [seconds(2 * HOUR), seconds(3 * HOUR)]);
+    settled(&it, 3).await;
+    assert_eq!(spent(&it).await, Some(5.0));
+}
+
 async fn any_number_of_marked_hours_can_be_read(it: TestStore) {
     record(&it, &[run(1, 1, &["a"], 10), run(2, 1, &["a"], 3 * HOUR)]).await;
     let all = settled(&it, 2).await;
@@ -205,4 +218,31 @@ async fn any_number_of_marked_hours_can_be_read(it: TestStore) {
     let total = it.store.agent_cost(&Selection::default()).await.unwrap().unwrap();
     assert_eq!((total.traces, total.cost), (2, 3.0));
     assert_eq!(self::all(&it).await, all);
+}
+
+#[tokio::test]
+async fn a_run_whose_commit_lasts_while_a_later_hour_is_begun_is_counted() {
+    let it = TestStore::postgres().await;
+    record(&it, &[run(1, 1, &["a"], 10), run(3, 1, &["a"], 4 * HOUR), run(5, 1, &["a"], 5 * HOUR)]).await;
+    sum_up(&it, HOUR).await;
+    let mut other = AnyConnection::connect(&it.url).await.unwrap();
+    let mut writing = other.begin().await.unwrap();
+    let moved = format!(
+        "UPDATE trace SET version = 2, ended_at = {} WHERE ended_at = {}",
+        seconds(HOUR).0,
+        seconds(5 * HOUR).0
+    );
+    writing.execute(AssertSqlSafe(moved)).await.unwrap();
+    let chosen = it.store.next_used_hour(seconds(9 * HOUR)).await.unwrap().unwrap();
+    assert_eq!(chosen, seconds(4 * HOUR));
+    let summing = tokio::spawn({
+        let store = it.store.clone();
+        async move { store.sum_used_hour(chosen, &NAMES).await }
+    });
+    blocked(&it.url, "used_hour", &summing).await;
+    writing.commit().await.unwrap();
+    summing.await.unwrap().unwrap();
+    assert_eq!(spent(&it).await, Some(3.0));
+    sum_up(&it, 9 * HOUR).await;
+    assert_eq!(spent(&it).await, Some(3.0));
 }
