@@ -87,11 +87,6 @@ const OUTBOX: &str = "DELETE FROM outbox WHERE substr(key, 1, 32) IN";
 const SILENT_REMOVALS: &[(&str, &str)] = &[
     ("DELETE FROM judge_cache_trace WHERE key IN (SELECT key FROM judge_cache_trace WHERE trace_id IN", ")"),
     ("DELETE FROM anchor WHERE trace_id IN", ""),
-    // What is told apart by names; it is summed up again from what is left.
-    (
-        "DELETE FROM used_sum WHERE hour IN (SELECT ended_at / 3600000000000 * 3600000000000 FROM trace WHERE trace_id IN",
-        ")",
-    ),
     ("DELETE FROM trace_attribute WHERE name <> 'failure_class' AND trace_id IN", ""),
 ];
 
@@ -160,6 +155,7 @@ impl Store {
             let mut batch = Erased { traces: trace_ids.len() as u64, ..Erased::default() };
             remove(connection, trace_ids, &mut batch).await?;
             forget(connection, self.dialect, trace_ids, now).await?;
+            forget_sums(connection).await?;
             if let Some(archive) = &self.archive {
                 batch.archived = erase_archived(archive, connection, self.dialect, trace_ids).await?;
             }
@@ -231,6 +227,13 @@ async fn forget(
         query.execute(&mut *connection).await?;
     }
     Ok(())
+}
+
+/// Removes the sums that do not hold, which tell users apart and which nobody reads: of the hours that the traces ended
+/// in, now that these are marked and nobody keeps sums of them meanwhile, and of those that earlier versions ended in.
+async fn forget_sums(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    let marked = "DELETE FROM used_sum WHERE hour IN (SELECT hour FROM used_hour WHERE state <> 1)";
+    sqlx::query(marked).execute(connection).await.map(drop)
 }
 
 /// A record of which only what is counted is left. What splits many traces into few parts is no one's name.

@@ -1,5 +1,7 @@
 //! Sums of what agents used by hour: whatever has been summed up, the answer is that of the runs one by one.
 
+use std::time::Duration;
+
 use driftline::backends::store::{AgentDimension, RecordedTrace, Selection};
 use driftline::domain::money::NanoUsd;
 use driftline::domain::time::Timestamp;
@@ -166,12 +168,18 @@ async fn of_what_was_erased_no_sum_keeps_a_name(it: TestStore) {
     it.store.erase(&one, "u-1", seconds(9 * HOUR)).await.unwrap();
     let left = async || -> i64 {
         let mut connection = AnyConnection::connect(&it.url).await.unwrap();
-        let sql = "SELECT count(*) FROM used_sum WHERE part IN ('tier-1', 'u-1')";
+        let sql = "SELECT count(*) FROM used_sum WHERE part IN ('tier-1', 'u-1', 'u-4')";
         sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
     };
     assert_eq!(left().await, 0, "at once");
     settled(&it, 1).await;
     assert_eq!((left().await, spent(&it).await), (0, Some(3.0)), "and what it cost stays");
+    record(&it, &[run(3, 1, &["a"], 10), run(4, 1, &["a"], HOUR)]).await;
+    settled(&it, 2).await;
+    record(&it, &[run(4, 2, &["a"], 2 * HOUR)]).await;
+    let other = Selection { user: Some("u-4".to_owned()), ..Selection::default() };
+    it.store.erase(&other, "u-4", seconds(9 * HOUR)).await.unwrap();
+    assert_eq!(left().await, 0, "in the hour that a run was once of, too");
 }
 
 async fn runs_that_come_while_hours_are_summed_up_are_counted(it: TestStore) {
@@ -245,4 +253,32 @@ async fn a_run_whose_commit_lasts_while_a_later_hour_is_begun_is_counted() {
     assert_eq!(spent(&it).await, Some(3.0));
     sum_up(&it, 9 * HOUR).await;
     assert_eq!(spent(&it).await, Some(3.0));
+}
+
+#[tokio::test]
+async fn what_is_erased_while_its_hour_is_kept_is_in_no_sum() {
+    let it = TestStore::postgres().await;
+    record(&it, &[run(1, 1, &["a"], 10), run(2, 1, &["a"], 20)]).await;
+    settled(&it, 1).await;
+    it.forge("UPDATE used_hour SET state = 2").await;
+    let mut other = AnyConnection::connect(&it.url).await.unwrap();
+    let mut keeping = other.begin().await.unwrap();
+    keeping.execute("UPDATE used_hour SET state = 1").await.unwrap();
+    let anew = "WITH sums AS (DELETE FROM used_sum RETURNING *) INSERT INTO used_sum SELECT * FROM sums";
+    keeping.execute(anew).await.unwrap();
+    let erasing = tokio::spawn({
+        let (store, all) = (it.store.clone(), Selection::default());
+        async move { store.erase(&all, "all", seconds(9 * HOUR)).await }
+    });
+    let mut connection = AnyConnection::connect(&it.url).await.unwrap();
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while !erasing.is_finished() && sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut connection).await.unwrap() == 0
+    {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    keeping.commit().await.unwrap();
+    assert_eq!(erasing.await.unwrap().unwrap().traces, 2);
+    let names = "SELECT count(*) FROM used_sum WHERE part IN ('tier-1', 'tier-2', 'u-1', 'u-2')";
+    assert_eq!(sqlx::query_scalar::<_, i64>(names).fetch_one(&mut connection).await.unwrap(), 0);
 }
