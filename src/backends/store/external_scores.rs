@@ -41,7 +41,7 @@ impl Store {
             let mut transaction = self.begin().await?;
             let erased = erased_among(&mut transaction, rows.keys().map(|(trace_id, _)| *trace_id)).await?;
             let rows = rows.clone().into_iter().filter(|((trace_id, _), _)| !erased.contains(trace_id)).collect();
-            let written = insert_scores(&mut transaction, &rows).await?;
+            let written = insert_scores(&mut transaction, &rows, now).await?;
             transaction.commit().await?;
             Ok(written)
         })
@@ -97,17 +97,18 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes scores that were made before `before` of traces that never came, a bounded number at a time; whether there
-    /// may be more.
+    /// Deletes scores that were received before `before` of traces that never came, a bounded number at a time; whether
+    /// there may be more.
     ///
     /// # Errors
     /// The database failed; then nothing is deleted.
     pub async fn purge_waiting_scores(&self, before: Timestamp) -> Result<bool, StoreError> {
         let deleted = retried("purge scores of no trace", || async {
             let sql = "DELETE FROM external_score WHERE (trace_id, key) IN (SELECT trace_id, key FROM external_score AS old \
-                       WHERE scored_at < $1 AND NOT EXISTS (SELECT 1 FROM trace WHERE trace.trace_id = old.trace_id) \
+                       WHERE coalesce(received_at, scored_at) < $1 \
+                       AND NOT EXISTS (SELECT 1 FROM trace WHERE trace.trace_id = old.trace_id) \
                        AND NOT EXISTS (SELECT 1 FROM pending WHERE pending.trace_id = old.trace_id) \
-                       ORDER BY scored_at LIMIT $2) RETURNING annotator_kind, name";
+                       ORDER BY coalesce(received_at, scored_at) LIMIT $2) RETURNING annotator_kind, name";
             let mut transaction = self.begin().await?;
             let rows = sqlx::query(sql).bind(before).bind(limit(BATCH)).fetch_all(&mut *transaction).await?;
             transaction.commit().await?;
@@ -190,12 +191,12 @@ fn newest(scores: &[NewExternalScore], now: Timestamp) -> Rows<'_> {
     rows
 }
 
-async fn insert_scores(connection: &mut AnyConnection, rows: &Rows<'_>) -> Result<usize, sqlx::Error> {
+async fn insert_scores(connection: &mut AnyConnection, rows: &Rows<'_>, now: Timestamp) -> Result<usize, sqlx::Error> {
     let rows: Vec<_> = rows.iter().collect();
     let written = insert(
         connection,
         "external_score (trace_id, key, span_id, name, annotator_kind, source, value, label, explanation, error, \
-         scored_at)",
+         scored_at, received_at)",
         &rows,
         |row, ((trace_id, identity), (score, scored_at))| {
             let span_id = score.span_id.as_ref().map_or(&[][..], |id| id.as_bytes());
@@ -204,11 +205,12 @@ async fn insert_scores(connection: &mut AnyConnection, rows: &Rows<'_>) -> Resul
             for said in [&score.label, &score.explanation, &score.error] {
                 row.bind(said.as_deref().map(text));
             }
-            row.bind(*scored_at);
+            row.bind(*scored_at).bind(now);
         },
         "ON CONFLICT (trace_id, key) DO UPDATE SET span_id = excluded.span_id, name = excluded.name, \
          annotator_kind = excluded.annotator_kind, value = excluded.value, label = excluded.label, \
-         explanation = excluded.explanation, error = excluded.error, scored_at = excluded.scored_at \
+         explanation = excluded.explanation, error = excluded.error, scored_at = excluded.scored_at, \
+         received_at = excluded.received_at \
          WHERE external_score.scored_at <= excluded.scored_at RETURNING trace_id",
     );
     Ok(written.await?.len())
