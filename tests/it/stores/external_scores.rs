@@ -229,6 +229,7 @@ async fn a_name_that_comes_again_while_it_is_forgotten_is_known() {
         async move { store.purge_waiting_scores(seconds(2)).await }
     });
     blocked(&it.url, "external_name", &purging).await;
+    assert_eq!(it.values(1).await, [Some(0.5)], "a score goes together with its name");
     writing.commit().await.unwrap();
     assert!(!purging.await.unwrap().unwrap());
     assert_eq!((it.values(1).await, names(&it).await), (vec![], vec!["help".to_owned()]));
