@@ -148,10 +148,7 @@ impl Store {
         let batch = retried("erase traces", || async {
             let mut transaction = self.begin().await?;
             let connection = &mut *transaction;
-            if self.dialect == Dialect::Sqlite {
-                // What is deleted is written over, and not only given back to the file.
-                sqlx::query("PRAGMA secure_delete = ON").execute(&mut *connection).await?;
-            }
+            write_over(connection, self.dialect, true).await?;
             let mut batch = Erased { traces: trace_ids.len() as u64, ..Erased::default() };
             remove(connection, trace_ids, &mut batch).await?;
             forget(connection, self.dialect, trace_ids, now).await?;
@@ -172,7 +169,7 @@ impl Store {
             return Ok(());
         }
         retried("end its care for what is deleted", || async {
-            sqlx::query("PRAGMA secure_delete = OFF").execute(&self.writers).await.map(drop)
+            write_over(&mut *self.writers.acquire().await?, self.dialect, false).await
         })
         .await?;
         self.empty_log().await
@@ -189,6 +186,19 @@ impl Erased {
         self.feedback += other.feedback;
         self.notes += other.notes;
         self.waiting += other.waiting;
+    }
+}
+
+/// Says whether what is deleted from here on is written over, and not only given back to the file.
+pub(super) async fn write_over(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+    is_wanted: bool,
+) -> Result<(), sqlx::Error> {
+    let pragma = if is_wanted { "PRAGMA secure_delete = ON" } else { "PRAGMA secure_delete = OFF" };
+    match dialect {
+        Dialect::Sqlite => sqlx::query(pragma).execute(connection).await.map(drop),
+        Dialect::Postgres => Ok(()),
     }
 }
 

@@ -11,6 +11,7 @@ use sqlx::{AnyConnection, Row};
 
 use super::agent_costs::{AgentCostRow, AgentDimension, costs_by_service};
 use super::columns::{flag, key};
+use super::erasure::write_over;
 use super::retry::retried;
 use super::selection::Selection;
 use super::statement::{Statement, insert};
@@ -77,9 +78,12 @@ impl Store {
             if !Sums::Used.hold(connection, hour, begun).await? {
                 return Ok(());
             }
+            // These sums tell users apart, and an erasure writes over what it finds, not over what was deleted before it.
+            write_over(connection, self.dialect, true).await?;
             for table in ["DELETE FROM used_sum WHERE hour = $1", "DELETE FROM used_dimension WHERE hour = $1"] {
                 sqlx::query(table).bind(hour).execute(&mut *connection).await?;
             }
+            write_over(connection, self.dialect, false).await?;
             for (dimension, sums) in &sums {
                 keep(connection, hour, dimension, sums).await?;
             }

@@ -282,3 +282,29 @@ async fn what_is_erased_while_its_hour_is_kept_is_in_no_sum() {
     let names = "SELECT count(*) FROM used_sum WHERE part IN ('tier-1', 'tier-2', 'u-1', 'u-2')";
     assert_eq!(sqlx::query_scalar::<_, i64>(names).fetch_one(&mut connection).await.unwrap(), 0);
 }
+
+#[tokio::test]
+async fn sums_that_were_made_anew_leave_no_name_in_the_file() {
+    let it = TestStore::sqlite().await;
+    let runs = |version, ended_at| -> Vec<RecordedTrace> {
+        let of = |number| {
+            let mut it = run(number, version, &["a"], ended_at);
+            it.usage.operation = Some(format!("the-secret-of-{number}"));
+            it
+        };
+        (1..=400).map(of).collect()
+    };
+    record(&it, &runs(1, 10)).await;
+    sum_up(&it, 9 * HOUR).await;
+    record(&it, &runs(2, 5 * HOUR)).await;
+    let path = it.url.strip_prefix("sqlite://").unwrap().to_owned();
+    let found = || {
+        let bytes = std::fs::read(&path).unwrap();
+        bytes.windows(14).filter(|window| window == b"the-secret-of-").count()
+    };
+    it.store.checkpoint().await.unwrap();
+    let before = found();
+    sum_up(&it, 2 * HOUR).await;
+    it.store.checkpoint().await.unwrap();
+    assert!(found() + 400 <= before, "{} of {before}", found());
+}
