@@ -20,37 +20,40 @@ pub async fn sum_hours(shared: Shared, names: AttributeMapping) {
     let names: Vec<&str> = names.iter().map(|(name, _)| name).filter(|name| !is_own(name)).collect();
     let mut leadership = Leadership::of("sums");
     while !shared.is_stopping() {
-        let over = shared.now().minus(LATE_COMMITS);
-        let step = leadership.lead(&shared, step(&shared.store, over, &names)).await;
+        // The lead may be long in coming.
+        let step = async { step(&shared.store, shared.now().minus(LATE_COMMITS), &names).await };
+        let step = leadership.lead(&shared, step).await;
         shared.rest("sums", INTERVAL, step).await;
     }
 }
 
-/// Whether there may be more hours that ended before `over` and were never summed up. Marked ones are summed up when there are none, and only once
-/// a step, so that a stream of runs of long ago does not have one hour summed up without pause.
+/// Whether there may be more hours that ended before `over`, were never summed up and can be now. Marked ones are summed
+/// up when there are none, and only once a step, so that a stream of runs of long ago does not have one hour summed up
+/// without pause.
 async fn step(store: &Store, over: Timestamp, names: &[&str]) -> Result<bool, StoreError> {
     let (judged, used) = (store.next_judged_hour(over).await?, store.next_used_hour(over).await?);
     if judged.is_none() && used.is_none() {
         sum_up(store, store.marked_judged_hours().await?, store.marked_used_hours().await?, names).await?;
         return Ok(false);
     }
-    sum_up(store, judged, used, names).await?;
-    Ok(true)
+    sum_up(store, judged, used, names).await
 }
 
+/// Sums up hours, of either kind until one cannot be begun; whether all could.
 async fn sum_up(
     store: &Store,
     judged: impl IntoIterator<Item = Timestamp>,
     used: impl IntoIterator<Item = Timestamp>,
     names: &[&str],
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
+    let mut is_begun = [true; 2];
     for hour in judged {
-        store.sum_judged_hour(hour).await?;
+        is_begun[0] = is_begun[0] && store.sum_judged_hour(hour).await?;
     }
     for hour in used {
-        store.sum_used_hour(hour, names).await?;
+        is_begun[1] = is_begun[1] && store.sum_used_hour(hour, names).await?;
     }
-    Ok(())
+    Ok(is_begun == [true; 2])
 }
 
 #[cfg(test)]

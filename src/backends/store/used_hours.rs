@@ -55,12 +55,12 @@ impl Store {
     }
 
     /// Sums up an hour, by what every run is told apart by and by these attributes. When a run of it changes meanwhile, it
-    /// stays marked.
+    /// stays marked. False, with nothing done, where it cannot be begun now, because a change of runs takes long.
     ///
     /// # Errors
     /// The database failed; then the hour is read run by run.
-    pub async fn sum_used_hour(&self, hour: Timestamp, attributes: &[&str]) -> Result<(), StoreError> {
-        let begun = Sums::Used.begin(self, hour).await?;
+    pub async fn sum_used_hour(&self, hour: Timestamp, attributes: &[&str]) -> Result<bool, StoreError> {
+        let Some(begun) = Sums::Used.begin(self, hour).await? else { return Ok(false) };
         let named = attributes.iter().map(|name| AgentDimension::Attribute((*name).to_owned()));
         let dimensions: Vec<AgentDimension> = KEPT.into_iter().chain(named).collect();
         let sums = retried("sum up an hour", || async {
@@ -89,7 +89,8 @@ impl Store {
             }
             transaction.commit().await
         })
-        .await
+        .await?;
+        Ok(true)
     }
 }
 

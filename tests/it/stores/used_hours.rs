@@ -256,6 +256,20 @@ async fn a_run_whose_commit_lasts_while_a_later_hour_is_begun_is_counted() {
 }
 
 #[tokio::test]
+async fn who_takes_long_to_change_a_run_holds_up_no_one_else() {
+    let it = TestStore::postgres().await;
+    record(&it, &[run(1, 1, &["a"], 10), run(3, 1, &["a"], 20)]).await;
+    settled(&it, 1).await;
+    let mut other = AnyConnection::connect(&it.url).await.unwrap();
+    let mut changing = other.begin().await.unwrap();
+    changing.execute("UPDATE trace SET version = 2 WHERE user_id = 'u-1'").await.unwrap();
+    assert!(!it.store.sum_used_hour(seconds(0), &NAMES).await.unwrap());
+    record(&it, &[run(5, 1, &["a"], 9 * HOUR)]).await;
+    changing.commit().await.unwrap();
+    settled(&it, 1).await;
+}
+
+#[tokio::test]
 async fn what_is_erased_while_its_hour_is_kept_is_in_no_sum() {
     let it = TestStore::postgres().await;
     record(&it, &[run(1, 1, &["a"], 10), run(2, 1, &["a"], 20)]).await;
