@@ -58,63 +58,11 @@ async fn sum_up(
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
-
     use super::*;
-    use crate::backends::store::{RecordedTrace, StoredTrace};
-    use crate::domain::ids::{SpanId, TraceId};
-    use crate::domain::measurement::TraceRecord;
-    use crate::domain::usage::Usage;
+    use crate::pipeline::samples::run;
 
     fn hour(hour: i64) -> Timestamp {
         Timestamp((480_000 + hour) * Timestamp::NANOS_PER_HOUR)
-    }
-
-    /// A version of a run that ended in that hour.
-    fn run(number: u8, version: i64, ended: i64) -> RecordedTrace {
-        let (trace_id, ended_at) = (TraceId::from_bytes(&[number; 16]).unwrap(), hour(ended));
-        let record = TraceRecord {
-            trace_id,
-            conversation: String::new(),
-            service: "shop".to_owned(),
-            segments: BTreeMap::new(),
-            ended_at,
-            upstream_probability: None,
-            notes: Vec::new(),
-            measurements: Vec::new(),
-        };
-        let trace = StoredTrace {
-            trace_id,
-            version,
-            root_span_id: SpanId::from_bytes(&[7; 8]).unwrap(),
-            service: "shop".to_owned(),
-            release: None,
-            model: None,
-            environment: None,
-            conversation_id: None,
-            user_id: None,
-            attributes: BTreeMap::new(),
-            started_at: ended_at,
-            ended_at,
-            failing: false,
-            failure_class: None,
-            error: false,
-            sampled: false,
-            reports_decision: false,
-            keep_body_until: ended_at,
-            stratum: None,
-            decision: "{}".to_owned(),
-            record,
-        };
-        RecordedTrace {
-            trace,
-            generation: 1,
-            evaluations: Vec::new(),
-            judge_jobs: Vec::new(),
-            outbox: Vec::new(),
-            usage: Usage::default(),
-            budgets: BTreeSet::new(),
-        }
     }
 
     #[tokio::test]
@@ -124,9 +72,9 @@ mod tests {
         let store = Store::open(&url, false).await.unwrap();
         let step = async || step(&store, hour(9), &[]).await.unwrap();
         let marked = async || store.marked_used_hours().await.unwrap();
-        store.record_traces(&[run(1, 1, 0), run(2, 1, 2)], hour(3)).await.unwrap();
+        store.record_traces(&[run(1, 1, hour(0)), run(2, 1, hour(2))], hour(3)).await.unwrap();
         assert_eq!((step().await, step().await, step().await), (true, true, false));
-        store.record_traces(&[run(1, 2, 0), run(3, 1, 4)], hour(5)).await.unwrap();
+        store.record_traces(&[run(1, 2, hour(0)), run(3, 1, hour(4))], hour(5)).await.unwrap();
         assert_eq!((step().await, marked().await), (true, vec![hour(0)]));
         assert_eq!((step().await, marked().await), (false, vec![]));
     }
