@@ -269,6 +269,44 @@ async fn who_takes_long_to_change_a_run_holds_up_no_one_else() {
     settled(&it, 1).await;
 }
 
+/// Waits until so many transactions wait for others.
+async fn waiting(it: &TestStore, transactions: i64) {
+    let mut connection = AnyConnection::connect(&it.url).await.unwrap();
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut connection).await.unwrap() < transactions {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn two_that_mark_the_same_hours_in_other_orders_wait_for_each_other_in_a_row() {
+    let it = TestStore::postgres().await;
+    let ends = [10, HOUR, HOUR, 10];
+    let runs: Vec<RecordedTrace> = (1..).zip(ends).map(|(number, end)| run(number, 1, &["a"], end)).collect();
+    record(&it, &runs).await;
+    settled(&it, 2).await;
+    let mut other = AnyConnection::connect(&it.url).await.unwrap();
+    let mut held = other.begin().await.unwrap();
+    held.execute(AssertSqlSafe(format!("SELECT 1 FROM used_hour WHERE hour = {} FOR UPDATE", seconds(HOUR).0)))
+        .await
+        .unwrap();
+    let change = |users: &'static str| {
+        let (url, change) = (it.url.clone(), format!("UPDATE trace SET version = 2 WHERE user_id IN {users}"));
+        tokio::spawn(async move {
+            let mut connection = AnyConnection::connect(&url).await?;
+            connection.execute(AssertSqlSafe(change)).await.map(drop)
+        })
+    };
+    let first = change("('u-3', 'u-4')");
+    waiting(&it, 1).await;
+    let second = change("('u-1', 'u-2')");
+    waiting(&it, 2).await;
+    held.commit().await.unwrap();
+    first.await.unwrap().unwrap();
+    second.await.unwrap().unwrap();
+    assert_eq!(it.store.marked_used_hours().await.unwrap(), [seconds(0), seconds(HOUR)]);
+}
+
 #[tokio::test]
 async fn what_is_erased_while_its_hour_is_kept_is_in_no_sum() {
     let it = TestStore::postgres().await;
@@ -284,15 +322,10 @@ async fn what_is_erased_while_its_hour_is_kept_is_in_no_sum() {
         let (store, all) = (it.store.clone(), Selection::default());
         async move { store.erase(&all, "all", seconds(9 * HOUR)).await }
     });
-    let mut connection = AnyConnection::connect(&it.url).await.unwrap();
-    let waiting =
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    while !erasing.is_finished() && sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut connection).await.unwrap() == 0
-    {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    waiting(&it, 1).await;
     keeping.commit().await.unwrap();
     assert_eq!(erasing.await.unwrap().unwrap().traces, 2);
+    let mut connection = AnyConnection::connect(&it.url).await.unwrap();
     let names = "SELECT count(*) FROM used_sum WHERE part IN ('tier-1', 'tier-2', 'u-1', 'u-2')";
     assert_eq!(sqlx::query_scalar::<_, i64>(names).fetch_one(&mut connection).await.unwrap(), 0);
 }
