@@ -37,20 +37,38 @@ CREATE INDEX used_sum_hour ON used_sum (hour);
 -- Whatever changes a run marks its hour, also where a process changes it that knows nothing of hours.
 -- PostgreSQL alone
 -- Who begins to sum up an hour locks used_hour for a moment, so that it sees what was changed before and is seen by who
--- changes a run afterwards. The lock comes first: what is read after it is what stands then.
-CREATE FUNCTION mark_used_hours() RETURNS trigger LANGUAGE plpgsql AS $$
+-- changes a run afterwards. The lock comes first: what is read after it is what stands then. All hours of a statement are
+-- marked at once and in order: two that mark the same hours wait for each other in a row and not in a circle.
+CREATE FUNCTION mark_used(changed BIGINT[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
+    IF changed IS NULL THEN RETURN; END IF;
     LOCK TABLE used_hour IN ROW EXCLUSIVE MODE;
     INSERT INTO used_hour (hour, state)
-    SELECT DISTINCT ended_at / 3600000000000 * 3600000000000 AS changed, 0
-    FROM unnest(ARRAY[OLD.ended_at, NEW.ended_at]) AS ended_at
-    WHERE ended_at / 3600000000000 * 3600000000000 <= (SELECT max(hour) FROM used_hour)
-    AND NOT EXISTS (SELECT FROM used_hour WHERE hour = ended_at / 3600000000000 * 3600000000000 AND state = 0)
-    ORDER BY changed
+    SELECT one, 0 FROM unnest(changed) AS one
+    WHERE one <= (SELECT max(hour) FROM used_hour)
+    AND NOT EXISTS (SELECT FROM used_hour WHERE hour = one AND state = 0)
+    ORDER BY one
     ON CONFLICT (hour) DO UPDATE SET state = 0;
+END $$;
+CREATE FUNCTION mark_used_hours() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM mark_used(array_agg(DISTINCT ended_at / 3600000000000 * 3600000000000)) FROM changed_rows;
     RETURN NULL;
 END $$;
-CREATE TRIGGER trace_inserted AFTER INSERT ON trace FOR EACH ROW EXECUTE FUNCTION mark_used_hours();
-CREATE TRIGGER trace_updated AFTER UPDATE ON trace FOR EACH ROW
-    WHEN (OLD.version <> NEW.version OR OLD.erased_at IS DISTINCT FROM NEW.erased_at) EXECUTE FUNCTION mark_used_hours();
-CREATE TRIGGER trace_deleted AFTER DELETE ON trace FOR EACH ROW EXECUTE FUNCTION mark_used_hours();
+CREATE FUNCTION mark_used_hours_of_versions() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM mark_used(array_agg(DISTINCT ended_at / 3600000000000 * 3600000000000)) FROM (
+        (SELECT trace_id, version, erased_at, ended_at FROM old_rows
+         EXCEPT SELECT trace_id, version, erased_at, ended_at FROM new_rows)
+        UNION ALL
+        (SELECT trace_id, version, erased_at, ended_at FROM new_rows
+         EXCEPT SELECT trace_id, version, erased_at, ended_at FROM old_rows)
+    ) AS versions;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER trace_inserted AFTER INSERT ON trace
+    REFERENCING NEW TABLE AS changed_rows FOR EACH STATEMENT EXECUTE FUNCTION mark_used_hours();
+CREATE TRIGGER trace_updated AFTER UPDATE ON trace
+    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION mark_used_hours_of_versions();
+CREATE TRIGGER trace_deleted AFTER DELETE ON trace
+    REFERENCING OLD TABLE AS changed_rows FOR EACH STATEMENT EXECUTE FUNCTION mark_used_hours();

@@ -4,24 +4,45 @@ UPDATE judged_hour SET state = 0;
 
 -- PostgreSQL alone
 -- Who begins to sum up an hour locks judged_hour for a moment, so that it sees what was changed before and is seen by who
--- changes something afterwards. The lock comes first: what is read after it is what stands then.
-CREATE FUNCTION mark_judged_hours() RETURNS trigger LANGUAGE plpgsql AS $$
+-- changes something afterwards. The lock comes first: what is read after it is what stands then. All hours of a statement
+-- are marked at once and in order: two that mark the same hours wait for each other in a row and not in a circle.
+CREATE FUNCTION mark_judged(changed BIGINT[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
+    IF changed IS NULL THEN RETURN; END IF;
     LOCK TABLE judged_hour IN ROW EXCLUSIVE MODE;
     INSERT INTO judged_hour (hour, state)
-    SELECT DISTINCT evaluated_at / 3600000000000 * 3600000000000 AS changed, 0
-    FROM unnest(ARRAY[OLD.evaluated_at, NEW.evaluated_at]) AS evaluated_at
-    WHERE evaluated_at / 3600000000000 * 3600000000000 <= (SELECT max(hour) FROM judged_hour)
-    AND NOT EXISTS (SELECT FROM judged_hour WHERE hour = evaluated_at / 3600000000000 * 3600000000000 AND state = 0)
-    ORDER BY changed
+    SELECT one, 0 FROM unnest(changed) AS one
+    WHERE one <= (SELECT max(hour) FROM judged_hour)
+    AND NOT EXISTS (SELECT FROM judged_hour WHERE hour = one AND state = 0)
+    ORDER BY one
     ON CONFLICT (hour) DO UPDATE SET state = 0;
+END $$;
+CREATE FUNCTION mark_judged_hours() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM mark_judged(array_agg(DISTINCT evaluated_at / 3600000000000 * 3600000000000))
+    FROM changed_rows WHERE annotator_kind = 'llm';
     RETURN NULL;
 END $$;
-CREATE FUNCTION mark_judged_hours_of_trace() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION mark_judged_hours_of_changes() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM mark_judged(array_agg(DISTINCT evaluated_at / 3600000000000 * 3600000000000)) FROM (
+        (SELECT trace_id, evaluator, revision, outcome, value, probability, evaluated_at FROM old_rows WHERE annotator_kind = 'llm'
+         EXCEPT SELECT trace_id, evaluator, revision, outcome, value, probability, evaluated_at FROM new_rows WHERE annotator_kind = 'llm')
+        UNION ALL
+        (SELECT trace_id, evaluator, revision, outcome, value, probability, evaluated_at FROM new_rows WHERE annotator_kind = 'llm'
+         EXCEPT SELECT trace_id, evaluator, revision, outcome, value, probability, evaluated_at FROM old_rows WHERE annotator_kind = 'llm')
+    ) AS judgements;
+    RETURN NULL;
+END $$;
+CREATE FUNCTION mark_judged_hours_of_traces() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     LOCK TABLE judged_hour IN ROW EXCLUSIVE MODE;
-    UPDATE judged_hour SET state = 0 WHERE state <> 0 AND hour IN (SELECT evaluated_at / 3600000000000 * 3600000000000 FROM evaluation
-        WHERE trace_id = NEW.trace_id AND evaluator = NEW.evaluator AND annotator_kind = 'llm');
+    PERFORM mark_judged(array_agg(DISTINCT evaluated_at / 3600000000000 * 3600000000000))
+    FROM changed_rows CROSS JOIN LATERAL (
+        -- Without OFFSET a plan made while there were few judgements would read all of them later.
+        SELECT evaluated_at FROM evaluation WHERE trace_id = changed_rows.trace_id AND evaluator = changed_rows.evaluator
+        AND annotator_kind = 'llm' OFFSET 0
+    ) AS judgement;
     RETURN NULL;
 END $$;
 CREATE FUNCTION note_external_name() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -39,18 +60,16 @@ BEGIN
     is_unbounded = greatest(external_name.is_unbounded, excluded.is_unbounded);
     RETURN NULL;
 END $$;
-CREATE TRIGGER evaluation_inserted AFTER INSERT ON evaluation FOR EACH ROW
-    WHEN (NEW.annotator_kind = 'llm') EXECUTE FUNCTION mark_judged_hours();
-CREATE TRIGGER evaluation_updated AFTER UPDATE ON evaluation FOR EACH ROW
-    WHEN ('llm' IN (OLD.annotator_kind, NEW.annotator_kind)
-        AND (OLD.trace_id, OLD.evaluator, OLD.revision, OLD.annotator_kind, OLD.outcome, OLD.value, OLD.probability, OLD.evaluated_at)
-        IS DISTINCT FROM
-        (NEW.trace_id, NEW.evaluator, NEW.revision, NEW.annotator_kind, NEW.outcome, NEW.value, NEW.probability, NEW.evaluated_at))
-    EXECUTE FUNCTION mark_judged_hours();
-CREATE TRIGGER evaluation_deleted AFTER DELETE ON evaluation FOR EACH ROW
-    WHEN (OLD.annotator_kind = 'llm') EXECUTE FUNCTION mark_judged_hours();
-CREATE TRIGGER label_inserted AFTER INSERT ON label FOR EACH ROW EXECUTE FUNCTION mark_judged_hours_of_trace();
-CREATE TRIGGER review_draw_inserted AFTER INSERT ON review_draw FOR EACH ROW EXECUTE FUNCTION mark_judged_hours_of_trace();
+CREATE TRIGGER evaluation_inserted AFTER INSERT ON evaluation
+    REFERENCING NEW TABLE AS changed_rows FOR EACH STATEMENT EXECUTE FUNCTION mark_judged_hours();
+CREATE TRIGGER evaluation_updated AFTER UPDATE ON evaluation
+    REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION mark_judged_hours_of_changes();
+CREATE TRIGGER evaluation_deleted AFTER DELETE ON evaluation
+    REFERENCING OLD TABLE AS changed_rows FOR EACH STATEMENT EXECUTE FUNCTION mark_judged_hours();
+CREATE TRIGGER label_inserted AFTER INSERT ON label
+    REFERENCING NEW TABLE AS changed_rows FOR EACH STATEMENT EXECUTE FUNCTION mark_judged_hours_of_traces();
+CREATE TRIGGER review_draw_inserted AFTER INSERT ON review_draw
+    REFERENCING NEW TABLE AS changed_rows FOR EACH STATEMENT EXECUTE FUNCTION mark_judged_hours_of_traces();
 CREATE TRIGGER external_score_changed AFTER INSERT OR UPDATE ON external_score FOR EACH ROW EXECUTE FUNCTION note_external_name();
 
 -- Last, for while the triggers come others still write.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Shared;
 use super::releases::changes_around;
 use super::standings::standings;
-use crate::backends::store::{AlertFilter, Selection, StoreError};
+use crate::backends::store::{AlertFilter, Selection, Store, StoreError};
 use crate::domain::alert::Alert;
 use crate::domain::time::Timestamp;
 use crate::watch::affects::affects;
@@ -49,26 +49,10 @@ impl HourAlerts<'_> {
         open.retain(|one| changed.iter().all(|ended| ended.fingerprint != one.fingerprint));
         let mut raised: Vec<Alert> = advance(&open, signals).iter().map(|change| change.alert().clone()).collect();
         self.complete(shared, &open, &mut raised).await?;
-        let overlap = self.overlap(shared, &open, &raised).await?;
+        let overlap = overlap(&shared.store, (self.service, self.hour), (&open, &raised), MOST_RUNS).await?;
         group(&open, &mut raised, &overlap);
         changed.extend(self.marked(shared, raised).await?);
         Ok(changed)
-    }
-
-    /// Which runs are affected by alerts that began together, the earliest runs first.
-    async fn overlap(&self, shared: &Shared, open: &[Alert], raised: &[Alert]) -> Result<Overlap, StoreError> {
-        let Some((alerts, since)) = undecided(open, raised) else { return Ok(Overlap::default()) };
-        let selection = Selection { since: Some(since), ..Selection::of_hour(self.service, self.hour) };
-        let (mut overlap, mut place) = (Overlap::of(alerts), None);
-        while overlap.runs() < MOST_RUNS {
-            let (records, end) = shared.store.records_after(&selection, place).await?;
-            records.iter().for_each(|record| overlap.add(record));
-            place = end;
-            if place.is_none() {
-                break;
-            }
-        }
-        Ok(overlap)
     }
 
     /// The alerts, those about a judge's scores marked by whether it is calibrated.
@@ -132,5 +116,93 @@ impl HourAlerts<'_> {
             alert.evidence.affects = affects(alert, &summary);
         }
         alert.evidence.revision = summary.revision;
+    }
+}
+
+/// Which runs are affected by alerts that began together. Between the times at which two of them have both begun the
+/// earliest runs are read, as many of each: whoever began days ago leaves runs to whoever began just now.
+async fn overlap(
+    store: &Store,
+    (service, hour): (&str, Timestamp),
+    (open, raised): (&[Alert], &[Alert]),
+    most_runs: usize,
+) -> Result<Overlap, StoreError> {
+    let Some((alerts, begun)) = undecided(open, raised) else { return Ok(Overlap::default()) };
+    let (mut overlap, hour) = (Overlap::of(alerts), Selection::of_hour(service, hour));
+    for (number, since) in begun.iter().enumerate() {
+        let until = begun.get(number + 1).copied().or(hour.until);
+        let selection = Selection { since: Some(*since), until, ..hour.clone() };
+        let (most, mut place) = (overlap.runs() + most_runs / begun.len(), None);
+        while overlap.runs() < most {
+            let (records, end) = store.records_after(&selection, place).await?;
+            records.iter().for_each(|record| overlap.add(record));
+            place = end;
+            if place.is_none() {
+                break;
+            }
+        }
+    }
+    Ok(overlap)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backends::store::RecordedTrace;
+    use crate::domain::alert::AlertState;
+    use crate::domain::explanation::{Affects, Evidence};
+    use crate::domain::measurement::{Measurement, SeriesKind, Value};
+    use crate::pipeline::samples::run;
+    use crate::watch::key::ALL;
+
+    fn hour(hour: i64) -> Timestamp {
+        Timestamp((480_000 + hour) * Timestamp::NANOS_PER_HOUR)
+    }
+
+    fn alert(series: &str, onset: i64) -> Alert {
+        let evidence = Evidence { affects: Affects::False, ..Evidence::default() };
+        Alert {
+            fingerprint: series.to_owned(),
+            state: AlertState::Pending,
+            series: series.to_owned(),
+            segment: ALL.to_owned(),
+            onset_at: hour(onset),
+            raised_at: hour(8),
+            evidence,
+            ..Alert::example()
+        }
+    }
+
+    /// A run of which one series in three fails.
+    fn failing(number: u16, ended: i64) -> RecordedTrace {
+        let mut run = run(number, 1, hour(ended));
+        let series = ["loop", "grounded", "answer"].into_iter().zip(0..);
+        run.trace.record.measurements = series
+            .map(|(series, place)| Measurement {
+                series: series.to_owned(),
+                kind: SeriesKind::Boolean,
+                value: Value::Boolean(number % 3 != place),
+                probability: 1.0,
+                revision: None,
+            })
+            .collect();
+        run
+    }
+
+    #[tokio::test]
+    async fn alerts_that_began_long_ago_leave_runs_to_those_that_began_just_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("store.db").display());
+        let store = Store::open(&url, false).await.unwrap();
+        let runs: Vec<_> = (1..=900).map(|number| failing(number, i64::from(number > 800) * 7)).collect();
+        store.record_traces(&runs, hour(8)).await.unwrap();
+        let mut old = alert("loop", 0);
+        old.evidence.onset_between = Some((hour(0), hour(7)));
+        let (open, mut raised) = ([old.clone()], [alert("grounded", 0), alert("answer", 7)]);
+        let service = old.service.clone();
+        let overlap = overlap(&store, (&service, hour(7)), (&open, &raised), 2).await.unwrap();
+        assert!(overlap.runs() < 800, "{}", overlap.runs());
+        group(&open, &mut raised, &overlap);
+        assert_eq!(raised.each_ref().map(|alert| &alert.parent), [&None, &None], "they affect other runs");
     }
 }

@@ -51,6 +51,8 @@ mod leadership;
 mod metered;
 mod resolved_model;
 mod retry;
+#[cfg(test)]
+mod samples;
 mod sampling;
 mod stage;
 mod standings;

@@ -13,6 +13,8 @@ use crate::domain::time::Timestamp;
 const INTERVAL: Duration = Duration::from_mins(1);
 /// How often the archive is looked through: its files are kept by the day, and a bucket bills each look.
 const ARCHIVE_INTERVAL: Duration = Duration::from_hours(1);
+/// How often scores are looked for whose traces never came: each look passes over all old ones whose traces are kept.
+const SCORES_INTERVAL: Duration = Duration::from_hours(1);
 
 /// How long bodies are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,31 +42,41 @@ pub struct Retention {
     pub records: Duration,
 }
 
+/// When that is due which is not done in each step.
+#[derive(Default)]
+struct Due {
+    archive: Timestamp,
+    scores: Timestamp,
+}
+
 /// Purges what has expired until the process is to end.
 pub async fn purge(shared: Shared, retention: Retention) {
     let mut leadership = Leadership::of("purge");
-    let mut archive_due = Timestamp(0);
+    let mut due = Due::default();
     while !shared.is_stopping() {
-        let step = leadership.lead(&shared, step(&shared, retention, &mut archive_due)).await;
+        let step = leadership.lead(&shared, step(&shared, retention, &mut due)).await;
         shared.rest("purge", INTERVAL, step).await;
     }
 }
 
 /// One batch of each; whether there may be more. What an archive that is away could hold up comes last.
-async fn step(shared: &Shared, retention: Retention, archive_due: &mut Timestamp) -> Result<bool, StoreError> {
+async fn step(shared: &Shared, retention: Retention, due: &mut Due) -> Result<bool, StoreError> {
     let (store, now) = (&shared.store, shared.now());
     let has_more_verdicts = store.purge_verdicts(now.minus(retention.verdicts)).await?;
     let has_more_requests = store.sum_up_ledger(now.minus(retention.ledger)).await?;
     let has_more_steps = store.purge_alert_events(now.minus(retention.alert_steps)).await?;
     let has_more_records = store.purge_records(now.minus(retention.records)).await?;
-    let has_more_scores = store.purge_waiting_scores(now.minus(retention.records)).await?;
+    let has_more_scores = due.scores <= now && store.purge_waiting_scores(now.minus(retention.records)).await?;
+    if due.scores <= now && !has_more_scores {
+        due.scores = now.plus(SCORES_INTERVAL);
+    }
     store.turn_days(now, retention.bodies).await?;
     crash_point("purge.commit");
     let has_more_bodies = store.purge(now).await?.traces > 0;
     crash_point("purge.committed");
-    if *archive_due <= now {
+    if due.archive <= now {
         store.purge_archive(now.minus(retention.archive), now).await?;
-        *archive_due = now.plus(ARCHIVE_INTERVAL);
+        due.archive = now.plus(ARCHIVE_INTERVAL);
     }
     Ok(has_more_bodies
         || has_more_records

@@ -20,98 +20,49 @@ pub async fn sum_hours(shared: Shared, names: AttributeMapping) {
     let names: Vec<&str> = names.iter().map(|(name, _)| name).filter(|name| !is_own(name)).collect();
     let mut leadership = Leadership::of("sums");
     while !shared.is_stopping() {
-        let over = shared.now().minus(LATE_COMMITS);
-        let step = leadership.lead(&shared, step(&shared.store, over, &names)).await;
+        // The lead may be long in coming.
+        let step = async { step(&shared.store, shared.now().minus(LATE_COMMITS), &names).await };
+        let step = leadership.lead(&shared, step).await;
         shared.rest("sums", INTERVAL, step).await;
     }
 }
 
-/// Whether there may be more hours that ended before `over` and were never summed up. Marked ones are summed up when there are none, and only once
-/// a step, so that a stream of runs of long ago does not have one hour summed up without pause.
+/// Whether there may be more hours that ended before `over`, were never summed up and can be now. Marked ones are summed
+/// up when there are none, and only once a step, so that a stream of runs of long ago does not have one hour summed up
+/// without pause.
 async fn step(store: &Store, over: Timestamp, names: &[&str]) -> Result<bool, StoreError> {
     let (judged, used) = (store.next_judged_hour(over).await?, store.next_used_hour(over).await?);
     if judged.is_none() && used.is_none() {
         sum_up(store, store.marked_judged_hours().await?, store.marked_used_hours().await?, names).await?;
         return Ok(false);
     }
-    sum_up(store, judged, used, names).await?;
-    Ok(true)
+    sum_up(store, judged, used, names).await
 }
 
+/// Sums up hours, of either kind until one cannot be begun; whether all could.
 async fn sum_up(
     store: &Store,
     judged: impl IntoIterator<Item = Timestamp>,
     used: impl IntoIterator<Item = Timestamp>,
     names: &[&str],
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
+    let mut is_begun = [true; 2];
     for hour in judged {
-        store.sum_judged_hour(hour).await?;
+        is_begun[0] = is_begun[0] && store.sum_judged_hour(hour).await?;
     }
     for hour in used {
-        store.sum_used_hour(hour, names).await?;
+        is_begun[1] = is_begun[1] && store.sum_used_hour(hour, names).await?;
     }
-    Ok(())
+    Ok(is_begun == [true; 2])
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
-
     use super::*;
-    use crate::backends::store::{RecordedTrace, StoredTrace};
-    use crate::domain::ids::{SpanId, TraceId};
-    use crate::domain::measurement::TraceRecord;
-    use crate::domain::usage::Usage;
+    use crate::pipeline::samples::run;
 
     fn hour(hour: i64) -> Timestamp {
         Timestamp((480_000 + hour) * Timestamp::NANOS_PER_HOUR)
-    }
-
-    /// A version of a run that ended in that hour.
-    fn run(number: u8, version: i64, ended: i64) -> RecordedTrace {
-        let (trace_id, ended_at) = (TraceId::from_bytes(&[number; 16]).unwrap(), hour(ended));
-        let record = TraceRecord {
-            trace_id,
-            conversation: String::new(),
-            service: "shop".to_owned(),
-            segments: BTreeMap::new(),
-            ended_at,
-            upstream_probability: None,
-            notes: Vec::new(),
-            measurements: Vec::new(),
-        };
-        let trace = StoredTrace {
-            trace_id,
-            version,
-            root_span_id: SpanId::from_bytes(&[7; 8]).unwrap(),
-            service: "shop".to_owned(),
-            release: None,
-            model: None,
-            environment: None,
-            conversation_id: None,
-            user_id: None,
-            attributes: BTreeMap::new(),
-            started_at: ended_at,
-            ended_at,
-            failing: false,
-            failure_class: None,
-            error: false,
-            sampled: false,
-            reports_decision: false,
-            keep_body_until: ended_at,
-            stratum: None,
-            decision: "{}".to_owned(),
-            record,
-        };
-        RecordedTrace {
-            trace,
-            generation: 1,
-            evaluations: Vec::new(),
-            judge_jobs: Vec::new(),
-            outbox: Vec::new(),
-            usage: Usage::default(),
-            budgets: BTreeSet::new(),
-        }
     }
 
     #[tokio::test]
@@ -121,9 +72,9 @@ mod tests {
         let store = Store::open(&url, false).await.unwrap();
         let step = async || step(&store, hour(9), &[]).await.unwrap();
         let marked = async || store.marked_used_hours().await.unwrap();
-        store.record_traces(&[run(1, 1, 0), run(2, 1, 2)], hour(3)).await.unwrap();
+        store.record_traces(&[run(1, 1, hour(0)), run(2, 1, hour(2))], hour(3)).await.unwrap();
         assert_eq!((step().await, step().await, step().await), (true, true, false));
-        store.record_traces(&[run(1, 2, 0), run(3, 1, 4)], hour(5)).await.unwrap();
+        store.record_traces(&[run(1, 2, hour(0)), run(3, 1, hour(4))], hour(5)).await.unwrap();
         assert_eq!((step().await, marked().await), (true, vec![hour(0)]));
         assert_eq!((step().await, marked().await), (false, vec![]));
     }

@@ -15,6 +15,7 @@
 //! parent, or outlives it, is told by itself.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::alerts::{BUDGETED, stream_of};
@@ -26,10 +27,10 @@ use crate::domain::time::Timestamp;
 /// How far apart the ranges of two onsets may lie: an hour's traces say which hour, and not when in it.
 const SLACK: Duration = Duration::from_hours(1);
 
-/// The alerts whose runs decide whether those newly raised have one cause with others, and since when the first two of them
-/// have both begun; `None` where onsets, or a change that came with them, decide.
+/// The alerts whose runs decide whether those newly raised have one cause with others, and when two of them have both
+/// begun, for each two, earliest first; `None` where onsets, or a change that came with them, decide.
 #[must_use]
-pub fn undecided(open: &[Alert], changed: &[Alert]) -> Option<(Vec<Alert>, Timestamp)> {
+pub fn undecided(open: &[Alert], changed: &[Alert]) -> Option<(Vec<Alert>, Vec<Timestamp>)> {
     let is_among = |alerts: &[Alert], alert: &Alert| alerts.iter().any(|one| one.fingerprint == alert.fingerprint);
     let raised = changed.iter().filter(|alert| alert.state.is_open() && !is_among(open, alert));
     let raised: Vec<Alert> = raised.cloned().collect();
@@ -38,13 +39,15 @@ pub fn undecided(open: &[Alert], changed: &[Alert]) -> Option<(Vec<Alert>, Times
         is_pair && onsets_touch(one, other) && !share_a_change(one, other)
     };
     let all = || open.iter().chain(&raised);
-    let both_since = |one: &Alert| {
-        let others = all().filter(|other| is_undecided(one, other));
-        others.map(|other| one.onset_at.max(other.onset_at)).min()
-    };
-    let alerts: Vec<(Alert, Timestamp)> = all().filter_map(|one| Some((one.clone(), both_since(one)?))).collect();
-    let since = alerts.iter().map(|(_, since)| *since).min()?;
-    Some((alerts.into_iter().map(|(alert, _)| alert).collect(), since))
+    let (mut alerts, mut begun) = (Vec::new(), BTreeSet::new());
+    for one in all() {
+        let others: Vec<&Alert> = all().filter(|other| is_undecided(one, other)).collect();
+        if !others.is_empty() {
+            alerts.push(one.clone());
+            begun.extend(others.into_iter().map(|other| one.onset_at.max(other.onset_at)));
+        }
+    }
+    (!alerts.is_empty()).then(|| (alerts, begun.into_iter().collect()))
 }
 
 /// Gives alerts that are newly raised the parent that they have one cause with; `open` are those that were open before,
@@ -217,15 +220,18 @@ mod tests {
     fn runs_are_asked_only_about_alerts_that_began_together_one_of_them_new() {
         let [first, second, later] = [alert("a", ALL, 10), alert("b", ALL, 11), alert("c", ALL, 40)];
         let asked = |open: &[Alert], changed: &[Alert]| {
-            let (alerts, since) = undecided(open, changed)?;
-            Some((alerts.into_iter().map(|alert| alert.series).collect::<Vec<_>>(), since))
+            let (alerts, begun) = undecided(open, changed)?;
+            Some((alerts.into_iter().map(|alert| alert.series).collect::<Vec<_>>(), begun))
         };
-        let both = Some((vec!["a".to_owned(), "b".to_owned()], hour(11)));
+        let both = Some((vec!["a".to_owned(), "b".to_owned()], vec![hour(11)]));
         let known = std::slice::from_ref(&first);
         assert_eq!(asked(known, &[first.clone(), second.clone(), later.clone()]), both);
         assert_eq!(asked(known, std::slice::from_ref(&later)), None);
         let older = alert("d", ALL, 2);
         assert_eq!(asked(known, &[older, second.clone()]), both, "one that began long before asks about no runs");
+        let next = alert("e", ALL, 12);
+        let begun = asked(known, &[second.clone(), next]).unwrap().1;
+        assert_eq!(begun, [hour(11), hour(12)], "each two have begun at a time of their own");
         assert_eq!(asked(&[first.clone(), second.clone()], &[first, second]), None, "both were known");
     }
 

@@ -21,7 +21,7 @@ const AHEAD: i64 = 3;
 /// Rows that are moved from one partition to another at most: everyone waits meanwhile.
 const MOST_MOVED: usize = 1_000;
 /// How long everyone waits at most for a table to be free, before it is left for another time.
-const PATIENCE: &str = "SET LOCAL lock_timeout = '500ms'";
+pub(super) const PATIENCE: &str = "SET LOCAL lock_timeout = '500ms'";
 /// PostgreSQL's lock_not_available, and what it says of a table that another process has added or dropped.
 const NOT_NOW: [&str; 3] = ["55P03", "42P07", "42P01"];
 

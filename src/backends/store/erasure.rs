@@ -87,11 +87,6 @@ const OUTBOX: &str = "DELETE FROM outbox WHERE substr(key, 1, 32) IN";
 const SILENT_REMOVALS: &[(&str, &str)] = &[
     ("DELETE FROM judge_cache_trace WHERE key IN (SELECT key FROM judge_cache_trace WHERE trace_id IN", ")"),
     ("DELETE FROM anchor WHERE trace_id IN", ""),
-    // What is told apart by names; it is summed up again from what is left.
-    (
-        "DELETE FROM used_sum WHERE hour IN (SELECT ended_at / 3600000000000 * 3600000000000 FROM trace WHERE trace_id IN",
-        ")",
-    ),
     ("DELETE FROM trace_attribute WHERE name <> 'failure_class' AND trace_id IN", ""),
 ];
 
@@ -153,13 +148,11 @@ impl Store {
         let batch = retried("erase traces", || async {
             let mut transaction = self.begin().await?;
             let connection = &mut *transaction;
-            if self.dialect == Dialect::Sqlite {
-                // What is deleted is written over, and not only given back to the file.
-                sqlx::query("PRAGMA secure_delete = ON").execute(&mut *connection).await?;
-            }
+            write_over(connection, self.dialect, true).await?;
             let mut batch = Erased { traces: trace_ids.len() as u64, ..Erased::default() };
             remove(connection, trace_ids, &mut batch).await?;
             forget(connection, self.dialect, trace_ids, now).await?;
+            forget_sums(connection).await?;
             if let Some(archive) = &self.archive {
                 batch.archived = erase_archived(archive, connection, self.dialect, trace_ids).await?;
             }
@@ -176,7 +169,7 @@ impl Store {
             return Ok(());
         }
         retried("end its care for what is deleted", || async {
-            sqlx::query("PRAGMA secure_delete = OFF").execute(&self.writers).await.map(drop)
+            write_over(&mut *self.writers.acquire().await?, self.dialect, false).await
         })
         .await?;
         self.empty_log().await
@@ -193,6 +186,19 @@ impl Erased {
         self.feedback += other.feedback;
         self.notes += other.notes;
         self.waiting += other.waiting;
+    }
+}
+
+/// Says whether what is deleted from here on is written over, and not only given back to the file.
+pub(super) async fn write_over(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+    is_wanted: bool,
+) -> Result<(), sqlx::Error> {
+    let pragma = if is_wanted { "PRAGMA secure_delete = ON" } else { "PRAGMA secure_delete = OFF" };
+    match dialect {
+        Dialect::Sqlite => sqlx::query(pragma).execute(connection).await.map(drop),
+        Dialect::Postgres => Ok(()),
     }
 }
 
@@ -231,6 +237,13 @@ async fn forget(
         query.execute(&mut *connection).await?;
     }
     Ok(())
+}
+
+/// Removes the sums that do not hold, which tell users apart and which nobody reads: of the hours that the traces ended
+/// in, now that these are marked and nobody keeps sums of them meanwhile, and of those that earlier versions ended in.
+async fn forget_sums(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    let marked = "DELETE FROM used_sum WHERE hour IN (SELECT hour FROM used_hour WHERE state <> 1)";
+    sqlx::query(marked).execute(connection).await.map(drop)
 }
 
 /// A record of which only what is counted is left. What splits many traces into few parts is no one's name.

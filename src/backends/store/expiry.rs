@@ -5,7 +5,7 @@ use sqlx::AssertSqlSafe;
 
 use super::chunks::read_trace_ids;
 use super::columns::limit;
-use super::external_scores::read_name;
+use super::external_scores::forget_names;
 use super::retry::retried;
 use super::statement::for_keys;
 use super::{Store, StoreError};
@@ -44,24 +44,22 @@ impl Store {
     /// # Errors
     /// The database failed; then nothing is deleted.
     pub async fn purge_records(&self, before: Timestamp) -> Result<bool, StoreError> {
-        let purged = retried("purge records", || async {
+        retried("purge records", || async {
             let mut transaction = self.begin().await?;
             let connection = &mut *transaction;
             let expired = format!("{EXPIRED}{}", self.dialect.claim());
             let query = sqlx::query(AssertSqlSafe(expired)).bind(before).bind(limit(BATCH));
             let expired = read_trace_ids(&query.fetch_all(&mut *connection).await?)?;
-            let mut names = Vec::new();
+            let mut scores = Vec::new();
             for table in TABLES {
                 let delete = format!("DELETE FROM {table} WHERE trace_id IN");
                 let names_of = if table == SCORES { " RETURNING annotator_kind, name" } else { "" };
-                let deleted = for_keys(connection, &delete, &expired, names_of).await?;
-                names.extend(deleted.iter().map(read_name).collect::<Result<Vec<_>, _>>()?);
+                scores.extend(for_keys(connection, &delete, &expired, names_of).await?);
             }
+            forget_names(connection, self.dialect, &scores).await?;
             transaction.commit().await?;
-            Ok((expired.len() == BATCH, names))
-        });
-        let (has_more, names) = purged.await?;
-        self.forget_names(names).await?;
-        Ok(has_more)
+            Ok(expired.len() == BATCH)
+        })
+        .await
     }
 }

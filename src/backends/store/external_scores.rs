@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ring::digest::{Context, SHA256};
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row};
+use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
 use super::columns::{count, flag, key, limit, parse_word, text};
 use super::dialect::Dialect;
@@ -23,6 +23,9 @@ use crate::domain::time::Timestamp;
 const MOST_SHOWN: usize = 500;
 /// Scores that one call of [`Store::purge_waiting_scores`] deletes at most.
 const BATCH: usize = 500;
+/// Of a trace that neither was recorded nor waits.
+const OF_NO_TRACE: &str = "NOT EXISTS (SELECT 1 FROM trace WHERE trace.trace_id = external_score.trace_id) \
+                           AND NOT EXISTS (SELECT 1 FROM pending WHERE pending.trace_id = external_score.trace_id)";
 /// Ends the name of a series of magnitudes, and of the labels that came without a value where others came with one.
 const NUMBERS: &str = ".number";
 const LABELS: &str = ".label";
@@ -41,7 +44,7 @@ impl Store {
             let mut transaction = self.begin().await?;
             let erased = erased_among(&mut transaction, rows.keys().map(|(trace_id, _)| *trace_id)).await?;
             let rows = rows.clone().into_iter().filter(|((trace_id, _), _)| !erased.contains(trace_id)).collect();
-            let written = insert_scores(&mut transaction, &rows).await?;
+            let written = insert_scores(&mut transaction, &rows, now).await?;
             transaction.commit().await?;
             Ok(written)
         })
@@ -97,48 +100,35 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes scores that were made before `before` of traces that never came, a bounded number at a time; whether there
-    /// may be more.
+    /// Deletes scores that were received before `before` of traces that never came, a bounded number at a time; whether
+    /// there may be more.
     ///
     /// # Errors
     /// The database failed; then nothing is deleted.
     pub async fn purge_waiting_scores(&self, before: Timestamp) -> Result<bool, StoreError> {
-        let deleted = retried("purge scores of no trace", || async {
-            let sql = "DELETE FROM external_score WHERE (trace_id, key) IN (SELECT trace_id, key FROM external_score AS old \
-                       WHERE scored_at < $1 AND NOT EXISTS (SELECT 1 FROM trace WHERE trace.trace_id = old.trace_id) \
-                       AND NOT EXISTS (SELECT 1 FROM pending WHERE pending.trace_id = old.trace_id) \
-                       ORDER BY scored_at LIMIT $2) RETURNING annotator_kind, name";
-            let mut transaction = self.begin().await?;
-            let rows = sqlx::query(sql).bind(before).bind(limit(BATCH)).fetch_all(&mut *transaction).await?;
-            transaction.commit().await?;
-            rows.iter().map(read_name).collect::<Result<Vec<_>, _>>()
+        let waiting = retried("look for scores of no trace", || async {
+            let sql = format!(
+                "SELECT trace_id, key, coalesce(received_at, scored_at) AS received_at FROM external_score \
+                 WHERE coalesce(received_at, scored_at) < $1 AND {OF_NO_TRACE} \
+                 ORDER BY coalesce(received_at, scored_at) LIMIT $2"
+            );
+            let query = sqlx::query(AssertSqlSafe(sql)).bind(before).bind(limit(BATCH));
+            query.fetch_all(&self.readers).await?.iter().map(read_waiting).collect::<Result<Vec<_>, _>>()
         });
-        let deleted = deleted.await?;
-        let has_more = deleted.len() == BATCH;
-        self.forget_names(deleted).await?;
-        Ok(has_more)
-    }
-
-    /// Forgets those of the names of deleted scores that no score has any more.
-    pub(super) async fn forget_names(&self, deleted: Vec<ExternalName>) -> Result<(), StoreError> {
-        let names: Vec<ExternalName> = deleted.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
-        if names.is_empty() {
-            return Ok(());
+        let waiting = waiting.await?;
+        if !waiting.is_empty() {
+            retried("purge scores of no trace", || async {
+                let mut transaction = self.begin().await?;
+                // What was sent again meanwhile, or has its trace now, stays.
+                let delete = "DELETE FROM external_score WHERE (trace_id, key, coalesce(received_at, scored_at)) IN";
+                let then = format!("AND {OF_NO_TRACE} RETURNING annotator_kind, name");
+                let deleted = for_rows(&mut transaction, delete, &waiting, write_waiting, &then).await?;
+                forget_names(&mut transaction, self.dialect, &deleted).await?;
+                transaction.commit().await
+            })
+            .await?;
         }
-        retried("forget names of scores", || async {
-            let mut transaction = self.begin().await?;
-            if self.dialect == Dialect::Postgres {
-                // Whoever adds a score holds the other lock until the score is there to be seen.
-                let lock = "LOCK TABLE external_name IN SHARE ROW EXCLUSIVE MODE";
-                sqlx::query(lock).execute(&mut *transaction).await?;
-            }
-            let delete = "DELETE FROM external_name WHERE (annotator_kind, name) IN";
-            let unused = "AND NOT EXISTS (SELECT 1 FROM external_score WHERE external_score.name = external_name.name \
-                          AND external_score.annotator_kind = external_name.annotator_kind)";
-            for_rows(&mut transaction, delete, &names, write_name, unused).await?;
-            transaction.commit().await
-        })
-        .await
+        Ok(waiting.len() == BATCH)
     }
 
     /// What others scored of the traces of records.
@@ -163,14 +153,47 @@ impl Store {
     }
 }
 
+/// A score by its trace and key, and when it came.
+type Waiting = (TraceId, Vec<u8>, Timestamp);
+
+fn read_waiting(row: &AnyRow) -> Result<Waiting, sqlx::Error> {
+    Ok((row.try_get("trace_id")?, row.try_get("key")?, row.try_get("received_at")?))
+}
+
+fn write_waiting(row: &mut Values<'_>, (trace_id, key, received_at): &Waiting) {
+    row.bind(*trace_id).bind(key.as_slice()).bind(*received_at);
+}
+
+/// Forgets those of the names of scores, deleted in the same transaction, that no score has any more.
+pub(super) async fn forget_names(
+    connection: &mut AnyConnection,
+    dialect: Dialect,
+    deleted: &[AnyRow],
+) -> Result<(), sqlx::Error> {
+    let names = deleted.iter().map(read_name).collect::<Result<BTreeSet<ExternalName>, _>>()?;
+    if names.is_empty() {
+        return Ok(());
+    }
+    if dialect == Dialect::Postgres {
+        // Whoever adds a score holds the other lock until the score is there to be seen.
+        let lock = "LOCK TABLE external_name IN SHARE ROW EXCLUSIVE MODE";
+        sqlx::query(lock).execute(&mut *connection).await?;
+    }
+    let names: Vec<ExternalName> = names.into_iter().collect();
+    let delete = "DELETE FROM external_name WHERE (annotator_kind, name) IN";
+    let unused = "AND NOT EXISTS (SELECT 1 FROM external_score WHERE external_score.name = external_name.name \
+                  AND external_score.annotator_kind = external_name.annotator_kind)";
+    for_rows(connection, delete, &names, write_name, unused).await.map(drop)
+}
+
 /// Who scored, and what.
-pub(super) type ExternalName = (String, String);
+type ExternalName = (String, String);
 
 fn write_name(row: &mut Values<'_>, (annotator_kind, name): &ExternalName) {
     row.bind(annotator_kind.as_str()).bind(name.as_str());
 }
 
-pub(super) fn read_name(row: &AnyRow) -> Result<ExternalName, sqlx::Error> {
+fn read_name(row: &AnyRow) -> Result<ExternalName, sqlx::Error> {
     Ok((row.try_get("annotator_kind")?, row.try_get("name")?))
 }
 
@@ -190,12 +213,12 @@ fn newest(scores: &[NewExternalScore], now: Timestamp) -> Rows<'_> {
     rows
 }
 
-async fn insert_scores(connection: &mut AnyConnection, rows: &Rows<'_>) -> Result<usize, sqlx::Error> {
+async fn insert_scores(connection: &mut AnyConnection, rows: &Rows<'_>, now: Timestamp) -> Result<usize, sqlx::Error> {
     let rows: Vec<_> = rows.iter().collect();
     let written = insert(
         connection,
         "external_score (trace_id, key, span_id, name, annotator_kind, source, value, label, explanation, error, \
-         scored_at)",
+         scored_at, received_at)",
         &rows,
         |row, ((trace_id, identity), (score, scored_at))| {
             let span_id = score.span_id.as_ref().map_or(&[][..], |id| id.as_bytes());
@@ -204,11 +227,12 @@ async fn insert_scores(connection: &mut AnyConnection, rows: &Rows<'_>) -> Resul
             for said in [&score.label, &score.explanation, &score.error] {
                 row.bind(said.as_deref().map(text));
             }
-            row.bind(*scored_at);
+            row.bind(*scored_at).bind(now);
         },
         "ON CONFLICT (trace_id, key) DO UPDATE SET span_id = excluded.span_id, name = excluded.name, \
          annotator_kind = excluded.annotator_kind, value = excluded.value, label = excluded.label, \
-         explanation = excluded.explanation, error = excluded.error, scored_at = excluded.scored_at \
+         explanation = excluded.explanation, error = excluded.error, scored_at = excluded.scored_at, \
+         received_at = excluded.received_at \
          WHERE external_score.scored_at <= excluded.scored_at RETURNING trace_id",
     );
     Ok(written.await?.len())
@@ -314,7 +338,8 @@ impl ExternalSeries {
     }
 
     /// A kind is part of what a series is, so each has its own: values are ordered scores, of which one that is no share
-    /// is counted and left out; of a name that ever had such a one they are magnitudes too; labels are categories, beside the values where there are any.
+    /// is counted and left out; of a name that ever had such a one they are magnitudes too; labels are categories, beside
+    /// the values where there are any.
     fn measurements(&self, series: String, scored: Scored) -> Vec<Measurement> {
         if !self.seen.contains(&series) {
             return Vec::new();

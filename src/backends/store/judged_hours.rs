@@ -77,12 +77,13 @@ impl Store {
         .await
     }
 
-    /// Sums up an hour. When a judgement of it changes meanwhile, it stays marked.
+    /// Sums up an hour. When a judgement of it changes meanwhile, it stays marked. False, with nothing done, where it cannot
+    /// be begun now, because a change of judgements takes long.
     ///
     /// # Errors
     /// The database failed; then the hour is read judgement by judgement.
-    pub async fn sum_judged_hour(&self, hour: Timestamp) -> Result<(), StoreError> {
-        let begun = Sums::Judged.begin(self, hour).await?;
+    pub async fn sum_judged_hour(&self, hour: Timestamp) -> Result<bool, StoreError> {
+        let Some(begun) = Sums::Judged.begin(self, hour).await? else { return Ok(false) };
         let sums = retried("sum up an hour of judgements", || async {
             let mut statement = Statement::new(SUMS);
             statement.sql(JUDGED).sql(UNLABELLED);
@@ -102,7 +103,8 @@ impl Store {
             keep(connection, hour, &sums).await?;
             transaction.commit().await
         })
-        .await
+        .await?;
+        Ok(true)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The database itself marks an hour when something of it comes, changes or goes, in the transaction that does so. Who sums
 //! up begins the hour, reads it beside the writers, and then keeps what it read only if the hour was neither marked nor
-//! begun anew since. So nobody waits for the reading, and no sum lacks what was committed before it.
+//! begun anew since. So nobody waits for the reading, and no sum lacks what was committed before it. Only the beginning
+//! waits for whoever is changing something, and others behind it: half a second, after which it is left for another time.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
 use super::columns::limit;
+use super::days::PATIENCE;
 use super::dialect::Dialect;
 use super::retry::retried;
 use super::statement::Statement;
@@ -19,6 +21,8 @@ use crate::domain::time::Timestamp;
 pub(super) const HOUR: Duration = Duration::from_hours(1);
 /// Marked hours that are summed up again before others are looked at.
 const MOST_MARKED: usize = 16;
+/// PostgreSQL's code.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// Alternatives beside each other: SQLite takes expressions up to a depth of 1000, and each `OR` is one.
 const MOST_ALTERNATIVES: usize = 100;
 
@@ -40,6 +44,24 @@ impl Sums {
         }
     }
 
+    /// Marks the hours that something came into after the last one and before another.
+    const fn mark_skipped(self) -> &'static str {
+        match self {
+            Self::Judged => {
+                "INSERT INTO judged_hour (hour, state) SELECT DISTINCT evaluated_at / 3600000000000 * 3600000000000, 0 \
+                 FROM evaluation WHERE annotator_kind = 'llm' AND outcome = 'scored' AND evaluated_at < $1 \
+                 AND evaluated_at >= (SELECT coalesce(max(hour) + 3600000000000, 0) FROM judged_hour) \
+                 ON CONFLICT (hour) DO NOTHING"
+            }
+            Self::Used => {
+                "INSERT INTO used_hour (hour, state) SELECT DISTINCT ended_at / 3600000000000 * 3600000000000, 0 \
+                 FROM trace WHERE ended_at < $1 \
+                 AND ended_at >= (SELECT coalesce(max(hour) + 3600000000000, 0) FROM used_hour) \
+                 ON CONFLICT (hour) DO NOTHING"
+            }
+        }
+    }
+
     /// Hours whose sums do not hold any more, the first of them.
     pub(super) async fn marked(self, store: &Store) -> Result<Vec<Timestamp>, StoreError> {
         retried("look for hours to sum up", || async {
@@ -50,23 +72,38 @@ impl Sums {
     }
 
     /// Begins to sum up an hour: from here on whoever changes something of it marks it, and what others have changed is
-    /// there to be read. Answers how often the hour was begun.
-    pub(super) async fn begin(self, store: &Store, hour: Timestamp) -> Result<i64, StoreError> {
+    /// there to be read. Answers how often the hour was begun; `None`, with nothing done, where someone takes too long to
+    /// change something.
+    pub(super) async fn begin(self, store: &Store, hour: Timestamp) -> Result<Option<i64>, StoreError> {
         retried("begin to sum up an hour", || async {
-            let (hours, mut transaction) = (self.hours(), store.begin().await?);
-            if store.dialect == Dialect::Postgres {
-                let lock = format!("LOCK TABLE {hours} IN SHARE ROW EXCLUSIVE MODE");
-                sqlx::query(AssertSqlSafe(lock)).execute(&mut *transaction).await?;
+            match self.try_begin(store, hour).await {
+                Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code == LOCK_NOT_AVAILABLE) => {
+                    tracing::debug!(hours = self.hours(), %hour, "the hour is summed up later");
+                    Ok(None)
+                }
+                begun => begun.map(Some),
             }
-            let begin = format!(
-                "INSERT INTO {hours} (hour, state, begun) VALUES ($1, 2, 1) \
-                 ON CONFLICT (hour) DO UPDATE SET state = 2, begun = {hours}.begun + 1 RETURNING begun"
-            );
-            let row = sqlx::query(AssertSqlSafe(begin)).bind(hour).fetch_one(&mut *transaction).await?;
-            transaction.commit().await?;
-            row.try_get("begun")
         })
         .await
+    }
+
+    async fn try_begin(self, store: &Store, hour: Timestamp) -> Result<i64, sqlx::Error> {
+        let (hours, mut transaction) = (self.hours(), store.begin().await?);
+        if store.dialect == Dialect::Postgres {
+            sqlx::query(PATIENCE).execute(&mut *transaction).await?;
+            let lock = format!("LOCK TABLE {hours} IN SHARE ROW EXCLUSIVE MODE");
+            sqlx::query(AssertSqlSafe(lock)).execute(&mut *transaction).await?;
+        }
+        // What came into an hour before this one since this one was chosen found it later than the last, and marked
+        // nothing.
+        sqlx::query(self.mark_skipped()).bind(hour).execute(&mut *transaction).await?;
+        let begin = format!(
+            "INSERT INTO {hours} (hour, state, begun) VALUES ($1, 2, 1) \
+             ON CONFLICT (hour) DO UPDATE SET state = 2, begun = {hours}.begun + 1 RETURNING begun"
+        );
+        let row = sqlx::query(AssertSqlSafe(begin)).bind(hour).fetch_one(&mut *transaction).await?;
+        transaction.commit().await?;
+        row.try_get("begun")
     }
 
     /// Whether what was read since the hour was begun for that time holds; if so, whoever changes something of the hour
@@ -122,10 +159,10 @@ mod tests {
             };
             let mark = format!("UPDATE {} SET state = 0", sums.hours());
             let mark = async || sqlx::query(AssertSqlSafe(mark.clone())).execute(&store.writers).await.unwrap();
-            let first = sums.begin(&store, hour).await.unwrap();
+            let first = sums.begin(&store, hour).await.unwrap().unwrap();
             mark().await;
             assert!(!hold(first).await, "something has changed since it was read");
-            let second = sums.begin(&store, hour).await.unwrap();
+            let second = sums.begin(&store, hour).await.unwrap().unwrap();
             assert!(!hold(first).await, "nor does it hold because another one reads");
             assert_eq!(sums.marked(&store).await.unwrap(), [hour]);
             assert!(hold(second).await);

@@ -11,6 +11,7 @@ use sqlx::{AnyConnection, Row};
 
 use super::agent_costs::{AgentCostRow, AgentDimension, costs_by_service};
 use super::columns::{flag, key};
+use super::erasure::write_over;
 use super::retry::retried;
 use super::selection::Selection;
 use super::statement::{Statement, insert};
@@ -54,12 +55,12 @@ impl Store {
     }
 
     /// Sums up an hour, by what every run is told apart by and by these attributes. When a run of it changes meanwhile, it
-    /// stays marked.
+    /// stays marked. False, with nothing done, where it cannot be begun now, because a change of runs takes long.
     ///
     /// # Errors
     /// The database failed; then the hour is read run by run.
-    pub async fn sum_used_hour(&self, hour: Timestamp, attributes: &[&str]) -> Result<(), StoreError> {
-        let begun = Sums::Used.begin(self, hour).await?;
+    pub async fn sum_used_hour(&self, hour: Timestamp, attributes: &[&str]) -> Result<bool, StoreError> {
+        let Some(begun) = Sums::Used.begin(self, hour).await? else { return Ok(false) };
         let named = attributes.iter().map(|name| AgentDimension::Attribute((*name).to_owned()));
         let dimensions: Vec<AgentDimension> = KEPT.into_iter().chain(named).collect();
         let sums = retried("sum up an hour", || async {
@@ -77,15 +78,19 @@ impl Store {
             if !Sums::Used.hold(connection, hour, begun).await? {
                 return Ok(());
             }
+            // These sums tell users apart, and an erasure writes over what it finds, not over what was deleted before it.
+            write_over(connection, self.dialect, true).await?;
             for table in ["DELETE FROM used_sum WHERE hour = $1", "DELETE FROM used_dimension WHERE hour = $1"] {
                 sqlx::query(table).bind(hour).execute(&mut *connection).await?;
             }
+            write_over(connection, self.dialect, false).await?;
             for (dimension, sums) in &sums {
                 keep(connection, hour, dimension, sums).await?;
             }
             transaction.commit().await
         })
-        .await
+        .await?;
+        Ok(true)
     }
 }
 

@@ -197,11 +197,17 @@ async fn scores_of_traces_that_never_came_go_after_their_time(it: TestStore) {
     for (trace, name, at) in [(1, "recorded", 5), (2, "waits", 5), (3, "never", 5), (4, "young", 6)] {
         it.store.add_external_scores(&[new(score(trace, name, Some(0.5)))], seconds(at)).await.unwrap();
     }
+    let dated = ExternalScore { scored_at: Some(seconds(-9_000)), ..score(5, "young", Some(0.5)) };
+    it.store.add_external_scores(&[new(dated)], seconds(6)).await.unwrap();
     assert!(!it.store.purge_waiting_scores(seconds(5)).await.unwrap());
     assert_eq!(it.values(3).await, [Some(0.5)]);
     assert!(!it.store.purge_waiting_scores(seconds(6)).await.unwrap());
     assert_eq!(names(&it).await, ["recorded", "waits", "young"]);
     assert_eq!((it.values(1).await.len(), it.values(2).await.len(), it.values(3).await.len()), (1, 1, 0));
+    assert_eq!(it.values(5).await.len(), 1, "however early its sender dates it");
+    it.forge(&format!("UPDATE external_score SET received_at = NULL WHERE scored_at < {}", seconds(0).0)).await;
+    assert!(!it.store.purge_waiting_scores(seconds(6)).await.unwrap());
+    assert_eq!(it.values(5).await.len(), 0, "of one that an earlier release stored nothing else is known");
     let many: Vec<NewExternalScore> = (10..511).map(|trace| new(score(trace, "never", None))).collect();
     it.store.add_external_scores(&many, seconds(7)).await.unwrap();
     assert!(it.store.purge_waiting_scores(seconds(8)).await.unwrap(), "a bounded number at a time");
@@ -223,6 +229,7 @@ async fn a_name_that_comes_again_while_it_is_forgotten_is_known() {
         async move { store.purge_waiting_scores(seconds(2)).await }
     });
     blocked(&it.url, "external_name", &purging).await;
+    assert_eq!(it.values(1).await, [Some(0.5)], "a score goes together with its name");
     writing.commit().await.unwrap();
     assert!(!purging.await.unwrap().unwrap());
     assert_eq!((it.values(1).await, names(&it).await), (vec![], vec!["help".to_owned()]));

@@ -21,6 +21,7 @@ contract!(
     what_a_process_of_an_earlier_release_writes_is_in_the_next_sum,
     what_no_sum_depends_on_marks_no_hour,
     judgements_that_come_while_hours_are_summed_up_are_counted,
+    a_judgement_that_comes_before_the_hour_that_was_chosen_is_counted,
     any_number_of_marked_hours_can_be_read,
 );
 
@@ -206,6 +207,16 @@ async fn judgements_that_come_while_hours_are_summed_up_are_counted(it: TestStor
     sum_up(&it, 9 * HOUR).await;
     let all = [(0, true, 30, 60.0, None), (3 * HOUR, true, 29, 58.0, None)];
     assert_eq!(said(&it, 0).await, all);
+}
+
+async fn a_judgement_that_comes_before_the_hour_that_was_chosen_is_counted(it: TestStore) {
+    judged(&it, 1, 1, 1.0, 4 * HOUR).await;
+    let chosen = it.store.next_judged_hour(seconds(9 * HOUR)).await.unwrap().unwrap();
+    judged(&it, 2, 1, 1.0, 10).await;
+    judged(&it, 3, 1, 1.0, 2 * HOUR).await;
+    it.store.sum_judged_hour(chosen).await.unwrap();
+    assert_eq!(it.store.marked_judged_hours().await.unwrap(), [seconds(0), seconds(2 * HOUR)]);
+    assert_eq!(settled(&it, 2).await.len(), 3);
 }
 
 async fn any_number_of_marked_hours_can_be_read(it: TestStore) {

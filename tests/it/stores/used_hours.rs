@@ -1,13 +1,16 @@
 //! Sums of what agents used by hour: whatever has been summed up, the answer is that of the runs one by one.
 
+use std::time::Duration;
+
 use driftline::backends::store::{AgentDimension, RecordedTrace, Selection};
 use driftline::domain::money::NanoUsd;
 use driftline::domain::time::Timestamp;
 use driftline::domain::usage::{ModelUsage, Usage};
-use sqlx::{AnyConnection, Connection as _};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 
 use super::contract;
 use super::fixtures::{TestStore, plain, seconds};
+use super::migrations::blocked;
 
 contract!(
     an_hour_is_summed_up_once_it_is_over_and_says_what_its_runs_say,
@@ -16,6 +19,7 @@ contract!(
     an_hour_with_too_many_parts_is_read_run_by_run,
     of_what_was_erased_no_sum_keeps_a_name,
     runs_that_come_while_hours_are_summed_up_are_counted,
+    a_run_that_comes_before_the_hour_that_was_chosen_is_counted,
     any_number_of_marked_hours_can_be_read,
 );
 
@@ -164,12 +168,18 @@ async fn of_what_was_erased_no_sum_keeps_a_name(it: TestStore) {
     it.store.erase(&one, "u-1", seconds(9 * HOUR)).await.unwrap();
     let left = async || -> i64 {
         let mut connection = AnyConnection::connect(&it.url).await.unwrap();
-        let sql = "SELECT count(*) FROM used_sum WHERE part IN ('tier-1', 'u-1')";
+        let sql = "SELECT count(*) FROM used_sum WHERE part IN ('tier-1', 'u-1', 'u-4')";
         sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
     };
     assert_eq!(left().await, 0, "at once");
     settled(&it, 1).await;
     assert_eq!((left().await, spent(&it).await), (0, Some(3.0)), "and what it cost stays");
+    record(&it, &[run(3, 1, &["a"], 10), run(4, 1, &["a"], HOUR)]).await;
+    settled(&it, 2).await;
+    record(&it, &[run(4, 2, &["a"], 2 * HOUR)]).await;
+    let other = Selection { user: Some("u-4".to_owned()), ..Selection::default() };
+    it.store.erase(&other, "u-4", seconds(9 * HOUR)).await.unwrap();
+    assert_eq!(left().await, 0, "in the hour that a run was once of, too");
 }
 
 async fn runs_that_come_while_hours_are_summed_up_are_counted(it: TestStore) {
@@ -191,6 +201,17 @@ async fn runs_that_come_while_hours_are_summed_up_are_counted(it: TestStore) {
     assert_eq!(spent(&it).await, Some(88.0), "thirty count once and 29 twice");
 }
 
+async fn a_run_that_comes_before_the_hour_that_was_chosen_is_counted(it: TestStore) {
+    record(&it, &[run(1, 1, &["a"], 10), run(3, 1, &["a"], 4 * HOUR)]).await;
+    sum_up(&it, HOUR).await;
+    let chosen = it.store.next_used_hour(seconds(9 * HOUR)).await.unwrap().unwrap();
+    record(&it, &[run(5, 1, &["a"], 2 * HOUR), run(7, 1, &["a"], 3 * HOUR), run(9, 1, &["a"], 5 * HOUR)]).await;
+    it.store.sum_used_hour(chosen, &NAMES).await.unwrap();
+    assert_eq!(it.store.marked_used_hours().await.unwrap(), [seconds(2 * HOUR), seconds(3 * HOUR)]);
+    settled(&it, 3).await;
+    assert_eq!(spent(&it).await, Some(5.0));
+}
+
 async fn any_number_of_marked_hours_can_be_read(it: TestStore) {
     record(&it, &[run(1, 1, &["a"], 10), run(2, 1, &["a"], 3 * HOUR)]).await;
     let all = settled(&it, 2).await;
@@ -205,4 +226,132 @@ async fn any_number_of_marked_hours_can_be_read(it: TestStore) {
     let total = it.store.agent_cost(&Selection::default()).await.unwrap().unwrap();
     assert_eq!((total.traces, total.cost), (2, 3.0));
     assert_eq!(self::all(&it).await, all);
+}
+
+#[tokio::test]
+async fn a_run_whose_commit_lasts_while_a_later_hour_is_begun_is_counted() {
+    let it = TestStore::postgres().await;
+    record(&it, &[run(1, 1, &["a"], 10), run(3, 1, &["a"], 4 * HOUR), run(5, 1, &["a"], 5 * HOUR)]).await;
+    sum_up(&it, HOUR).await;
+    let mut other = AnyConnection::connect(&it.url).await.unwrap();
+    let mut writing = other.begin().await.unwrap();
+    let moved = format!(
+        "UPDATE trace SET version = 2, ended_at = {} WHERE ended_at = {}",
+        seconds(HOUR).0,
+        seconds(5 * HOUR).0
+    );
+    writing.execute(AssertSqlSafe(moved)).await.unwrap();
+    let chosen = it.store.next_used_hour(seconds(9 * HOUR)).await.unwrap().unwrap();
+    assert_eq!(chosen, seconds(4 * HOUR));
+    let summing = tokio::spawn({
+        let store = it.store.clone();
+        async move { store.sum_used_hour(chosen, &NAMES).await }
+    });
+    blocked(&it.url, "used_hour", &summing).await;
+    writing.commit().await.unwrap();
+    summing.await.unwrap().unwrap();
+    assert_eq!(spent(&it).await, Some(3.0));
+    sum_up(&it, 9 * HOUR).await;
+    assert_eq!(spent(&it).await, Some(3.0));
+}
+
+#[tokio::test]
+async fn who_takes_long_to_change_a_run_holds_up_no_one_else() {
+    let it = TestStore::postgres().await;
+    record(&it, &[run(1, 1, &["a"], 10), run(3, 1, &["a"], 20)]).await;
+    settled(&it, 1).await;
+    let mut other = AnyConnection::connect(&it.url).await.unwrap();
+    let mut changing = other.begin().await.unwrap();
+    changing.execute("UPDATE trace SET version = 2 WHERE user_id = 'u-1'").await.unwrap();
+    assert!(!it.store.sum_used_hour(seconds(0), &NAMES).await.unwrap());
+    record(&it, &[run(5, 1, &["a"], 9 * HOUR)]).await;
+    changing.commit().await.unwrap();
+    settled(&it, 1).await;
+}
+
+/// Waits until so many transactions wait for others.
+async fn waiting(it: &TestStore, transactions: i64) {
+    let mut connection = AnyConnection::connect(&it.url).await.unwrap();
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while sqlx::query_scalar::<_, i64>(sql).fetch_one(&mut connection).await.unwrap() < transactions {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn two_that_mark_the_same_hours_in_other_orders_wait_for_each_other_in_a_row() {
+    let it = TestStore::postgres().await;
+    let ends = [10, HOUR, HOUR, 10];
+    let runs: Vec<RecordedTrace> = (1..).zip(ends).map(|(number, end)| run(number, 1, &["a"], end)).collect();
+    record(&it, &runs).await;
+    settled(&it, 2).await;
+    let mut other = AnyConnection::connect(&it.url).await.unwrap();
+    let mut held = other.begin().await.unwrap();
+    held.execute(AssertSqlSafe(format!("SELECT 1 FROM used_hour WHERE hour = {} FOR UPDATE", seconds(HOUR).0)))
+        .await
+        .unwrap();
+    let change = |users: &'static str| {
+        let (url, change) = (it.url.clone(), format!("UPDATE trace SET version = 2 WHERE user_id IN {users}"));
+        tokio::spawn(async move {
+            let mut connection = AnyConnection::connect(&url).await?;
+            connection.execute(AssertSqlSafe(change)).await.map(drop)
+        })
+    };
+    let first = change("('u-3', 'u-4')");
+    waiting(&it, 1).await;
+    let second = change("('u-1', 'u-2')");
+    waiting(&it, 2).await;
+    held.commit().await.unwrap();
+    first.await.unwrap().unwrap();
+    second.await.unwrap().unwrap();
+    assert_eq!(it.store.marked_used_hours().await.unwrap(), [seconds(0), seconds(HOUR)]);
+}
+
+#[tokio::test]
+async fn what_is_erased_while_its_hour_is_kept_is_in_no_sum() {
+    let it = TestStore::postgres().await;
+    record(&it, &[run(1, 1, &["a"], 10), run(2, 1, &["a"], 20)]).await;
+    settled(&it, 1).await;
+    it.forge("UPDATE used_hour SET state = 2").await;
+    let mut other = AnyConnection::connect(&it.url).await.unwrap();
+    let mut keeping = other.begin().await.unwrap();
+    keeping.execute("UPDATE used_hour SET state = 1").await.unwrap();
+    let anew = "WITH sums AS (DELETE FROM used_sum RETURNING *) INSERT INTO used_sum SELECT * FROM sums";
+    keeping.execute(anew).await.unwrap();
+    let erasing = tokio::spawn({
+        let (store, all) = (it.store.clone(), Selection::default());
+        async move { store.erase(&all, "all", seconds(9 * HOUR)).await }
+    });
+    waiting(&it, 1).await;
+    keeping.commit().await.unwrap();
+    assert_eq!(erasing.await.unwrap().unwrap().traces, 2);
+    let mut connection = AnyConnection::connect(&it.url).await.unwrap();
+    let names = "SELECT count(*) FROM used_sum WHERE part IN ('tier-1', 'tier-2', 'u-1', 'u-2')";
+    assert_eq!(sqlx::query_scalar::<_, i64>(names).fetch_one(&mut connection).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn sums_that_were_made_anew_leave_no_name_in_the_file() {
+    let it = TestStore::sqlite().await;
+    let runs = |version, ended_at| -> Vec<RecordedTrace> {
+        let of = |number| {
+            let mut it = run(number, version, &["a"], ended_at);
+            it.usage.operation = Some(format!("the-secret-of-{number}"));
+            it
+        };
+        (1..=400).map(of).collect()
+    };
+    record(&it, &runs(1, 10)).await;
+    sum_up(&it, 9 * HOUR).await;
+    record(&it, &runs(2, 5 * HOUR)).await;
+    let path = it.url.strip_prefix("sqlite://").unwrap().to_owned();
+    let found = || {
+        let bytes = std::fs::read(&path).unwrap();
+        bytes.windows(14).filter(|window| window == b"the-secret-of-").count()
+    };
+    it.store.checkpoint().await.unwrap();
+    let before = found();
+    sum_up(&it, 2 * HOUR).await;
+    it.store.checkpoint().await.unwrap();
+    assert!(found() + 400 <= before, "{} of {before}", found());
 }
