@@ -132,7 +132,7 @@ pub async fn agent_costs(
     let (parts, total) =
         tokio::try_join!(store.agent_costs(&dimension, selection, PARTS), store.agent_cost(selection))?;
     let (spent, days) =
-        tokio::try_join!(store.agent_cost(&today), store.agent_budget_day(day_of(now), None, NanoUsd::ZERO, BUDGETS),)?;
+        tokio::try_join!(store.agent_cost(&today), store.agent_budget_day(day_of(now), None, NanoUsd::ZERO, BUDGETS))?;
     let spent_usd = spent.map_or(0.0, |cost| cost.cost / USD);
     Ok(AgentCosts {
         by: by.to_owned(),

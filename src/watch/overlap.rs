@@ -3,9 +3,10 @@
 //! **Question.** Two series of a service move in the same hours. One fault may be behind both, or two that happened to
 //! begin together: answers that went wrong in one feature, and a tool that loops in another.
 //!
-//! **Rule.** Runs since both have begun are read, of many those that came first. Two alerts are apart when they hardly affect the same ones: at most a
-//! fifth of those that the rarer of the two affects, and no more than chance gives two series that have nothing to do with
-//! each other, by two standard deviations. Only runs that have a value in both series count.
+//! **Rule.** Runs since both have begun are read, of many those that came first. Two alerts are apart when they hardly
+//! affect the same ones: at most a fifth of those that the rarer of the two affects, and no more than chance gives two
+//! series that have nothing to do with each other, by two standard deviations. Only runs that have a value in both series
+//! count.
 //!
 //! **Where it ends.** Alerts that affect fewer than 20 runs, or no single run, are never apart. One fault that spoils
 //! different runs in different ways looks like two; that they began with the same release tells what runs do not

@@ -10,7 +10,7 @@ use std::time::Duration;
 use sqlx::{Any, AnyConnection, AssertSqlSafe, Row, Transaction};
 
 use super::columns::limit;
-use super::dialect::Dialect;
+use super::dialect::{Dialect, LOCK_NOT_AVAILABLE, PATIENCE};
 use super::retry::retried;
 use super::{Store, StoreError};
 use crate::domain::time::Timestamp;
@@ -20,10 +20,8 @@ use crate::limits::budget::day_of;
 const AHEAD: i64 = 3;
 /// Rows that are moved from one partition to another at most: everyone waits meanwhile.
 const MOST_MOVED: usize = 1_000;
-/// How long everyone waits at most for a table to be free, before it is left for another time.
-pub(super) const PATIENCE: &str = "SET LOCAL lock_timeout = '500ms'";
-/// PostgreSQL's lock_not_available, and what it says of a table that another process has added or dropped.
-const NOT_NOW: [&str; 3] = ["55P03", "42P07", "42P01"];
+/// A table that is not free, and what PostgreSQL says of one that another process has added or dropped.
+const NOT_NOW: [&str; 3] = [LOCK_NOT_AVAILABLE, "42P07", "42P01"];
 
 const COLUMNS: &str = "trace_id, content_hash, arrived_at, span_count, body, day";
 

@@ -1,5 +1,11 @@
 //! The few words in which the two databases differ.
 
+/// How long PostgreSQL lets everyone wait at most for a table to be free, before it is left for another time; SQLite locks
+/// none.
+pub(super) const PATIENCE: &str = "SET LOCAL lock_timeout = '500ms'";
+/// What PostgreSQL says then.
+pub(super) const LOCK_NOT_AVAILABLE: &str = "55P03";
+
 /// The database behind a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {

@@ -66,15 +66,7 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn next_judged_hour(&self, before: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        retried("look for hours to sum up", || async {
-            let connection = &mut *self.readers.acquire().await?;
-            let after = Sums::Judged.last(connection).await?.map_or(Timestamp::default(), |last| last.plus(HOUR));
-            let first = "SELECT min(evaluated_at) FROM evaluation WHERE annotator_kind = 'llm' AND outcome = 'scored' \
-                         AND evaluated_at >= $1";
-            let first: Option<Timestamp> = sqlx::query_scalar(first).bind(after).fetch_one(connection).await?;
-            Ok(first.map(Timestamp::hour).filter(|hour| *hour <= before.minus(HOUR)))
-        })
-        .await
+        Sums::Judged.next(self, before).await
     }
 
     /// Sums up an hour. When a judgement of it changes meanwhile, it stays marked. False, with nothing done, where it cannot

@@ -11,8 +11,7 @@ use std::time::Duration;
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
 use super::columns::limit;
-use super::days::PATIENCE;
-use super::dialect::Dialect;
+use super::dialect::{Dialect, LOCK_NOT_AVAILABLE, PATIENCE};
 use super::retry::retried;
 use super::statement::Statement;
 use super::{Store, StoreError};
@@ -21,8 +20,6 @@ use crate::domain::time::Timestamp;
 pub(super) const HOUR: Duration = Duration::from_hours(1);
 /// Marked hours that are summed up again before others are looked at.
 const MOST_MARKED: usize = 16;
-/// PostgreSQL's code.
-const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// Alternatives beside each other: SQLite takes expressions up to a depth of 1000, and each `OR` is one.
 const MOST_ALTERNATIVES: usize = 100;
 
@@ -44,21 +41,11 @@ impl Sums {
         }
     }
 
-    /// Marks the hours that something came into after the last one and before another.
-    const fn mark_skipped(self) -> &'static str {
+    /// What they are made of: the column of its time, and the rest of a statement from its table to a condition.
+    const fn source(self) -> (&'static str, &'static str) {
         match self {
-            Self::Judged => {
-                "INSERT INTO judged_hour (hour, state) SELECT DISTINCT evaluated_at / 3600000000000 * 3600000000000, 0 \
-                 FROM evaluation WHERE annotator_kind = 'llm' AND outcome = 'scored' AND evaluated_at < $1 \
-                 AND evaluated_at >= (SELECT coalesce(max(hour) + 3600000000000, 0) FROM judged_hour) \
-                 ON CONFLICT (hour) DO NOTHING"
-            }
-            Self::Used => {
-                "INSERT INTO used_hour (hour, state) SELECT DISTINCT ended_at / 3600000000000 * 3600000000000, 0 \
-                 FROM trace WHERE ended_at < $1 \
-                 AND ended_at >= (SELECT coalesce(max(hour) + 3600000000000, 0) FROM used_hour) \
-                 ON CONFLICT (hour) DO NOTHING"
-            }
+            Self::Judged => ("evaluated_at", "evaluation WHERE annotator_kind = 'llm' AND outcome = 'scored' AND"),
+            Self::Used => ("ended_at", "trace WHERE"),
         }
     }
 
@@ -67,6 +54,19 @@ impl Sums {
         retried("look for hours to sum up", || async {
             let sql = format!("SELECT hour FROM {} WHERE state <> 1 ORDER BY hour LIMIT $1", self.hours());
             sqlx::query_scalar(AssertSqlSafe(sql)).bind(limit(MOST_MARKED)).fetch_all(&store.readers).await
+        })
+        .await
+    }
+
+    /// The first hour that something came into after all that were ever summed up, if it ended before `before`.
+    pub(super) async fn next(self, store: &Store, before: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let (at, source) = self.source();
+        retried("look for hours to sum up", || async {
+            let connection = &mut *store.readers.acquire().await?;
+            let after = self.last(connection).await?.map_or(Timestamp::default(), |last| last.plus(HOUR));
+            let first = AssertSqlSafe(format!("SELECT min({at}) FROM {source} {at} >= $1"));
+            let first: Option<Timestamp> = sqlx::query_scalar(first).bind(after).fetch_one(connection).await?;
+            Ok(first.map(Timestamp::hour).filter(|hour| *hour <= before.minus(HOUR)))
         })
         .await
     }
@@ -88,7 +88,7 @@ impl Sums {
     }
 
     async fn try_begin(self, store: &Store, hour: Timestamp) -> Result<i64, sqlx::Error> {
-        let (hours, mut transaction) = (self.hours(), store.begin().await?);
+        let (hours, (at, source), mut transaction) = (self.hours(), self.source(), store.begin().await?);
         if store.dialect == Dialect::Postgres {
             sqlx::query(PATIENCE).execute(&mut *transaction).await?;
             let lock = format!("LOCK TABLE {hours} IN SHARE ROW EXCLUSIVE MODE");
@@ -96,7 +96,12 @@ impl Sums {
         }
         // What came into an hour before this one since this one was chosen found it later than the last, and marked
         // nothing.
-        sqlx::query(self.mark_skipped()).bind(hour).execute(&mut *transaction).await?;
+        let mark_skipped = format!(
+            "INSERT INTO {hours} (hour, state) SELECT DISTINCT {at} / 3600000000000 * 3600000000000, 0 \
+             FROM {source} {at} < $1 AND {at} >= (SELECT coalesce(max(hour) + 3600000000000, 0) FROM {hours}) \
+             ON CONFLICT (hour) DO NOTHING"
+        );
+        sqlx::query(AssertSqlSafe(mark_skipped)).bind(hour).execute(&mut *transaction).await?;
         let begin = format!(
             "INSERT INTO {hours} (hour, state, begun) VALUES ($1, 2, 1) \
              ON CONFLICT (hour) DO UPDATE SET state = 2, begun = {hours}.begun + 1 RETURNING begun"

@@ -44,14 +44,7 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn next_used_hour(&self, before: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        retried("look for hours to sum up", || async {
-            let connection = &mut *self.readers.acquire().await?;
-            let after = Sums::Used.last(connection).await?.map_or(Timestamp::default(), |last| last.plus(HOUR));
-            let first = "SELECT min(ended_at) FROM trace WHERE ended_at >= $1";
-            let first: Option<Timestamp> = sqlx::query_scalar(first).bind(after).fetch_one(connection).await?;
-            Ok(first.map(Timestamp::hour).filter(|hour| *hour <= before.minus(HOUR)))
-        })
-        .await
+        Sums::Used.next(self, before).await
     }
 
     /// Sums up an hour, by what every run is told apart by and by these attributes. When a run of it changes meanwhile, it

@@ -113,8 +113,8 @@ fn name(part: &AgentPart) -> String {
     part.name.clone().unwrap_or_else(|| "not known".to_owned())
 }
 
-/// The runs behind a part among those that the page is about, where they can be searched for by it. Runs
-/// are searched for by one model each, while parts are of every model that a run called.
+/// The runs behind a part among those that the page is about, where they can be searched for by it. Runs are searched for
+/// by one model each, while parts are of every model that a run called.
 fn runs(state: &WebState, by: &str, part: &AgentPart, conditions: &[Condition]) -> Option<String> {
     let is_key = KEYS.contains(&by) || state.names.iter().any(|(name, _)| name == by);
     let name = part.name.as_deref().filter(|_| is_key && by != "model")?;
