@@ -1,5 +1,5 @@
 //! What agents have cost, added up over the runs of a selection: of whole hours out of the sums that are kept of them, of
-//! all others run by run. Every run counts as in `usage_read`.
+//! all others run by run.
 
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
@@ -8,9 +8,7 @@ use super::columns::{count, key, limit};
 use super::retry::retried;
 use super::selection::Selection;
 use super::statement::Statement;
-use super::summed_hours::within;
-use super::usage_read::{CHOSEN, sum};
-use super::used_hours::Hours;
+use super::used_hours::{Hours, choose, weighted};
 use super::{Store, StoreError};
 use crate::domain::time::Timestamp;
 use crate::limits::budget::NANOS_PER_DAY;
@@ -187,7 +185,8 @@ impl Store {
             statement.sql(" GROUP BY 1, chosen.id, chosen.unknown");
             if let Some(hours) = &hours {
                 statement.sql(" UNION ALL SELECT ").sql(&AgentDimension::kept_part(by)).sql(" AS part");
-                hours.write_sums(&mut statement, &AMOUNTS);
+                statement.sql(", traces, upstream_unknown, ").sql(&AMOUNTS.join(", "));
+                hours.write_sums(&mut statement, "used_sum");
             }
             statement.sql(") AS parts GROUP BY part ORDER BY cost DESC, part LIMIT ").bind(limit(most));
             let rows = statement.fetch(&mut *transaction).await?;
@@ -231,17 +230,9 @@ fn write_totals(statement: &mut Statement) {
 fn write_runs(statement: &mut Statement, selection: &Selection, hours: Option<&Hours>) {
     statement.sql(" AS part, 1 AS traces, CASE WHEN chosen.unknown IS NULL THEN 0 ELSE 1 END AS upstream_unknown");
     for column in AMOUNTS {
-        sum(statement, "trace_model", column);
+        weighted(statement, "trace_model", column);
     }
-    statement.sql(CHOSEN);
-    match hours {
-        Some(hours) => {
-            Selection { since: None, until: None, ..selection.clone() }.narrow(statement);
-            within(statement, "ended_at", hours.unsummed());
-        }
-        None => selection.narrow(statement),
-    }
-    statement.sql(") AS chosen JOIN trace_model ON trace_model.trace_id = chosen.id");
+    choose(statement, selection, hours, "trace_model");
 }
 
 fn read_cost(row: &AnyRow) -> Result<AgentCostRow, sqlx::Error> {

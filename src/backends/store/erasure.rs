@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
-use sqlx::{AnyConnection, Row};
+use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
 use super::archived::{erase_archived, places};
 use super::chunks::read_trace_ids;
@@ -242,8 +242,12 @@ async fn forget(
 /// Removes the sums that do not hold, which tell users apart and which nobody reads: of the hours that the traces ended
 /// in, now that these are marked and nobody keeps sums of them meanwhile, and of those that earlier versions ended in.
 async fn forget_sums(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
-    let marked = "DELETE FROM used_sum WHERE hour IN (SELECT hour FROM used_hour WHERE state <> 1)";
-    sqlx::query(marked).execute(connection).await.map(drop)
+    // The sums of calls of tools go with their dimensions.
+    for table in ["used_sum", "used_dimension"] {
+        let marked = format!("DELETE FROM {table} WHERE hour IN (SELECT hour FROM used_hour WHERE state <> 1)");
+        sqlx::query(AssertSqlSafe(marked)).execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 /// A record of which only what is counted is left. What splits many traces into few parts is no one's name.

@@ -150,6 +150,11 @@ const CHANGES: &[Change] = &[
         sqlite: include_str!("../../../migrations/sqlite/0027_external_expiry.sql"),
         postgres: include_str!("../../../migrations/postgres/0027_external_expiry.sql"),
     },
+    Change {
+        description: "used tools",
+        sqlite: include_str!("../../../migrations/sqlite/0028_used_tools.sql"),
+        postgres: include_str!("../../../migrations/postgres/0028_used_tools.sql"),
+    },
 ];
 
 const NEWEST: i64 = CHANGES.len() as i64;

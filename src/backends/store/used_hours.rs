@@ -1,5 +1,8 @@
 //! What runs used, summed by hour, so that nobody reads months of runs one by one.
 //!
+//! Every evaluated run counts, sampled for judging or not, each by what upstream sampling made of it; with what probability
+//! it was kept upstream is taken as 1 where that is not known, and counted.
+//!
 //! An hour in which runs ended is summed up when it is over, by each dimension that does not have too many parts in it. The
 //! database itself marks the hour when a run of it comes, changes or goes, in the transaction that does so, and the hour is
 //! read run by run until it has been summed up again.
@@ -15,7 +18,8 @@ use super::erasure::write_over;
 use super::retry::retried;
 use super::selection::Selection;
 use super::statement::{Statement, insert};
-use super::summed_hours::{HOUR, Sums};
+use super::summed_hours::{HOUR, Sums, within};
+use super::tool_calls::{ToolDimension, ToolSums, tools_by_service};
 use super::{Store, StoreError};
 use crate::domain::time::Timestamp;
 
@@ -29,6 +33,11 @@ const KEPT: [AgentDimension; 7] = [
     AgentDimension::User,
     AgentDimension::Conversation,
 ];
+
+/// The runs of a selection, under names of their own: other tables have columns of the same names.
+const CHOSEN: &str = " FROM (SELECT trace_id AS id, service, release, environment, user_id, conversation_id, ended_at, \
+                      1.0 / coalesce(upstream_probability, 1.0) AS weight, \
+                      CASE WHEN upstream_probability IS NULL THEN trace_id END AS unknown FROM trace WHERE 1 = 1";
 
 impl Store {
     /// Hours whose sums do not hold any more, the first of them.
@@ -58,13 +67,20 @@ impl Store {
         let dimensions: Vec<AgentDimension> = KEPT.into_iter().chain(named).collect();
         let sums = retried("sum up an hour", || async {
             let connection = &mut *self.readers.acquire().await?;
-            let mut sums = Vec::new();
+            let runs = Selection { since: Some(hour), until: Some(hour.plus(HOUR)), ..Selection::default() };
+            let mut costs: Vec<(String, Costs)> = Vec::new();
             for by in &dimensions {
-                sums.extend(sum_up(connection, hour, by).await?);
+                let sums = costs_by_service(connection, by, &runs, by.most_parts() + 1).await?;
+                costs.extend((sums.len() <= by.most_parts()).then(|| (by.kept(), sums)));
             }
-            Ok(sums)
+            let mut tools: Vec<(&str, Tools)> = Vec::new();
+            for by in ToolDimension::ALL {
+                let sums = tools_by_service(connection, by, &runs, by.most_parts() + 1).await?;
+                tools.extend((sums.len() <= by.most_parts()).then(|| (by.kept(), sums)));
+            }
+            Ok((costs, tools))
         });
-        let sums = sums.await?;
+        let (costs, tools) = sums.await?;
         retried("keep the sums of an hour", || async {
             let mut transaction = self.begin().await?;
             let connection = &mut *transaction;
@@ -77,8 +93,11 @@ impl Store {
                 sqlx::query(table).bind(hour).execute(&mut *connection).await?;
             }
             write_over(connection, self.dialect, false).await?;
-            for (dimension, sums) in &sums {
-                keep(connection, hour, dimension, sums).await?;
+            for (dimension, sums) in &costs {
+                keep_costs(connection, hour, dimension, sums).await?;
+            }
+            for (dimension, sums) in &tools {
+                keep_tools(connection, hour, dimension, sums).await?;
             }
             transaction.commit().await
         })
@@ -121,22 +140,34 @@ impl Hours {
         Ok(Some(Self { dimension, service, whole, unsummed }))
     }
 
-    /// When the runs ended that are read one by one.
-    pub(super) fn unsummed(&self) -> &[Range<Timestamp>] {
-        &self.unsummed
-    }
-
-    /// Adds the sums to a statement that ends in the first of the columns it selects.
-    pub(super) fn write_sums(&self, statement: &mut Statement, amounts: &[&str]) {
-        statement.sql(", traces, upstream_unknown, ").sql(&amounts.join(", "));
-        statement
-            .sql(" FROM used_sum JOIN used_hour ON used_hour.hour = used_sum.hour WHERE state = 1 AND dimension = ");
-        statement.bind(self.dimension.as_str()).sql(" AND used_sum.hour >= ").bind(self.whole.start);
-        statement.sql(" AND used_sum.hour < ").bind(self.whole.end);
+    /// Adds where the sums are, in one of their tables, to a statement that selects columns of them.
+    pub(super) fn write_sums(&self, statement: &mut Statement, table: &str) {
+        let known = format!(" FROM {table} JOIN used_hour ON used_hour.hour = {table}.hour WHERE state = 1");
+        statement.sql(&known).sql(" AND dimension = ").bind(self.dimension.as_str());
+        statement.sql(" AND used_hour.hour >= ").bind(self.whole.start);
+        statement.sql(" AND used_hour.hour < ").bind(self.whole.end);
         if let Some(service) = &self.service {
             statement.sql(" AND service = ").bind(key(service));
         }
     }
+}
+
+/// Adds the runs of a selection that are in no sum, `chosen`, each beside its rows of a table.
+pub(super) fn choose(statement: &mut Statement, selection: &Selection, hours: Option<&Hours>, table: &str) {
+    statement.sql(CHOSEN);
+    match hours {
+        Some(hours) => {
+            Selection { since: None, until: None, ..selection.clone() }.narrow(statement);
+            within(statement, "ended_at", &hours.unsummed);
+        }
+        None => selection.narrow(statement),
+    }
+    statement.sql(&format!(") AS chosen JOIN {table} ON {table}.trace_id = chosen.id"));
+}
+
+/// Adds a weighted sum that no hostile count can overflow.
+pub(super) fn weighted(statement: &mut Statement, table: &str, column: &str) {
+    statement.sql(&format!(", CAST(sum({table}.{column} * chosen.weight) AS DOUBLE PRECISION) AS {column}"));
 }
 
 /// The hours that lie wholly within a time.
@@ -168,29 +199,18 @@ fn unsummed(time: &Range<Timestamp>, known: &[(Timestamp, bool)], last: Option<T
 }
 
 /// What the runs of each service and part came to.
-type PartSums = Vec<(String, AgentCostRow)>;
+type Costs = Vec<(String, AgentCostRow)>;
+/// What the calls of tools of each service and part came to.
+type Tools = Vec<(String, ToolSums)>;
 
-/// The sums of an hour by one dimension, should it have few parts.
-async fn sum_up(
-    connection: &mut AnyConnection,
-    hour: Timestamp,
-    by: &AgentDimension,
-) -> Result<Option<(String, PartSums)>, sqlx::Error> {
-    let dimension = by.kept();
-    let runs = Selection { since: Some(hour), until: Some(hour.plus(HOUR)), ..Selection::default() };
-    let sums = costs_by_service(connection, by, &runs, by.most_parts() + 1).await?;
-    Ok(Some((dimension, sums)).filter(|(_, sums)| sums.len() <= by.most_parts()))
-}
-
-/// Keeps the sums of an hour by one dimension.
-async fn keep(
+/// Keeps the costs of an hour by one dimension.
+async fn keep_costs(
     connection: &mut AnyConnection,
     hour: Timestamp,
     dimension: &str,
-    sums: &[(String, AgentCostRow)],
+    sums: &Costs,
 ) -> Result<(), sqlx::Error> {
-    let kept = "INSERT INTO used_dimension (dimension, hour) VALUES ($1, $2)";
-    sqlx::query(kept).bind(dimension).bind(hour).execute(&mut *connection).await?;
+    keep(connection, hour, dimension).await?;
     insert(
         connection,
         "used_sum (hour, dimension, service, part, traces, upstream_unknown, calls, unpriced, input_tokens, \
@@ -207,6 +227,34 @@ async fn keep(
     )
     .await
     .map(drop)
+}
+
+/// Keeps what the calls of tools of an hour came to by one dimension.
+async fn keep_tools(
+    connection: &mut AnyConnection,
+    hour: Timestamp,
+    dimension: &str,
+    sums: &Tools,
+) -> Result<(), sqlx::Error> {
+    keep(connection, hour, dimension).await?;
+    insert(
+        connection,
+        "used_tool_sum (hour, dimension, service, part, traces, calls, failed, empty)",
+        sums,
+        |row, (service, of)| {
+            row.bind(hour).bind(dimension).bind(service.as_str()).bind(of.part.as_str());
+            row.bind(of.traces.cast_signed()).bind(of.calls).bind(of.failed).bind(of.empty);
+        },
+        "",
+    )
+    .await
+    .map(drop)
+}
+
+/// Keeps that there are sums of an hour by a dimension.
+async fn keep(connection: &mut AnyConnection, hour: Timestamp, dimension: &str) -> Result<(), sqlx::Error> {
+    let kept = "INSERT INTO used_dimension (dimension, hour) VALUES ($1, $2)";
+    sqlx::query(kept).bind(dimension).bind(hour).execute(connection).await.map(drop)
 }
 
 #[cfg(test)]

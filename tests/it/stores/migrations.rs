@@ -91,7 +91,7 @@ impl Dialect {
                 connection.execute(AssertSqlSafe(sql)).await.unwrap();
             }
             // That an hour is to be summed up again is no loss.
-            let is_mark = |name: &String| table == "judged_hour" && name == "state";
+            let is_mark = |name: &String| ["judged_hour", "used_hour"].contains(&table.as_str()) && name == "state";
             let names: Vec<String> = names.into_iter().filter(|name| !is_mark(name)).collect();
             let rows = self.rows(connection, &table, &names).await;
             filled.push(Filled { table, names, rows });

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use driftline::backends::store::{AgentDimension, RecordedTrace, Selection};
+use driftline::backends::store::{AgentDimension, ConversationUse, RecordedTrace, Selection};
 use driftline::domain::money::NanoUsd;
 use driftline::domain::time::Timestamp;
-use driftline::domain::usage::{ModelUsage, Usage};
+use driftline::domain::usage::{ModelUsage, ToolUsage, Usage};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _};
 
 use super::contract;
@@ -26,7 +26,7 @@ contract!(
 const HOUR: i64 = 3_600;
 const NAMES: [&str; 1] = ["tier"];
 
-/// A run of a service that ended at that second and called one model for one nanodollar, or two.
+/// A run of a service that ended at that second, called one model for one nanodollar, or two, and two tools.
 fn run(number: u64, version: i64, models: &[&str], ended_at: i64) -> RecordedTrace {
     let mut it = plain(number);
     (it.trace.version, it.trace.ended_at) = (version, seconds(ended_at));
@@ -36,7 +36,10 @@ fn run(number: u64, version: i64, models: &[&str], ended_at: i64) -> RecordedTra
     it.trace.record.upstream_probability = number.is_multiple_of(2).then_some(0.5);
     let used = ModelUsage { calls: 2, unpriced: 1, input_tokens: 100, cost: NanoUsd(1), ..ModelUsage::default() };
     let models = models.iter().map(|model| ((*model).to_owned(), used)).collect();
-    it.usage = Usage { operation: Some(format!("o-{number}")), models, ..Usage::default() };
+    let tool = |calls| ToolUsage { calls, failed: number % 3, empty: 1 };
+    let tools = [("find".to_owned(), tool(4)), (format!("tool-{number}"), tool(number))].into();
+    it.trace.conversation_id = (number != 5).then(|| format!("c-{}", number / 2));
+    it.usage = Usage { operation: Some(format!("o-{number}")), models, tools };
     it
 }
 
@@ -71,6 +74,15 @@ async fn said(it: &TestStore, by: &AgentDimension, selection: &Selection) -> Sai
     rows.map(|row| (row.part, row.traces, row.upstream_unknown, row.calls, row.cost)).collect()
 }
 
+/// What the calls of each tool and in each conversation came to: traces, calls, failed, empty.
+async fn ranked(it: &TestStore, selection: &Selection) -> Said {
+    let tools = it.store.failing_tools(selection, 100).await.unwrap();
+    let tools = tools.into_iter().map(|of| (Some(of.tool), of.traces, of.empty as u64, of.calls, of.failed));
+    let conversations = it.store.busiest_conversations(selection, 100).await.unwrap();
+    let read = |of: ConversationUse| (Some(of.conversation), of.traces, 0, of.tool_calls as f64, of.failed as f64);
+    tools.chain(conversations.into_iter().map(read)).collect()
+}
+
 /// Everything that is said, by every dimension, of all runs, of some hours and of one service.
 async fn all(it: &TestStore) -> Vec<Said> {
     let some = Selection { since: Some(seconds(20)), until: Some(seconds(3 * HOUR + 20)), ..Selection::default() };
@@ -81,6 +93,7 @@ async fn all(it: &TestStore) -> Vec<Said> {
         for by in AgentDimension::OWN.into_iter().map(|(_, by)| by).chain([tier.clone()]) {
             all.push(said(it, &by, &selection).await);
         }
+        all.push(ranked(it, &selection).await);
     }
     all
 }
@@ -109,16 +122,20 @@ async fn an_hour_is_summed_up_once_it_is_over_and_says_what_its_runs_say(it: Tes
     assert_eq!(settled(&it, 2).await.len(), all.len());
     assert_eq!(self::all(&it).await, all);
     // What stands in the sums is not read from the runs.
-    it.forge("UPDATE trace_model SET cost = 1000").await;
     let day = Selection { until: Some(seconds(4 * HOUR)), ..Selection::default() };
+    let before = ranked(&it, &day).await;
+    assert_eq!(before[0], (Some("find".to_owned()), 6, 9, 36.0, 9.0), "most failures, three of six weigh twice");
+    it.forge("UPDATE trace_model SET cost = 1000").await;
+    it.forge("UPDATE trace_tool SET calls = 1000").await;
     assert_eq!(it.store.agent_cost(&day).await.unwrap().unwrap().cost, 15.0);
+    assert_eq!(ranked(&it, &day).await, before);
 }
 
 async fn what_comes_changes_or_goes_after_an_hour_was_summed_up_is_in_its_next_sum(it: TestStore) {
     record(&it, &[run(1, 1, &["a"], 10), run(3, 1, &["a"], 20), run(5, 1, &["a"], 3 * HOUR)]).await;
     settled(&it, 2).await;
     record(&it, &[run(7, 1, &["b"], 30)]).await;
-    assert_eq!((settled(&it, 1).await.len(), spent(&it).await), (27, Some(4.0)), "a run that came late");
+    assert_eq!((settled(&it, 1).await.len(), spent(&it).await), (30, Some(4.0)), "a run that came late");
     record(&it, &[run(9, 1, &["b"], HOUR)]).await;
     settled(&it, 1).await;
     assert_eq!(spent(&it).await, Some(5.0), "an hour that had none");
@@ -154,6 +171,11 @@ async fn an_hour_with_too_many_parts_is_read_run_by_run(it: TestStore) {
     record(&it, &runs).await;
     settled(&it, 1).await;
     it.forge("UPDATE trace_model SET cost = 0").await;
+    it.forge("UPDATE trace_tool SET failed = 0").await;
+    let tools = it.store.failing_tools(&Selection::default(), 1_000).await.unwrap();
+    assert_eq!((tools.len(), tools[0].failed), (502, 0.0), "each run has its own tool");
+    let conversations = it.store.busiest_conversations(&Selection::default(), 1_000).await.unwrap();
+    assert!(conversations.iter().any(|conversation| conversation.failed > 0), "conversations are summed up");
     let sums = async |by| it.store.agent_costs(&by, &Selection::default(), 1_000).await.unwrap();
     let parts = sums(AgentDimension::Operation).await;
     assert_eq!((parts.len(), parts[0].cost), (501, 0.0), "each run has its own");
@@ -168,7 +190,8 @@ async fn of_what_was_erased_no_sum_keeps_a_name(it: TestStore) {
     it.store.erase(&one, "u-1", seconds(9 * HOUR)).await.unwrap();
     let left = async || -> i64 {
         let mut connection = AnyConnection::connect(&it.url).await.unwrap();
-        let sql = "SELECT count(*) FROM used_sum WHERE part IN ('tier-1', 'u-1', 'u-4')";
+        let sql = "SELECT count(*) FROM (SELECT part FROM used_sum UNION ALL SELECT part FROM used_tool_sum) AS sums \
+                   WHERE part IN ('tier-1', 'u-1', 'u-4', 'c-0', 'c-2')";
         sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
     };
     assert_eq!(left().await, 0, "at once");
@@ -316,8 +339,14 @@ async fn what_is_erased_while_its_hour_is_kept_is_in_no_sum() {
     let mut other = AnyConnection::connect(&it.url).await.unwrap();
     let mut keeping = other.begin().await.unwrap();
     keeping.execute("UPDATE used_hour SET state = 1").await.unwrap();
-    let anew = "WITH sums AS (DELETE FROM used_sum RETURNING *) INSERT INTO used_sum SELECT * FROM sums";
-    keeping.execute(anew).await.unwrap();
+    for anew in [
+        "CREATE TEMPORARY TABLE tools AS SELECT * FROM used_tool_sum",
+        "WITH sums AS (DELETE FROM used_sum RETURNING *) INSERT INTO used_sum SELECT * FROM sums",
+        "WITH kept AS (DELETE FROM used_dimension RETURNING *) INSERT INTO used_dimension SELECT * FROM kept",
+        "INSERT INTO used_tool_sum SELECT * FROM tools",
+    ] {
+        assert!(keeping.execute(anew).await.unwrap().rows_affected() > 0, "{anew}");
+    }
     let erasing = tokio::spawn({
         let (store, all) = (it.store.clone(), Selection::default());
         async move { store.erase(&all, "all", seconds(9 * HOUR)).await }
@@ -326,7 +355,8 @@ async fn what_is_erased_while_its_hour_is_kept_is_in_no_sum() {
     keeping.commit().await.unwrap();
     assert_eq!(erasing.await.unwrap().unwrap().traces, 2);
     let mut connection = AnyConnection::connect(&it.url).await.unwrap();
-    let names = "SELECT count(*) FROM used_sum WHERE part IN ('tier-1', 'tier-2', 'u-1', 'u-2')";
+    let names = "SELECT count(*) FROM (SELECT part FROM used_sum UNION ALL SELECT part FROM used_tool_sum) AS sums \
+                 WHERE part IN ('tier-1', 'tier-2', 'u-1', 'u-2', 'c-0', 'c-1')";
     assert_eq!(sqlx::query_scalar::<_, i64>(names).fetch_one(&mut connection).await.unwrap(), 0);
 }
 
@@ -337,6 +367,7 @@ async fn sums_that_were_made_anew_leave_no_name_in_the_file() {
         let of = |number| {
             let mut it = run(number, version, &["a"], ended_at);
             it.usage.operation = Some(format!("the-secret-of-{number}"));
+            it.usage.tools = [(format!("the-secret-of-{number}"), ToolUsage::default())].into();
             it
         };
         (1..=400).map(of).collect()
@@ -353,5 +384,5 @@ async fn sums_that_were_made_anew_leave_no_name_in_the_file() {
     let before = found();
     sum_up(&it, 2 * HOUR).await;
     it.store.checkpoint().await.unwrap();
-    assert!(found() + 400 <= before, "{} of {before}", found());
+    assert!(found() + 800 <= before, "{} of {before}", found());
 }

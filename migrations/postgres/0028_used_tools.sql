@@ -1,0 +1,16 @@
+-- What the calls of tools came to in the runs of each service and part that ended in the hour: by tool weighted, by
+-- conversation as received. They go when what tells that there are such sums goes, also where a process deletes it that
+-- knows nothing of them.
+CREATE TABLE used_tool_sum (
+    hour      BIGINT NOT NULL,
+    dimension TEXT   NOT NULL,
+    service   TEXT   NOT NULL,
+    part      TEXT   NOT NULL,
+    traces    BIGINT NOT NULL,
+    calls     DOUBLE PRECISION NOT NULL,
+    failed    DOUBLE PRECISION NOT NULL,
+    empty     DOUBLE PRECISION NOT NULL,
+    FOREIGN KEY (dimension, hour) REFERENCES used_dimension (dimension, hour) ON DELETE CASCADE
+);
+CREATE INDEX used_tool_sum_dimension ON used_tool_sum (dimension, hour);
+UPDATE used_hour SET state = 0;
