@@ -8,11 +8,13 @@ use super::columns::{count, key, limit};
 use super::retry::retried;
 use super::selection::Selection;
 use super::statement::Statement;
-use super::used_hours::{Hours, choose, weighted};
+use super::used_hours::{Hours, MOST_PARTS, MOST_USERS, choose, write_totals, write_weighted};
 use super::{Store, StoreError};
 use crate::domain::time::Timestamp;
 use crate::limits::budget::NANOS_PER_DAY;
 
+/// What is added up as it was received.
+const COUNTS: [&str; 2] = ["traces", "upstream_unknown"];
 /// What is weighted and added up.
 const AMOUNTS: [&str; 6] = ["calls", "unpriced", "input_tokens", "output_tokens", "cached_tokens", "cost"];
 
@@ -114,12 +116,11 @@ impl AgentDimension {
         }
     }
 
-    /// Parts in one hour, over all services, of which sums are kept. There may be nearly as many users as runs, and their
-    /// sums are read in half the time of their runs all the same.
+    /// Pairs of service and part in one hour of which sums are kept.
     pub(super) const fn most_parts(&self) -> usize {
         match self {
-            Self::User | Self::Conversation => 10_000,
-            _ => 500,
+            Self::User | Self::Conversation => MOST_USERS,
+            _ => MOST_PARTS,
         }
     }
 
@@ -178,14 +179,14 @@ impl Store {
             let kept = by.unwrap_or(&AgentDimension::Service).kept();
             let hours = Hours::of(&mut transaction, kept, selection).await?;
             let mut statement = Statement::new("SELECT part");
-            write_totals(&mut statement);
+            write_totals(&mut statement, &COUNTS, &AMOUNTS);
             statement.sql(" FROM (SELECT ");
             AgentDimension::write(by, &mut statement);
             write_runs(&mut statement, selection, hours.as_ref());
             statement.sql(" GROUP BY 1, chosen.id, chosen.unknown");
             if let Some(hours) = &hours {
                 statement.sql(" UNION ALL SELECT ").sql(&AgentDimension::kept_part(by)).sql(" AS part");
-                statement.sql(", traces, upstream_unknown, ").sql(&AMOUNTS.join(", "));
+                statement.sql(", ").sql(&COUNTS.join(", ")).sql(", ").sql(&AMOUNTS.join(", "));
                 hours.write_sums(&mut statement, "used_sum");
             }
             statement.sql(") AS parts GROUP BY part ORDER BY cost DESC, part LIMIT ").bind(limit(most));
@@ -205,7 +206,7 @@ pub(super) async fn costs_by_service(
     most: usize,
 ) -> Result<Vec<(String, AgentCostRow)>, sqlx::Error> {
     let mut statement = Statement::new("SELECT service, part");
-    write_totals(&mut statement);
+    write_totals(&mut statement, &COUNTS, &AMOUNTS);
     statement.sql(" FROM (SELECT chosen.service AS service, ");
     AgentDimension::write(Some(by), &mut statement);
     write_runs(&mut statement, selection, None);
@@ -215,22 +216,12 @@ pub(super) async fn costs_by_service(
     rows.iter().map(|row| Ok((row.try_get("service")?, read_cost(row)?))).collect()
 }
 
-/// Adds what many rows come to in all.
-fn write_totals(statement: &mut Statement) {
-    for column in ["traces", "upstream_unknown"] {
-        statement.sql(&format!(", CAST(sum({column}) AS BIGINT) AS {column}"));
-    }
-    for column in AMOUNTS {
-        statement.sql(&format!(", sum({column}) AS {column}"));
-    }
-}
-
 /// Adds what each run came to, and where that is known from, to a statement that ends in what runs are told apart by. Rows
 /// are of a run and a part: to count the runs of each part without that, a database sorts them.
 fn write_runs(statement: &mut Statement, selection: &Selection, hours: Option<&Hours>) {
     statement.sql(" AS part, 1 AS traces, CASE WHEN chosen.unknown IS NULL THEN 0 ELSE 1 END AS upstream_unknown");
     for column in AMOUNTS {
-        weighted(statement, "trace_model", column);
+        write_weighted(statement, "trace_model", column);
     }
     choose(statement, selection, hours, "trace_model");
 }

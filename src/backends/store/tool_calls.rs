@@ -8,7 +8,7 @@ use super::columns::{count, limit};
 use super::retry::retried;
 use super::selection::Selection;
 use super::statement::Statement;
-use super::used_hours::{Hours, choose, weighted};
+use super::used_hours::{Hours, MOST_PARTS, MOST_USERS, choose, write_totals, write_weighted};
 use super::{Store, StoreError};
 
 /// What is added up.
@@ -73,31 +73,40 @@ impl ToolDimension {
         }
     }
 
-    /// Parts in one hour, over all services, of which sums are kept.
+    /// Pairs of service and part in one hour of which sums are kept.
     pub(super) const fn most_parts(self) -> usize {
         match self {
-            Self::Tool => 500,
-            Self::Conversation => 10_000,
+            Self::Tool => MOST_PARTS,
+            Self::Conversation => MOST_USERS,
+        }
+    }
+
+    /// What comes first in a ranking.
+    const fn order(self) -> &'static str {
+        match self {
+            Self::Tool => "failed DESC, calls DESC, part",
+            Self::Conversation => "calls DESC, part",
         }
     }
 
     /// Adds what each run came to: the part, the trace, the amounts.
     fn write_runs(self, statement: &mut Statement, selection: &Selection, hours: Option<&Hours>) {
-        let part = match self {
-            Self::Tool => "trace_tool.tool",
-            Self::Conversation => "chosen.conversation_id",
-        };
-        statement.sql(part).sql(" AS part, 1 AS traces");
+        statement.sql(match self {
+            Self::Tool => "trace_tool.tool AS part, 1 AS traces",
+            Self::Conversation => "chosen.conversation_id AS part, 1 AS traces",
+        });
         for column in AMOUNTS {
             match self {
-                Self::Tool => weighted(statement, "trace_tool", column),
+                Self::Tool => write_weighted(statement, "trace_tool", column),
                 Self::Conversation => {
                     statement.sql(&format!(", CAST(sum({column}) AS DOUBLE PRECISION) AS {column}"));
                 }
             }
         }
         choose(statement, selection, hours, "trace_tool");
-        statement.sql(&format!(" WHERE {part} IS NOT NULL"));
+        if matches!(self, Self::Conversation) {
+            statement.sql(" WHERE chosen.conversation_id IS NOT NULL");
+        }
     }
 }
 
@@ -107,7 +116,7 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn failing_tools(&self, selection: &Selection, most: usize) -> Result<Vec<ToolFailures>, StoreError> {
-        let sums = self.rank(ToolDimension::Tool, "failed DESC, calls DESC", selection, most).await?;
+        let sums = self.rank(ToolDimension::Tool, selection, most).await?;
         let read =
             |ToolSums { part: tool, traces, calls, failed, empty }| ToolFailures { tool, traces, calls, failed, empty };
         Ok(sums.into_iter().map(read).collect())
@@ -122,7 +131,7 @@ impl Store {
         selection: &Selection,
         most: usize,
     ) -> Result<Vec<ConversationUse>, StoreError> {
-        let sums = self.rank(ToolDimension::Conversation, "calls DESC", selection, most).await?;
+        let sums = self.rank(ToolDimension::Conversation, selection, most).await?;
         // A float cast saturates.
         let read = |it: ToolSums| ConversationUse {
             conversation: it.part,
@@ -133,18 +142,12 @@ impl Store {
         Ok(sums.into_iter().map(read).collect())
     }
 
-    async fn rank(
-        &self,
-        by: ToolDimension,
-        order: &str,
-        selection: &Selection,
-        most: usize,
-    ) -> Result<Vec<ToolSums>, StoreError> {
+    async fn rank(&self, by: ToolDimension, selection: &Selection, most: usize) -> Result<Vec<ToolSums>, StoreError> {
         retried("add up calls of tools", || async {
             let mut transaction = self.begin_read().await?;
             let hours = Hours::of(&mut transaction, by.kept().to_owned(), selection).await?;
             let mut statement = Statement::new("SELECT part");
-            write_totals(&mut statement);
+            write_totals(&mut statement, &["traces"], &AMOUNTS);
             statement.sql(" FROM (SELECT ");
             by.write_runs(&mut statement, selection, hours.as_ref());
             statement.sql(" GROUP BY 1, chosen.id");
@@ -152,7 +155,7 @@ impl Store {
                 statement.sql(" UNION ALL SELECT part, traces, ").sql(&AMOUNTS.join(", "));
                 hours.write_sums(&mut statement, "used_tool_sum");
             }
-            statement.sql(") AS parts GROUP BY part ORDER BY ").sql(order).sql(", part LIMIT ").bind(limit(most));
+            statement.sql(") AS parts GROUP BY part ORDER BY ").sql(by.order()).sql(" LIMIT ").bind(limit(most));
             let rows = statement.fetch(&mut *transaction).await?;
             transaction.commit().await?;
             rows.iter().map(read_sums).collect()
@@ -169,20 +172,12 @@ pub(super) async fn tools_by_service(
     most: usize,
 ) -> Result<Vec<(String, ToolSums)>, sqlx::Error> {
     let mut statement = Statement::new("SELECT service, part");
-    write_totals(&mut statement);
+    write_totals(&mut statement, &["traces"], &AMOUNTS);
     statement.sql(" FROM (SELECT chosen.service AS service, ");
     by.write_runs(&mut statement, selection, None);
     statement.sql(" GROUP BY 1, 2, chosen.id) AS runs GROUP BY service, part LIMIT ").bind(limit(most));
     let rows = statement.fetch(connection).await?;
     rows.iter().map(|row| Ok((row.try_get("service")?, read_sums(row)?))).collect()
-}
-
-/// Adds what many rows come to in all.
-fn write_totals(statement: &mut Statement) {
-    statement.sql(", CAST(sum(traces) AS BIGINT) AS traces");
-    for column in AMOUNTS {
-        statement.sql(&format!(", sum({column}) AS {column}"));
-    }
 }
 
 fn read_sums(row: &AnyRow) -> Result<ToolSums, sqlx::Error> {

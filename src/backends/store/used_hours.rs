@@ -34,6 +34,12 @@ const KEPT: [AgentDimension; 7] = [
     AgentDimension::Conversation,
 ];
 
+/// Pairs of service and part in one hour of which sums are kept.
+pub(super) const MOST_PARTS: usize = 500;
+/// The same of users and conversations. There may be nearly as many as runs, and their sums are read in half the time of
+/// their runs all the same.
+pub(super) const MOST_USERS: usize = 10_000;
+
 /// The runs of a selection, under names of their own: other tables have columns of the same names.
 const CHOSEN: &str = " FROM (SELECT trace_id AS id, service, release, environment, user_id, conversation_id, ended_at, \
                       1.0 / coalesce(upstream_probability, 1.0) AS weight, \
@@ -144,8 +150,10 @@ impl Hours {
     pub(super) fn write_sums(&self, statement: &mut Statement, table: &str) {
         let known = format!(" FROM {table} JOIN used_hour ON used_hour.hour = {table}.hour WHERE state = 1");
         statement.sql(&known).sql(" AND dimension = ").bind(self.dimension.as_str());
-        statement.sql(" AND used_hour.hour >= ").bind(self.whole.start);
-        statement.sql(" AND used_hour.hour < ").bind(self.whole.end);
+        // Of the sums: PostgreSQL would not see that the hours of the one bound those of the other.
+        for (bound, instant) in [(">=", self.whole.start), ("<", self.whole.end)] {
+            statement.sql(&format!(" AND {table}.hour {bound} ")).bind(instant);
+        }
         if let Some(service) = &self.service {
             statement.sql(" AND service = ").bind(key(service));
         }
@@ -165,8 +173,18 @@ pub(super) fn choose(statement: &mut Statement, selection: &Selection, hours: Op
     statement.sql(&format!(") AS chosen JOIN {table} ON {table}.trace_id = chosen.id"));
 }
 
+/// Adds what many rows come to in all.
+pub(super) fn write_totals(statement: &mut Statement, counts: &[&str], amounts: &[&str]) {
+    for column in counts {
+        statement.sql(&format!(", CAST(sum({column}) AS BIGINT) AS {column}"));
+    }
+    for column in amounts {
+        statement.sql(&format!(", sum({column}) AS {column}"));
+    }
+}
+
 /// Adds a weighted sum that no hostile count can overflow.
-pub(super) fn weighted(statement: &mut Statement, table: &str, column: &str) {
+pub(super) fn write_weighted(statement: &mut Statement, table: &str, column: &str) {
     statement.sql(&format!(", CAST(sum({table}.{column} * chosen.weight) AS DOUBLE PRECISION) AS {column}"));
 }
 

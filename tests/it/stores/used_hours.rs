@@ -125,6 +125,7 @@ async fn an_hour_is_summed_up_once_it_is_over_and_says_what_its_runs_say(it: Tes
     let day = Selection { until: Some(seconds(4 * HOUR)), ..Selection::default() };
     let before = ranked(&it, &day).await;
     assert_eq!(before[0], (Some("find".to_owned()), 6, 9, 36.0, 9.0), "most failures, three of six weigh twice");
+    assert!(before.contains(&(Some("c-1".to_owned()), 2, 0, 13.0, 4.0)), "runs 2 and 3, as received: {before:?}");
     it.forge("UPDATE trace_model SET cost = 1000").await;
     it.forge("UPDATE trace_tool SET calls = 1000").await;
     assert_eq!(it.store.agent_cost(&day).await.unwrap().unwrap().cost, 15.0);
