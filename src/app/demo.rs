@@ -21,6 +21,7 @@ use crate::domain::report::{GateReport, GateVerdict};
 use crate::domain::time::Timestamp;
 use crate::otlp::{ExportTraceServiceRequest, ResourceSpans};
 use crate::pipeline::Shared;
+use crate::pipeline::releases::count_versions;
 use crate::pipeline::reviewing::offer_evaluated;
 use crate::simulate::judge::ScriptedJudge;
 use crate::simulate::{Agent, ExpectedEvidence, Fault, Phase, Plan, Scenario, SimulatedTrace, Truth, simulate};
@@ -199,6 +200,7 @@ pub async fn demo(plan: &DemoPlan, mut progress: impl FnMut(DemoStep)) -> Result
     truths.extend(send(&receiver, after, sent, &mut progress).await?);
     finish_work(shared, &mut progress).await?;
     progress(DemoStep::Watching);
+    count_versions(shared).await?;
     let watching = watching(&settings);
     while watching.step(shared).await? {}
     let evaluators = super::evaluators(&settings, None).map_err(StartError::from)?;

@@ -140,7 +140,7 @@ fn details(row: &SeriesReport, report: &DriftReport) -> Markup {
             }
             div.charts {
                 @if !row.distribution.is_empty() {
-                    div { h3 { "How the values are distributed" } (charts::distribution(row)) }
+                    div { h3 { "How the values are distributed" } (charts::distribution(row, true)) }
                 }
                 @if !history.0.is_empty() {
                     div { h3 { "Over time, with 95 % intervals" } (history) }

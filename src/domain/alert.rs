@@ -93,7 +93,7 @@ pub struct Alert {
     pub summary: String,
     /// Baseline estimate.
     pub baseline: Option<f64>,
-    /// Estimate since the onset.
+    /// Estimate since the onset; of categories and transitions in the hours that were tested last.
     pub current: Option<f64>,
     /// Start of the first hour that the change is seen in.
     pub onset_at: Timestamp,

@@ -76,7 +76,10 @@ async fn step(shared: &Shared, known: &mut Option<Versions>) -> Result<bool, Sto
 
 /// Counts the versions of every hour that was recorded into since the last pass that came to its end, and gives the
 /// counts. Hours that were counted before it failed stay so, and are counted again.
-async fn count_versions(shared: &Shared) -> Result<Vec<VersionHour>, StoreError> {
+///
+/// # Errors
+/// The store failed.
+pub async fn count_versions(shared: &Shared) -> Result<Vec<VersionHour>, StoreError> {
     let started = shared.now();
     let mut counted = Vec::new();
     crash_point("releases.count");

@@ -261,10 +261,14 @@ fn summary(key: &SeriesKey, finding: &Finding) -> String {
     };
     let before = finding.baseline.map(|value| format!("was {value:.3} in the baseline and ")).unwrap_or_default();
     let current = finding.current.map_or_else(|| "unknown".to_owned(), |value| format!("{value:.3}"));
+    let over = match finding.direction {
+        Direction::Shape => format!("the last {} traces, and changed at", finding.traces),
+        Direction::Down | Direction::Up => format!("{} traces since", finding.traces),
+    };
     let explanation = finding.explanation.as_ref().map(|it| format!("; {}", it.sentence())).unwrap_or_default();
     format!(
-        "{series} of {place} {verb}: {} {before}is {current} over {} traces since {}{explanation}",
-        finding.measure, finding.traces, finding.onset
+        "{series} of {place} {verb}: {} {before}is {current} over {over} {}{explanation}",
+        finding.measure, finding.onset
     )
 }
 

@@ -123,9 +123,9 @@ pub struct Finding {
     pub explanation: Option<Explanation>,
     /// Baseline estimate of `measure`.
     pub baseline: Option<f64>,
-    /// Estimate of `measure` since the onset.
+    /// Estimate of `measure` since the onset; of categories and transitions in the last test.
     pub current: Option<f64>,
-    /// Traces since the onset.
+    /// Traces that `current` is of.
     pub traces: u64,
     /// Categories or transitions that moved in the last test.
     pub transitions: Vec<Transition>,
@@ -355,7 +355,13 @@ impl Watch {
     }
 
     fn finding(&self, reading: Reading, onset: Timestamp, evidence: f64, threshold: f64) -> Finding {
-        let since = || self.hours.iter().filter(|hour| hour.at >= onset);
+        // Another cell may lead in each test of categories: their shares have no mean.
+        let since = || {
+            self.hours.iter().filter(|hour| match self.direction {
+                Direction::Shape => hour.at == reading.at,
+                Direction::Down | Direction::Up => hour.at >= onset,
+            })
+        };
         let weight: f64 = since().map(|hour| hour.weight).sum();
         let current = since().map(|hour| hour.weight * hour.estimate).sum::<f64>() / weight;
         Finding {

@@ -411,3 +411,30 @@ fn a_mix_of_too_many_categories_to_keep_by_hour_of_day_is_compared_by_whole_days
     }
     assert_eq!((by_day, by_hour, found), (0, 10, 10), "false alarms by day and by hour, and changes found");
 }
+
+#[test]
+fn the_share_that_an_alarm_tells_is_of_the_category_that_it_names() {
+    let mut rng = Rng::with_seed(66);
+    let budget = AlertBudget { false_alarms: 1.0, windows: 720.0, detectors: 10 };
+    let kind = SeriesKind::Categorical;
+    let one_of =
+        |names: &[&str], rng: &mut Rng| Value::Counts([(names[rng.usize(..names.len())].to_owned(), 1)].into());
+    let baseline = summary(kind, -50, 50, &mut rng, |rng| one_of(&["a", "b", "c"], rng));
+    let (mut stream, mut told) = (StreamState::default(), Vec::new());
+    for hour in 0..24_i64 {
+        // Nothing but a, and no b, by turns: each moves most in its hours.
+        let names: &[&str] = if hour / 4 % 2 == 0 { &["a"] } else { &["a", "c"] };
+        let window = summary(kind, hour, 1, &mut rng, |rng| one_of(names, rng));
+        let watched = WatchedStream::new(&baseline, baseline.over_dispersion, &budget);
+        for signal in stream.observe(at(hour), &window, &Mix::new(), &watched) {
+            if let Signal::Found(finding) | Signal::Continues(finding) = signal {
+                assert_eq!(finding.traces, 80, "of the two hours that were tested");
+                told.push((finding.measure, finding.current));
+            }
+        }
+    }
+    for expected in [("share of a", 1.0), ("share of b", 0.0)] {
+        let of = told.iter().filter(|(measure, _)| measure == expected.0);
+        assert!(of.clone().count() >= 2 && of.clone().all(|(_, share)| *share == Some(expected.1)), "{told:?}");
+    }
+}

@@ -22,7 +22,7 @@ use crate::domain::ids::TraceId;
 use crate::domain::measurement::SeriesKind;
 use crate::domain::report::Estimate;
 use crate::stats::contingency::{jensen_shannon_distance, likelihood_ratio, pool_levels};
-use crate::stats::distribution::{normal_quantile, student_quantile};
+use crate::stats::distribution::student_quantile;
 use crate::stats::histogram::{Histogram, Scale};
 use crate::stats::interval::{Interval, wilson};
 use crate::stats::mann_whitney::mann_whitney;
@@ -130,14 +130,20 @@ fn with_interval(moments: &Moments, interval: Option<Interval>) -> Estimate {
     }
 }
 
+/// The interval is Wilson's for as many independent sessions as give the share its standard error (Korn and Graubard 1998);
+/// a share of 0 or 1 has none, and is of the sessions that were seen.
 fn cell_estimate(traces: u64, counts: &SessionCounts, cell: Option<&Cell>) -> Estimate {
-    let share = cell.and_then(|cell| counts.share_of(cell));
-    let z = normal_quantile(f64::midpoint(1.0, CONFIDENCE));
+    let share = cell.and_then(|cell| counts.share_of(cell)).filter(|(share, _)| share.is_finite());
+    let interval = share.map(|(share, error)| {
+        let size = share * (1.0 - share) / (error * error);
+        let size = if size.is_finite() && size >= 1.0 { size } else { counts.sessions.max(1) as f64 };
+        wilson(share.clamp(0.0, 1.0), size, CONFIDENCE)
+    });
     Estimate {
         n: traces,
         estimate: share.map(|(share, _)| share),
-        low: share.map(|(share, error)| (share - z * error).max(0.0)),
-        high: share.map(|(share, error)| (share + z * error).min(1.0)),
+        low: interval.map(|interval| interval.low),
+        high: interval.map(|interval| interval.high),
         upstream_unknown: 0,
     }
 }

@@ -92,11 +92,11 @@ pub(crate) fn against(low: f64, value: f64, high: f64, bound: f64) -> Markup {
 }
 
 /// How the values of a series are distributed on both sides.
-pub(crate) fn distribution(row: &SeriesReport) -> Markup {
+pub(crate) fn distribution(row: &SeriesReport, has_baseline: bool) -> Markup {
     match row.kind {
         _ if row.distribution.is_empty() => html! {},
-        SeriesKind::Categorical | SeriesKind::Sequence | SeriesKind::Boolean => rows(&row.distribution),
-        SeriesKind::Numeric | SeriesKind::Ordinal => columns(&row.distribution),
+        SeriesKind::Categorical | SeriesKind::Sequence | SeriesKind::Boolean => rows(&row.distribution, has_baseline),
+        SeriesKind::Numeric | SeriesKind::Ordinal => columns(&row.distribution, has_baseline),
     }
 }
 
@@ -104,13 +104,16 @@ fn largest(bins: &[DistributionBin]) -> f64 {
     bins.iter().map(|bin| bin.baseline.max(bin.current)).fold(f64::MIN_POSITIVE, f64::max)
 }
 
-fn tooltip(bin: &DistributionBin) -> String {
+fn tooltip(bin: &DistributionBin, has_baseline: bool) -> String {
     let DistributionBin { label, baseline, current } = bin;
+    if !has_baseline {
+        return format!("{}: {} %", clip_to(label, LONGEST_NAME), number(current * 100.0));
+    }
     format!("{}: {} %, now {} %", clip_to(label, LONGEST_NAME), number(baseline * 100.0), number(current * 100.0))
 }
 
 /// Bars that stand beside each other, in order of value.
-fn columns(bins: &[DistributionBin]) -> Markup {
+fn columns(bins: &[DistributionBin], has_baseline: bool) -> Markup {
     let (largest, slot) = (largest(bins), (WIDTH - LEFT) / bins.len() as f64);
     let room = HEIGHT - BELOW - ABOVE;
     let bar = |share: f64, x: f64, class| {
@@ -126,8 +129,8 @@ fn columns(bins: &[DistributionBin]) -> Markup {
             @for (place, bin) in bins.iter().enumerate() {
                 @let x = LEFT + slot * place as f64;
                 g {
-                    title { (tooltip(bin)) }
-                    (bar(bin.baseline, x + slot * 0.06, "b"))
+                    title { (tooltip(bin, has_baseline)) }
+                    @if has_baseline { (bar(bin.baseline, x + slot * 0.06, "b")) }
                     (bar(bin.current, x + slot * 0.06 + (slot * 0.42).min(40.0), "a"))
                 }
                 @if place % step == 0 { text x=(format!("{x:.1}")) y=(HEIGHT - 6.0) { (lower_end(&bin.label)) } }
@@ -167,7 +170,7 @@ fn frame() -> Markup {
 }
 
 /// Bars below each other, largest first, with their names.
-fn rows(bins: &[DistributionBin]) -> Markup {
+fn rows(bins: &[DistributionBin], has_baseline: bool) -> Markup {
     let (largest, height) = (largest(bins), ROW * bins.len() as f64 + 4.0);
     let width = |share: f64| format!("{:.1}", share / largest * (WIDTH - NAME - 110.0));
     html! {
@@ -175,12 +178,13 @@ fn rows(bins: &[DistributionBin]) -> Markup {
             @for (place, bin) in bins.iter().enumerate() {
                 @let y = ROW * place as f64;
                 g {
-                    title { (tooltip(bin)) }
+                    title { (tooltip(bin, has_baseline)) }
                     text class="value" x=(NAME - 8.0) y=(y + 16.0) text-anchor="end" { (clip_to(&bin.label, LONGEST_NAME)) }
-                    rect class="b" x=(NAME) y=(y + 3.0) width=(width(bin.baseline)) height="8" {}
+                    @if has_baseline { rect class="b" x=(NAME) y=(y + 3.0) width=(width(bin.baseline)) height="8" {} }
                     rect class="a" x=(NAME) y=(y + 12.0) width=(width(bin.current)) height="8" {}
                     text x=(WIDTH - 104.0) y=(y + 16.0) {
-                        (format!("{:.1} % → {:.1} %", bin.baseline * 100.0, bin.current * 100.0))
+                        @if has_baseline { (format!("{:.1} % → ", bin.baseline * 100.0)) }
+                        (format!("{:.1} %", bin.current * 100.0))
                     }
                 }
             }
@@ -329,7 +333,7 @@ mod tests {
 
     #[test]
     fn names_of_categories_cannot_break_out_of_a_chart() {
-        let svg = rows(&bins("<script>\u{1b}[2J")).into_string();
+        let svg = rows(&bins("<script>\u{1b}[2J"), true).into_string();
         assert!(!svg.contains("<script>") && !svg.contains('\u{1b}'), "{svg}");
         assert!(svg.contains("25.0 % → 75.0 %"), "{svg}");
     }
@@ -348,6 +352,6 @@ mod tests {
         let same = Estimate { n: 3, estimate: Some(1.0), low: Some(1.0), high: Some(1.0), upstream_unknown: 0 };
         assert_eq!(intervals(&same, &same).into_string(), "");
         assert_eq!(history(&[], &[]).into_string(), "");
-        assert!(!columns(&bins("0")).into_string().contains("NaN"));
+        assert!(!columns(&bins("0"), true).into_string().contains("NaN"));
     }
 }

@@ -60,13 +60,14 @@ fn known(detail: &AlertDetail) -> Markup {
                 div { dt { "One cause with" } dd { a.id href={ "/alerts/" (parent) } { (parent) } } }
             }
         }
-        @if detail.baseline_estimate.is_some() || detail.current_estimate.is_some() { div.scroll {
-            table {
-                tr { th {} th.number { "traces" } th.number { "estimate" } th { "95 % interval" } }
+        @if detail.baseline_estimate.is_some() || detail.current_estimate.is_some() {
+            p.muted { "Beside what was measured, the mean of all values of the series (of true and false, the share that is true):" }
+            div.scroll { table {
+                tr { th {} th.number { "traces" } th.number { "mean" } th { "95 % interval" } }
                 (estimate("baseline", detail.baseline_estimate.as_ref()))
                 (estimate("since the onset", detail.current_estimate.as_ref()))
-            }
-        } }
+            } }
+        }
     }
 }
 
@@ -91,7 +92,10 @@ pub(super) fn origin(explanation: &Explanation) -> Markup {
 /// Where the change comes from, and what moved inside the series.
 fn causes(evidence: &Evidence) -> Markup {
     html! {
-        @if let Some(explanation) = &evidence.explanation { (origin(explanation)) }
+        @if let Some(explanation) = &evidence.explanation {
+            (origin(explanation))
+            p.muted { "As it was when the change was found; what is measured may have moved on since." }
+        }
         @if !evidence.transitions.is_empty() {
             h2 { "What moved" }
             (transitions(&evidence.transitions))

@@ -17,6 +17,7 @@ use crate::backends::store::QueueDepths;
 use crate::domain::measurement::SeriesKind;
 use crate::domain::report::calibration_mark;
 use crate::domain::text::number;
+use crate::domain::time::Timestamp;
 use crate::queries::alerts::Alerts;
 use crate::queries::objectives::objectives;
 use crate::queries::overview::{Course, Measured, Overview, ServiceOverview, ServiceScore, overview as ask};
@@ -118,6 +119,11 @@ fn open_alerts(overview: &Overview) -> Markup {
     }
 }
 
+/// The day that an instant is of. Runs are counted by day; on the first one they may have come later.
+fn day(at: Timestamp) -> String {
+    at.to_string().chars().take("2026-01-01".len()).collect()
+}
+
 /// What each service may still fail.
 fn error_budgets(budgets: &[ErrorBudget]) -> Markup {
     let series = |of: &ErrorBudget| path(&of_series(&of.service, &of.series));
@@ -126,7 +132,7 @@ fn error_budgets(budgets: &[ErrorBudget]) -> Markup {
             section {
                 h2 { "Error budgets, the last 30 days" }
                 div.scroll { table {
-                    thead { tr { th { "Service" } th { "Objective" } th.number { "Left" } th.number { "Bad runs" } th.number { "Allowed" } th.number { "Runs" } th { "Since" } } }
+                    thead { tr { th { "Service" } th { "Objective" } th.number { "Left" } th.number { "Bad runs" } th.number { "Allowed" } th.number { "Runs" } th { "Watched since" } } }
                     tbody { @for of in budgets.iter().take(BUDGETS) { tr {
                         td { (clipped(&of.service, 80)) }
                         td { (percent(of.objective)) " good: " a href=(series(of)) { (clipped(&of.series.replace('_', " "), 60)) }
@@ -135,7 +141,7 @@ fn error_budgets(budgets: &[ErrorBudget]) -> Markup {
                         td.number { (whole(of.bad as f64)) }
                         td.number { (whole(of.allowed.floor())) }
                         td.number { (whole(of.traces as f64)) }
-                        td.nowrap { (instant(of.since)) }
+                        td.nowrap { (day(of.since)) }
                     } } }
                 } }
                 @if budgets.len() > BUDGETS { p.muted { "and " (budgets.len() - BUDGETS) " more: driftline alerts objectives lists them" } }
@@ -228,7 +234,10 @@ fn measured_figures(of: &Measured) -> Markup {
             SeriesKind::Numeric | SeriesKind::Ordinal if of.unit == "seconds" => (time(&of.figures)),
             SeriesKind::Numeric | SeriesKind::Ordinal => {
                 span.figure { (shown(estimate.estimate)) } " "
-                span.muted { (shown(estimate.low)) " to " (shown(estimate.high)) " " (of.unit) ", n = " (estimate.n) }
+                span.muted {
+                    @if estimate.low.is_some() { (shown(estimate.low)) " to " (shown(estimate.high)) " " }
+                    (of.unit) ", n = " (estimate.n)
+                }
             }
         }
     }

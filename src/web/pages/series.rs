@@ -119,7 +119,7 @@ pub(in crate::web) async fn one_series(
             @if key.segment != ALL { p { (badge("", &clipped(&key.segment, 120))) } }
             (standing(&found.detail, &key))
             (windows(&key, &conditions))
-            (figures(view, found.comparison.as_ref()))
+            (figures(view, found.comparison.as_ref().filter(|_| view.baseline.is_some())))
             @if let Some(comparison) = &found.comparison { (plots(comparison, &found, &conditions)) }
             @if view.kind == SeriesKind::Sequence { (transition_map(view)) }
             @if let Some(explanation) = &found.explanation { (origin(explanation)) }
@@ -214,13 +214,15 @@ fn ends(estimate: &Estimate) -> String {
 
 fn plots(comparison: &SeriesReport, found: &SeriesPage, conditions: &[Condition]) -> Markup {
     let key = &found.detail.series.key;
+    let has_baseline = found.detail.series.baseline.is_some();
     let course = charts::history(&comparison.history, &found.changes);
     html! {
-        p.legend.charts { svg viewBox="0 0 10 10" aria-hidden="true" { rect.b width="10" height="10" rx="2" {} } " baseline "
+        p.legend.charts {
+            @if has_baseline { svg viewBox="0 0 10 10" aria-hidden="true" { rect.b width="10" height="10" rx="2" {} } " baseline " }
             svg viewBox="0 0 10 10" aria-hidden="true" { rect.a width="10" height="10" rx="2" {} } " now" }
         div.charts.side {
             @if !comparison.distribution.is_empty() {
-                div { h3 { "How the values are distributed" } (charts::distribution(comparison)) }
+                div { h3 { "How the values are distributed" } (charts::distribution(comparison, has_baseline)) }
             }
             @if !course.0.is_empty() {
                 div { h3 { "Over time, with 95 % intervals; lines where a version came" } (course) }
@@ -229,12 +231,12 @@ fn plots(comparison: &SeriesReport, found: &SeriesPage, conditions: &[Condition]
         @if !comparison.distribution.is_empty() {
             details { summary.plain { "The traces behind each bar" }
                 div.scroll { table {
-                    thead { tr { th { "Value" } th.number { "Baseline" } th.number { "Now" } th {} } }
+                    thead { tr { th { "Value" } @if has_baseline { th.number { "Baseline" } } th.number { "Now" } th {} } }
                     tbody {
                         @for bin in &comparison.distribution {
                             tr {
                                 td { (clipped(&bin.label, 120)) }
-                                td.number { (percent(bin.baseline)) }
+                                @if has_baseline { td.number { (percent(bin.baseline)) } }
                                 td.number { (percent(bin.current)) }
                                 td { a href=(traces_path(key, conditions, &bin.label)) { "traces" } }
                             }
