@@ -2,7 +2,8 @@
 //!
 //! One task writes, and takes with it everything that waits, so that a commit is shared by as many requests as arrived
 //! during the last one. A source is answered when its pieces are committed, not before: what was accepted is never
-//! lost. What waits is bounded in bytes; beyond that a source is told to come back.
+//! lost. What waits to be stored is bounded in bytes, and
+//! what waits to be evaluated in traces; beyond that a source is told to come back.
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use ring::digest::{SHA256, digest};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Shared;
+use super::backlog::Backlog;
 use super::crash_point::crash_point;
 use super::invariant::{Invariant, adds_up};
 use super::redaction::Redaction;
@@ -44,7 +46,7 @@ impl Received {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotStored {
     /// Too much waits already.
-    #[error("too much is waiting to be stored; send it again later")]
+    #[error("too much is waiting; send it again later")]
     Full,
     /// The store failed.
     #[error("traces cannot be stored at the moment; send them again later")]
@@ -64,6 +66,7 @@ pub struct Intake {
     /// Bounds the channel.
     rooms: Rooms,
     redaction: Option<Arc<Redaction>>,
+    backlog: Backlog,
     metrics: Arc<Metrics>,
 }
 
@@ -95,7 +98,13 @@ impl Intake {
     ) -> (Self, impl Future<Output = ()> + Send) {
         let (submissions, waiting) = mpsc::unbounded_channel();
         let metrics = Arc::clone(&shared.metrics);
-        let way_in = Self { submissions, rooms: Rooms::new(max_waiting_bytes), redaction: None, metrics };
+        let way_in = Self {
+            submissions,
+            rooms: Rooms::new(max_waiting_bytes),
+            redaction: None,
+            backlog: Backlog::default(),
+            metrics,
+        };
         (way_in, write(shared, policy, waiting))
     }
 
@@ -103,6 +112,12 @@ impl Intake {
     #[must_use]
     pub fn with_redaction(self, redaction: Option<Arc<Redaction>>) -> Self {
         Self { redaction, ..self }
+    }
+
+    /// The same way, which takes no traces while as many wait as may.
+    #[must_use]
+    pub fn with_backlog(self, backlog: Backlog) -> Self {
+        Self { backlog, ..self }
     }
 
     /// Room, of which nothing is taken yet.
@@ -118,6 +133,9 @@ impl Intake {
     pub async fn store(&self, received: Received, room: Room) -> Result<(), NotStored> {
         if received.is_empty() {
             return Ok(());
+        }
+        if self.backlog.is_full() && !received.pieces.is_empty() {
+            return Err(NotStored::Full);
         }
         let redaction = self.redaction.clone();
         let packing = work_on(room.bytes(), move || {

@@ -15,6 +15,7 @@
 pub mod agent_budgets;
 pub mod agent_versions;
 pub mod asking;
+pub mod backlog;
 pub mod bookkeeping;
 pub mod checkpoint;
 pub mod consume;

@@ -12,6 +12,7 @@ use crate::app::settings::Settings;
 use crate::backends::rabbitmq::{RabbitMqError, RabbitMqPublisher};
 use crate::backends::store::CompletionPolicy;
 use crate::pipeline::Shared;
+use crate::pipeline::backlog::Backlog;
 use crate::pipeline::consume::{QueueSource, consume};
 use crate::pipeline::intake::Intake;
 use crate::pipeline::publish::{Outgoing, QueueLimits};
@@ -44,7 +45,9 @@ impl Service {
         }
         let Some(http) = http else { return Ok(checks) };
         let way_in = if stores {
-            WayIn::from(intake)
+            let backlog = Backlog::default();
+            self.parts.spawn(backlog.clone().watch(shared.clone(), settings.queue.max_waiting));
+            WayIn::from(intake.with_backlog(backlog))
         } else {
             let (outgoing, check) = self.publish(settings, shared, max_waiting_bytes)?;
             checks.push(check);

@@ -63,6 +63,19 @@ impl Store {
         .await
     }
 
+    /// Whether more traces than that wait for their evaluation.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn has_more_pending_than(&self, most: u32) -> Result<bool, StoreError> {
+        retried("look how many traces wait", || async {
+            let sql = "SELECT count(*) FROM (SELECT 1 AS one FROM pending LIMIT $1) AS some";
+            let found: i64 = sqlx::query_scalar(sql).bind(i64::from(most) + 1).fetch_one(&self.readers).await?;
+            Ok(found > i64::from(most))
+        })
+        .await
+    }
+
     /// The judgements of a trace that have not been made, by evaluator and revision.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use driftline::telemetry::metrics::Metrics;
 use futures_util::future::{Either, select};
 use prost::Message as _;
 use serde_json::Value;
-use sqlx::{Connection as _, Executor as _, PgConnection};
+use sqlx::{AnyConnection, Connection as _, Executor as _, PgConnection};
 use tokio::io::AsyncWriteExt as _;
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +26,7 @@ use super::fixtures::{
     write_back,
 };
 use crate::stores::fixtures::TestStore;
+use crate::support::serve::Serve;
 use crate::support::services::postgres;
 
 const MIB: usize = 1024 * 1024;
@@ -303,6 +304,25 @@ async fn when_too_much_waits_for_the_store_senders_are_told_to_come_back_and_the
     assert_eq!(waiting.await.unwrap().status(), 200);
     assert_eq!(send(2).await.status(), 200);
     assert_eq!(store.store.counts().await.unwrap().chunks, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_too_many_traces_wait_for_their_evaluation_senders_are_told_to_come_back() {
+    let store = "[store]\nurl = \"sqlite://{folder}/driftline.db\"\n";
+    let serve = Serve::start_roles("receive,web", &format!("{store}[queue]\nmax_waiting = 2\n"));
+    let url = format!("http://{}", serve.receives_on);
+    let send = async |trace: u32| {
+        post(&url, &[("content-type", PROTOBUF)], request("app", vec![span(trace, 0)]).encode_to_vec()).await
+    };
+    for trace in 0..3 {
+        assert_eq!(send(trace).await.status(), 200, "it is looked now and then");
+    }
+    eventually("a full store", async || (send(2).await.status() == 429).then_some(())).await;
+    assert_eq!(send(2).await.headers()["retry-after"], "1");
+    assert!(serve.metric("driftline_turned_away_total").await >= 2.0);
+    let mut connection = AnyConnection::connect(&serve.sqlite_url()).await.unwrap();
+    connection.execute("DELETE FROM pending").await.unwrap();
+    eventually("room", async || (send(3).await.status() == 200).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
