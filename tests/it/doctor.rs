@@ -47,6 +47,17 @@ fn what_cannot_be_reached_fails_each_by_its_name_and_secrets_are_not_repeated() 
 }
 
 #[test]
+fn an_archive_that_another_store_wrote_is_told() {
+    let archive = tempfile::tempdir().unwrap();
+    let settings = format!("[archive]\ndirectory = \"{}\"\n", archive.path().display());
+    std::fs::write(archive.path().join("notes.txt"), "").unwrap();
+    assert_eq!(health(&examined(&settings).1, "archive"), "ok");
+    std::fs::write(archive.path().join("driftline-store"), "0123456789abcdef0123456789abcdef").unwrap();
+    let (code, report) = examined(&settings);
+    assert_eq!((code, health(&report, "archive")), (1, "fail"), "{report}");
+}
+
+#[test]
 fn settings_that_cannot_be_used_are_a_mistake_of_usage() {
     let (code, report) = examined("[stor]\nurl = \"x\"\n");
     assert_eq!((code, report.is_null()), (2, true));

@@ -11,7 +11,7 @@ use futures_util::TryStreamExt as _;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
-use object_store::{Error, ObjectStore, ObjectStoreExt as _, RetryConfig};
+use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutMode, RetryConfig};
 use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
 
 use super::ArchivePlace;
@@ -71,6 +71,27 @@ impl Bucket {
                 Err(error)
             }
         }
+    }
+
+    /// Puts a small object there, unless there is one of that name.
+    pub(super) async fn create(&self, name: &str, text: String) -> io::Result<()> {
+        match self.objects.put_opts(&self.path(name), text.into(), PutMode::Create.into()).await {
+            Ok(_) | Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// The first bytes of an object, if there is one.
+    pub(super) async fn start_of(&self, name: &str, bytes: u64) -> io::Result<Option<Vec<u8>>> {
+        let Some(object) = there(self.objects.get(&self.path(name)).await)? else { return Ok(None) };
+        let mut start = Vec::new();
+        let mut parts = object.into_stream();
+        while (start.len() as u64) < bytes
+            && let Some(part) = parts.try_next().await.map_err(failed)?
+        {
+            start.extend_from_slice(&part);
+        }
+        Ok(Some(start))
     }
 
     pub(super) async fn read(&self, place: &ArchivePlace) -> io::Result<Option<Vec<u8>>> {
