@@ -78,8 +78,8 @@ impl Store {
         .await
     }
 
-    /// Forgets archived traces of the days before `before`, and removes files that no one knows; whether it did anything.
-    /// An archive that is not this store's is left alone.
+    /// Forgets archived traces of the days before `before` that were also archived before then, and removes files that no
+    /// one knows; whether it did anything. An archive that is not this store's is left alone.
     ///
     /// # Errors
     /// The database or the archive failed.
@@ -91,10 +91,13 @@ impl Store {
         }
         retried("purge the archive", || async {
             let mut transaction = self.begin().await?;
-            let old = "DELETE FROM archived_trace WHERE file IN (SELECT name FROM archive_file WHERE day < $1)";
-            sqlx::query(old).bind(before.minus(DAY)).execute(&mut *transaction).await?;
-            let files = sqlx::query("DELETE FROM archive_file WHERE day < $1").bind(before.minus(DAY));
-            let files = files.execute(&mut *transaction).await?.rows_affected();
+            // A day is what a sender says: what came late, or by a wrong clock, is not old yet.
+            let traces = "DELETE FROM archived_trace WHERE file IN \
+                          (SELECT name FROM archive_file WHERE day < $1 AND written_at < $2)";
+            let files = "DELETE FROM archive_file WHERE day < $1 AND written_at < $2";
+            sqlx::query(traces).bind(before.minus(DAY)).bind(before).execute(&mut *transaction).await?;
+            let files = sqlx::query(files).bind(before.minus(DAY)).bind(before).execute(&mut *transaction).await?;
+            let files = files.rows_affected();
             let known = known_files(&mut transaction).await?;
             transaction.commit().await?;
             let removed = archive.sweep(|name| known.contains(name), LEFT_BEHIND, now).await?;
@@ -104,8 +107,8 @@ impl Store {
     }
 
     /// Puts those of the traces into the archive that belong there, if it is ours: flagged ones, those that tell of a
-    /// decision, and those that people labelled. Their files are where they stay when this returns, and count when the store knows them.
-    /// No transaction waits meanwhile: an archive may be slow, or away.
+    /// decision, and those that people labelled. Their files are where they stay when this returns, and count when the store
+    /// knows them. No transaction waits meanwhile: an archive may be slow, or away.
     pub(super) async fn write_archive(&self, trace_ids: &[TraceId]) -> Result<Archived, StoreError> {
         let Some(archive) = &self.archive else { return Ok(Archived::default()) };
         let wanted = retried("look for what the archive is for", || async {

@@ -183,7 +183,7 @@ async fn archived(point: &str, is_fleet: bool) -> (Vec<TraceId>, Vec<TraceId>) {
         if is_fleet { durable_postgres().database().await } else { "sqlite://{folder}/driftline.db".to_owned() };
     let settings = format!(
         "late_window = \"1s\"\n[retention]\ntraces = \"1s\"\n[store]\nurl = \"{store}\"\n[archive]\n\
-         directory = \"{}\"\nkeep = \"3650d\"\n",
+         directory = \"{}\"\n",
         folder.path().display()
     );
     let mut serve = tokio::task::block_in_place(|| Serve::start(&settings));

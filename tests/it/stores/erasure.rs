@@ -20,6 +20,7 @@ contract!(
     flagged_runs_and_decisions_go_into_the_archive_and_are_read_from_it,
     a_purge_that_does_not_commit_archives_nothing_and_the_next_one_does_so_once,
     archived_traces_are_forgotten_after_their_time,
+    a_run_that_came_late_is_in_the_archive_for_as_long_as_any_other,
     into_another_stores_archive_nothing_is_put_and_nothing_of_it_removed,
     an_archive_of_before_is_adopted_by_the_store_that_knows_its_files,
     what_someone_left_behind_is_erased_everywhere_and_what_was_counted_stays,
@@ -136,6 +137,18 @@ async fn archived_traces_are_forgotten_after_their_time(it: TestStore) {
     store.purge_archive(seconds(3 * 86_400), long_after).await.unwrap();
     assert_eq!(store.body_place(trace_id(1)).await.unwrap(), BodyPlace::Gone);
     assert!(files(folder.path()).is_empty());
+}
+
+async fn a_run_that_came_late_is_in_the_archive_for_as_long_as_any_other(it: TestStore) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = it.store.clone().with_archive(Some(Archive::new(folder.path())));
+    fill(&store).await;
+    let day = |number: i64| seconds(number * 86_400);
+    store.purge(day(400)).await.unwrap();
+    store.purge_archive(day(400), day(765)).await.unwrap();
+    assert_eq!(store.body_place(trace_id(1)).await.unwrap(), BodyPlace::Archive, "archived a year ago, not longer");
+    store.purge_archive(day(401), day(766)).await.unwrap();
+    assert_eq!(store.body_place(trace_id(1)).await.unwrap(), BodyPlace::Gone);
 }
 
 async fn into_another_stores_archive_nothing_is_put_and_nothing_of_it_removed(it: TestStore) {
