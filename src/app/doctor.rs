@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::channels;
 use super::settings::Settings;
 use super::{doctor_disk as disk, write_back};
+use crate::backends::archive::Archive;
 use crate::backends::http::{HttpSender, Reached};
 use crate::backends::judge::{JudgeClient, JudgeModelSettings};
 use crate::backends::rabbitmq::DeadLetters;
@@ -129,17 +130,33 @@ async fn store(url: &str) -> Check {
 /// The archive, where there is to be one.
 async fn archive(settings: &Settings) -> Option<Check> {
     let directory = &settings.archive.directory;
-    let reached = match settings.archive() {
-        Ok(archive) => archive?.reach().await.map_err(|error| causes(&error)),
+    let looked = match settings.archive() {
+        Ok(archive) => owned(archive?, &settings.store.url).await,
         Err(error) => Err(causes(&error)),
     };
-    Some(match reached {
-        Ok(()) => Check::ok("archive", format!("{directory} can be read")),
+    Some(match looked {
+        Ok(true) => Check::ok("archive", format!("{directory} can be read")),
+        Ok(false) => {
+            let remedy = "give each store an archive of its own: set archive.directory to an empty place";
+            Check::fail("archive", format!("{directory} holds what another store wrote, and is not used"), remedy)
+        }
         Err(problem) => {
             let remedy = "check archive.directory, and of a bucket the AWS_ variables and what its keys may do";
             Check::fail("archive", format!("{directory} cannot be read: {problem}"), remedy)
         }
     })
+}
+
+/// Whether an archive that can be read is this store's, or may become it.
+async fn owned(archive: Archive, url: &str) -> Result<bool, String> {
+    archive.reach().await.map_err(|error| causes(&error))?;
+    let Ok(store) = Store::open(url, true).await else {
+        return archive.is_of("", |_| false).await.map_err(|error| causes(&error));
+    };
+    let store = store.with_archive(Some(archive));
+    let owned = store.owns_archive().await;
+    store.close().await;
+    owned.map_err(|error| causes(&error))
 }
 
 async fn queue(settings: &Settings) -> Check {

@@ -105,13 +105,29 @@ impl Access {
         self.is_loopback
     }
 
-    /// Who may come in with this token, or without one, for something that needs a role.
+    /// Who may come in with this token, or without one, for something that needs a role. Without one this machine may,
+    /// until the first token is made: those that have expired or were revoked are tokens too.
     ///
     /// # Errors
     /// They may not.
     pub async fn admit(&self, secret: Option<&str>, needed: Role) -> Result<Principal, Denied> {
-        let (now, tokens) = (self.clock.now(), self.tokens().await?);
-        if self.is_loopback && !tokens.iter().any(|(_, token)| token.is_active(now)) {
+        let tokens = self.tokens().await?;
+        self.hold_against(&tokens, secret, needed)
+    }
+
+    /// As [`Access::admit`], by what the store said last, however long ago that was. While it has yet to answer at all,
+    /// this machine may come in.
+    ///
+    /// # Errors
+    /// They may not.
+    pub fn admit_as_last_known(&self, secret: Option<&str>, needed: Role) -> Result<Principal, Denied> {
+        let tokens = self.lock().as_ref().map(|known| Arc::clone(&known.tokens));
+        self.hold_against(&tokens.unwrap_or_default(), secret, needed)
+    }
+
+    fn hold_against(&self, tokens: &Tokens, secret: Option<&str>, needed: Role) -> Result<Principal, Denied> {
+        let now = self.clock.now();
+        if self.is_loopback && tokens.is_empty() {
             return Ok(Principal { name: "local".into(), role: Role::Admin });
         }
         let hash = hash(secret.ok_or(Denied::NoToken)?);
@@ -129,14 +145,14 @@ impl Access {
     async fn tokens(&self) -> Result<Tokens, StoreError> {
         let late = |_| StoreError::Late { seconds: PATIENCE.as_secs() };
         // Who comes while another asks takes what was known a moment ago; what is older may have been revoked since.
-        let recent = self.known().filter(|known| self.clock.now() < known.asked_at.plus(FRESH + PATIENCE));
+        let recent = self.known().filter(|known| is_since(known.asked_at, FRESH + PATIENCE, self.clock.now()));
         let _asking = match (self.asking.try_lock(), recent) {
             (Ok(asking), _) => asking,
             (Err(_), Some(known)) => return Ok(known.tokens),
             (Err(_), None) => timeout(PATIENCE, self.asking.lock()).await.map_err(late)?,
         };
         let (last, now) = (self.known(), self.clock.now());
-        if let Some(last) = last.as_ref().filter(|last| now < last.asked_at.plus(FRESH)) {
+        if let Some(last) = last.as_ref().filter(|last| is_since(last.asked_at, FRESH, now)) {
             return Ok(Arc::clone(&last.tokens));
         }
         let answer = timeout(PATIENCE, self.store.tokens()).await.map_err(late).flatten();
@@ -157,7 +173,8 @@ impl Access {
     /// What the store said last, unless that is too long ago.
     fn known(&self) -> Option<Known> {
         let now = self.clock.now();
-        self.lock().clone().filter(|known| now < known.read_at.plus(OUTLIVES))
+        // A clock that was set back a little closes no door, and one that was set back far opens none.
+        self.lock().clone().filter(|known| now.minus(OUTLIVES) < known.read_at && now < known.read_at.plus(OUTLIVES))
     }
 
     fn remember(&self, tokens: Vec<([u8; 32], AccessToken)>, now: Timestamp) -> Tokens {
@@ -202,6 +219,11 @@ fn hash(secret: &str) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest(&SHA256, secret.as_bytes()).as_ref());
     hash
+}
+
+/// Whether a moment was no longer ago than that. What a clock says that was set back is no moment ago.
+fn is_since(moment: Timestamp, span: Duration, now: Timestamp) -> bool {
+    moment <= now && now < moment.plus(span)
 }
 
 fn is_same(one: &[u8; 32], other: &[u8; 32]) -> bool {
@@ -261,6 +283,39 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_end_of_the_last_token_opens_nothing() {
+        let (_folder, store) = store().await;
+        let clock = Arc::new(ManualClock::new(Timestamp(0)));
+        let access = Access::new(store.clone(), clock.clone(), true);
+        let end = Timestamp(0).plus(Duration::from_hours(1));
+        create_token(&store, Role::Admin, "short", Some(end), Timestamp(0)).await.unwrap();
+        clock.advance(Duration::from_hours(2));
+        assert!(matches!(access.admit(None, Role::Read).await, Err(Denied::NoToken)), "it has expired");
+        let last = create_token(&store, Role::Admin, "last", None, clock.now()).await.unwrap();
+        store.revoke_token(&hash(&last.secret), clock.now()).await.unwrap();
+        clock.advance(FRESH);
+        assert!(matches!(access.admit(None, Role::Read).await, Err(Denied::NoToken)), "it was revoked");
+        assert!(matches!(access.admit(Some(&last.secret), Role::Read).await, Err(Denied::UnknownToken)));
+        let way_back = create_token(&store, Role::Admin, "new", None, clock.now()).await.unwrap();
+        clock.advance(FRESH);
+        access.admit(Some(&way_back.secret), Role::Admin).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_back_makes_what_is_known_of_tokens_no_younger() {
+        let (_folder, store) = store().await;
+        let clock = Arc::new(ManualClock::new(Timestamp(0).plus(Duration::from_hours(48))));
+        let made = create_token(&store, Role::Read, "ci", None, Timestamp(0)).await.unwrap();
+        let access = Access::new(store.clone(), clock.clone(), false);
+        access.admit(Some(&made.secret), Role::Read).await.unwrap();
+        store.revoke_token(&hash(&made.secret), clock.now()).await.unwrap();
+        let new = create_token(&store, Role::Read, "new", None, Timestamp(0)).await.unwrap();
+        clock.set(Timestamp(0).plus(Duration::from_hours(24)));
+        assert!(matches!(access.admit(Some(&made.secret), Role::Read).await, Err(Denied::UnknownToken)));
+        access.admit(Some(&new.secret), Role::Read).await.unwrap();
+    }
+
+    #[tokio::test]
     async fn who_comes_while_tokens_are_looked_up_is_held_against_those_of_a_moment_ago_and_no_older_ones() {
         let (_folder, store) = store().await;
         let clock = Arc::new(ManualClock::new(Timestamp(0)));
@@ -291,6 +346,21 @@ mod tests {
         }
         clock.advance(Duration::from_mins(19));
         assert!(matches!(admit().await, Err(Denied::Store(_))));
+        access.admit_as_last_known(Some(&made.secret), Role::Ingest).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_the_store_said_last_guards_this_machine_however_long_the_store_is_away() {
+        let (_folder, store) = store().await;
+        let clock = Arc::new(ManualClock::new(Timestamp(0)));
+        let access = Access::new(store.clone(), clock.clone(), true);
+        access.admit_as_last_known(None, Role::Read).unwrap();
+        let made = create_token(&store, Role::Read, "prometheus", None, Timestamp(0)).await.unwrap();
+        access.admit(Some(&made.secret), Role::Read).await.unwrap();
+        store.close().await;
+        clock.advance(Duration::from_hours(24));
+        assert!(matches!(access.admit_as_last_known(None, Role::Read), Err(Denied::NoToken)));
+        access.admit_as_last_known(Some(&made.secret), Role::Read).unwrap();
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //! reads zstd, `driftline inspect` among it, and a single trace is read, or erased, where it stands.
 //!
 //! A file takes its name when it is whole and on the disk, and counts once the store knows it. What the store does not
-//! know was left behind by a process that died, and is removed.
+//! know was left behind by a process that died, and is removed: of an archive that is this store's, as a file in it says,
+//! and only what has a name that we give.
 
 mod bucket;
 mod folder;
@@ -23,6 +24,13 @@ const LEVEL: i32 = 6;
 /// Before the frame of a zstd file that holds nothing; four bytes of length follow (RFC 8878, section 3.1.2).
 const SKIPPABLE: [u8; 4] = 0x184D_2A50_u32.to_le_bytes();
 const SKIPPABLE_HEADER: usize = 8;
+/// The file that says whose an archive is.
+const OWNER: &str = "driftline-store";
+/// Largest such file that is read: anyone may have put one there.
+const LONGEST_OWNER: u64 = 64;
+/// How the files of traces end, and those that are not whole begin.
+const ENDING: &str = ".jsonl.zst";
+const PARTIAL: &str = ".partial-";
 
 /// Where archived traces are.
 #[derive(Debug, Clone)]
@@ -72,14 +80,18 @@ impl Archive {
         }
     }
 
-    /// Looks whether it can be read, and changes nothing. A folder that has yet to be made can.
+    /// Looks whether it can be read, and for a bucket whether files can be made on the way there; changes nothing. A
+    /// folder that has yet to be made can be read.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// It cannot be read, or there is no place for temporary files.
     pub async fn reach(&self) -> io::Result<()> {
         match &self.0 {
             Place::Folder(folder) => folder.clone().reach().await,
-            Place::Bucket(bucket) => bucket.reach().await,
+            Place::Bucket(bucket) => {
+                temporary()?.write_all(b"driftline")?;
+                bucket.reach().await
+            }
         }
     }
 
@@ -88,10 +100,10 @@ impl Archive {
     /// # Errors
     /// It cannot be created.
     pub fn begin(&self, day: &str) -> io::Result<ArchiveWriter> {
-        let name = format!("{day}/{:032x}.jsonl.zst", fastrand::u128(..));
+        let name = format!("{day}/{:032x}{ENDING}", fastrand::u128(..));
         let partial = match &self.0 {
             Place::Folder(folder) => folder.partial(day)?,
-            Place::Bucket(_) => tempfile::NamedTempFile::new()?,
+            Place::Bucket(_) => temporary()?,
         };
         Ok(ArchiveWriter { partial, name, position: 0 })
     }
@@ -145,18 +157,63 @@ impl Archive {
         }
     }
 
-    /// Removes files that have been there for `age` and are not among the known ones; gives how many.
+    /// Whether the archive is this store's. While no file says whose it is, it is when it holds no traces, or files that
+    /// the store knows.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn is_of(&self, store: &str, is_known: impl Fn(&str) -> bool) -> io::Result<bool> {
+        if let Some(owner) = self.owner().await? {
+            return Ok(owner == store);
+        }
+        let files = self.files().await?;
+        let mut traces = files.iter().map(|(file, _)| file).filter(|file| is_of_traces(file)).peekable();
+        Ok(traces.peek().is_none() || traces.any(|file| is_known(file)))
+    }
+
+    /// Says for good that the archive is this store's, if it is; gives whether it is.
+    ///
+    /// # Errors
+    /// It cannot be read or written.
+    pub async fn claim(&self, store: &str, is_known: impl Fn(&str) -> bool) -> io::Result<bool> {
+        let owner = self.owner().await?;
+        if owner.is_some() || !self.is_of(store, is_known).await? {
+            return Ok(owner.as_deref() == Some(store));
+        }
+        match &self.0 {
+            Place::Folder(folder) => folder.clone().create(OWNER, store.to_owned()).await?,
+            Place::Bucket(bucket) => bucket.create(OWNER, store.to_owned()).await?,
+        }
+        // Another store may have been as quick, and one of them was first.
+        Ok(self.owner().await?.as_deref() == Some(store))
+    }
+
+    /// The store whose archive this is, when a file says so.
+    async fn owner(&self) -> io::Result<Option<String>> {
+        let owner = match &self.0 {
+            Place::Folder(folder) => folder.clone().start_of(OWNER, LONGEST_OWNER).await?,
+            Place::Bucket(bucket) => bucket.start_of(OWNER, LONGEST_OWNER).await?,
+        };
+        Ok(owner.map(|owner| String::from_utf8_lossy(&owner).trim().to_owned()))
+    }
+
+    async fn files(&self) -> io::Result<Vec<(String, Timestamp)>> {
+        match &self.0 {
+            Place::Folder(folder) => folder.clone().files().await,
+            Place::Bucket(bucket) => bucket.files().await,
+        }
+    }
+
+    /// Removes files of ours, whole or not, that have been there for `age` and are not among the known ones; gives how
+    /// many. Only for whom the archive belongs to.
     ///
     /// # Errors
     /// The files cannot be listed, or one not be removed.
     pub async fn sweep(&self, is_known: impl Fn(&str) -> bool, age: Duration, now: Timestamp) -> io::Result<usize> {
-        let files = match &self.0 {
-            Place::Folder(folder) => folder.clone().files().await?,
-            Place::Bucket(bucket) => bucket.files().await?,
-        };
         let mut removed = 0;
-        for (file, written_at) in files {
-            if written_at <= now.minus(age) && !is_known(&file) {
+        for (file, written_at) in self.files().await? {
+            let is_ours = is_of_traces(&file) || is_partial(&file);
+            if is_ours && written_at <= now.minus(age) && !is_known(&file) {
                 self.remove(&file).await?;
                 removed += 1;
             }
@@ -178,6 +235,39 @@ impl ArchiveWriter {
         self.position += length;
         Ok(place)
     }
+}
+
+/// A file on its way to a bucket, or from there.
+fn temporary() -> io::Result<tempfile::NamedTempFile> {
+    tempfile::NamedTempFile::new().map_err(|error| {
+        let folder = std::env::temp_dir();
+        io::Error::new(error.kind(), format!("no temporary file can be made in {} (TMPDIR): {error}", folder.display()))
+    })
+}
+
+/// Whether a file is one of traces by its name: `2026-01-31/`, 32 digits of a number, and the ending.
+fn is_of_traces(name: &str) -> bool {
+    let is_digit = |digit: u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+    of_a_day(name)
+        .and_then(|file| file.strip_suffix(ENDING))
+        .is_some_and(|number| number.len() == 32 && number.bytes().all(is_digit))
+}
+
+/// Whether a file is one that is not whole.
+fn is_partial(name: &str) -> bool {
+    let random = of_a_day(name).and_then(|file| file.strip_prefix(PARTIAL));
+    random.is_some_and(|random| random.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+}
+
+/// The rest of a name that begins with a day.
+fn of_a_day(name: &str) -> Option<&str> {
+    let (day, file) = name.split_once('/')?;
+    let is_day = day.len() == 10
+        && day.bytes().enumerate().all(|(place, byte)| match place {
+            4 | 7 => byte == b'-',
+            _ => byte.is_ascii_digit(),
+        });
+    is_day.then_some(file)
 }
 
 /// A frame of so many bytes that holds nothing.

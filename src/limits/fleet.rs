@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::breaker::{Allowed, Breaker, Evidence};
 use super::bucket::{Bucket, HOLD, PerMinute};
+use super::retry::LONGEST_ASKED;
 use crate::domain::time::Timestamp;
 
 /// How long slots are held without a sign of life.
@@ -84,7 +85,7 @@ impl FleetState {
     pub fn lease(&mut self, worker: &str, asking: &Asking, limits: &Limits, now: Timestamp) -> Grant {
         self.workers.retain(|_, slots| slots.until > now);
         self.breaker.observe(worker, asking.evidence, now);
-        self.paused_until = self.paused_until.max(asking.paused_until);
+        self.paused_until = self.paused_until.max(asking.paused_until).min(now.plus(LONGEST_ASKED));
         if !asking.is_active {
             self.refill(asking, limits, now);
             return self.rest(worker, asking.in_flight, now);
@@ -219,6 +220,13 @@ mod tests {
         let mut fleet = FleetState::default();
         fleet.lease("a", &Asking { paused_until: at(30), ..ACTIVE }, &LIMITS, at(0));
         assert_eq!(fleet.lease("b", &ACTIVE, &LIMITS, at(1)).closed_until, at(30));
+    }
+
+    #[test]
+    fn a_pause_is_over_after_an_hour_whoever_asked_for_a_longer_one() {
+        let mut fleet = FleetState { paused_until: at(31_536_000), ..FleetState::default() };
+        assert_eq!(fleet.lease("a", &ACTIVE, &LIMITS, at(0)).closed_until, at(3_600), "as an older program wrote it");
+        assert_eq!(fleet.lease("a", &ACTIVE, &LIMITS, at(3_600)).closed_until, at(3_600));
     }
 
     #[test]

@@ -6,6 +6,8 @@ use crate::domain::time::Timestamp;
 
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(5);
+/// Longest wait that anyone may ask everyone else for: a slip there must not shelve work for a year.
+pub const LONGEST_ASKED: Duration = Duration::from_hours(1);
 
 /// How long a judgement is insisted on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

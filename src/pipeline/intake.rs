@@ -228,7 +228,8 @@ fn count(shared: &Shared, report: AppendReport, scores: usize) {
     shared.metrics.external_scores.inc_by(scores as u64);
 }
 
-/// Pieces and scores are known again when they are repeated, so that they need not be one transaction.
+/// Pieces are known again when they are repeated, so that they need not be one transaction with the scores. Some scores
+/// are not: they come last, when nothing else can fail any more.
 async fn append(
     shared: &Shared,
     policy: &CompletionPolicy,
@@ -236,8 +237,13 @@ async fn append(
     scores: &[NewExternalScore],
 ) -> Result<AppendReport, StoreError> {
     let now = shared.now();
+    let report = if chunks.is_empty() {
+        AppendReport::default()
+    } else {
+        shared.store.append_chunks(chunks, now, policy).await?
+    };
     if !scores.is_empty() {
         shared.store.add_external_scores(scores, now).await?;
     }
-    if chunks.is_empty() { Ok(AppendReport::default()) } else { shared.store.append_chunks(chunks, now, policy).await }
+    Ok(report)
 }

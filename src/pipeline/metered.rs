@@ -18,6 +18,7 @@ use crate::domain::money::NanoUsd;
 use crate::domain::time::Timestamp;
 use crate::limits::budget::Admission;
 use crate::limits::lane::Ended;
+use crate::limits::retry::LONGEST_ASKED;
 use crate::telemetry::metrics::{CallLabels, TokenLabels};
 
 /// How long a model that limits our calls is left alone when it does not say.
@@ -71,15 +72,11 @@ impl MeteredAsker<'_> {
         let started = Instant::now();
         let asked = self.client.complete(request).await;
         self.shared.metrics.judge_seconds.observe(started.elapsed().as_secs_f64());
-        let paused_for = match &asked {
-            Err(JudgeError::RateLimited { retry_after }) => Some(retry_after.unwrap_or(UNSAID_PAUSE)),
-            _ => None,
-        };
         let tokens = usage(&asked).map(|usage| usage.input.saturating_add(usage.output));
         let ended = Ended {
             answered: asked.as_ref().map_or_else(JudgeError::has_answered, |_| true),
             tokens,
-            paused_until: paused_for.map(|pause| self.shared.now().plus(pause)),
+            paused_until: pause(&asked).map(|pause| self.shared.now().plus(pause)),
         };
         self.gate.leave(thought, ended);
         asked
@@ -104,6 +101,14 @@ impl MeteredAsker<'_> {
     fn note(&self, call: JudgeCall, settled: Settled) {
         let mut calls = self.calls.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         calls.push(JudgeCall { settled: Some(settled), ..call });
+    }
+}
+
+/// How long a model wants to be left alone, by everyone.
+fn pause(asked: &Result<JudgeAnswer, JudgeError>) -> Option<Duration> {
+    match asked {
+        Err(JudgeError::RateLimited { retry_after }) => Some(retry_after.unwrap_or(UNSAID_PAUSE).min(LONGEST_ASKED)),
+        _ => None,
     }
 }
 
@@ -181,5 +186,18 @@ fn not_sent(now: Timestamp) -> Settled {
         usage: TokenUsage::default(),
         sent_at: now,
         at: now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_left_alone_for_as_long_as_it_asks_and_for_no_more_than_an_hour() {
+        let limited = |retry_after| pause(&Err(JudgeError::RateLimited { retry_after }));
+        assert_eq!(limited(None), Some(UNSAID_PAUSE));
+        assert_eq!(limited(Some(Duration::from_secs(30))), Some(Duration::from_secs(30)));
+        assert_eq!(limited(Some(Duration::from_secs(31_536_000))), Some(Duration::from_hours(1)));
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use crate::limits::retry::LONGEST_ASKED;
+
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(5);
-/// Longest wait that the other side may ask for: a slip there must not shelve work for a year.
-const LONGEST_ASKED: Duration = Duration::from_hours(1);
 
 /// Doubles with each attempt up to five minutes, less up to a half at random so that many do not come back at once.
 /// What the other side asked for is honoured up to an hour, and nothing shorter.

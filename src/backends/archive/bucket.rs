@@ -11,10 +11,10 @@ use futures_util::TryStreamExt as _;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
-use object_store::{Error, ObjectStore, ObjectStoreExt as _, RetryConfig};
+use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutMode, RetryConfig};
 use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
 
-use super::ArchivePlace;
+use super::{ArchivePlace, temporary};
 use crate::domain::time::Timestamp;
 
 /// A bucket that is away is tried again with the next purge: until then what belongs there stays in the store.
@@ -73,6 +73,27 @@ impl Bucket {
         }
     }
 
+    /// Puts a small object there, unless there is one of that name.
+    pub(super) async fn create(&self, name: &str, text: String) -> io::Result<()> {
+        match self.objects.put_opts(&self.path(name), text.into(), PutMode::Create.into()).await {
+            Ok(_) | Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// The first bytes of an object, if there is one.
+    pub(super) async fn start_of(&self, name: &str, bytes: u64) -> io::Result<Option<Vec<u8>>> {
+        let Some(object) = there(self.objects.get(&self.path(name)).await)? else { return Ok(None) };
+        let mut start = Vec::new();
+        let mut parts = object.into_stream();
+        while (start.len() as u64) < bytes
+            && let Some(part) = parts.try_next().await.map_err(failed)?
+        {
+            start.extend_from_slice(&part);
+        }
+        Ok(Some(start))
+    }
+
     pub(super) async fn read(&self, place: &ArchivePlace) -> io::Result<Option<Vec<u8>>> {
         let range = place.position..place.position.saturating_add(place.length);
         Ok(there(self.objects.get_range(&self.path(&place.file), range).await)?.map(Into::into))
@@ -80,7 +101,7 @@ impl Bucket {
 
     pub(super) async fn write_over(&self, place: &ArchivePlace, bytes: &[u8]) -> io::Result<()> {
         let Some(object) = there(self.objects.get(&self.path(&place.file)).await)? else { return Ok(()) };
-        let mut copy = tokio::fs::File::from_std(tempfile::tempfile()?);
+        let mut copy = tokio::fs::File::from_std(temporary()?.into_file());
         let mut parts = object.into_stream();
         while let Some(part) = parts.try_next().await.map_err(failed)? {
             copy.write_all(&part).await?;

@@ -8,7 +8,7 @@ use std::time::UNIX_EPOCH;
 use tempfile::NamedTempFile;
 use tokio::task::spawn_blocking;
 
-use super::ArchivePlace;
+use super::{ArchivePlace, PARTIAL};
 use crate::domain::time::Timestamp;
 
 #[derive(Debug, Clone)]
@@ -23,7 +23,7 @@ impl Folder {
     pub(super) fn partial(&self, day: &str) -> io::Result<NamedTempFile> {
         let folder = self.0.join(day);
         fs::create_dir_all(&folder)?;
-        tempfile::Builder::new().prefix(".partial-").tempfile_in(&folder)
+        tempfile::Builder::new().prefix(PARTIAL).tempfile_in(&folder)
     }
 
     /// Has a file on the disk under its name.
@@ -34,6 +34,32 @@ impl Folder {
             partial.persist(&path).map_err(|error| error.error)?;
             // The names too: of the file in its day, and of the day in the archive.
             path.ancestors().skip(1).take(2).try_for_each(|folder| File::open(folder)?.sync_all())
+        })
+        .await
+    }
+
+    /// Has a small file on the disk, unless there is one of that name.
+    pub(super) async fn create(self, name: &'static str, text: String) -> io::Result<()> {
+        blocking(move || {
+            fs::create_dir_all(&self.0)?;
+            let mut partial = tempfile::Builder::new().prefix(PARTIAL).tempfile_in(&self.0)?;
+            partial.write_all(text.as_bytes())?;
+            partial.as_file().sync_all()?;
+            match partial.persist_noclobber(self.0.join(name)) {
+                Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => Err(error.error),
+                _ => File::open(&self.0)?.sync_all(),
+            }
+        })
+        .await
+    }
+
+    /// The first bytes of a file, if there is one.
+    pub(super) async fn start_of(self, name: &'static str, bytes: u64) -> io::Result<Option<Vec<u8>>> {
+        blocking(move || {
+            let Some(file) = there(File::open(self.0.join(name)))? else { return Ok(None) };
+            let mut start = Vec::new();
+            file.take(bytes).read_to_end(&mut start)?;
+            Ok(Some(start))
         })
         .await
     }

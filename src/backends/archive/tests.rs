@@ -54,6 +54,46 @@ async fn what_was_left_behind_is_removed_when_it_is_old_and_what_is_known_never(
 }
 
 #[tokio::test]
+async fn what_has_no_name_of_ours_is_never_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = Archive::new(folder.path());
+    let foreign = [
+        "photos/holiday.jpg",
+        "2026-01-31/thesis.odt",
+        "2026-01-31/0123456789abcdef0123456789abcdeg.jsonl.zst",
+        "2026-01-31/0123456789abcdef.jsonl.zst",
+        "2026-01-31/.partial-é",
+        "20260131-x/0123456789abcdef0123456789abcdef.jsonl.zst",
+    ];
+    let ours = ["2026-01-31/0123456789abcdef0123456789abcdef.jsonl.zst", "2026-01-31/.partial-Ab3xYz"];
+    for name in foreign.iter().chain(&ours) {
+        fs::create_dir_all(folder.path().join(name).parent().unwrap()).unwrap();
+        fs::write(folder.path().join(name), "").unwrap();
+    }
+    let long_after = SystemClock.now().plus(Duration::from_hours(2));
+    assert_eq!(archive.sweep(|_| false, Duration::from_hours(1), long_after).await.unwrap(), ours.len());
+    for name in foreign {
+        assert!(folder.path().join(name).exists(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_archive_belongs_to_the_store_that_wrote_it_and_to_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| Archive::new(&folder.path().join(name));
+    let nothing_known = |_: &str| false;
+    let new = at("new");
+    assert!(new.claim("one", nothing_known).await.unwrap() && new.claim("one", nothing_known).await.unwrap());
+    assert!(!new.is_of("two", |_| true).await.unwrap() && !new.claim("two", |_| true).await.unwrap());
+    let of_before = at("of before");
+    let known = written(&of_before, &["{}"]).await.remove(0);
+    written(&of_before, &["{}"]).await;
+    assert!(!of_before.claim("two", nothing_known).await.unwrap(), "it may be anyone's");
+    assert!(of_before.claim("one", |name| name == known.file).await.unwrap());
+    assert!(!of_before.is_of("two", nothing_known).await.unwrap());
+}
+
+#[tokio::test]
 async fn an_archive_that_is_not_there_holds_nothing() {
     let archive = Archive::new(Path::new("/nonexistent/archive"));
     let place = ArchivePlace { file: "2026-01-31/x".to_owned(), position: 0, length: 9 };

@@ -22,6 +22,8 @@ use crate::otlp::{
 
 /// A file that the store has not come to know in this time never will be.
 const LEFT_BEHIND: Duration = Duration::from_hours(1);
+/// The shared value that tells this store from every other.
+const STORE_ID: &str = "store id";
 /// Largest line that is read back: the JSON of a trace is some times its protobuf.
 const LARGEST_LINE: usize = 512 * 1024 * 1024;
 
@@ -46,20 +48,57 @@ impl Store {
         .await
     }
 
-    /// Forgets archived traces of the days before `before`, and removes files that no one knows; whether it did anything.
+    /// Whether the archive, if there is one, is this store's or may become it; nothing is changed.
+    ///
+    /// # Errors
+    /// The database or the archive failed.
+    pub async fn owns_archive(&self) -> Result<bool, StoreError> {
+        let Some(archive) = &self.archive else { return Ok(true) };
+        let id: String = self.shared(STORE_ID).await?;
+        retried("look whose the archive is", || async {
+            let known = known_files(&mut *self.readers.acquire().await?).await?;
+            Ok(archive.is_of(&id, |name| known.contains(name)).await?)
+        })
+        .await
+    }
+
+    /// Makes the archive this store's, unless it is another's; whether it is.
+    async fn claim_archive(&self, archive: &Archive) -> Result<bool, StoreError> {
+        let named = |id: &mut String| {
+            if id.is_empty() {
+                *id = format!("{:032x}", fastrand::u128(..));
+            }
+            id.clone()
+        };
+        let id = self.change_shared(STORE_ID, named).await?;
+        retried("claim the archive", || async {
+            let known = known_files(&mut *self.readers.acquire().await?).await?;
+            Ok(archive.claim(&id, |name| known.contains(name)).await?)
+        })
+        .await
+    }
+
+    /// Forgets archived traces of the days before `before` that were also archived before then, and removes files that no
+    /// one knows; whether it did anything. An archive that is not this store's is left alone.
     ///
     /// # Errors
     /// The database or the archive failed.
     pub async fn purge_archive(&self, before: Timestamp, now: Timestamp) -> Result<bool, StoreError> {
         let Some(archive) = self.archive.clone() else { return Ok(false) };
+        if !self.claim_archive(&archive).await? {
+            tracing::warn!(error = %StoreError::ForeignArchive, "the archive is not looked through");
+            return Ok(false);
+        }
         retried("purge the archive", || async {
             let mut transaction = self.begin().await?;
-            let old = "DELETE FROM archived_trace WHERE file IN (SELECT name FROM archive_file WHERE day < $1)";
-            sqlx::query(old).bind(before.minus(DAY)).execute(&mut *transaction).await?;
-            let files = sqlx::query("DELETE FROM archive_file WHERE day < $1").bind(before.minus(DAY));
-            let files = files.execute(&mut *transaction).await?.rows_affected();
-            let rows = sqlx::query("SELECT name FROM archive_file").fetch_all(&mut *transaction).await?;
-            let known = rows.iter().map(|row| row.try_get("name")).collect::<Result<BTreeSet<String>, _>>()?;
+            // A day is what a sender says: what came late, or by a wrong clock, is not old yet.
+            let traces = "DELETE FROM archived_trace WHERE file IN \
+                          (SELECT name FROM archive_file WHERE day < $1 AND written_at < $2)";
+            let files = "DELETE FROM archive_file WHERE day < $1 AND written_at < $2";
+            sqlx::query(traces).bind(before.minus(DAY)).bind(before).execute(&mut *transaction).await?;
+            let files = sqlx::query(files).bind(before.minus(DAY)).bind(before).execute(&mut *transaction).await?;
+            let files = files.rows_affected();
+            let known = known_files(&mut transaction).await?;
             transaction.commit().await?;
             let removed = archive.sweep(|name| known.contains(name), LEFT_BEHIND, now).await?;
             Ok(files > 0 || removed > 0)
@@ -67,16 +106,27 @@ impl Store {
         .await
     }
 
-    /// Puts those of the traces into the archive that belong there: flagged ones, those that tell of a decision, and
-    /// those that people labelled. Their files are where they stay when this returns, and count when the store knows them.
-    /// No transaction waits meanwhile: an archive may be slow, or away.
+    /// Puts those of the traces into the archive that belong there, if it is ours: flagged ones, those that tell of a
+    /// decision, and those that people labelled. Their files are where they stay when this returns, and count when the store
+    /// knows them. No transaction waits meanwhile: an archive may be slow, or away.
     pub(super) async fn write_archive(&self, trace_ids: &[TraceId]) -> Result<Archived, StoreError> {
         let Some(archive) = &self.archive else { return Ok(Archived::default()) };
+        let wanted = retried("look for what the archive is for", || async {
+            wanted(&mut *self.readers.acquire().await?, trace_ids).await
+        });
+        let wanted = wanted.await?;
+        if wanted.is_empty() {
+            return Ok(Archived::default());
+        }
+        // What is put into another store's archive would be swept away there.
+        if !self.claim_archive(archive).await? {
+            return Err(StoreError::ForeignArchive);
+        }
         retried("archive bodies", || async {
             let connection = &mut *self.readers.acquire().await?;
             let mut writers: BTreeMap<Timestamp, ArchiveWriter> = BTreeMap::new();
-            let mut archived = Archived { traces: wanted(connection, trace_ids).await?, ..Archived::default() };
-            for Wanted { trace_id, ended_at, .. } in &archived.traces {
+            let mut archived = Archived { traces: wanted.clone(), ..Archived::default() };
+            for Wanted { trace_id, ended_at, .. } in &wanted {
                 let sizes = sizes(connection, &[*trace_id]).await?;
                 let Some(body) = bodies(connection, &sizes).await?.remove(trace_id) else { continue };
                 let (trace_id, day) = (*trace_id, ended_at.floor(DAY));
@@ -147,7 +197,7 @@ impl Archived {
 }
 
 /// A trace that the archive is for.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct Wanted {
     trace_id: TraceId,
     version: i64,
@@ -169,6 +219,12 @@ pub(super) async fn places(
 }
 
 const DAY: Duration = Duration::from_hours(24);
+
+/// The names of all files that count.
+async fn known_files(connection: &mut AnyConnection) -> Result<BTreeSet<String>, sqlx::Error> {
+    let rows = sqlx::query("SELECT name FROM archive_file").fetch_all(connection).await?;
+    rows.iter().map(|row| row.try_get("name")).collect()
+}
 
 /// Those of the traces that the archive takes, by their ids.
 async fn wanted(connection: &mut AnyConnection, trace_ids: &[TraceId]) -> Result<Vec<Wanted>, sqlx::Error> {

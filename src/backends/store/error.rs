@@ -67,6 +67,12 @@ pub enum StoreError {
     /// What is to be erased is in an archive that this process does not know.
     #[error("some of these traces are in the archive, and no archive is configured: set archive.directory")]
     NoArchive,
+    /// The archive is another store's, or full of files that this one does not know.
+    #[error(
+        "the archive holds what another store wrote, so that nothing is put there and nothing removed: set [archive] \
+         directory to a place of this store's own"
+    )]
+    ForeignArchive,
     /// Of what was erased the log of changes still has a copy.
     #[error("erased, but the store's log still holds it, because something is reading what it held before")]
     LogHeld,
@@ -105,6 +111,7 @@ impl StoreError {
             | Self::Migrate(_)
             | Self::Archive { .. }
             | Self::NoArchive
+            | Self::ForeignArchive
             | Self::Random
             | Self::BaselineExists { .. } => false,
         }

@@ -2,21 +2,23 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use driftline::backends::clock::SystemClock;
 use driftline::backends::store::CompletionPolicy;
 use driftline::domain::evaluation::Outcome;
-use driftline::otlp::{ExportTraceServiceResponse, OWN_SCOPE};
+use driftline::domain::feedback::parse;
+use driftline::otlp::{ExportTraceServiceResponse, OWN_SCOPE, split_by_trace};
 use driftline::pipeline::Shared;
-use driftline::pipeline::intake::Intake;
+use driftline::pipeline::intake::{Intake, NotStored, Received};
 use driftline::pipeline::receive::{Receiver, grpc_router, http_router};
 use driftline::telemetry::metrics::Metrics;
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, join3, select};
 use prost::Message as _;
 use serde_json::Value;
-use sqlx::{AnyConnection, Connection as _, Executor as _, PgConnection};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::io::AsyncWriteExt as _;
 use tokio_util::sync::CancellationToken;
 
@@ -157,8 +159,8 @@ async fn a_type_or_compression_that_is_not_ours_is_named() {
     }
 }
 
-/// A receiver over a store, with room for one mebibyte, where it listens for HTTP and gRPC, and the future that writes.
-pub(super) async fn receiver(store: &TestStore) -> (String, SocketAddr, impl Future<Output = ()> + Send + use<>) {
+/// A way into a store with room for one mebibyte, its metrics, and the future that writes.
+fn intake(store: &TestStore) -> (Intake, Arc<Metrics>, impl Future<Output = ()> + Send + use<>) {
     let shared = Shared {
         store: store.store.clone(),
         clock: Arc::new(SystemClock),
@@ -173,7 +175,13 @@ pub(super) async fn receiver(store: &TestStore) -> (String, SocketAddr, impl Fut
         max_trace_bytes: usize::MAX,
     };
     let (intake, writing) = Intake::new(shared.clone(), policy, MIB);
-    let receiver = Receiver::new(intake, shared.metrics, 8 * MIB);
+    (intake, shared.metrics, writing)
+}
+
+/// A receiver on such a way, where it listens for HTTP and gRPC, and the future that writes.
+pub(super) async fn receiver(store: &TestStore) -> (String, SocketAddr, impl Future<Output = ()> + Send + use<>) {
+    let (intake, metrics, writing) = intake(store);
+    let receiver = Receiver::new(intake, metrics, 8 * MIB);
     let http = listen(http_router(Arc::clone(&receiver))).await;
     (format!("http://{http}"), listen(grpc_router(receiver)).await, writing)
 }
@@ -183,6 +191,27 @@ async fn listen(router: axum::Router) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
     address
+}
+
+#[tokio::test]
+async fn feedback_counts_once_when_what_is_stored_with_it_is_refused() {
+    let store = TestStore::sqlite().await;
+    let mut connection = AnyConnection::connect(&store.url).await.unwrap();
+    let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON chunk WHEN lower(hex(NEW.trace_id)) = '";
+    let refuse = format!("{refuse}{}' BEGIN SELECT RAISE(ABORT, 'refused'); END", trace_id(1));
+    connection.execute(AssertSqlSafe(refuse)).await.unwrap();
+    let (intake, _, writing) = intake(&store);
+    let thumbs = serde_json::json!({ "trace_id": trace_id(0), "name": "thumbs", "value": 1, "source": "app" });
+    let thumbs = Received { scores: vec![parse(thumbs.as_object().unwrap()).unwrap()], ..Received::default() };
+    let spans = |number| {
+        let split = split_by_trace(request("s", vec![span(number, 0)]).resource_spans);
+        intake.store(Received { pieces: split.traces, ..Received::default() }, intake.room())
+    };
+    // All of it waits when the writing begins.
+    let stored = join3(intake.store(thumbs, intake.room()), spans(1), spans(2));
+    let Either::Left((answers, _)) = select(pin!(stored), pin!(writing)).await else { panic!("writing goes on") };
+    assert_eq!(answers, (Ok(()), Err(NotStored::Refused), Ok(())));
+    assert_eq!(store.store.external_scores(trace_id(0)).await.unwrap().len(), 1);
 }
 
 /// The rows of the OTLP specification on paths, methods and media types.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use driftline::backends::archive::ArchivePlace;
-use driftline::backends::store::BodyPlace;
+use driftline::backends::store::{BodyPlace, StoreError};
 use driftline::domain::time::Timestamp;
 
 use super::contract;
@@ -15,6 +15,7 @@ contract!(
     runs_are_read_from_a_bucket_and_erased_there,
     while_a_bucket_is_away_runs_stay_in_the_store,
     a_run_that_changes_while_it_is_archived_stays_and_leaves_no_copy,
+    what_others_put_into_a_bucket_stays_and_the_archive_of_another_store_too,
 );
 
 async fn runs_are_read_from_a_bucket_and_erased_there(it: TestStore) {
@@ -79,6 +80,19 @@ async fn a_run_that_changes_while_it_is_archived_stays_and_leaves_no_copy(it: Te
     assert_eq!(store.chunks_of(trace_id(1)).await.unwrap().chunks.len(), 2);
     assert_eq!(store.purge(seconds(2_000)).await.unwrap().traces, 2, "the others go with the next");
     assert_eq!(store.body_place(trace_id(1)).await.unwrap(), BodyPlace::Store);
+}
+
+async fn what_others_put_into_a_bucket_stays_and_the_archive_of_another_store_too(it: TestStore) {
+    let bucket = FakeBucket::start().await;
+    bucket.insert("runs/kept/2024-10-04/notes.txt", "");
+    let store = it.store.clone().with_archive(Some(bucket.archive()));
+    store.purge_archive(seconds(0), Timestamp(i64::MAX / 2)).await.unwrap();
+    assert_eq!(bucket.objects().len(), 1);
+    let other = TestStore::sqlite().await;
+    let theirs = other.store.clone().with_archive(Some(bucket.archive()));
+    fill(&theirs).await;
+    assert!(matches!(theirs.purge(seconds(2_000)).await, Err(StoreError::ForeignArchive)));
+    assert_eq!(bucket.objects().len(), 1);
 }
 
 #[tokio::test]

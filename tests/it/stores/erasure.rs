@@ -20,6 +20,9 @@ contract!(
     flagged_runs_and_decisions_go_into_the_archive_and_are_read_from_it,
     a_purge_that_does_not_commit_archives_nothing_and_the_next_one_does_so_once,
     archived_traces_are_forgotten_after_their_time,
+    a_run_that_came_late_is_in_the_archive_for_as_long_as_any_other,
+    into_another_stores_archive_nothing_is_put_and_nothing_of_it_removed,
+    an_archive_of_before_is_adopted_by_the_store_that_knows_its_files,
     what_someone_left_behind_is_erased_everywhere_and_what_was_counted_stays,
     of_what_is_erased_nothing_is_taken_in_again,
     archived_traces_are_not_erased_half_by_who_does_not_know_the_archive,
@@ -74,8 +77,8 @@ pub(super) fn ann() -> Selection {
 }
 
 fn files(folder: &Path) -> Vec<Vec<u8>> {
-    let days = fs::read_dir(folder).unwrap().flat_map(|day| fs::read_dir(day.unwrap().path()).unwrap());
-    days.map(|file| fs::read(file.unwrap().path()).unwrap()).collect()
+    let days = fs::read_dir(folder).unwrap().map(|day| day.unwrap().path()).filter(|day| day.is_dir());
+    days.flat_map(|day| fs::read_dir(day).unwrap()).map(|file| fs::read(file.unwrap().path()).unwrap()).collect()
 }
 
 async fn flagged_runs_and_decisions_go_into_the_archive_and_are_read_from_it(it: TestStore) {
@@ -109,6 +112,7 @@ async fn a_purge_that_does_not_commit_archives_nothing_and_the_next_one_does_so_
     assert!(it.store.has_body(trace_id(1)).await.unwrap(), "nothing is lost");
     // A process that died after it wrote its file, and before its commit, leaves a file that no one knows.
     let archive = Archive::new(&folder.path().join("archive"));
+    it.store.clone().with_archive(Some(archive.clone())).purge_archive(seconds(0), seconds(0)).await.unwrap();
     let mut left_behind = archive.begin("2024-10-04").unwrap();
     left_behind.add(b"{}").unwrap();
     archive.finish(left_behind).await.unwrap();
@@ -133,6 +137,57 @@ async fn archived_traces_are_forgotten_after_their_time(it: TestStore) {
     store.purge_archive(seconds(3 * 86_400), long_after).await.unwrap();
     assert_eq!(store.body_place(trace_id(1)).await.unwrap(), BodyPlace::Gone);
     assert!(files(folder.path()).is_empty());
+}
+
+async fn a_run_that_came_late_is_in_the_archive_for_as_long_as_any_other(it: TestStore) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = it.store.clone().with_archive(Some(Archive::new(folder.path())));
+    fill(&store).await;
+    let day = |number: i64| seconds(number * 86_400);
+    store.purge(day(400)).await.unwrap();
+    store.purge_archive(day(400), day(765)).await.unwrap();
+    assert_eq!(store.body_place(trace_id(1)).await.unwrap(), BodyPlace::Archive, "archived a year ago, not longer");
+    store.purge_archive(day(401), day(766)).await.unwrap();
+    assert_eq!(store.body_place(trace_id(1)).await.unwrap(), BodyPlace::Gone);
+}
+
+async fn into_another_stores_archive_nothing_is_put_and_nothing_of_it_removed(it: TestStore) {
+    let folder = tempfile::tempdir().unwrap();
+    let other = TestStore::sqlite().await;
+    let archive = Archive::new(folder.path());
+    let theirs = other.store.clone().with_archive(Some(archive.clone()));
+    fill(&theirs).await;
+    theirs.purge(seconds(2_000)).await.unwrap();
+    let long_after = driftline::domain::time::Timestamp(i64::MAX / 2);
+    let ours = it.store.clone().with_archive(Some(archive));
+    fill(&ours).await;
+    // Also when no file says whose it is, as in archives of before.
+    for is_unmarked in [false, true] {
+        if is_unmarked {
+            fs::remove_file(folder.path().join("driftline-store")).unwrap();
+        }
+        assert!(!ours.owns_archive().await.unwrap());
+        assert!(matches!(ours.purge(seconds(2_000)).await, Err(StoreError::ForeignArchive)));
+        assert!(!ours.purge_archive(long_after, long_after).await.unwrap());
+        assert!(ours.has_body(trace_id(1)).await.unwrap(), "nothing is lost");
+        assert!(theirs.has_body(trace_id(1)).await.unwrap() && files(folder.path()).len() == 1);
+    }
+}
+
+async fn an_archive_of_before_is_adopted_by_the_store_that_knows_its_files(it: TestStore) {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = Archive::new(folder.path());
+    let store = it.store.clone().with_archive(Some(archive.clone()));
+    fill(&store).await;
+    store.purge(seconds(2_000)).await.unwrap();
+    let owner = folder.path().join("driftline-store");
+    let id = fs::read(&owner).unwrap();
+    fs::remove_file(&owner).unwrap();
+    archive.finish(archive.begin("2024-10-04").unwrap()).await.unwrap();
+    assert!(store.owns_archive().await.unwrap() && !owner.exists());
+    let long_after = driftline::domain::time::Timestamp(i64::MAX / 2);
+    assert!(store.purge_archive(seconds(0), long_after).await.unwrap());
+    assert_eq!((fs::read(&owner).unwrap(), files(folder.path()).len()), (id, 1));
 }
 
 async fn what_someone_left_behind_is_erased_everywhere_and_what_was_counted_stays(it: TestStore) {

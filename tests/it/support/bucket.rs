@@ -59,9 +59,16 @@ impl FakeBucket {
         Archive::at("s3://bucket/runs/kept", variables.into_iter()).unwrap()
     }
 
-    /// Every object, by name.
+    /// Every object, by name, but for the one that says whose archive it is.
     pub(crate) fn objects(&self) -> BTreeMap<String, Vec<u8>> {
-        self.shared.objects.lock().unwrap().clone()
+        let mut objects = self.shared.objects.lock().unwrap().clone();
+        objects.retain(|name, _| !name.ends_with("/driftline-store"));
+        objects
+    }
+
+    /// Puts an object there as anyone may.
+    pub(crate) fn insert(&self, name: &str, object: &str) {
+        self.shared.objects.lock().unwrap().insert(name.to_owned(), object.into());
     }
 
     pub(crate) fn set_away(&self, is_away: bool) {
