@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Context;
-use super::audit_text::{print, print_log};
+use super::audit_text::{nothing, print, print_log};
 use super::failure::{Exit, Failure};
 use super::output::Output;
 use super::output_file::write_text;
@@ -40,6 +40,9 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     match &arguments.id {
         Some(id) => {
             let found = ask(id, &arguments, context).await?;
+            if found.runs.is_empty() {
+                return none(&found, context, output);
+            }
             show(&found, arguments.html.as_ref(), context, &mut output)?;
         }
         None => {
@@ -89,6 +92,15 @@ async fn ask_log(arguments: &Arguments, context: &Context) -> Result<AuditLog, F
             service.get(&["api", "v1", "audit", "log"], &[("since".to_owned(), arguments.since.clone())]).await
         }
     }
+}
+
+/// Nothing is known of what was asked about, which is no decision rebuilt: no file is written.
+fn none(found: &Audit, context: &Context, mut output: Output) -> Result<Exit, Failure> {
+    if context.json {
+        output.json(found)?;
+    }
+    output.finish()?;
+    Err(Failure::CouldNot(nothing(found)))
 }
 
 fn show(found: &Audit, html: Option<&PathBuf>, context: &Context, output: &mut Output) -> Result<(), Failure> {

@@ -10,13 +10,15 @@ use crate::queries::scores::ScoreRow;
 /// Longest text of a trace that is shown, in characters; `--json` and `--html` show more.
 const LONGEST_TEXT: usize = 2_000;
 
+/// That there is no run, and how one is found.
+pub(super) fn nothing(found: &Audit) -> String {
+    format!(
+        "nothing is known of {}; records are found by trace, conversation, user and business id as they were sent",
+        clip(&found.found_by)
+    )
+}
+
 pub(super) fn print(found: &Audit, output: &mut Output) -> Result<(), Failure> {
-    if found.runs.is_empty() {
-        return output.line(&format!(
-            "nothing is known of {}; records are found by trace, conversation, user and business id as they were sent",
-            clip(&found.found_by)
-        ));
-    }
     output.line(&format!("{} by {}, as of {}", runs(found.runs.len()), clip(&found.found_by), found.at))?;
     if found.has_more {
         output.line("there are earlier runs: ask for more with --limit, or for a time with until=")?;

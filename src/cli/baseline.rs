@@ -17,7 +17,7 @@ use crate::domain::measurement::TraceRecord;
 use crate::domain::time::Timestamp;
 use crate::queries::QueryError;
 use crate::queries::baselines::{BaselineRow, Baselines, CreatedBaseline, baseline, baselines, check_name};
-use crate::queries::selection::instant;
+use crate::queries::selection::{check_window, instant};
 use crate::queries::source::StoredSource;
 use crate::watch::baseline::Baseline;
 use crate::watch::estimate;
@@ -137,6 +137,7 @@ async fn take(create: &Create, settings: Settings) -> Result<Baseline, Failure> 
     let now = now();
     let bound = |what, text: &Option<String>| text.as_deref().map(|text| time(what, text, now)).transpose();
     let (since, until) = (bound("--since", &create.since)?, bound("--until", &create.until)?);
+    answer(check_window(since, until).map_err(QueryError::from))?;
     let source = bounded(create, now)?;
     let mut sources = Sources::new(settings, &create.labels_file, None, &[&source])?;
     if matches!(source, Source::Stored(StoredSource::Name(_))) {

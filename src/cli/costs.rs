@@ -2,15 +2,14 @@
 
 use super::Context;
 use super::failure::{Exit, Failure};
-use super::output::{Output, counted};
+use super::output::{Output, counted, window};
 use super::service::{Asked, Place, answer};
 use super::table::Table;
 use crate::app::service::budget_policy;
 use crate::backends::clock::{Clock as _, SystemClock};
-use crate::backends::store::CostDimension;
 use crate::queries::QueryError;
 use crate::queries::agent_costs::{AgentBudgetState, AgentCost, AgentCosts, Today, agent_costs};
-use crate::queries::costs::{Budget, Costs, Part, Payer, costs};
+use crate::queries::costs::{Budget, Costs, Part, Payer, cost_dimension, costs};
 use crate::queries::selection::{Condition, conditions, cost_selection, selection};
 
 #[derive(Debug, clap::Args)]
@@ -70,8 +69,7 @@ impl Arguments {
     }
 
     async fn of_judges(&self, context: &Context) -> Result<Costs, Failure> {
-        let by = self.by.as_deref().map(str::parse::<CostDimension>).transpose();
-        let by = by.map_err(|error| Failure::Usage(format!("--by: {error}")))?.unwrap_or_default();
+        let by = answer(cost_dimension(self.by.as_deref()))?;
         match self.place.open(context).await? {
             Asked::Store(store) => {
                 let (now, policy) = (SystemClock.now(), budget_policy(&context.settings()?));
@@ -105,8 +103,8 @@ fn print_agents(costs: &AgentCosts, output: &mut Output) -> Result<(), Failure> 
         table.row(cells);
     }
     output.line(&table.to_string())?;
-    let total = &costs.total;
-    output.line(&format!("${:.4} in all, of {}", total.cost_usd, counted(total.traces, "trace")))?;
+    let (total, window) = (&costs.total, window(costs.since, costs.until));
+    output.line(&format!("${:.4} in all, of {}, {window}", total.cost_usd, counted(total.traces, "trace")))?;
     if total.unpriced_calls > 0.0 {
         output.line(&format!("{:.0} answered calls have no known price: see [prices]", total.unpriced_calls))?;
     }
@@ -143,7 +141,7 @@ fn print(costs: &Costs, output: &mut Output) -> Result<(), Failure> {
         Table::new(&["part", "requests", "answered", "input tokens", "output tokens", "US dollars", "unsettled"]);
     costs.parts.iter().for_each(|part| table.row(cells(part)));
     output.line(&table.to_string())?;
-    output.line(&format!("${:.4} in all", costs.cost_usd))?;
+    output.line(&format!("${:.4} in all, {}", costs.cost_usd, window(costs.since, costs.until)))?;
     costs.budgets.iter().try_for_each(|budget| output.line(&sentence(budget)))
 }
 

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::Context;
 use super::drift::{check_pairing, refuse_unpaired};
+use super::duration;
 use super::failure::{Exit, Failure};
 use super::gate_html;
 use super::gate_text;
@@ -15,7 +16,7 @@ use super::output_file::{refuse_inputs, write_text};
 use super::service::{Place, Service};
 use super::sources::{Side, Source, Sources, now};
 use crate::domain::measurement::TraceRecord;
-use crate::domain::report::{GateReport, GateVerdict};
+use crate::domain::report::{GateReport, GateSeries, GateVerdict};
 use crate::domain::time::Timestamp;
 use crate::watch::baseline::Baseline;
 use crate::watch::gate::{Traces, gate, gate_sequentially};
@@ -42,7 +43,7 @@ pub(super) struct Arguments {
     labels_file: Vec<PathBuf>,
     /// Look again as traces arrive, for at most this long, and stop as soon as there is an answer, for example 30m. The
     /// answer holds however often it is looked at. Without one in time it is inconclusive.
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
     wait: Option<Duration>,
     /// Write the answer as JUnit XML too.
     #[arg(long, value_name = "FILE")]
@@ -66,6 +67,9 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         ));
     }
     let report = Question::new(&arguments, &policy)?.answer(context).await?;
+    if arguments.wait.is_none() {
+        refuse_unknown(&report)?;
+    }
     write_files(&arguments, &report)?;
     let mut output = Output::new();
     match () {
@@ -78,6 +82,14 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         GateVerdict::Pass => Exit::Done,
         GateVerdict::Fail => Exit::Failed,
         GateVerdict::Inconclusive => Exit::NotEnough,
+    })
+}
+
+/// Refuses a series that neither side has, which no evidence is wanting of: unless it is waited for, it is misspelt.
+fn refuse_unknown(report: &GateReport) -> Result<(), Failure> {
+    let is_unknown = |row: &&GateSeries| report.unknown_series.contains(&row.series);
+    report.series.iter().find(is_unknown).map_or(Ok(()), |row| {
+        Err(Failure::Usage(format!("series {:?} of the policy: {}; correct --policy", row.series, row.reason)))
     })
 }
 

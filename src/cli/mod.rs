@@ -1,7 +1,7 @@
 //! The command line: one file a command, each turning arguments into a call and an answer into text.
 //!
 //! Exit codes: 0 done or pass, 1 the checked thing failed, 2 usage or configuration, 3 not enough evidence, 4 could
-//! not do it (input, output, network).
+//! not do it (input, output, network, or there is no such thing).
 
 mod alert_hands;
 mod alert_show;
@@ -66,6 +66,7 @@ mod traces;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -152,6 +153,11 @@ enum Command {
     Erase(erase::Arguments),
     /// Send recorded traces to a receiver.
     Replay(replay::Arguments),
+}
+
+/// A duration as people write it.
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| format!("{text:?} is no duration; write one such as 30m, 24h or 7d"))
 }
 
 /// Runs the command line of this process.

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use crate::domain::text::printable;
+use crate::domain::time::Timestamp;
 
 /// Standard output, buffered; ends quietly when the reader has gone.
 pub(super) struct Output(BufWriter<StdoutLock<'static>>);
@@ -48,6 +49,16 @@ pub(super) fn warn(text: &str) {
 /// `1 trace`, `2 traces`.
 pub(super) fn counted(count: u64, thing: &str) -> String {
     if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
+}
+
+/// Which time an answer is about: `from 2026-03-01T00:00:00Z on`.
+pub(super) fn window(since: Option<Timestamp>, until: Option<Timestamp>) -> String {
+    match (since, until) {
+        (None, None) => "of all time".to_owned(),
+        (Some(since), None) => format!("from {since} on"),
+        (None, Some(until)) => format!("before {until}"),
+        (Some(since), Some(until)) => format!("from {since} to {until}"),
+    }
 }
 
 /// A value as JSON on one line, every control character escaped: JSON itself asks it only of those below U+0020.

@@ -1,5 +1,7 @@
 //! `driftline readiness`: can the telemetry answer what people will ask of it.
 
+use std::collections::BTreeSet;
+
 use super::Context;
 use super::failure::{Exit, Failure};
 use super::output::{Output, counted};
@@ -53,10 +55,20 @@ impl Arguments {
         let settings = context.settings()?;
         let mut files = TraceFiles::new(expand(&[pattern])?, &settings);
         let is_meant = |service: &str| self.service.as_ref().is_none_or(|only| only == service);
-        let mut survey = Survey::default();
-        files.by_ref().filter(|trace| is_meant(&trace.service)).for_each(|trace| survey.add(&trace));
+        let (mut survey, mut known) = (Survey::default(), BTreeSet::new());
+        for trace in files.by_ref() {
+            if is_meant(&trace.service) {
+                survey.add(&trace);
+            }
+            known.insert(trace.service);
+        }
         files.finish()?.1.report();
-        Ok(survey.finish(&settings.attributes))
+        match &self.service {
+            Some(name) if !known.contains(name) => {
+                answer(Err(QueryError::UnknownService { name: name.clone(), known }))
+            }
+            _ => Ok(survey.finish(&settings.attributes)),
+        }
     }
 
     async fn of_store(&self, mut conditions: Vec<Condition>, context: &Context) -> Result<TelemetryReadiness, Failure> {

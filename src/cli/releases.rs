@@ -7,6 +7,7 @@ use clap::Subcommand;
 
 use super::Context;
 use super::drift_html;
+use super::duration;
 use super::failure::{Exit, Failure};
 use super::output::Output;
 use super::output_file::write_text;
@@ -71,7 +72,7 @@ struct Compare {
     #[arg(long, value_name = "DIMENSION")]
     dimension: Option<String>,
     /// How long before and after its first trace.
-    #[arg(long, default_value = "24h", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "24h", value_name = "DURATION", value_parser = duration)]
     window: Duration,
     /// Write the comparison as one HTML file too.
     #[arg(long, value_name = "FILE")]

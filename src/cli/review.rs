@@ -11,6 +11,7 @@ use super::output_file::OutputFile;
 use super::problems::Problems;
 use super::review_queue;
 use super::service::{Asked, Place, answer, open_for_writing, shown};
+use crate::app::evaluators;
 use crate::backends::clock::{Clock as _, SystemClock};
 use crate::backends::store::Stream;
 use crate::domain::ids::TraceId;
@@ -19,7 +20,7 @@ use crate::queries::review::{
     AnchorRequest, Anchors, GivenLabel, GivenLabels, KeptLabels, Labels, Next, NextRequest, ReviewTask, add_anchors,
     add_labels, labels, next,
 };
-use crate::queries::reviewing::{AssignRequest, RemoveRequest};
+use crate::queries::reviewing::{AssignRequest, RemoveRequest, check_judge};
 
 /// Labels in one request to a service, whose bodies are limited.
 const BATCH: usize = 1_000;
@@ -199,6 +200,10 @@ async fn ask_next(asked: &NextRequest, place: &Place, context: &Context) -> Resu
         Asked::Store(store) => {
             let settings = context.settings()?;
             let found = answer(next(&store, asked, &settings.attributes, &settings.prices).await)?;
+            if found.task.is_none() {
+                let loaded = evaluators(&settings, None).map_err(|error| Failure::Usage(error.to_string()))?;
+                answer(check_judge(&store, &loaded, asked.judge.as_deref()).await)?;
+            }
             let trace_ids: Vec<TraceId> = found.task.iter().map(|task| task.trace_id).collect();
             shown(&store, &trace_ids).await?;
             Ok(found)

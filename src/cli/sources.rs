@@ -313,8 +313,8 @@ pub(super) async fn open(settings: &Settings, read_only: bool) -> Result<Store, 
             Failure::CouldNot(format!("{error}; start driftline serve first, or correct store.url in the settings"))
         }
         StoreError::InUse { path } => Failure::CouldNot(format!(
-            "the store at {} is in use by a running driftline, and SQLite has one writer; stop it first, or ask it: \
-             POST /api/v1/baselines takes a baseline of stored traces",
+            "the store at {} is in use by a running driftline, and SQLite has one writer; stop it first, or ask it with \
+             --url, such as --url http://127.0.0.1:8080",
             path.display()
         )),
         error => Failure::CouldNot(chain(&error)),

@@ -1,15 +1,18 @@
 //! `driftline traces`: search evaluated traces.
 
+use serde::Serialize;
+
 use super::Context;
 use super::failure::{Exit, Failure};
-use super::output::Output;
+use super::output::{Output, window};
 use super::service::{Asked, Place, answer};
 use super::table::Table;
 use crate::backends::clock::{Clock as _, SystemClock};
+use crate::domain::time::Timestamp;
 use crate::queries::QueryError;
-use crate::queries::search::{DEFAULT_LIMIT, FoundTrace, FoundTraces, search};
-use crate::queries::selection::{Condition, conditions, selection};
-use crate::queries::top::{Ranked, RankedConversation, RankedTool, Ranking, top};
+use crate::queries::search::{DEFAULT_LIMIT, FoundTrace, FoundTraces};
+use crate::queries::selection::{Condition, conditions};
+use crate::queries::top::{Answered, Ranked, RankedConversation, RankedTool, Ranking, answered};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -25,7 +28,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
     /// Rank instead of listing the newest: tools by calls that failed, conversations by tool calls, or failures, hard ones
-    /// first.
+    /// first. Of the last 24 hours where neither --since nor --until is given.
     #[arg(long, value_name = "tools|conversations|failures")]
     top: Option<Ranking>,
     /// Most traces to list, newest first; or most of what is ranked.
@@ -40,9 +43,9 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     let found = find(&arguments, conditions, context).await?;
     let mut output = Output::new();
     if context.json {
-        print_json(&found, &mut output)?;
+        print_json(&found, arguments.top.is_some(), &mut output)?;
     } else {
-        print(&found, &mut output)?;
+        print(&found, arguments.top.is_some(), &mut output)?;
     }
     output.finish()?;
     Ok(Exit::Done)
@@ -60,16 +63,12 @@ impl Arguments {
     }
 }
 
-async fn find(arguments: &Arguments, conditions: Vec<Condition>, context: &Context) -> Result<Ranked, Failure> {
+async fn find(arguments: &Arguments, conditions: Vec<Condition>, context: &Context) -> Result<Answered, Failure> {
     match arguments.place.open(context).await? {
         Asked::Store(store) => {
             let names = context.settings()?.attributes;
-            let selection = selection(&conditions, &names, SystemClock.now()).map_err(QueryError::from);
-            let selection = answer(selection)?;
-            answer(match arguments.top {
-                Some(ranking) => top(&store, ranking, &selection, arguments.limit).await,
-                None => search(&store, &selection, arguments.limit).await.map(Ranked::Traces),
-            })
+            let asked_at = (&names, SystemClock.now());
+            answer(answered(&store, arguments.top, &conditions, arguments.limit, asked_at).await)
         }
         Asked::Service(service) => {
             let mut parameters = conditions;
@@ -80,21 +79,35 @@ async fn find(arguments: &Arguments, conditions: Vec<Condition>, context: &Conte
     }
 }
 
-/// One line a trace, tool or conversation.
-fn print_json(found: &Ranked, output: &mut Output) -> Result<(), Failure> {
+/// One line a trace, tool or conversation; what is ranked says of which time.
+#[derive(Serialize)]
+struct Line<'a, T> {
+    #[serde(flatten)]
+    row: &'a T,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+}
+
+fn print_json(answered: &Answered, is_ranked: bool, output: &mut Output) -> Result<(), Failure> {
+    let Answered { since, until, found } = answered;
+    let (since, until) = (*since, *until);
     match found {
-        Ranked::Traces(found) => found.traces.iter().try_for_each(|trace| output.json(trace)),
-        Ranked::Tools { tools } => tools.iter().try_for_each(|tool| output.json(tool)),
-        Ranked::Conversations { conversations } => conversations.iter().try_for_each(|one| output.json(one)),
+        Ranked::Traces(found) if !is_ranked => found.traces.iter().try_for_each(|trace| output.json(trace)),
+        Ranked::Traces(found) => found.traces.iter().try_for_each(|row| output.json(&Line { row, since, until })),
+        Ranked::Tools { tools } => tools.iter().try_for_each(|row| output.json(&Line { row, since, until })),
+        Ranked::Conversations { conversations } => {
+            conversations.iter().try_for_each(|row| output.json(&Line { row, since, until }))
+        }
     }
 }
 
-fn print(found: &Ranked, output: &mut Output) -> Result<(), Failure> {
-    match found {
-        Ranked::Traces(found) => print_traces(found, output),
-        Ranked::Tools { tools } => print_tools(tools, output),
-        Ranked::Conversations { conversations } => print_conversations(conversations, output),
+fn print(answered: &Answered, is_ranked: bool, output: &mut Output) -> Result<(), Failure> {
+    match &answered.found {
+        Ranked::Traces(found) => print_traces(found, output)?,
+        Ranked::Tools { tools } => print_tools(tools, output)?,
+        Ranked::Conversations { conversations } => print_conversations(conversations, output)?,
     }
+    if is_ranked { output.line(&format!("traces {}", window(answered.since, answered.until))) } else { Ok(()) }
 }
 
 fn print_tools(tools: &[RankedTool], output: &mut Output) -> Result<(), Failure> {

@@ -155,7 +155,10 @@ pub async fn agent_budget(
     budgets: &AgentBudgets,
     now: Timestamp,
 ) -> Result<AgentBudgetState, QueryError> {
-    let unknown = || QueryError::UnknownScope { scope: scope.to_owned() };
+    let unknown = || {
+        let known = budgets.0.iter().map(|budget| budget.scope.to_string()).collect();
+        QueryError::UnknownScope { scope: scope.to_owned(), known }
+    };
     budgets.of(scope).ok_or_else(unknown)?;
     let found = store.agent_budget_day(day_of(now), Some(scope), NanoUsd(i64::MIN), 1).await?;
     let spent = found.first().map_or(NanoUsd::ZERO, |day| day.spent);

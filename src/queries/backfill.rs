@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::QueryError;
+use super::judges::loaded_judges;
 use crate::backends::store::{Backfill, Selection, Store};
 use crate::domain::time::Timestamp;
 use crate::evaluate::kinds::Behaviour;
@@ -71,7 +72,7 @@ pub async fn backfill(
         planned.push(PlannedOf { evaluator: definition.name.clone(), planned: count });
     }
     if let (Some(name), true) = (&asked.evaluator, planned.is_empty()) {
-        return Err(QueryError::UnknownJudge { name: name.clone() });
+        return Err(QueryError::UnknownJudge { name: name.clone(), known: loaded_judges(evaluators).collect() });
     }
     Ok(Planned { planned: planned.iter().map(|it| it.planned).sum(), evaluators: planned })
 }

@@ -47,7 +47,9 @@ pub async fn calibration(
     let of_time = move || report(&judgements, unlabelled, &labels, &scores);
     let report = compute(move || standing_by_all(of_time(), &counts)).await?;
     match judge {
-        Some(name) if report.judges.is_empty() => Err(QueryError::UnknownJudge { name: name.to_owned() }),
+        Some(name) if report.judges.is_empty() => {
+            Err(QueryError::UnknownJudge { name: name.to_owned(), known: store.judges().await? })
+        }
         _ => Ok(report),
     }
 }

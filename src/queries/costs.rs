@@ -4,11 +4,12 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::QueryError;
+use super::{QueryError, is_service, services};
 use crate::backends::store::{BudgetDay, CostDimension, CostRow, CostSelection, Store};
 use crate::domain::money::NanoUsd;
 use crate::domain::time::Timestamp;
 use crate::limits::budget::{ALL_SERVICES, BudgetPolicy, day_of};
+use crate::watch::budgets::AgentBudgets;
 
 /// How scopes are called where all services are meant.
 const ALL: &str = "all";
@@ -133,6 +134,38 @@ pub async fn budget_of(
 ) -> Result<Budget, QueryError> {
     let scope = if scope == ALL { ALL_SERVICES } else { scope };
     Ok(budget(scope, &store.budget_day(day_of(now)).await?, policy))
+}
+
+/// Refuses a scope that is neither `all`, nor a service that has a budget or traces. Without a limit money is always left:
+/// said of a misspelt scope, that would keep open what was meant to be cut off.
+///
+/// # Errors
+/// The scope is none of them, or the store failed.
+pub async fn check_scope(
+    store: &Store,
+    scope: &str,
+    policy: &BudgetPolicy,
+    agents: &AgentBudgets,
+) -> Result<(), QueryError> {
+    let has_budget = policy.daily.contains_key(scope) && scope != ALL_SERVICES;
+    if scope == ALL || has_budget || is_service(store, scope).await? {
+        return Ok(());
+    }
+    let mut known = services(store).await?;
+    known.extend(policy.daily.keys().filter(|of| *of != ALL_SERVICES).cloned());
+    known.extend(agents.0.iter().map(|budget| budget.scope.to_string()));
+    known.insert(ALL.to_owned());
+    Err(QueryError::UnknownScope { scope: scope.to_owned(), known })
+}
+
+/// The dimension of a name, by default the evaluator.
+///
+/// # Errors
+/// There is no such dimension.
+pub fn cost_dimension(name: Option<&str>) -> Result<CostDimension, QueryError> {
+    let Some(name) = name else { return Ok(CostDimension::default()) };
+    let known = || CostDimension::ALL.map(|(name, _)| name.to_owned()).into();
+    name.parse().map_err(|_| QueryError::UnknownDimension { name: name.to_owned(), known: known() })
 }
 
 fn part(row: CostRow) -> Part {

@@ -64,6 +64,12 @@ pub async fn judges(store: &Store, evaluators: &Evaluators, now: Timestamp) -> R
     Ok(Judges { days: WINDOW_DAYS, least_catch_rate: LEAST_CATCH_RATE, judges })
 }
 
+/// The names of the judges that are loaded.
+pub(super) fn loaded_judges(evaluators: &Evaluators) -> impl Iterator<Item = String> {
+    let is_judge = |it: &&EvaluatorDefinition| matches!(it.behaviour, Behaviour::Judge(_));
+    evaluators.definitions().iter().filter(is_judge).map(|it| it.name.clone())
+}
+
 /// The revision of the model that last answered, and the definition's own before any did.
 fn current<'a>(definition: &'a EvaluatorDefinition, seen: &'a [JudgeRevision]) -> &'a str {
     let of_this = seen.iter().filter(|it| it.evaluator == definition.name);

@@ -40,7 +40,7 @@ use std::collections::BTreeSet;
 
 use tokio::sync::Semaphore;
 
-use crate::backends::store::{Store, StoreError};
+use crate::backends::store::{Selection, Store, StoreError};
 use crate::domain::feedback::InvalidFeedback;
 use crate::domain::ids::TraceId;
 use crate::domain::silence::InvalidMatcher;
@@ -62,6 +62,9 @@ async fn compute<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -
     });
     working.await.map_err(QueryError::Interrupted)
 }
+
+/// Names that an error lists where one is not known.
+const LISTED: usize = 40;
 
 /// Longest name, note or reason that people give, in characters.
 const LONGEST_WORDS: usize = 1000;
@@ -166,11 +169,29 @@ pub enum QueryError {
         /// The source as it was written.
         text: String,
     },
-    /// No budget of the settings covers the scope.
-    #[error("no [[budget]] covers {scope:?}")]
+    /// Neither a budget of the settings nor a service whose judging could cost something.
+    #[error("there is no budget {scope:?}; known: {}", listed(.known))]
     UnknownScope {
         /// The scope that was asked for.
         scope: String,
+        /// What there is.
+        known: BTreeSet<String>,
+    },
+    /// No trace is of such a service.
+    #[error("no trace of a service {name:?} is known; known: {}", listed(.known))]
+    UnknownService {
+        /// The service that was asked for.
+        name: String,
+        /// What there is.
+        known: BTreeSet<String>,
+    },
+    /// A part of a distribution that it does not have.
+    #[error("no part of this distribution is called {bin:?}; known: {}", listed(.known))]
+    UnknownBin {
+        /// The part that was asked for.
+        bin: String,
+        /// What there is, in order.
+        known: Vec<String>,
     },
     /// Both sides are one.
     #[error("both sides are {text:?}")]
@@ -218,10 +239,12 @@ pub enum QueryError {
         text: String,
     },
     /// There is no such judge.
-    #[error("there is no judge {name:?}")]
+    #[error("there is no judge {name:?}; known: {}", listed(.known))]
     UnknownJudge {
         /// The name that was asked for.
         name: String,
+        /// What there is.
+        known: BTreeSet<String>,
     },
     /// A label that cannot be kept.
     #[error("the label of trace {trace_id} cannot be kept: {problem}")]
@@ -285,7 +308,7 @@ impl QueryError {
                 | Self::NothingBefore { .. }
                 | Self::NoTraces { .. }
                 | Self::SameSides { .. }
-                | Self::UnknownJudge { .. }
+                | Self::UnknownBin { .. }
                 | Self::Label { .. }
                 | Self::TokenTime { .. }
                 | Self::ErasesAll
@@ -316,12 +339,16 @@ impl QueryError {
             Self::Source { .. } => "write where:key=value[,key=value] or name:BASELINE",
             Self::EmptySource { .. } => "select traces that are there: search for them first",
             Self::BaselineName { .. } => "write 1 to 100 of A-Z a-z 0-9 . _ -",
-            Self::UnknownDimension { .. } => "compare by a dimension that the traces have",
+            Self::UnknownDimension { .. } => "name one of these dimensions",
+            Self::UnknownService { .. } => {
+                "check the name; a trace that was just sent shows once its root span has ended"
+            }
+            Self::UnknownBin { .. } => "name one of these parts; those of numbers move as traces come in",
             Self::UnknownRelease { .. } => "list the releases; versions are counted within a minute of their traces",
             Self::NothingBefore { .. } => "name the version to compare with",
             Self::NoTraces { .. } => "give the candidate as where:key=value[,key=value]",
             Self::UnknownScope { .. } => {
-                "write dimension=value, such as feature=refunds, and set [[budget]] scope to it"
+                "ask for all, for a service, or for dimension=value that the scope of a [[budget]] covers"
             }
             Self::SameSides { .. } => "name two different sides",
             Self::Interrupted(_) => "ask again, about less at once",
@@ -335,7 +362,7 @@ impl QueryError {
             Self::UnknownJudge { .. } => "list the evaluators; judges are those of kind llm_judge",
             Self::Label { .. } => "ask for the next trace to label, or see what judged this one with explain",
             Self::OutOfRange { .. } => "give a number in that range",
-            Self::Selection(_) => "write key=value with a known key",
+            Self::Selection(invalid) => invalid.remedy(),
             Self::Feedback(_) => {
                 "send {trace_id, span_id?, name, value?, label?, explanation?, source, id?, annotator_kind?}"
             }
@@ -352,11 +379,27 @@ impl QueryError {
     }
 }
 
-fn listed(names: &BTreeSet<String>) -> String {
-    if names.is_empty() {
-        return "none".to_owned();
+/// Names that are known, as many of them as can be read.
+fn listed<'a>(names: impl IntoIterator<Item = &'a String, IntoIter: ExactSizeIterator>) -> String {
+    let names = names.into_iter();
+    let left = names.len().saturating_sub(LISTED);
+    let shown: Vec<&str> = names.take(LISTED).map(String::as_str).collect();
+    match (shown.is_empty(), left) {
+        (true, _) => "none".to_owned(),
+        (_, 0) => shown.join(", "),
+        _ => format!("{} and {left} more", shown.join(", ")),
     }
-    names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// The services of which traces are known.
+async fn services(store: &Store) -> Result<BTreeSet<String>, QueryError> {
+    Ok(store.services_by_hour(&Selection::default()).await?.into_iter().collect())
+}
+
+/// Whether traces of a service are known.
+async fn is_service(store: &Store, name: &str) -> Result<bool, QueryError> {
+    let of_service = Selection { service: Some(name.to_owned()), ..Selection::default() };
+    Ok(!store.services_by_hour(&of_service).await?.is_empty())
 }
 
 /// What people say of themselves and their reasons.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{QueryError, compute};
+use super::{QueryError, compute, is_service};
 use crate::backends::store::{Selection, Store, StoredTrace};
 use crate::domain::ids::TraceId;
 use crate::domain::trace::{Propagation, Trace};
@@ -382,13 +382,18 @@ impl BrokenRuns {
 /// Reads the newest runs of each service of a selection whose spans are kept. Those that are damaged are counted.
 ///
 /// # Errors
-/// The store failed.
+/// No trace of the service that is asked for is known, or the store failed.
 pub async fn readiness(
     store: &Store,
     selection: &Selection,
     names: &AttributeMapping,
     prices: &PriceTable,
 ) -> Result<TelemetryReadiness, QueryError> {
+    if let Some(name) = &selection.service
+        && !is_service(store, name).await?
+    {
+        return Err(QueryError::UnknownService { name: name.clone(), known: super::services(store).await? });
+    }
     let mut services = Vec::new();
     for service in store.services_by_hour(selection).await? {
         let of_service = Selection { service: Some(service), ..selection.clone() };

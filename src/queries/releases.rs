@@ -8,7 +8,7 @@ use super::calibration::standings;
 use super::{QueryError, Store, compute};
 use crate::backends::store::Selection;
 use crate::domain::measurement::TraceRecord;
-use crate::domain::release::{ChangeEvent, Release, ReleaseStatus, VersionHour};
+use crate::domain::release::{ChangeEvent, Release, ReleaseStatus, VERSION_DIMENSIONS, VersionHour};
 use crate::domain::report::{DriftReport, DriftVerdict, Estimate, SeriesReport};
 use crate::domain::time::Timestamp;
 use crate::evaluate::measure::SERIES;
@@ -155,7 +155,7 @@ pub async fn releases(store: &Store, filter: &ReleaseFilter) -> Result<Releases,
 /// One release, hour by hour.
 ///
 /// # Errors
-/// There is no such release, or the store failed.
+/// There is no such kind of version or no such release, or the store failed.
 pub async fn release(store: &Store, name: &ReleaseName) -> Result<ReleaseDetail, QueryError> {
     let hours = store.version_hours(Some(&name.service)).await?;
     let mut changes = store.changes().await?;
@@ -169,16 +169,17 @@ pub async fn release(store: &Store, name: &ReleaseName) -> Result<ReleaseDetail,
 }
 
 fn find(noticed: &Noticed, name: &ReleaseName) -> Result<Release, QueryError> {
-    let is_meant = |release: &&Release| {
-        release.value == name.value && name.dimension.as_ref().is_none_or(|dimension| *dimension == release.dimension)
-    };
-    let rank = |release: &&Release| {
-        crate::domain::release::VERSION_DIMENSIONS.iter().position(|dimension| *dimension == release.dimension)
-    };
+    let rank = |release: &&Release| VERSION_DIMENSIONS.iter().position(|dimension| *dimension == release.dimension);
+    if let Some(dimension) = name.dimension.as_ref().filter(|it| !VERSION_DIMENSIONS.contains(&it.as_str())) {
+        let known = VERSION_DIMENSIONS.map(str::to_owned).into();
+        return Err(QueryError::UnknownDimension { name: dimension.clone(), known });
+    }
+    let is_alike = |release: &&Release| name.dimension.as_ref().is_none_or(|it| *it == release.dimension);
+    let is_meant = |release: &&Release| release.value == name.value && is_alike(release);
     let unknown = || QueryError::UnknownRelease {
         service: name.service.clone(),
         value: name.value.clone(),
-        known: noticed.releases.iter().map(|release| release.value.clone()).collect(),
+        known: noticed.releases.iter().filter(is_alike).map(|release| release.value.clone()).collect(),
     };
     noticed.releases.iter().filter(is_meant).min_by_key(rank).cloned().ok_or_else(unknown)
 }
@@ -200,7 +201,7 @@ fn hours_of(hours: &[VersionHour], release: &Release) -> Vec<ReleaseHour> {
 /// Compares a release with the one before it, over equal times around its first trace.
 ///
 /// # Errors
-/// There is no such release, nothing was before it, a side has no trace in the window, or the store failed.
+/// There is no such kind of version or no such release, nothing was before it, a side has no trace in the window, or the store failed.
 pub async fn compare(store: &Store, request: &ReleaseComparisonRequest) -> Result<ReleaseComparison, QueryError> {
     let name = &request.after;
     let noticed = notice(&store.version_hours(Some(&name.service)).await?);

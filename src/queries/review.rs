@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::QueryError;
 use super::inspection::inspection;
+use super::reviewing::not_judged;
 use crate::backends::store::{Anchor, NewLabel, ReviewFilter, ReviewItem, Store, Stream};
 use crate::domain::ids::TraceId;
 use crate::domain::label::{Answer, FlagReason, Label, Origin};
@@ -277,7 +278,7 @@ async fn reviewed(store: &Store, given: GivenLabel, now: Timestamp) -> Result<La
     };
     let meant: Vec<&(String, String)> = judged.iter().filter(is_meant).collect();
     let Some((evaluator, revision)) = meant.last() else {
-        return Err(wrong("no such judge has judged it".to_owned()));
+        return Err(not_judged(store, trace_id).await?);
     };
     if meant.iter().any(|(other, _)| other != evaluator) {
         let names: Vec<&str> = meant.iter().map(|(name, _)| name.as_str()).collect();

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::judges::loaded_judges;
 use super::words;
-use super::{QueryError, body, compute};
+use super::{QueryError, body, compute, not_evaluated};
 use crate::backends::store::{ReviewFilter, ReviewItem, Store, Stream};
 use crate::domain::evaluation::{Evaluation, Outcome};
 use crate::domain::ids::TraceId;
@@ -173,12 +174,38 @@ pub async fn case_of(reading: Reading<'_>, trace_id: TraceId, evaluator: &str) -
     case(reading, trace_id, evaluator.to_owned(), revision).await
 }
 
+/// Refuses a name that no judge or rule has, loaded or of the past.
+///
+/// # Errors
+/// There is none of that name, or the store failed.
+pub async fn check_judge(store: &Store, evaluators: &Evaluators, name: Option<&str>) -> Result<(), QueryError> {
+    let Some(name) = name.filter(|name| evaluators.get(name).is_none()) else { return Ok(()) };
+    let mut known = store.judges().await?;
+    // A rule of the past may have left cases to look at.
+    let of_rule = ReviewFilter { stream: Stream::Flagged, evaluator: Some(name), reviewer: None };
+    if known.contains(name) || !store.review_items(of_rule, 1).await?.is_empty() {
+        return Ok(());
+    }
+    known.extend(loaded_judges(evaluators));
+    Err(QueryError::UnknownJudge { name: name.to_owned(), known })
+}
+
 /// The revision of a judge or rule that has judged a trace.
 async fn revision_of(store: &Store, trace_id: TraceId, evaluator: &str) -> Result<String, QueryError> {
     let judged = store.judged_by(trace_id, Some(evaluator)).await?;
     let found = judged.into_iter().rfind(|(name, _)| name == evaluator);
-    let problem = || QueryError::Label { trace_id, problem: "no such judge has judged it".to_owned() };
-    found.map(|(_, revision)| revision).ok_or_else(problem)
+    match found {
+        Some((_, revision)) => Ok(revision),
+        None => Err(not_judged(store, trace_id).await?),
+    }
+}
+
+/// Why no judge that is meant has judged a trace: there is no such trace, or no such judge looked at it.
+pub(super) async fn not_judged(store: &Store, trace_id: TraceId) -> Result<QueryError, QueryError> {
+    Ok(match store.trace(trace_id).await? {
+        Some(_) => QueryError::Label { trace_id, problem: "no such judge has judged it".to_owned() },
+        None => not_evaluated(store, trace_id).await?,
+    })
 }
 
 async fn case(

@@ -69,6 +69,53 @@ pub enum InvalidSelection {
         /// What was given.
         value: String,
     },
+    /// A time that ends before it begins.
+    #[error("since ({since}) is later than until ({until}), and nothing lies between")]
+    Backwards {
+        /// Where it would begin.
+        since: Timestamp,
+        /// Where it would end.
+        until: Timestamp,
+    },
+}
+
+impl InvalidSelection {
+    /// What to write instead.
+    #[must_use]
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::NotACondition { .. } => "write key=value[,key=value]",
+            Self::UnknownKey { .. } => "write key=value with a known key",
+            Self::Repeated { .. } => "give each key once",
+            Self::Instant { .. } => "write for example 24h, 2026-01-31 or 2026-01-31T12:00:00Z",
+            Self::Flag { .. } => "write true or false",
+            Self::FailureClass { .. } => "write hard, soft, looping or drifting",
+            Self::Backwards { .. } => "ages count back from now: since=5h,until=2h is five to two hours ago",
+        }
+    }
+}
+
+/// How far back is looked where a question is about recent traces and says nothing of time.
+pub const RECENT: &str = "24h";
+
+/// The conditions, with `since` set to [`RECENT`] where they say nothing of time.
+#[must_use]
+pub fn recent(mut conditions: Vec<Condition>) -> Vec<Condition> {
+    if !conditions.iter().any(|(key, _)| key == "since" || key == "until") {
+        conditions.push(("since".to_owned(), RECENT.to_owned()));
+    }
+    conditions
+}
+
+/// Refuses a time that ends before it begins.
+///
+/// # Errors
+/// It does.
+pub fn check_window(since: Option<Timestamp>, until: Option<Timestamp>) -> Result<(), InvalidSelection> {
+    match since.zip(until) {
+        Some((since, until)) if since > until => Err(InvalidSelection::Backwards { since, until }),
+        _ => Ok(()),
+    }
 }
 
 /// Reads which requests to judges are meant: `service`, `since` and `until`, each at most once.
@@ -130,7 +177,7 @@ fn push(parts: &mut [String], character: char) {
 /// The selection that conditions mean. Ages count back from `now`.
 ///
 /// # Errors
-/// A condition that is unknown, given twice, or has no such value.
+/// A condition that is unknown, given twice, or has no such value; or a time that ends before it begins.
 pub fn selection(
     conditions: &[Condition],
     names: &AttributeMapping,
@@ -143,6 +190,7 @@ pub fn selection(
         }
         narrow(&mut selection, key, value, names, now)?;
     }
+    check_window(selection.since, selection.until)?;
     Ok(selection)
 }
 
@@ -227,13 +275,13 @@ mod tests {
     #[test]
     fn names_attributes_flags_and_times_are_selected_by() {
         let selection =
-            read("service=shop, user=u=1,invoice.id=a\\,b,failing=true,since=24h,until=2026-01-31").unwrap();
+            read("service=shop, user=u=1,invoice.id=a\\,b,failing=true,since=24h,until=2026-02-02").unwrap();
         assert_eq!(selection.service.as_deref(), Some("shop"));
         assert_eq!(selection.user.as_deref(), Some("u=1"));
         assert_eq!(selection.attributes["invoice.id"], "a,b");
         assert_eq!(selection.failing, Some(true));
         assert_eq!(selection.since, Some(NOW.minus(Duration::from_hours(24))));
-        assert_eq!(selection.until.unwrap().to_string(), "2026-01-31T00:00:00Z");
+        assert_eq!(selection.until.unwrap().to_string(), "2026-02-02T00:00:00Z");
         assert_eq!(read("").unwrap(), Selection::default());
         assert_eq!(read("failure=hard").unwrap().failure_class, Some(FailureClass::Hard));
         let verdict = |text| read(text).unwrap().verdict.unwrap();
@@ -253,6 +301,40 @@ mod tests {
         assert!(message("failing=1").contains("neither true nor false"));
         assert_eq!(message("failure=hard,failure_class=soft"), "\"failure_class\" is given twice");
         assert!(message("failure_class=odd").contains("none of hard, soft, looping and drifting"));
+    }
+
+    #[test]
+    fn a_time_that_ends_before_it_begins_is_refused() {
+        let error = read("since=2h,until=5h").unwrap_err();
+        assert!(matches!(error, InvalidSelection::Backwards { since, until } if since > until), "{error}");
+        assert!(read("since=5h,until=2h").is_ok() && read("since=2h,until=2h").is_ok() && read("until=5h").is_ok());
+        let of_judges = conditions("since=2h,until=5h").unwrap();
+        assert!(matches!(cost_selection(&of_judges, NOW), Err(InvalidSelection::Backwards { .. })));
+    }
+
+    #[test]
+    fn the_remedy_says_what_the_value_should_look_like() {
+        for (text, part) in [
+            ("since=abc", "24h, 2026-01-31"),
+            ("failing=maybe", "true or false"),
+            ("failure=odd", "looping"),
+            ("servce=shop", "known key"),
+            ("model=a,model=b", "once"),
+        ] {
+            let remedy = read(text).unwrap_err().remedy();
+            assert!(remedy.contains(part), "{text}: {remedy}");
+        }
+    }
+
+    #[test]
+    fn a_question_about_recent_traces_may_say_another_time() {
+        let since = |text: &str| parse_conditions(recent(conditions(text).unwrap())).since;
+        assert_eq!(since("service=shop"), Some(NOW.minus(Duration::from_hours(24))));
+        assert_eq!((since("since=7d"), since("until=1h")), (Some(NOW.minus(Duration::from_hours(24 * 7))), None));
+    }
+
+    fn parse_conditions(conditions: Vec<Condition>) -> Selection {
+        selection(&conditions, &AttributeMapping::default(), NOW).unwrap()
     }
 
     #[test]

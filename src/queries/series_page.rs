@@ -18,7 +18,7 @@ use crate::domain::report::{Estimate, SeriesReport};
 use crate::domain::time::Timestamp;
 use crate::watch::baseline::Baseline;
 use crate::watch::detect::Direction;
-use crate::watch::distribution::labels;
+use crate::watch::distribution::{distribution, labels};
 use crate::watch::drift::{DriftOptions, drift};
 use crate::watch::estimate;
 use crate::watch::explanation::explain;
@@ -88,7 +88,7 @@ pub async fn series_page(
 /// The traces behind a series; with `bin`, those whose value lies in the part of its distribution that is called so.
 ///
 /// # Errors
-/// The limit is out of range, or the store failed.
+/// The limit is out of range, no part is called `bin`, or the store failed.
 pub async fn series_traces(
     store: &Store,
     watched: Watched<'_>,
@@ -101,7 +101,7 @@ pub async fn series_traces(
     }
     let view = View::read(store, watched, key, selection).await?;
     let key = key.clone();
-    let mut ids = compute(move || matching(view, &key, bin.as_deref())).await?;
+    let mut ids = compute(move || matching(&view, &key, bin.as_deref())).await??;
     let matching = ids.len() as u64;
     ids.truncate(limit);
     let mut traces: Vec<FoundTrace> = store.traces(&ids).await?.into_iter().map(FoundTrace::from).collect();
@@ -195,13 +195,19 @@ fn is_of(record: &TraceRecord, key: &SeriesKey) -> bool {
 }
 
 /// The traces with a value in a part of the distribution, newest first.
-fn matching(view: View, key: &SeriesKey, bin: Option<&str>) -> Vec<TraceId> {
+fn matching(view: &View, key: &SeriesKey, bin: Option<&str>) -> Result<Vec<TraceId>, QueryError> {
     let current = Baseline::from_records("", Timestamp::default(), "", &view.records);
-    let Some(after) = current.series.get(key) else { return Vec::new() };
+    let Some(after) = current.series.get(key) else { return Ok(Vec::new()) };
     let before = view.baseline.as_ref().and_then(|baseline| baseline.series.get(key)).unwrap_or(after);
     let is_meant = |measurement: &Measurement| {
         bin.is_none_or(|bin| labels(before, after, &measurement.value).iter().any(|label| label == bin))
     };
     let of_segment = view.records.iter().rev().filter(|record| is_of(record, key));
-    of_segment.filter(|record| record.measurements.iter().any(is_meant)).map(|record| record.trace_id).collect()
+    let matching = of_segment.filter(|record| record.measurements.iter().any(is_meant)).map(|record| record.trace_id);
+    let matching: Vec<TraceId> = matching.collect();
+    let bars = || distribution(before, after).into_iter().map(|bar| bar.label);
+    match bin.filter(|bin| matching.is_empty() && bars().all(|bar| bar != *bin)) {
+        Some(bin) => Err(QueryError::UnknownBin { bin: bin.to_owned(), known: bars().collect() }),
+        None => Ok(matching),
+    }
 }

@@ -6,9 +6,12 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::QueryError;
-use super::search::{FoundTrace, FoundTraces, within_limit};
+use super::search::{FoundTrace, FoundTraces, search, within_limit};
+use super::selection::{Condition, recent, selection};
 use crate::backends::store::{ConversationUse, Selection, Store, ToolFailures};
 use crate::domain::evaluation::FailureClass;
+use crate::domain::time::Timestamp;
+use crate::normalize::AttributeMapping;
 
 /// What is ranked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +40,18 @@ pub enum Ranked {
     },
     /// Traces: failures by how bad they are, or as they were searched for.
     Traces(FoundTraces),
+}
+
+/// What was found, and of which time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answered {
+    /// Traces that ended at or after this instant count.
+    pub since: Option<Timestamp>,
+    /// Traces that ended before this instant count.
+    pub until: Option<Timestamp>,
+    /// They, or what is ranked of them.
+    #[serde(flatten)]
+    pub found: Ranked,
 }
 
 /// How often calls of a tool failed. All but `traces` is weighted by upstream sampling.
@@ -92,11 +107,32 @@ impl FromStr for Ranking {
     }
 }
 
+/// Finds the newest traces that conditions hold for; with a ranking, what stands out among those of the time that
+/// the conditions name, or of the last [`RECENT`](super::selection::RECENT) where they name none.
+///
+/// # Errors
+/// A condition or the limit means nothing, or the store failed.
+pub async fn answered(
+    store: &Store,
+    ranking: Option<Ranking>,
+    conditions: &[Condition],
+    limit: usize,
+    (names, now): (&AttributeMapping, Timestamp),
+) -> Result<Answered, QueryError> {
+    let conditions = if ranking.is_some() { recent(conditions.to_vec()) } else { conditions.to_vec() };
+    let selection = selection(&conditions, names, now)?;
+    let found = match ranking {
+        Some(ranking) => top(store, ranking, &selection, limit).await?,
+        None => Ranked::Traces(search(store, &selection, limit).await?),
+    };
+    Ok(Answered { since: selection.since, until: selection.until, found })
+}
+
 /// Ranks what a selection holds.
 ///
 /// # Errors
 /// The limit is out of range, or the store failed.
-pub async fn top(store: &Store, ranking: Ranking, selection: &Selection, limit: usize) -> Result<Ranked, QueryError> {
+async fn top(store: &Store, ranking: Ranking, selection: &Selection, limit: usize) -> Result<Ranked, QueryError> {
     within_limit(limit)?;
     Ok(match ranking {
         Ranking::Tools => {

@@ -24,12 +24,13 @@ use crate::queries::explain::Explanation;
 use crate::queries::feedback::KeptFeedback;
 use crate::queries::judges::Judges;
 use crate::queries::review::{AnchorRequest, Anchors, GivenLabels, KeptLabels, Labels, Next, NextRequest};
+use crate::queries::reviewing::check_judge;
 use crate::queries::scores::Scores;
 use crate::queries::search::DEFAULT_LIMIT;
-use crate::queries::selection::{instant, parse, selection};
+use crate::queries::selection::{check_window, instant, parse, selection};
 use crate::queries::series::{SeriesDetail, Watched, WatchedSeries};
 use crate::queries::series_page::SeriesTraces;
-use crate::queries::top::{Ranked, Ranking};
+use crate::queries::top::{Answered, Ranking, answered};
 use crate::queries::trace::TraceView;
 use crate::queries::{self, QueryError};
 use crate::watch::baseline::Baseline;
@@ -71,14 +72,11 @@ pub(super) async fn description() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], include_str!("openapi.json"))
 }
 
-pub(super) async fn traces(State(state): State<WebState>, mut parameters: Parameters) -> Answer<Ranked> {
+pub(super) async fn traces(State(state): State<WebState>, mut parameters: Parameters) -> Answer<Answered> {
     let limit = parameters.parse("limit", "a number of traces")?.unwrap_or(DEFAULT_LIMIT);
     let ranking: Option<Ranking> = parameters.parse("top", "tools, conversations or failures")?;
-    let selection = state.selection(parameters)?;
-    Ok(Json(match ranking {
-        Some(ranking) => queries::top::top(&state.store, ranking, &selection, limit).await?,
-        None => Ranked::Traces(queries::search::search(&state.store, &selection, limit).await?),
-    }))
+    let asked_at = (&*state.names, state.clock.now());
+    Ok(Json(answered(&state.store, ranking, &parameters.rest(), limit, asked_at).await?))
 }
 
 pub(super) async fn trace(
@@ -170,6 +168,7 @@ pub(super) async fn series_traces(
     let (from, to) = (time("from", from).map_err(QueryError::from)?, time("to", to).map_err(QueryError::from)?);
     let selection = state.selection(parameters)?;
     let selection = Selection { since: from.or(selection.since), until: to.or(selection.until), ..selection };
+    check_window(selection.since, selection.until).map_err(QueryError::from)?;
     let asked = (bin, limit);
     Ok(Json(queries::series_page::series_traces(&state.store, state.watched(), &key, &selection, asked).await?))
 }
@@ -222,6 +221,9 @@ pub(super) async fn next_review(State(state): State<WebState>, mut parameters: P
     };
     parameters.finish()?;
     let next = queries::review::next(&state.store, &asked, &state.names, &state.prices).await?;
+    if next.task.is_none() {
+        check_judge(&state.store, &state.evaluators, asked.judge.as_deref()).await?;
+    }
     let trace_ids: Vec<TraceId> = next.task.iter().map(|task| task.trace_id).collect();
     state.shown(&trace_ids).await?;
     Ok(Json(next))

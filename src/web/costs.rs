@@ -10,7 +10,7 @@ use super::error::WebError;
 use super::parameters::Parameters;
 use crate::queries::QueryError;
 use crate::queries::agent_costs::{AgentBudgetState, AgentCosts, agent_budget, agent_costs};
-use crate::queries::costs::{Budget, Costs, Payer, budget_of, costs as judge_costs};
+use crate::queries::costs::{Budget, Costs, Payer, budget_of, check_scope, cost_dimension, costs as judge_costs};
 use crate::queries::selection::cost_selection;
 
 /// Costs of either.
@@ -38,7 +38,7 @@ pub(super) async fn costs(State(state): State<WebState>, mut parameters: Paramet
 }
 
 async fn of_judges(state: &WebState, mut parameters: Parameters) -> Result<Costs, WebError> {
-    let by = parameters.parse("by", "a dimension of costs, such as service")?.unwrap_or_default();
+    let by = cost_dimension(parameters.take("by").as_deref())?;
     let now = state.clock.now();
     let selection = cost_selection(&parameters.rest(), now).map_err(QueryError::from)?;
     Ok(judge_costs(&state.store, by, &selection, &state.budget, now).await?)
@@ -61,6 +61,7 @@ pub(super) async fn budget(
     Ok(Json(if scope.contains('=') {
         AnyBudget::Agents(agent_budget(&state.store, &scope, &state.agent_budgets, now).await?)
     } else {
+        check_scope(&state.store, &scope, &state.budget, &state.agent_budgets).await?;
         AnyBudget::Judges(budget_of(&state.store, &scope, &state.budget, now).await?)
     }))
 }

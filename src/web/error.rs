@@ -76,6 +76,8 @@ const fn status(error: &QueryError) -> StatusCode {
         | QueryError::UnknownRelease { .. }
         | QueryError::UnknownToken { .. }
         | QueryError::UnknownScope { .. }
+        | QueryError::UnknownService { .. }
+        | QueryError::UnknownJudge { .. }
         | QueryError::UnknownSeries { .. } => StatusCode::NOT_FOUND,
         QueryError::Store(StoreError::BaselineExists { .. }) => StatusCode::CONFLICT,
         QueryError::Store(_) => StatusCode::SERVICE_UNAVAILABLE,

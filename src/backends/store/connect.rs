@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +60,7 @@ async fn open_sqlite(url: &str, path: &Path, read_only: bool) -> Result<Store, S
         });
     }
     let lock = lock(&path)?;
+    create_private(&path)?;
     let writers = connect(&sqlite_url(&path, "rwc"), of_a_written_file(), 1, SQLITE_WRITER).await?;
     migrations::run(&writers, Dialect::Sqlite).await?;
     let readers = connect(&sqlite_url(&path, "rw"), of_a_file(), SQLITE_READERS, SQLITE_READER).await?;
@@ -151,13 +154,30 @@ fn lock(store: &Path) -> Result<File, StoreError> {
         std::fs::create_dir_all(folder).map_err(|source| StoreError::Folder { path: folder.to_owned(), source })?;
     }
     let path = lock_path(store);
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = private().create(true).truncate(false).open(&path);
     let file = file.map_err(|source| StoreError::Folder { path: path.clone(), source })?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: store.to_owned() }),
         Err(TryLockError::Error(source)) => Err(StoreError::Folder { path, source }),
     }
+}
+
+/// Makes the file of a store that is not there yet. What SQLite puts beside it has its permissions.
+fn create_private(store: &Path) -> Result<(), StoreError> {
+    match private().create_new(true).open(store) {
+        Err(source) if source.kind() != ErrorKind::AlreadyExists => {
+            Err(StoreError::Folder { path: store.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How a file is made that holds what users wrote: for its owner alone. One that is there keeps its permissions.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600);
+    options
 }
 
 fn lock_path(store: &Path) -> PathBuf {
@@ -179,6 +199,8 @@ fn without_password(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -195,6 +217,25 @@ mod tests {
         let error = open(&format!("sqlite://{}", path.display()), false).await.unwrap_err();
         let source = std::error::Error::source(&error).unwrap().to_string();
         assert!(source.contains("file is not a database"), "{source}");
+    }
+
+    #[tokio::test]
+    async fn a_new_store_is_its_owners_alone_and_one_that_is_there_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let url = format!("sqlite://{}", path.display());
+        let store = open(&url, false).await.unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        for suffix in ["", ".lock", "-wal", "-shm"] {
+            let mut file = path.clone().into_os_string();
+            file.push(suffix);
+            assert_eq!(mode(Path::new(&file)), 0o600, "{suffix}");
+        }
+        store.close().await;
+        drop(store);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        open(&url, false).await.unwrap();
+        assert_eq!(mode(&path), 0o640);
     }
 
     #[tokio::test]

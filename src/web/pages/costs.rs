@@ -17,8 +17,8 @@ use super::text::clipped;
 use crate::backends::store::{CostDimension, CostSelection};
 use crate::queries::QueryError;
 use crate::queries::agent_costs::agent_costs;
-use crate::queries::costs::{Budget, Costs, Payer, costs as ask};
-use crate::queries::selection::{Condition, cost_selection, selection};
+use crate::queries::costs::{Budget, Costs, Payer, cost_dimension, costs as ask};
+use crate::queries::selection::{Condition, cost_selection, recent, selection};
 
 /// Parts shown.
 const PARTS: usize = 50;
@@ -32,8 +32,6 @@ const OFFERED: [CostDimension; 6] = [
     CostDimension::JudgeModel,
 ];
 
-/// How far back runs of agents count where nothing is said.
-const DEFAULT_SINCE: &str = "24h";
 /// Ages that the page offers.
 const AGES: [&str; 3] = ["24h", "7d", "30d"];
 const DAY: Duration = Duration::from_hours(24);
@@ -51,11 +49,7 @@ pub(in crate::web) async fn costs(
 
 async fn of_agents(state: &WebState, mut parameters: Parameters) -> Result<Markup, PageError> {
     let by = parameters.take("by").unwrap_or_else(|| "model".to_owned());
-    let mut conditions = parameters.rest();
-    if !conditions.iter().any(|(key, _)| key == "since" || key == "until") {
-        conditions.push(("since".to_owned(), DEFAULT_SINCE.to_owned()));
-    }
-    let now = state.clock.now();
+    let (conditions, now) = (recent(parameters.rest()), state.clock.now());
     let selection = selection(&conditions, &state.names, now).map_err(QueryError::from)?;
     let today = CostSelection { since: Some(now.floor(DAY)), ..CostSelection::default() };
     let agents = agent_costs(&state.store, &by, &selection, &state.names, &state.agent_budgets, now).await?;
@@ -72,7 +66,7 @@ async fn of_agents(state: &WebState, mut parameters: Parameters) -> Result<Marku
 }
 
 async fn of_judges(state: &WebState, mut parameters: Parameters) -> Result<Markup, PageError> {
-    let by = parameters.parse("by", "what costs are told apart by")?.unwrap_or_default();
+    let by = cost_dimension(parameters.take("by").as_deref())?;
     let (conditions, now) = (parameters.rest(), state.clock.now());
     let selection = cost_selection(&conditions, now).map_err(QueryError::from)?;
     let (found, days) = tokio::try_join!(
@@ -82,7 +76,7 @@ async fn of_judges(state: &WebState, mut parameters: Parameters) -> Result<Marku
     Ok(html! {
         dl.facts { (budgets(&found.budgets)) }
         (tabs(Payer::Judges, by.as_str(), &conditions))
-        p { "In all " strong { (usd(found.cost_usd)) } "." }
+        p { "In all " strong { (usd(found.cost_usd)) } @if selection.since.is_none() && selection.until.is_none() { ", since the first request" } "." }
         @if found.parts.is_empty() {
             p.muted { "No judge has been asked in this time. Rules cost nothing." }
         } @else {

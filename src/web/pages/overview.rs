@@ -84,7 +84,8 @@ fn notices(state: &WebState, overview: &Overview) -> Markup {
         @if !overview.has_baseline {
             p.notice { strong { "Nothing is watched for drift yet: " }
                 "there is no baseline named " code { (state.baseline) } ". Create it with "
-                code { "driftline baseline create " (state.baseline) " --from service=…" } "." }
+                code { "driftline baseline create " (state.baseline) " --from since=24h --url " (state.public_url) } ": of all "
+                "services, or of one with " code { "--from service=…,since=24h" } "." }
         }
         @if !overview.unwatched.is_empty() { (unwatched(overview)) }
     }

@@ -13,7 +13,8 @@ use crate::backends::store::{MOST_COUNTED, ReviewFilter, Stream};
 use crate::domain::ids::TraceId;
 use crate::domain::label::{Answer, FlagReason, Label};
 use crate::queries::reviewing::{
-    AnsweredCase, Progress, Reading, ReviewCase, SeenData, SeenRun, answered_by, case_at, case_of, progress, reveal,
+    AnsweredCase, Progress, Reading, ReviewCase, SeenData, SeenRun, answered_by, case_at, case_of, check_judge,
+    progress, reveal,
 };
 
 /// Characters shown of one text.
@@ -67,6 +68,7 @@ pub(in crate::web) async fn review(
     let trace: Option<TraceId> = parameters.parse("trace", "32 hexadecimal digits")?;
     let evaluator = parameters.take("evaluator");
     parameters.finish()?;
+    check_judge(&state.store, &state.evaluators, judge.as_deref()).await?;
     let Some(reviewer) = reviewer else {
         return Ok(page_with_keys("Review", "/review", &welcome(&state, judge.as_deref())));
     };

@@ -11,13 +11,9 @@ use super::figures::duration;
 use super::layout::{badge, instant, page, trace_link};
 use super::rankings::{offers, ranked};
 use super::text::clipped;
-use crate::queries::QueryError;
-use crate::queries::search::{DEFAULT_LIMIT, FoundTrace, search};
-use crate::queries::selection::{Condition, selection};
-use crate::queries::top::{Ranked, top};
-
-/// How far back traces are ranked where nothing is said.
-const RANKED_SINCE: &str = "24h";
+use crate::queries::search::{DEFAULT_LIMIT, FoundTrace};
+use crate::queries::selection::{Condition, recent};
+use crate::queries::top::{Ranked, answered};
 
 pub(in crate::web) async fn traces(
     State(state): State<WebState>,
@@ -25,15 +21,9 @@ pub(in crate::web) async fn traces(
 ) -> Result<Html<String>, PageError> {
     let limit = parameters.parse("limit", "a number of traces")?.unwrap_or(DEFAULT_LIMIT);
     let ranking = parameters.parse("top", "tools, conversations or failures")?;
-    let mut conditions = parameters.rest();
-    if ranking.is_some() && !conditions.iter().any(|(key, _)| key == "since" || key == "until") {
-        conditions.push(("since".to_owned(), RANKED_SINCE.to_owned()));
-    }
-    let selection = selection(&conditions, &state.names, state.clock.now()).map_err(QueryError::from)?;
-    let found = match ranking {
-        Some(ranking) => top(&state.store, ranking, &selection, limit).await?,
-        None => Ranked::Traces(search(&state.store, &selection, limit).await?),
-    };
+    let conditions = if ranking.is_some() { recent(parameters.rest()) } else { parameters.rest() };
+    let asked_at = (&*state.names, state.clock.now());
+    let found = answered(&state.store, ranking, &conditions, limit, asked_at).await?.found;
     Ok(page(
         "Traces",
         "/traces",

@@ -43,6 +43,8 @@ fn a_baseline_keeps_to_its_time_and_is_not_taken_of_nothing() {
     let traces = taken["traces"].as_u64().unwrap();
     assert!((40..60).contains(&traces), "{traces}");
     folder.ends(4, &["baseline", "create", "none", "--from", "traces.jsonl", "--since", "2027-01-01"]).says("no trace");
+    let backwards = ["--from", "traces.jsonl", "--since", "2026-02-02", "--until", "2026-02-01"];
+    folder.ends(2, &[&["baseline", "create", "none"], &backwards[..]].concat()).says("is later than until");
     folder.ends(4, &["baseline", "show", "none"]).says("list the baselines");
     folder.ends(2, &["baseline", "create", "copy", "--from", "name:early"]).says("never changes");
 }
@@ -62,6 +64,6 @@ async fn a_store_that_a_service_writes_is_left_alone_and_the_way_out_is_said() {
     folder.ends(0, &["simulate", "--traces", "5", "-o", "traces.jsonl"]);
     let url = format!("sqlite://{}", folder.path("driftline-data/driftline.db").display());
     let _held = driftline::backends::store::Store::open(&url, false).await.unwrap();
-    folder.ends(4, &["baseline", "create", "any", "--from", "traces.jsonl"]).says("POST /api/v1/baselines");
+    folder.ends(4, &["baseline", "create", "any", "--from", "traces.jsonl"]).says("--url http://127.0.0.1:8080");
     folder.ends(0, &["baseline", "list"]).says("there is no baseline");
 }

@@ -141,8 +141,19 @@ async fn what_cannot_be_meant_is_refused_by_name() {
         ("/api/v1/drift?baseline=service%3Da&current=service%3Db&alpha=2", "alpha is 2"),
         ("/api/v1/drift?baseline=release%3D1.4.0&current=release%3D1.5.0&by=nope", "no dimension \"nope\"; known: "),
         ("/api/v1/series/loop", "is not service:series:segment"),
+        ("/api/v1/traces?since=2h&until=5h", "is later than until"),
+        ("/api/v1/series/support-agent:loop:all/traces?bin=9999", "is called \"9999\"; known: false, true"),
+        ("/api/v1/series/support-agent:steps:all/traces?bin=abc", "is called \"abc\"; known: "),
+        ("/api/v1/series/support-agent:loop:all/traces?from=2h&to=5h", "is later than until"),
     ] {
         has_error(&service.json(path).await, 400, part);
+    }
+    let bin = "/api/v1/series/support-agent:loop:all/traces?bin=true";
+    assert!(service.answer(bin).await["matching"].as_u64().unwrap() > 0);
+    assert_eq!(service.get("/series/support-agent:loop:all/traces?bin=9999").await.status(), 400);
+    for (path, remedy) in [("since=abc", "24h, 2026-01-31"), ("failing=maybe", "true or false")] {
+        let (_, body) = service.json(&format!("/api/v1/traces?{path}")).await;
+        assert!(body["remedy"].as_str().unwrap().contains(remedy), "{body}");
     }
     has_error(&service.json("/api/v1/drift?baseline=may&current=may").await, 404, "no baseline \"may\"");
     has_error(&service.json("/api/v1/series/a:b:all").await, 404, "has the series a:b:all");

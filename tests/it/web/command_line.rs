@@ -28,8 +28,8 @@ async fn the_store_and_a_service_give_the_same_output() {
         vec!["traces"],
         vec!["traces", "--where", "release=1.5.0,environment=production", "--limit", "5", "--json"],
         vec!["traces", "--where", "failing=true", "--since", "2024-01-01", "--json"],
-        vec!["traces", "--top", "tools"],
-        vec!["traces", "--top", "conversations", "--json"],
+        vec!["traces", "--top", "tools", "--since", "2024-01-01"],
+        vec!["traces", "--top", "conversations", "--since", "2024-01-01", "--json"],
         vec!["traces", "--where", "verdict=fail,failing=true", "--json"],
         vec!["explain", &id],
         vec!["explain", &id, "--json"],
@@ -45,9 +45,27 @@ async fn the_store_and_a_service_give_the_same_output() {
         let from_service = driftline(&service, &asking).await;
         assert_eq!(text(&from_store.stdout), text(&from_service.stdout), "{}", text(&from_service.stderr));
     }
+    let ranked = driftline(&service, &["traces", "--top", "tools", "--since", "2024-01-01"]).await.stdout;
+    assert!(text(&ranked).contains("from 2024-01-01T00:00:00Z on"), "{}", text(&ranked));
+    let ranked = driftline(&service, &["traces", "--top", "tools", "--json", "--url", &service.url]).await.stdout;
+    let first: Value = serde_json::from_str(text(&ranked).lines().next().unwrap()).unwrap();
+    assert!(first["tool"].is_string() && first["since"].is_i64(), "of the last day where nothing is said: {first}");
     let lines = driftline(&service, &["traces", "--json", "--limit", "1000"]).await.stdout;
     let traces: Vec<Value> = text(&lines).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(traces.len(), TRACES);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_of_nothing_writes_no_file_and_its_json_can_be_read() {
+    let service = Service::with_traffic().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit.html");
+    let output = driftline(&service, &["audit", "nope", "--html", file.to_str().unwrap()]).await;
+    assert_eq!((output.status.code(), file.exists()), (Some(4), false), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("nothing is known of nope"), "{}", text(&output.stderr));
+    let output = driftline(&service, &["audit", "nope", "--json"]).await;
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), found["runs"].as_array().unwrap().len()), (Some(4), 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,6 +78,21 @@ async fn mistakes_and_what_is_not_there_have_their_own_exit_codes() {
         (vec!["traces", "--limit", "0"], 2, "limit is 0"),
         (vec!["explain", "xyz"], 2, "not hexadecimal"),
         (vec!["explain", &unknown], 4, "is not known"),
+        (vec!["traces", "--since", "abc"], 2, "write for example 24h"),
+        (vec!["traces", "--where", "failing=maybe"], 2, "write true or false"),
+        (vec!["traces", "--since", "2h", "--until", "5h"], 2, "is later than until"),
+        (vec!["costs", "--by", "mood"], 2, "known: day, environment, evaluator"),
+        (vec!["calibrate", "nope"], 4, "there is no judge \"nope\""),
+        (vec!["review", "next", "--judge", "nope"], 4, "there is no judge \"nope\"; known: "),
+        (
+            vec!["readiness", "--service", "nope"],
+            4,
+            "a service \"nope\" is known; known: invoice-agent, research-agent",
+        ),
+        (vec!["alerts", "show", "nope"], 4, "there is no alert"),
+        (vec!["baseline", "show", "nope"], 4, "there is no baseline"),
+        (vec!["audit", &unknown], 4, "nothing is known of"),
+        (vec!["audit", "invoice.id=nope"], 4, "nothing is known of invoice.id=nope"),
     ] {
         let asking = [arguments.as_slice(), &["--url", &service.url]].concat();
         for arguments in [arguments, asking] {
@@ -68,6 +101,10 @@ async fn mistakes_and_what_is_not_there_have_their_own_exit_codes() {
             assert!(text(&output.stderr).contains(part), "{arguments:?}: {}", text(&output.stderr));
         }
     }
+    let label = ["review", "label", &unknown, "fail", "--url", &service.url];
+    let output = driftline(&service, &label).await;
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("is not known"), "{}", text(&output.stderr));
     for (url, code, part) in [("localhost", 2, "not an address"), ("http://127.0.0.1:1", 4, "driftline serve")] {
         let output = driftline(&service, &["traces", "--url", url]).await;
         assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));

@@ -51,11 +51,34 @@ async fn costs_are_told_by_what_is_asked_for_with_the_budgets_of_today() {
 
     let budget = service.answer("/api/v1/budgets/all").await;
     assert_eq!((&budget["allowed"], &budget["committed_usd"]), (&true.into(), &4.0.into()));
-    assert_eq!(service.answer("/api/v1/budgets/unlimited").await["allowed"], true);
-    for (path, part) in [("/api/v1/costs?by=mood", "by=\"mood\""), ("/api/v1/costs?model=x", "unknown key \"model\"")] {
+    for (path, part) in [
+        ("/api/v1/costs?by=mood", "no dimension \"mood\"; known: day, environment, evaluator"),
+        ("/api/v1/costs?model=x", "unknown key \"model\""),
+        ("/api/v1/costs?since=2h&until=5h", "is later than until"),
+    ] {
         let (status, body) = service.json(path).await;
         assert_eq!(status, 400, "{body}");
         assert!(body["error"].as_str().unwrap().contains(part), "{body}");
+    }
+    let response = service.get("/costs?of=judges&by=user").await;
+    assert_eq!(response.status(), 400);
+    let page = response.text().await.unwrap();
+    assert!(page.contains("known: day, environment, evaluator"), "{page}");
+    assert!(service.page("/costs?of=judges").await.contains("since the first request"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_of_nothing_that_is_there_is_not_said_to_be_open() {
+    let service = Service::with_traffic().await;
+    let unlimited = service.answer("/api/v1/budgets/support-agent").await;
+    assert_eq!((&unlimited["allowed"], unlimited["limit_usd"].is_null()), (&true.into(), true));
+    for scope in ["nope", "judge", "daily", "suport-agent", "feature=nope"] {
+        let (status, body) = service.json(&format!("/api/v1/budgets/{scope}")).await;
+        assert_eq!(status, 404, "{scope}: {body}");
+        let error = body["error"].as_str().unwrap();
+        let of_all = ["service=*", "all, invoice-agent, research-agent, service=*, support-agent"];
+        let known = of_all[usize::from(!scope.contains('='))];
+        assert!(error.contains(&format!("no budget {scope:?}; known: {known}")), "{body}");
     }
 }
 
@@ -73,7 +96,8 @@ async fn the_command_line_asks_for_costs_and_plans_backfills() {
     };
     let (code, text) = run(&["costs", "--by", "service", "--since", "2020-01-01", "--url", &service.url]).await;
     assert_eq!(code, Some(0), "{text}");
-    assert!(text.contains("support-agent") && text.contains("$4.0000 in all") && text.contains("partial"), "{text}");
+    assert!(text.contains("support-agent") && text.contains("partial"), "{text}");
+    assert!(text.contains("$4.0000 in all, from 2020-01-01T00:00:00Z on"), "the window is said: {text}");
     let (code, text) = run(&["costs", "--since", "2020-01-01"]).await;
     assert!(code == Some(0) && text.contains("tone"), "{text}");
 
@@ -82,6 +106,7 @@ async fn the_command_line_asks_for_costs_and_plans_backfills() {
             ["costs", "--of", "agents", "--by", "tier", "--since", "2020-01-01", "--where", "service=support-agent"];
         let (code, text) = run(&[&asked, place].concat()).await;
         assert!(code == Some(0) && text.contains("cache hits") && text.contains("today: $"), "{text}");
+        assert!(text.contains(", from 2020-01-01T00:00:00Z on"), "the window is said: {text}");
     }
     let (code, text) = run(&["costs", "--of", "agents", "--by", "mood"]).await;
     assert!(code == Some(2) && text.contains("there is no dimension \"mood\""), "{text}");
@@ -89,7 +114,7 @@ async fn the_command_line_asks_for_costs_and_plans_backfills() {
     let (code, text) = run(&["evaluators", "backfill", "--url", &service.url]).await;
     assert!(code == Some(0) && text.contains("0 judgements are planned"), "{text}");
     let (code, text) = run(&["evaluators", "backfill", "--only", "loop", "--url", &service.url]).await;
-    assert!(code == Some(2) && text.contains("there is no judge \"loop\""), "{text}");
+    assert!(code == Some(4) && text.contains("there is no judge \"loop\""), "{text}");
     let (code, text) = run(&["evaluators", "backfill"]).await;
     assert!(code == Some(4) && text.contains("--url"), "the store is in use: {text}");
 }
@@ -130,6 +155,10 @@ async fn tools_conversations_and_failures_are_ranked() {
     let conversations = service.answer("/api/v1/traces?top=conversations&limit=3").await;
     assert_eq!(conversations["conversations"].as_array().unwrap().len(), 3);
     assert!(service.answer("/api/v1/traces?top=failures").await["traces"].is_array());
+    let (day, now) = (service.answer("/api/v1/traces?top=tools&since=24h").await, &tools["since"]);
+    assert_eq!((&day["since"], &day["tools"]), (now, &tools["tools"]), "the last day, as on the page");
+    assert!(service.answer("/api/v1/traces?top=tools&until=1h").await["since"].is_null());
+    assert!(service.answer("/api/v1/traces").await["since"].is_null());
     assert_eq!(service.json("/api/v1/traces?top=models").await.0, 400);
     let failing = service.answer("/api/v1/traces?verdict=fail").await;
     assert!(!failing["traces"].as_array().unwrap().is_empty());

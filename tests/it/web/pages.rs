@@ -24,6 +24,8 @@ async fn the_overview_shows_alerts_services_and_what_is_not_set_up() {
     {
         assert!(page.contains(part), "{part} is not in {page}");
     }
+    let hint = "driftline baseline create default --from since=24h --url http";
+    assert!(page.contains(hint), "the service has the store, and takes the baseline: {page}");
     let alerts = service.page("/alerts").await;
     assert!(alerts.contains("loop fell from 0.98 to 0.71") && alerts.contains(&evidence));
 }

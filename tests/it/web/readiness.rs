@@ -27,7 +27,12 @@ async fn questions_and_what_is_missing_are_told_alike_by_api_page_and_command() 
     let of_store = run(&["readiness", "--json"]).await;
     assert_eq!(run(&["readiness", "--json", "--url", &service.url]).await, of_store);
     assert!(of_store.0 == Some(0) || of_store.0 == Some(1));
-    assert_eq!(run(&["readiness", "--service", "nobody"]).await.0, Some(3));
+    let response = service.get("/readiness?service=nobody").await;
+    assert_eq!(response.status(), 404);
+    let page = response.text().await.unwrap();
+    assert!(page.contains("no trace of a service &quot;nobody&quot; is known; known: invoice-agent, "), "{page}");
+    assert_eq!(service.json("/api/v1/readiness?service=nobody").await.0, 404);
+    assert_eq!(run(&["readiness", "--service", "nobody"]).await.0, Some(4));
 }
 
 #[tokio::test]
@@ -67,4 +72,9 @@ fn a_file_that_cannot_answer_a_question_fails_and_says_what_to_add() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("OTEL_SERVICE_NAME=") && text.contains("gen_ai.usage.input_tokens"), "{text}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_driftline"));
+    let of_nobody = ["readiness", "file:bare.jsonl", "--service", "nobody"];
+    let output = command.args(of_nobody).current_dir(folder.path()).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(4) && text.contains("a service \"nobody\" is known"), "{text}");
 }

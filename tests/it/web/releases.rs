@@ -50,10 +50,18 @@ async fn a_release_that_cannot_be_compared_says_why() {
         ("compare?service=support-agent&to=1.5.0&window=1ns", 400, "holds no trace"),
         ("compare?service=support-agent&to=1.5.0&window=soon", 400, "is not a duration"),
         ("show?service=support-agent", 400, "parameter version is missing"),
+        (
+            "compare?service=support-agent&dimension=nope&to=1.5.0",
+            400,
+            "no dimension \"nope\"; known: agent_version, model, prompt_version, release",
+        ),
+        ("show?service=support-agent&dimension=agent_version&version=1.5.0", 404, "no version \"1.5.0\"; known: "),
     ] {
         let (found, answer) = service.json(&format!("/api/v1/releases/{path}")).await;
         assert_eq!(found, status, "{path}: {answer}");
-        assert!(answer["error"].as_str().unwrap().contains(part), "{path}: {answer}");
+        let error = answer["error"].as_str().unwrap();
+        assert!(error.contains(part), "{path}: {answer}");
+        assert!(!error.contains("known: 1.4.0, 1.5.0") || !path.contains("version=1.5.0"), "{path}: {answer}");
     }
 }
 

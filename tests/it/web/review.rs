@@ -205,10 +205,24 @@ async fn a_report_in_which_no_judge_scored_marks_none() {
 async fn labels_about_nothing_and_judges_that_are_none_are_refused() {
     let service = judged().await;
     let (status, body) = give(&service, json!({ "trace_id": trace_id(9), "label": "fail" })).await;
+    assert_eq!(status, 404);
+    assert!(body["error"].as_str().unwrap().contains("is not known"), "{body}");
+    let of_nobody = json!({ "trace_id": trace_id(1), "evaluator": "nobody", "label": "fail" });
+    let (status, body) = give(&service, of_nobody).await;
     assert_eq!(status, 400);
     assert!(body["error"].as_str().unwrap().contains("no such judge has judged it"), "{body}");
     assert_eq!(give(&service, json!({ "trace_id": trace_id(1), "label": "good" })).await.0, 422);
-    assert_eq!(service.json("/api/v1/calibration?judge=nobody").await.0, 400);
+    for path in ["calibration?judge=nobody", "review/next?judge=nobody"] {
+        let (status, body) = service.json(&format!("/api/v1/{path}")).await;
+        assert_eq!(status, 404, "{body}");
+        assert!(body["error"].as_str().unwrap().contains("no judge \"nobody\"; known: grounded"), "{body}");
+    }
+    let response = service.get("/review?judge=nobody").await;
+    assert_eq!(response.status(), 404);
+    let page = response.text().await.unwrap();
+    assert!(page.contains("no judge &quot;nobody&quot;; known: grounded"), "{page}");
+    // A rule asks no model and flags all the same.
+    assert!(service.answer("/api/v1/review/next?judge=loop").await["task"].is_null());
     let anchor = json!({ "judge": "grounded", "traces": [trace_id(1)] }).to_string();
     let (status, body) = service.post("/api/v1/review/anchors", "application/json", &anchor).await;
     assert_eq!(status, 400);
