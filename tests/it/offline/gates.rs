@@ -77,6 +77,7 @@ fn a_series_that_neither_side_has_is_misspelt_with_2_and_one_that_a_side_lacks_i
     let run = gate(&folder, 2, &misspelt, &["--junit", "gate.xml"]);
     run.says("has no values of sovled; it has ").says("solved").says("correct --policy");
     assert!(!folder.path("gate.xml").exists());
+    gate(&folder, 3, &POLICY.replace("solved", "groundedness"), &[]).says("has no values of groundedness");
     folder.write("after.labels", "");
     gate(&folder, 3, POLICY, &[]);
 }
