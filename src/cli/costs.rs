@@ -112,7 +112,7 @@ fn print_agents(costs: &AgentCosts, output: &mut Output) -> Result<(), Failure> 
         output
             .line(&format!("upstream sampling is not known of {} traces, which count once", total.upstream_unknown))?;
     }
-    let Today { spent_usd, projected_usd } = costs.today;
+    let Today { spent_usd, projected_usd, .. } = costs.today;
     output.line(&format!("today: ${spent_usd:.4}, ${projected_usd:.4} at its end at this pace"))?;
     costs.budgets.iter().try_for_each(|budget| output.line(&agent_sentence(budget)))
 }

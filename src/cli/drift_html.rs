@@ -9,6 +9,7 @@ use crate::domain::report::{DriftReport, DriftVerdict, SeriesReport, Transition,
 use crate::domain::text::printable;
 use crate::queries::releases::{Headline, ReleaseComparison};
 use crate::web::charts;
+use crate::web::quantity::Quantity;
 
 /// Values of a dimension that are shown.
 const VALUES: usize = 8;
@@ -129,7 +130,7 @@ fn table_row(row: &SeriesReport) -> Markup {
 }
 
 fn details(row: &SeriesReport, report: &DriftReport) -> Markup {
-    let history = charts::history(&row.history, &report.changes);
+    let history = charts::history(&row.history, &report.changes, Quantity::of(&row.series, row.kind));
     html! {
         section {
             h2 { (printable(&place(row))) }

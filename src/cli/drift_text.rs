@@ -102,9 +102,10 @@ fn details(row: &SeriesReport) -> String {
 
 /// A category has no `from`.
 pub(super) fn transition(transition: &Transition) -> String {
-    let Transition { from, to, baseline, current, z, low, high } = transition;
+    let Transition { from, to, baseline, current, z, .. } = transition;
+    let (low, high) = transition.points();
     let name = if from.is_empty() { clip(to) } else { format!("{} -> {}", clip(from), clip(to)) };
-    let change = format!("{:+.1} to {:+.1} points", low * 100.0, high * 100.0);
+    let change = format!("{low:+.1} to {high:+.1} points");
     format!("{name}: {} -> {} ({change}, z {z:+.1})", percent(*baseline), percent(*current))
 }
 

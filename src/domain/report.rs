@@ -82,6 +82,15 @@ pub struct Transition {
     pub high: f64,
 }
 
+impl Transition {
+    /// The interval of the difference in points of per cent, within what a difference of two shares can be.
+    #[must_use]
+    pub fn points(&self) -> (f64, f64) {
+        let points = |difference: f64| (difference * 100.0).clamp(-100.0, 100.0);
+        (points(self.low), points(self.high))
+    }
+}
+
 /// One bar of a distribution, on both sides.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DistributionBin {
@@ -260,4 +269,24 @@ pub struct GateReport {
     /// What limits the whole answer, in plain words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Transition;
+
+    #[test]
+    fn a_difference_of_shares_lies_within_a_hundred_points() {
+        let moved = Transition {
+            from: String::new(),
+            to: "stop".to_owned(),
+            baseline: 1.0,
+            current: 0.0,
+            z: -18.0,
+            low: -1.11,
+            high: -0.89,
+        };
+        let (low, high) = moved.points();
+        assert!((low - -100.0).abs() < 1e-9 && (high - -89.0).abs() < 1e-9, "{low} {high}");
+    }
 }

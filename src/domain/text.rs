@@ -30,7 +30,7 @@ pub fn p_value(value: f64) -> String {
     if value < 1e-4 { "<0.0001".to_owned() } else { format!("{value:.4}") }
 }
 
-/// A number with as many digits as a person reads: three or four that count.
+/// A number with as many digits as a person reads: three or four that count, so that neighbours are told apart.
 #[must_use]
 pub fn number(value: f64) -> String {
     match value.abs() {
@@ -39,7 +39,9 @@ pub fn number(value: f64) -> String {
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
         size if size >= 1.0 => format!("{value:.2}"),
-        size if size >= 0.001 => format!("{value:.3}"),
+        size if size >= 0.1 => format!("{value:.3}"),
+        size if size >= 0.01 => format!("{value:.4}"),
+        size if size >= 0.001 => format!("{value:.5}"),
         _ => format!("{value:.1e}"),
     }
 }
@@ -55,7 +57,7 @@ mod tests {
 
     #[test]
     fn numbers_keep_three_digits_that_count() {
-        let texts = [0.0, 0.58123, 12.345, 1234.5, 0.000_012, -3.456].map(number);
-        assert_eq!(texts, ["0", "0.581", "12.3", "1234", "1.2e-5", "-3.46"]);
+        let texts = [0.0, 0.58123, 12.345, 1234.5, 0.000_012, -3.456, 0.009_123, 0.0456].map(number);
+        assert_eq!(texts, ["0", "0.581", "12.3", "1234", "1.2e-5", "-3.46", "0.00912", "0.0456"]);
     }
 }

@@ -80,6 +80,9 @@ pub struct Today {
     pub spent_usd: f64,
     /// US dollars at its end, at the pace since it began.
     pub projected_usd: f64,
+    /// Answered calls without a known price: what they cost is in neither.
+    #[serde(default)]
+    pub unpriced_calls: f64,
 }
 
 /// What is left of a day's budget.
@@ -133,14 +136,14 @@ pub async fn agent_costs(
         tokio::try_join!(store.agent_costs(&dimension, selection, PARTS), store.agent_cost(selection))?;
     let (spent, days) =
         tokio::try_join!(store.agent_cost(&today), store.agent_budget_day(day_of(now), None, NanoUsd::ZERO, BUDGETS))?;
-    let spent_usd = spent.map_or(0.0, |cost| cost.cost / USD);
+    let (spent_usd, unpriced_calls) = spent.map_or((0.0, 0.0), |cost| (cost.cost / USD, cost.unpriced));
     Ok(AgentCosts {
         by: by.to_owned(),
         since: selection.since,
         until: selection.until,
         total: total.as_ref().map(AgentCost::from).unwrap_or_default(),
         parts: parts.into_iter().map(AgentPart::from).collect(),
-        today: Today { spent_usd, projected_usd: projected_usd(spent_usd, now) },
+        today: Today { spent_usd, projected_usd: projected_usd(spent_usd, now), unpriced_calls },
         budgets: days.iter().filter_map(|day| state(day, budgets, now)).collect(),
     })
 }

@@ -138,8 +138,8 @@ fn transition(shift: &CellShift) -> Transition {
         baseline: shift.baseline,
         current: shift.current,
         z,
-        low: difference - half,
-        high: difference + half,
+        low: (difference - half).max(-1.0),
+        high: (difference + half).min(1.0),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
+use super::quantity::Quantity;
 use crate::domain::measurement::SeriesKind;
 use crate::domain::release::ChangeEvent;
 use crate::domain::report::{DistributionBin, Estimate, HistoryPoint, SeriesReport};
@@ -16,15 +17,23 @@ const INTERVAL_WIDTH: f64 = 160.0;
 const WIDTH: f64 = 560.0;
 const HEIGHT: f64 = 170.0;
 /// Room for labels at the left, and below.
-const LEFT: f64 = 52.0;
+const LEFT: f64 = 68.0;
 const BELOW: f64 = 22.0;
+/// Room for the name of an axis below its numbers.
+const AXIS_NAME: f64 = 16.0;
 const ABOVE: f64 = 18.0;
 /// Height of a category's row.
 const ROW: f64 = 24.0;
 /// Room for a category's name.
 const NAME: f64 = 220.0;
-/// Characters of a category's name.
-const LONGEST_NAME: usize = 33;
+/// Room for what a bar's share was and is.
+const SHARES: f64 = 122.0;
+/// Room for an amount.
+const AMOUNT: f64 = 100.0;
+/// Room between bars and what stands beside them.
+const GAP: f64 = 8.0;
+/// Characters of a name in what is shown where one points.
+const LONGEST_NAME: usize = 120;
 /// Changes closer than this share a label.
 const LABEL_ROOM: f64 = 70.0;
 
@@ -96,8 +105,37 @@ pub(crate) fn distribution(row: &SeriesReport, has_baseline: bool) -> Markup {
     match row.kind {
         _ if row.distribution.is_empty() => html! {},
         SeriesKind::Categorical | SeriesKind::Sequence | SeriesKind::Boolean => rows(&row.distribution, has_baseline),
-        SeriesKind::Numeric | SeriesKind::Ordinal => columns(&row.distribution, has_baseline),
+        SeriesKind::Numeric | SeriesKind::Ordinal => {
+            columns(&row.distribution, Quantity::of(&row.series, row.kind).axis(), has_baseline)
+        }
     }
+}
+
+/// A name that ends in the room that it has, whatever letters it is of: what does not fit is cut off at its end, where
+/// an ellipsis says so.
+fn fitting(name: &str, room: f64) -> String {
+    // Of the widest fonts that browsers take for `system-ui` at 11 px.
+    let width = |character: char| match character {
+        'i' | 'j' | 'l' | '.' | ',' | ':' | '\'' | '|' | ' ' => 4.0,
+        'm' | 'w' | 'M' | 'W' | '@' | '%' => 11.0,
+        'A'..='Z' => 8.0,
+        character if character.is_ascii() => 7.0,
+        _ => 11.0,
+    };
+    let reach = |end: &mut f64, character: char| {
+        *end += width(character);
+        Some(*end)
+    };
+    let ends: Vec<f64> = name.chars().take(LONGEST_NAME).scan(0.0, reach).collect();
+    if ends.last().is_none_or(|end| *end <= room) {
+        return clip_to(name, LONGEST_NAME);
+    }
+    clip_to(name, ends.iter().take_while(|end| **end <= room - width('…')).count())
+}
+
+/// A name at the left of a row, as much of it as fits.
+fn row_name(name: &str, y: f64) -> Markup {
+    html! { text class="value" x=(NAME - GAP) y=(y + 16.0) text-anchor="end" { (fitting(name, NAME - GAP)) } }
 }
 
 fn largest(bins: &[DistributionBin]) -> f64 {
@@ -113,7 +151,7 @@ fn tooltip(bin: &DistributionBin, has_baseline: bool) -> String {
 }
 
 /// Bars that stand beside each other, in order of value.
-fn columns(bins: &[DistributionBin], has_baseline: bool) -> Markup {
+fn columns(bins: &[DistributionBin], unit: &str, has_baseline: bool) -> Markup {
     let (largest, slot) = (largest(bins), (WIDTH - LEFT) / bins.len() as f64);
     let room = HEIGHT - BELOW - ABOVE;
     let bar = |share: f64, x: f64, class| {
@@ -121,11 +159,13 @@ fn columns(bins: &[DistributionBin], has_baseline: bool) -> Markup {
         let (y, width) = (HEIGHT - BELOW - height, (slot * 0.42).min(40.0));
         html! { rect class=(class) x=(format!("{x:.1}")) y=(format!("{y:.1}")) width=(format!("{width:.1}")) height=(format!("{height:.1}")) {} }
     };
-    let step = bins.len().div_ceil(4).max(1);
+    let (step, height) = (bins.len().div_ceil(4).max(1), HEIGHT + AXIS_NAME);
     html! {
-        svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) width=(WIDTH) role="img" aria-label="distribution" {
+        svg viewBox=(format!("0 0 {WIDTH} {height}")) width=(WIDTH) role="img" aria-label="distribution" {
             (frame())
             text x="0" y=(ABOVE + 8.0) { (number(largest * 100.0)) " %" }
+            text x="0" y=(ABOVE + 24.0) { "of traces" }
+            text x=(f64::midpoint(LEFT, WIDTH)) y=(height - 6.0) text-anchor="middle" { (unit) }
             @for (place, bin) in bins.iter().enumerate() {
                 @let x = LEFT + slot * place as f64;
                 g {
@@ -142,18 +182,21 @@ fn columns(bins: &[DistributionBin], has_baseline: bool) -> Markup {
 /// Amounts that one chart holds.
 pub(crate) const MOST_AMOUNTS: usize = 20;
 
-/// Amounts as bars below each other, each with its name and the amount as `shown`; those that a chart holds.
+/// Amounts as bars below each other, each with its name and the amount as `shown`; the first that a chart holds.
 pub(crate) fn amounts(bars: &[(String, f64)], shown: impl Fn(f64) -> String) -> Markup {
-    let bars = &bars[bars.len().saturating_sub(MOST_AMOUNTS)..];
+    let bars = &bars[..bars.len().min(MOST_AMOUNTS)];
     let largest = bars.iter().map(|(_, amount)| *amount).fold(f64::MIN_POSITIVE, f64::max);
     let height = ROW * bars.len() as f64 + 4.0;
     html! {
         svg viewBox=(format!("0 0 {WIDTH} {height}")) width=(WIDTH) role="img" aria-label="amounts" {
             @for (place, (name, amount)) in bars.iter().enumerate() {
                 @let y = ROW * place as f64;
-                text class="value" x=(NAME - 8.0) y=(y + 16.0) text-anchor="end" { (clip_to(name, LONGEST_NAME)) }
-                rect class="a" x=(NAME) y=(y + 5.0) width=(format!("{:.1}", amount / largest * (WIDTH - NAME - 110.0))) height="14" {}
-                text x=(WIDTH - 100.0) y=(y + 16.0) { (shown(*amount)) }
+                g {
+                    title { (clip_to(name, LONGEST_NAME)) ": " (shown(*amount)) }
+                    (row_name(name, y))
+                    rect class="a" x=(NAME) y=(y + 5.0) width=(format!("{:.1}", amount / largest * (WIDTH - NAME - AMOUNT - GAP))) height="14" {}
+                    text x=(WIDTH - AMOUNT) y=(y + 16.0) { (shown(*amount)) }
+                }
             }
         }
     }
@@ -172,17 +215,17 @@ fn frame() -> Markup {
 /// Bars below each other, largest first, with their names.
 fn rows(bins: &[DistributionBin], has_baseline: bool) -> Markup {
     let (largest, height) = (largest(bins), ROW * bins.len() as f64 + 4.0);
-    let width = |share: f64| format!("{:.1}", share / largest * (WIDTH - NAME - 110.0));
+    let width = |share: f64| format!("{:.1}", share / largest * (WIDTH - NAME - SHARES - GAP));
     html! {
         svg viewBox=(format!("0 0 {WIDTH} {height}")) width=(WIDTH) role="img" aria-label="shares" {
             @for (place, bin) in bins.iter().enumerate() {
                 @let y = ROW * place as f64;
                 g {
                     title { (tooltip(bin, has_baseline)) }
-                    text class="value" x=(NAME - 8.0) y=(y + 16.0) text-anchor="end" { (clip_to(&bin.label, LONGEST_NAME)) }
+                    (row_name(&bin.label, y))
                     @if has_baseline { rect class="b" x=(NAME) y=(y + 3.0) width=(width(bin.baseline)) height="8" {} }
                     rect class="a" x=(NAME) y=(y + 12.0) width=(width(bin.current)) height="8" {}
-                    text x=(WIDTH - 104.0) y=(y + 16.0) {
+                    text x=(WIDTH - SHARES) y=(y + 16.0) {
                         @if has_baseline { (format!("{:.1} % → ", bin.baseline * 100.0)) }
                         (format!("{:.1} %", bin.current * 100.0))
                     }
@@ -192,8 +235,8 @@ fn rows(bins: &[DistributionBin], has_baseline: bool) -> Markup {
     }
 }
 
-/// Estimates over time with their intervals, and a line where a version came.
-pub(crate) fn history(points: &[HistoryPoint], changes: &[ChangeEvent]) -> Markup {
+/// Estimates of a quantity over time with their intervals, and a line where a version came.
+pub(crate) fn history(points: &[HistoryPoint], changes: &[ChangeEvent], quantity: Quantity) -> Markup {
     let times = points.iter().map(|point| point.at.0 as f64);
     let values = points.iter().flat_map(|point| [point.estimate.low, point.estimate.estimate, point.estimate.high]);
     let x = Axis::over(times, LEFT + 6.0, WIDTH - LEFT - 14.0);
@@ -203,23 +246,24 @@ pub(crate) fn history(points: &[HistoryPoint], changes: &[ChangeEvent]) -> Marku
     html! {
         svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) width=(WIDTH) role="img" aria-label="over time" {
             (frame())
-            text x="0" y=(ABOVE + 6.0) { (number(y.high)) }
-            text x="0" y=(HEIGHT - BELOW) { (number(y.low)) }
+            text x="0" y=(ABOVE + 6.0) { (quantity.shown(y.high)) }
+            text x="0" y=(f64::midpoint(ABOVE, HEIGHT - BELOW)) { (quantity.axis()) }
+            text x="0" y=(HEIGHT - BELOW) { (quantity.shown(y.low)) }
             text x=(LEFT) y=(HEIGHT - 6.0) { (moment(x.low)) }
             text x=(WIDTH) y=(HEIGHT - 6.0) text-anchor="end" { (moment(x.high)) }
             (marks(changes, &x))
-            @for point in points { (point_mark(point, &x, &y)) }
+            @for point in points { (point_mark(point, (&x, &y), quantity)) }
         }
     }
 }
 
-fn point_mark(point: &HistoryPoint, x: &Axis, y: &Axis) -> Markup {
+fn point_mark(point: &HistoryPoint, (x, y): (&Axis, &Axis), quantity: Quantity) -> Markup {
     let (fill, line) = if point.is_current { ("a", "al") } else { ("b", "bl") };
     let at = x.at(point.at.0 as f64);
     let Estimate { n, estimate: Some(value), low, high, .. } = point.estimate else { return html! {} };
     html! {
         g {
-            title { (point.at.to_string()) ": " (number(value)) " over " (n) " traces" }
+            title { (point.at.to_string()) ": " (quantity.shown(value)) " over " (n) " traces" }
             @if let (Some(low), Some(high)) = (low, high) {
                 line class=(line) x1=(at) x2=(at) y1=(y.at(low)) y2=(y.at(high)) stroke-opacity=".6" {}
             }
@@ -317,10 +361,10 @@ fn marks(changes: &[ChangeEvent], x: &Axis) -> Markup {
     }
 }
 
-/// To the minute.
+/// To the minute, in the time that all pages tell.
 fn moment(nanos: f64) -> String {
     let text = Timestamp(nanos as i64).to_string();
-    text.get(..16).unwrap_or(&text).replace('T', " ")
+    format!("{} UTC", text.get(..16).unwrap_or(&text).replace('T', " "))
 }
 
 #[cfg(test)]
@@ -351,7 +395,40 @@ mod tests {
     fn what_spans_nothing_is_not_drawn() {
         let same = Estimate { n: 3, estimate: Some(1.0), low: Some(1.0), high: Some(1.0), upstream_unknown: 0 };
         assert_eq!(intervals(&same, &same).into_string(), "");
-        assert_eq!(history(&[], &[]).into_string(), "");
-        assert!(!columns(&bins("0"), true).into_string().contains("NaN"));
+        assert_eq!(history(&[], &[], Quantity::score()).into_string(), "");
+        assert!(!columns(&bins("0"), "seconds", true).into_string().contains("NaN"));
+    }
+
+    #[test]
+    fn axes_say_their_unit_and_times_their_zone() {
+        let estimate = |value: f64| Estimate {
+            n: 3,
+            estimate: Some(value),
+            low: Some(value - 0.1),
+            high: Some(value + 0.1),
+            upstream_unknown: 0,
+        };
+        let point = |hour: i64, value| HistoryPoint {
+            at: Timestamp(hour * Timestamp::NANOS_PER_HOUR),
+            is_current: false,
+            estimate: estimate(value),
+        };
+        let points = [point(1, 0.5), point(2, 0.7)];
+        let svg = history(&points, &[], Quantity::of("latency_seconds", SeriesKind::Numeric)).into_string();
+        assert!(svg.contains(">seconds<") && svg.contains("01:00 UTC") && svg.contains(">0.800<"), "{svg}");
+        let svg = history(&points, &[], Quantity::of("run_error", SeriesKind::Boolean)).into_string();
+        assert!(svg.contains(">share<") && svg.contains(">80.0 %<"), "{svg}");
+        assert!(columns(&bins("0 to 1"), "tokens", true).into_string().contains(">tokens<"));
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_is_cut_at_its_end_and_stands_whole_where_one_points() {
+        let name = "support-conversation-0123456789abcdef0123456789";
+        let svg = amounts(&[(name.to_owned(), 1.0), ("短".repeat(40), 0.5)], number).into_string();
+        assert!(svg.contains(&format!("<title>{name}: 1.00</title>")), "{svg}");
+        let start = fitting(name, NAME - GAP);
+        assert!(start.ends_with('…') && name.starts_with(start.trim_end_matches('…')), "{start}");
+        assert!(fitting(&"短".repeat(40), NAME - GAP).chars().count() <= 20);
+        assert_eq!(fitting("gpt-5-mini", NAME - GAP), "gpt-5-mini");
     }
 }

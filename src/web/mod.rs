@@ -19,6 +19,7 @@ mod health;
 mod login;
 mod pages;
 mod parameters;
+pub(crate) mod quantity;
 mod readiness;
 mod releases;
 mod review_api;
@@ -184,7 +185,7 @@ pub fn router(state: WebState) -> Router {
         .route("/review/agreement", get(pages::reviewer_agreement))
         .route("/review.js", get(assets::review_keys))
         .fallback(async |headers: HeaderMap| pages::error_for(&headers, WebError::no_such_path()))
-        .method_not_allowed_fallback(async || WebError::no_such_method())
+        .method_not_allowed_fallback(async |headers: HeaderMap| pages::error_for(&headers, WebError::no_such_method()))
         .layer(from_fn_with_state(access, access::admitted))
         .with_state(state);
     guard::guarded(router, is_loopback)

@@ -9,7 +9,7 @@ use super::figures::{percent, whole};
 use super::layout::{address, badge, instant};
 use super::text::clipped;
 use crate::backends::store::AgentDimension;
-use crate::queries::agent_costs::{AgentBudgetState, AgentCosts, AgentPart, Today};
+use crate::queries::agent_costs::{AgentBudgetState, AgentCost, AgentCosts, AgentPart, Today};
 use crate::queries::costs::Payer;
 use crate::queries::selection::{Condition, KEYS};
 
@@ -20,10 +20,10 @@ const PARTS: usize = 50;
 pub(super) fn section(state: &WebState, found: &AgentCosts, conditions: &[Condition]) -> Markup {
     html! {
         p {
-            "In all " strong { (usd(found.total.cost_usd)) } " for " (whole(found.total.traces as f64)) " runs."
+            "In all " strong { (spent(&found.total)) } " for " (whole(found.total.traces as f64)) " runs."
             @if found.total.unpriced_calls > 0.0 {
-                " " (badge("warn", "incomplete")) " " (whole(found.total.unpriced_calls)) " answered calls have no known price: "
-                "see " code { "[prices]" } "."
+                " " (badge("warn", "incomplete")) " " (whole(found.total.unpriced_calls)) " answered calls have no known price, "
+                "so what they cost is not in these sums: see " code { "[prices]" } "."
             }
         }
         @if found.total.upstream_unknown > 0 {
@@ -38,10 +38,28 @@ pub(super) fn section(state: &WebState, found: &AgentCosts, conditions: &[Condit
     }
 }
 
+fn spent(cost: &AgentCost) -> String {
+    known(cost.cost_usd, cost.unpriced_calls)
+}
+
+/// Dollars as far as prices are known: what has none is not for nothing.
+fn known(amount: f64, unpriced_calls: f64) -> String {
+    match (amount > 0.0, unpriced_calls > 0.0) {
+        (false, true) => "unknown".to_owned(),
+        (true, true) => format!("≥ {}", usd(amount)),
+        (_, false) => usd(amount),
+    }
+}
+
 /// Today's money: what is spent, and where it leads at this pace.
 pub(super) fn today(today: Today, budgets: &[AgentBudgetState]) -> Markup {
     html! {
-        div { dt { "Agents, today" } dd { (usd(today.spent_usd)) span.muted { ", at this pace " (usd(today.projected_usd)) } } }
+        div { dt { "Agents, today" } dd {
+            (known(today.spent_usd, today.unpriced_calls))
+            @if today.spent_usd > 0.0 || today.unpriced_calls == 0.0 {
+                span.muted { ", at this pace " (known(today.projected_usd, today.unpriced_calls)) }
+            }
+        } }
         @for budget in budgets { div {
             dt { "Today, " (clipped(&budget.scope, 80)) }
             dd {
@@ -90,17 +108,19 @@ fn table(state: &WebState, found: &AgentCosts, conditions: &[Condition]) -> Mark
 
 fn row(state: &WebState, found: &AgentCosts, part: &AgentPart, conditions: &[Condition]) -> Markup {
     let cost = &part.cost;
-    let of = |amount: f64, whole: f64| if whole > 0.0 { percent(amount / whole) } else { "–".to_owned() };
+    let is_unknown = cost.cost_usd <= 0.0 && cost.unpriced_calls > 0.0;
+    let of =
+        |amount: f64, whole: f64| if whole > 0.0 && !is_unknown { percent(amount / whole) } else { "–".to_owned() };
     html! {
         tr {
             td { @match runs(state, &found.by, part, conditions) {
                 Some(path) => a href=(path) { (clipped(&name(part), 80)) },
                 None => (clipped(&name(part), 80)),
             } }
-            td.number { (usd(cost.cost_usd)) }
+            td.number { (spent(cost)) }
             td.number { (of(cost.cost_usd, found.total.cost_usd)) }
             td.number { (whole(cost.traces as f64)) }
-            td.number { (usd(cost.cost_usd / cost.traces.max(1) as f64)) }
+            td.number { (known(cost.cost_usd / cost.traces.max(1) as f64, cost.unpriced_calls)) }
             td.number { (whole(cost.model_calls)) }
             td.number { (whole(cost.input_tokens)) }
             td.number { (whole(cost.output_tokens)) }
@@ -120,4 +140,17 @@ fn runs(state: &WebState, by: &str, part: &AgentPart, conditions: &[Condition]) 
     let name = part.name.as_deref().filter(|_| is_key && by != "model")?;
     let others = conditions.iter().filter(|(key, _)| key != by).map(|(key, value)| (key.as_str(), value.as_str()));
     Some(address("/traces", &others.chain([(by, name)]).collect::<Vec<_>>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::known;
+
+    #[test]
+    fn what_has_no_price_is_not_free_and_what_has_one_in_part_is_at_least_that() {
+        assert_eq!(known(0.0, 3.0), "unknown");
+        assert_eq!(known(0.0, 0.0), "$ 0.00");
+        assert_eq!(known(1.5, 3.0), "≥ $ 1.50");
+        assert_eq!(known(1.5, 0.0), "$ 1.50");
+    }
 }

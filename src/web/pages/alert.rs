@@ -39,7 +39,10 @@ pub(in crate::web) async fn alert(
             p.muted { "Affected since the onset is " (clipped(&detail.affected_are, 500)) "." }
             (affected(&detail))
             h2 { "History" }
-            div.scroll { table { @for event in &detail.history { (step(event)) } } }
+            div.scroll { table {
+                thead { tr { th { "At" } th { "What happened" } th { "Severity" } } }
+                tbody { @for event in &detail.history { (step(event)) } }
+            } }
         },
     ))
 }
@@ -71,11 +74,12 @@ fn known(detail: &AlertDetail) -> Markup {
     }
 }
 
-/// Where the change comes from: segments by what they contribute.
-pub(super) fn origin(explanation: &Explanation) -> Markup {
+/// Where the change comes from: segments by what they contribute to the change of `measure`.
+pub(super) fn origin(explanation: &Explanation, measure: &str) -> Markup {
     html! {
         h2 { "Where it comes from" }
         p {
+            @if !measure.is_empty() { "The numbers are of the " strong { (clipped(measure, 200)) } ". " }
             "By " (clipped(&explanation.dimension, 80)) ": " (signed(explanation.mix)) " of the change is another mix, "
             (signed(explanation.within)) " is within."
         }
@@ -93,7 +97,7 @@ pub(super) fn origin(explanation: &Explanation) -> Markup {
 fn causes(evidence: &Evidence) -> Markup {
     html! {
         @if let Some(explanation) = &evidence.explanation {
-            (origin(explanation))
+            (origin(explanation, &evidence.measure))
             p.muted { "As it was when the change was found; what is measured may have moved on since." }
         }
         @if !evidence.transitions.is_empty() {
@@ -140,7 +144,8 @@ pub(super) fn transitions(transitions: &[MovedShare]) -> Markup {
                         td { @if !one.from.is_empty() { (clipped(&one.from, 80)) " → " } (clipped(&one.to, 80)) }
                         td.number { (percent(one.baseline)) }
                         td.number { (percent(one.current)) }
-                        td.number { (format!("{:+.1} to {:+.1} points", one.low * 100.0, one.high * 100.0)) }
+                        @let (low, high) = one.points();
+                        td.number { (format!("{low:+.1} to {high:+.1} points")) }
                     }
                 }
             }

@@ -7,6 +7,7 @@ use maud::{Markup, html};
 use super::super::WebState;
 use super::super::parameters::Parameters;
 use super::PageError;
+use super::figures::counted;
 use super::layout::{badge, instant, page, trace_link, uncalibrated};
 use super::series::path_of_alert;
 use super::text::clipped;
@@ -28,22 +29,28 @@ pub(in crate::web) async fn alerts(
     };
     parameters.finish()?;
     let alerts = queries::alerts::alerts(&state.store, &filter).await?.groups();
-    let (open, over): (Vec<_>, Vec<_>) = alerts.iter().partition(|group| group.parent.state.is_open());
+    let (open, over): (Vec<_>, Vec<_>) = alerts.into_iter().partition(|group| group.parent.state.is_open());
     Ok(page(
         "Alerts",
         "/alerts",
         &html! {
             h1 { "Alerts" }
-            h2 { "Open (" (open.len()) ")" }
+            h2 { "Open (" (extent(&open)) ")" }
             @for group in &open { (group_card(group)) }
             @if open.is_empty() { p.muted { "Nothing is alarming now." } }
             @if !filter.open_only {
-                h2 { "Resolved (" (over.len()) ")" }
+                h2 { "Resolved (" (extent(&over)) ")" }
                 @for group in &over { (group_card(group)) }
                 @if over.is_empty() { p.muted { "No alert has been resolved yet." } }
             }
         },
     ))
+}
+
+/// How many causes, and how many alerts in all, which is what metrics and the command line count.
+pub(super) fn extent(groups: &[AlertGroup]) -> String {
+    let alerts: usize = groups.iter().map(|group| 1 + group.children.len()).sum();
+    format!("{}, {}", counted(groups.len(), "cause"), counted(alerts, "alert"))
 }
 
 /// The alert that is told of a cause, and those that it speaks for.
@@ -96,7 +103,7 @@ pub(super) fn card(alert: &Alert) -> Markup {
             }
             p.muted { "Guarantee " (clipped(&alert.guarantee, 300)) " · " (runbook_link(alert)) }
             @if !alert.trace_ids.is_empty() {
-                p { "Traces: " @for id in alert.trace_ids.iter().take(EVIDENCE) { (trace_link(*id)) " " } }
+                p { "Traces, for example: " @for id in alert.trace_ids.iter().take(EVIDENCE) { (trace_link(*id)) " " } }
             }
         }
     }

@@ -185,7 +185,7 @@ fn operations(account: &Account) -> Markup {
 
 fn step_of(step: &AccountStep, budget: &mut Budget) -> Markup {
     html! {
-        details {
+        details.step {
             summary {
                 span { (step.kind) " " strong { (clipped(&step.name, 80)) } }
                 span { (step.seconds.map(duration).unwrap_or_default()) }

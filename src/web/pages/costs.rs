@@ -52,7 +52,11 @@ async fn of_agents(state: &WebState, mut parameters: Parameters) -> Result<Marku
     let (conditions, now) = (recent(parameters.rest()), state.clock.now());
     let selection = selection(&conditions, &state.names, now).map_err(QueryError::from)?;
     let today = CostSelection { since: Some(now.floor(DAY)), ..CostSelection::default() };
-    let agents = agent_costs(&state.store, &by, &selection, &state.names, &state.agent_budgets, now).await?;
+    let mut agents = agent_costs(&state.store, &by, &selection, &state.names, &state.agent_budgets, now).await?;
+    if by == "day" {
+        // The dearest come first, and who looks at days wants the newest.
+        agents.parts.sort_by(|a, b| b.name.cmp(&a.name));
+    }
     let judges = ask(&state.store, CostDimension::Day, &today, &state.budget, now).await?;
     Ok(html! {
         dl.facts {
@@ -69,10 +73,15 @@ async fn of_judges(state: &WebState, mut parameters: Parameters) -> Result<Marku
     let by = cost_dimension(parameters.take("by").as_deref())?;
     let (conditions, now) = (parameters.rest(), state.clock.now());
     let selection = cost_selection(&conditions, now).map_err(QueryError::from)?;
-    let (found, days) = tokio::try_join!(
+    let (mut found, mut days) = tokio::try_join!(
         ask(&state.store, by, &selection, &state.budget, now),
         ask(&state.store, CostDimension::Day, &selection, &state.budget, now),
     )?;
+    // Days come in their order; who looks wants the newest.
+    days.parts.reverse();
+    if by == CostDimension::Day {
+        found.parts.reverse();
+    }
     Ok(html! {
         dl.facts { (budgets(&found.budgets)) }
         (tabs(Payer::Judges, by.as_str(), &conditions))
@@ -80,7 +89,7 @@ async fn of_judges(state: &WebState, mut parameters: Parameters) -> Result<Marku
         @if found.parts.is_empty() {
             p.muted { "No judge has been asked in this time. Rules cost nothing." }
         } @else {
-            (by_day(&days))
+            @if by != CostDimension::Day { (by_day(&days)) }
             (offers(by, &conditions))
             (table(&found))
         }

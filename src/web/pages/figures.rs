@@ -34,6 +34,17 @@ pub(super) fn whole(count: f64) -> String {
     grouped(&format!("{count:.0}"))
 }
 
+/// `1 alert`, `2 alerts`.
+pub(super) fn counted(count: usize, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{} {thing}s", whole(count as f64)) }
+}
+
+/// A phrase as it begins a heading.
+pub(super) fn capitalized(phrase: &str) -> String {
+    let mut letters = phrase.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
 /// Digits with commas between thousands.
 fn grouped(digits: &str) -> String {
     let is_first = |place: usize| place > 0 && (digits.len() - place).is_multiple_of(3);

@@ -149,7 +149,7 @@ fn disagreements(of: &Calibration) -> Markup {
     let left = of.disagreements.len().saturating_sub(DISAGREEMENTS);
     html! {
         @if !of.disagreements.is_empty() {
-            details { summary.plain { (of.disagreements.len()) " disagreements with people" }
+            details { summary { (of.disagreements.len()) " disagreements with people" }
                 ul { @for one in of.disagreements.iter().take(DISAGREEMENTS) {
                     li {
                         (trace_link(one.trace_id)) " the judge: " (one.judge.as_str()) " "

@@ -7,8 +7,9 @@ use maud::{Markup, html};
 use super::super::WebState;
 use super::super::charts;
 use super::super::parameters::Parameters;
+use super::super::quantity::Quantity;
 use super::PageError;
-use super::alerts::group_card;
+use super::alerts::{extent as causes, group_card};
 use super::figures::{duration, percent, share, whole};
 use super::layout::{address, badge, instant, page};
 use super::series::path;
@@ -112,10 +113,10 @@ fn open_alerts(overview: &Overview) -> Markup {
     let count = groups.len();
     html! {
         section {
-            h2 { "Open alerts (" (count) ")" }
+            h2 { "Open alerts" @if count > 0 { " (" (causes(&groups)) ")" } }
             @for group in groups.iter().take(ALERTS) { (group_card(group)) }
             @if count == 0 { p.muted { "Nothing is alarming now." } }
-            @if count > ALERTS { p { a href="/alerts?open=true" { "All " (count) " open alerts" } } }
+            @if count > ALERTS { p { a href="/alerts?open=true" { "All open alerts, of " (count) " causes" } } }
         }
     }
 }
@@ -254,14 +255,14 @@ fn time(latency: &Figures) -> Markup {
 
 /// Quality beside cost, with lines where versions came.
 fn course(of: &Course) -> Markup {
-    let cost = charts::history(&of.cost, &of.changes);
+    let cost = charts::history(&of.cost, &of.changes, Quantity::of("cost_usd", SeriesKind::Numeric));
     html! {
         div.charts.side {
             @if let Some((series, points)) = &of.quality {
-                @let quality = charts::history(points, &of.changes);
-                @if !quality.0.is_empty() { div { h4 { "Quality: " (clipped(series, 60)) } (quality) } }
+                @let quality = charts::history(points, &of.changes, Quantity::score());
+                @if !quality.0.is_empty() { div { h4 { "Quality over time: " (clipped(series, 60)) ", mean score, where passing is 1" } (quality) } }
             }
-            @if !cost.0.is_empty() { div { h4 { "Cost of a trace, US dollars" } (cost) } }
+            @if !cost.0.is_empty() { div { h4 { "Cost over time: mean of a trace, US dollars" } (cost) } }
         }
     }
 }

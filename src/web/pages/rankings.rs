@@ -5,23 +5,18 @@ use maud::{Markup, html};
 use super::figures::{percent, whole};
 use super::layout::address;
 use super::text::clipped;
-use super::traces::table as traces;
+use super::traces::{of, table as traces};
 use crate::queries::selection::Condition;
 use crate::queries::top::{Ranked, RankedConversation, RankedTool, Ranking};
 
 /// Links to every ranking of a selection, and to its newest traces.
 pub(super) fn offers(chosen: Option<Ranking>, conditions: &[Condition]) -> Markup {
-    let to = |ranking: Option<Ranking>| {
-        let ranking = ranking.map(|ranking| ("top", ranking.as_str()));
-        let conditions = conditions.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        address("/traces", &ranking.into_iter().chain(conditions).collect::<Vec<_>>())
-    };
     let rankings = Ranking::ALL.into_iter().map(|(_, ranking)| Some(ranking));
     html! {
         p.desk {
             @for (place, ranking) in [None].into_iter().chain(rankings).enumerate() {
                 @if place > 0 { " · " }
-                a href=(to(ranking)) aria-current=[(ranking == chosen).then_some("true")] { (in_words(ranking)) }
+                a href=(of(ranking, conditions, &[])) aria-current=[(ranking == chosen).then_some("true")] { (in_words(ranking)) }
             }
         }
     }

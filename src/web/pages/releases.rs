@@ -27,7 +27,8 @@ pub(in crate::web) async fn releases(
     };
     parameters.finish()?;
     let found = ask(&state.store, &filter).await?;
-    let others = found.changes.iter().rev().filter(|change| change.kind != ChangeKind::Release).take(CHANGES);
+    let is_other = |change: &&ChangeEvent| change.kind != ChangeKind::Release;
+    let others: Vec<&ChangeEvent> = found.changes.iter().rev().filter(is_other).take(CHANGES).collect();
     Ok(page(
         "Releases",
         "/releases",
@@ -41,9 +42,11 @@ pub(in crate::web) async fn releases(
             @if !filter.unsettled {
                 p { a href="/releases?unsettled=true" { "Versions too that few traces carry" } }
             }
-            h2 { "What else changed" }
-            ul { @for change in others { li { (line(change)) } } }
-            p.muted { "As a file: " code { "driftline releases compare SERVICE VERSION --html FILE" } }
+            p.muted { "A comparison as a file: " code { "driftline releases compare SERVICE VERSION --html FILE" } }
+            @if !others.is_empty() {
+                h2 { "What else changed" }
+                ul { @for change in others { li { (line(change)) } } }
+            }
         },
     ))
 }
@@ -55,7 +58,7 @@ fn table(releases: &[Release]) -> Markup {
                 thead { tr {
                     @for heading in ["Service", "Kind", "Version", "Before", "First seen"] { th { (heading) } }
                     @for heading in ["Traces", "Share now"] { th.number { (heading) } }
-                    th {}
+                    th { "Status" }
                 } }
                 tbody { @for release in releases { (row(release)) } }
             }

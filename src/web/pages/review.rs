@@ -7,6 +7,7 @@ use maud::{Markup, html};
 use super::super::WebState;
 use super::super::parameters::Parameters;
 use super::PageError;
+use super::figures::capitalized;
 use super::layout::{address, badge, instant, page_with_keys, trace_link};
 use super::text::{Budget, clipped};
 use crate::backends::store::{MOST_COUNTED, ReviewFilter, Stream};
@@ -191,10 +192,10 @@ fn answer(desk: &Desk, last: &AnsweredCase) -> Markup {
     html! {
         aside.answered {
             p {
-                "You said " (verdict(label.label)) " to " (clipped(&label.evaluator, 60)) " of " (trace_link(label.trace_id)) " "
+                "You said of " (trace_link(label.trace_id)) " by " (clipped(&label.evaluator, 60)) ": " (verdict(label.label)) " "
                 @match &last.judge {
                     Some((judge, why)) => {
-                        "; it was judged " (verdict(*judge))
+                        "; it was judged: " (verdict(*judge))
                         @if let Some(why) = why { span.muted { " " (clipped(why, 300)) } }
                     }
                     None => span.muted { "; how it was judged is not kept any more" },
@@ -212,10 +213,20 @@ fn answer(desk: &Desk, last: &AnsweredCase) -> Markup {
 }
 
 fn verdict(answer: Answer) -> Markup {
+    let class = match answer {
+        Answer::Pass => "good",
+        Answer::Fail => "page",
+        Answer::Skip => "",
+    };
+    badge(class, in_words(answer))
+}
+
+/// What an answer says of the run, so that no one takes it for one about the judge.
+const fn in_words(answer: Answer) -> &'static str {
     match answer {
-        Answer::Pass => badge("good", "pass"),
-        Answer::Fail => badge("page", "fail"),
-        Answer::Skip => badge("", "skip"),
+        Answer::Pass => "the run passes",
+        Answer::Fail => "the run fails",
+        Answer::Skip => "skip",
     }
 }
 
@@ -257,19 +268,20 @@ fn why(stream: Stream, flagged: Option<FlagReason>) -> Markup {
 }
 
 fn answer_form(desk: &Desk, case: &ReviewCase, at: &Place) -> Markup {
-    let keys = [("y", "pass", "Right"), ("n", "fail", "Wrong"), ("s", "skip", "Skip")];
+    let keys = [("y", Answer::Pass, "yes, "), ("n", Answer::Fail, "no, "), ("s", Answer::Skip, "")];
     html! {
         form.answer method="post" action="/review/label" {
             // Enter in a text field would press the first button.
             button hidden disabled {}
             (hidden(desk, case))
-            @for (key, value, word) in keys {
-                button name="label" value=(value) data-key=(key) class=(value) { kbd { (key) } " " (word) }
+            @for (key, answer, to_question) in keys {
+                @let value = answer.as_str();
+                button name="label" value=(value) data-key=(key) class=(value) { kbd { (key) } " " (capitalized(&format!("{to_question}{}", in_words(answer)))) }
             }
             label { input name="note" data-key="c" maxlength="500" placeholder="Why (c)" aria-label="Why"; }
         }
         @if let Some(answered) = at.answered {
-            p.notice { "You answered " (verdict(answered)) ". What you say now takes its place." }
+            p.notice { "You answered: " (verdict(answered)) ". What you say now takes its place." }
         }
     }
 }
@@ -352,7 +364,7 @@ fn help(at: &Place) -> Markup {
         details.help {
             summary data-key="?" { kbd { "?" } " keys, assigning, removing" }
             dl.facts {
-                @for (key, what) in [("y", "right"), ("n", "wrong"), ("s", "skip: asked, and not decided"), ("c", "say why; Escape leaves the field"), ("u", "undo: the case before, to answer it again"), ("j k", "next, back, without answering"), ("x", "remove this case for good")] {
+                @for (key, what) in [("y", "the run passes"), ("n", "the run fails"), ("s", "skip: asked, and not decided"), ("c", "say why; Escape leaves the field"), ("u", "undo: the case before, to answer it again"), ("j k", "next, back, without answering"), ("x", "remove this case for good")] {
                     div { dt { kbd { (key) } } dd { (what) } }
                 }
             }

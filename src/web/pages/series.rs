@@ -1,5 +1,7 @@
 //! Series: the list of what is measured and watched, and each one closely, down to the traces behind every bar.
 
+use std::collections::BTreeSet;
+
 use axum::extract::{Path, State};
 use axum::response::Html;
 use maud::{Markup, html};
@@ -7,9 +9,10 @@ use maud::{Markup, html};
 use super::super::WebState;
 use super::super::charts;
 use super::super::parameters::Parameters;
+use super::super::quantity::Quantity;
 use super::PageError;
 use super::alert::{origin, transitions};
-use super::figures::percent;
+use super::figures::{capitalized, percent};
 use super::layout::{address, badge, elsewhere, instant, page};
 use super::releases::line as change_line;
 use super::text::clipped;
@@ -20,7 +23,7 @@ use crate::domain::report::{DriftVerdict, Estimate, SeriesReport};
 use crate::domain::text::{number, p_value};
 use crate::queries::search::DEFAULT_LIMIT;
 use crate::queries::selection::Condition;
-use crate::queries::series::{Figures, SeriesDetail, SeriesView, series as list};
+use crate::queries::series::{Figures, SeriesDetail, SeriesView, Share, series as list};
 use crate::queries::series_page::{SegmentRow, SeriesPage, series_page, series_traces};
 use crate::watch::key::{ALL, PARTS, SeriesKey};
 
@@ -68,23 +71,37 @@ fn head() -> Markup {
 fn row(series: &SeriesView) -> Markup {
     let estimate = |figures: &Option<Figures>| figures.as_ref().map(|figures| figures.estimate);
     let (before, after) = (estimate(&series.baseline), estimate(&series.current));
+    let quantity = quantity(series);
     html! {
         tr {
             td {
                 a href=(path(&series.key)) { (clipped(&series.series, 60)) }
                 @if series.segment != ALL { " " span.muted { (clipped(&series.segment, 60)) } }
-                @if let Some(unit) = &series.unit { " " span.muted { (unit) } }
+                " " span.muted { (quantity.name()) }
             }
-            td.number { (shown(before)) }
-            td.number { (shown(after)) }
+            td.number { (shown(before, quantity)) (of_what(series.baseline.as_ref())) }
+            td.number { (shown(after, quantity)) (of_what(series.current.as_ref())) }
             td { @if let (Some(before), Some(after)) = (before, after) { span.charts { (charts::intervals(&before, &after)) } } }
             td.muted { @if series.watched { "yes" } @else { "no: " (series.why.as_deref().unwrap_or_default()) } }
         }
     }
 }
 
-fn shown(estimate: Option<Estimate>) -> String {
-    estimate.and_then(|estimate| estimate.estimate).map_or_else(|| "–".to_owned(), number)
+fn quantity(series: &SeriesView) -> Quantity {
+    Quantity::of(&series.series, series.kind)
+}
+
+fn shown(estimate: Option<Estimate>, quantity: Quantity) -> String {
+    let amount = estimate.and_then(|estimate| estimate.estimate);
+    amount.map_or_else(|| "–".to_owned(), |amount| quantity.shown(amount))
+}
+
+/// Of which category or transition a largest share is; nothing of other numbers.
+fn of_what(figures: Option<&Figures>) -> Markup {
+    let largest = figures.and_then(|figures| figures.shares.first());
+    html! { @if let Some(Share { from, to, .. }) = largest {
+        div.muted { @if !from.is_empty() { (clipped(from, 24)) " → " } (clipped(to, 24)) }
+    } }
 }
 
 /// The page of a series.
@@ -122,8 +139,8 @@ pub(in crate::web) async fn one_series(
             (figures(view, found.comparison.as_ref().filter(|_| view.baseline.is_some())))
             @if let Some(comparison) = &found.comparison { (plots(comparison, &found, &conditions)) }
             @if view.kind == SeriesKind::Sequence { (transition_map(view)) }
-            @if let Some(explanation) = &found.explanation { (origin(explanation)) }
-            (segments(&found.segments, &conditions))
+            @if let Some(explanation) = &found.explanation { (origin(explanation, taken_apart(view))) }
+            (segments(&found.segments, quantity(view), &conditions))
             @if !found.changes.is_empty() {
                 h2 { "Versions that came" }
                 ul { @for change in found.changes.iter().rev().take(CHANGES) { li { (change_line(change)) } } }
@@ -161,21 +178,42 @@ fn windows(key: &SeriesKey, conditions: &[Condition]) -> Markup {
     }
 }
 
+/// What [`crate::watch::explanation`] takes apart: the detectors' score of the way in which the estimate has moved.
+fn taken_apart(view: &SeriesView) -> &'static str {
+    let estimate = |side: &Option<Figures>| side.as_ref().and_then(|figures| figures.estimate.estimate);
+    match view.kind {
+        SeriesKind::Boolean => "share of runs for which it is true",
+        SeriesKind::Ordinal => "mean",
+        _ if estimate(&view.current) < estimate(&view.baseline) => {
+            "share of runs at or below the baseline's 10th percentile"
+        }
+        _ => "share of runs above the baseline's 90th percentile",
+    }
+}
+
 fn figures(view: &SeriesView, comparison: Option<&SeriesReport>) -> Markup {
+    let quantity = quantity(view);
+    let sides = [("baseline", &view.baseline), ("now", &view.current)];
+    // Only numbers have them.
+    let has_percentiles = sides.iter().any(|(_, side)| side.as_ref().is_some_and(|side| side.p50.is_some()));
     html! {
         div.scroll { table {
-            thead { tr { th {} th.number { "Traces" } th.number { (meaning(view.kind)) } th.number { "95 % interval" } th.number { "Median" } th.number { "95th percentile" } th.number { "99th percentile" } th.number { "Coverage" } } }
+            thead { tr {
+                th {} th.number { "Traces" } th.number { (capitalized(&quantity.name())) } th.number { "95 % interval" }
+                @if has_percentiles { @for heading in ["Median", "95th percentile", "99th percentile"] { th.number { (heading) } } }
+                th.number { "Coverage" }
+            } }
             tbody {
-                @for (name, side) in [("baseline", &view.baseline), ("now", &view.current)] {
+                @for (name, side) in sides {
                     @if let Some(side) = side {
                         tr {
                             td { (name) }
                             td.number { (side.estimate.n) }
-                            td.number { (shown(Some(side.estimate))) }
-                            td.number { (ends(&side.estimate)) }
-                            td.number { (side.p50.map(number).unwrap_or_default()) }
-                            td.number { (side.p95.map(number).unwrap_or_default()) }
-                            td.number { (side.p99.map(number).unwrap_or_default()) }
+                            td.number { (shown(Some(side.estimate), quantity)) (of_what(Some(side))) }
+                            td.number { (ends(&side.estimate, quantity)) }
+                            @if has_percentiles {
+                                @for value in [side.p50, side.p95, side.p99] { td.number { (value.map(number).unwrap_or_default()) } }
+                            }
                             td.number { (side.coverage.with_value) @if let Some(traces) = side.coverage.traces { " of " (traces) } }
                         }
                     }
@@ -197,17 +235,9 @@ fn figures(view: &SeriesView, comparison: Option<&SeriesReport>) -> Markup {
     }
 }
 
-const fn meaning(kind: SeriesKind) -> &'static str {
-    match kind {
-        SeriesKind::Boolean => "Share",
-        SeriesKind::Ordinal | SeriesKind::Numeric => "Mean",
-        SeriesKind::Categorical | SeriesKind::Sequence => "Largest share",
-    }
-}
-
-fn ends(estimate: &Estimate) -> String {
+fn ends(estimate: &Estimate, quantity: Quantity) -> String {
     match (estimate.low, estimate.high) {
-        (Some(low), Some(high)) => format!("{} to {}", number(low), number(high)),
+        (Some(low), Some(high)) => format!("{} to {}", quantity.shown(low), quantity.shown(high)),
         _ => "–".to_owned(),
     }
 }
@@ -215,21 +245,20 @@ fn ends(estimate: &Estimate) -> String {
 fn plots(comparison: &SeriesReport, found: &SeriesPage, conditions: &[Condition]) -> Markup {
     let key = &found.detail.series.key;
     let has_baseline = found.detail.series.baseline.is_some();
-    let course = charts::history(&comparison.history, &found.changes);
+    let quantity = quantity(&found.detail.series);
+    let course = charts::history(&comparison.history, &found.changes, quantity);
     html! {
-        p.legend.charts {
-            @if has_baseline { svg viewBox="0 0 10 10" aria-hidden="true" { rect.b width="10" height="10" rx="2" {} } " baseline " }
-            svg viewBox="0 0 10 10" aria-hidden="true" { rect.a width="10" height="10" rx="2" {} } " now" }
+        @if has_baseline { (legend("baseline", "now")) }
         div.charts.side {
             @if !comparison.distribution.is_empty() {
                 div { h3 { "How the values are distributed" } (charts::distribution(comparison, has_baseline)) }
             }
             @if !course.0.is_empty() {
-                div { h3 { "Over time, with 95 % intervals; lines where a version came" } (course) }
+                div { h3 { (capitalized(&quantity.name())) ": over time, with 95 % intervals; lines where a version came" } (course) }
             }
         }
         @if !comparison.distribution.is_empty() {
-            details { summary.plain { "The traces behind each bar" }
+            details { summary { "The traces behind each bar" }
                 div.scroll { table {
                     thead { tr { th { "Value" } @if has_baseline { th.number { "Baseline" } } th.number { "Now" } th {} } }
                     tbody {
@@ -252,6 +281,12 @@ fn plots(comparison: &SeriesReport, found: &SeriesPage, conditions: &[Condition]
     }
 }
 
+/// Which colour is which side.
+fn legend(before: &str, after: &str) -> Markup {
+    let dot = |class: &str| html! { svg viewBox="0 0 10 10" aria-hidden="true" { rect class=(class) width="10" height="10" rx="2" {} } };
+    html! { p.legend.charts { (dot("b")) " " (before) " " (dot("a")) " " (after) } }
+}
+
 fn traces_path(key: &SeriesKey, conditions: &[Condition], bin: &str) -> String {
     let mut all: Vec<(&str, &str)> = conditions.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     all.push(("bin", bin));
@@ -263,14 +298,36 @@ fn transition_map(view: &SeriesView) -> Markup {
         let shares = side.as_ref().map(|figures| figures.shares.clone()).unwrap_or_default();
         shares.into_iter().map(|share| ((share.from, share.to), share.share)).collect()
     };
+    let (before, after) = (shares(&view.baseline), shares(&view.current));
     html! {
         h2 { "From tool to tool" }
-        p.muted { "Each cell: the share of all steps from the row's tool to the column's, the baseline at the left, now at the right." }
-        div.scroll.charts { (charts::transition_map(&shares(&view.baseline), &shares(&view.current))) }
+        p.muted { "Each cell: the share of all steps from the row's tool to the column's, the darker the larger." }
+        (legend("at the left: baseline", "at the right: now"))
+        div.scroll.charts { (charts::transition_map(&before, &after)) }
+        details { summary { "The shares as numbers" } (transition_table(&before, &after)) }
     }
 }
 
-fn segments(rows: &[SegmentRow], conditions: &[Condition]) -> Markup {
+/// The map in numbers, largest share first.
+fn transition_table(before: &charts::Transitions, after: &charts::Transitions) -> Markup {
+    let of = |side: &charts::Transitions, step| side.get(step).copied().unwrap_or_default();
+    let steps: BTreeSet<&(String, String)> = before.keys().chain(after.keys()).collect();
+    let mut rows: Vec<_> = steps.into_iter().map(|step| (step, of(before, step), of(after, step))).collect();
+    rows.sort_by(|a, b| b.1.max(b.2).total_cmp(&a.1.max(a.2)));
+    html! {
+        div.scroll { table {
+            thead { tr { th { "From" } th { "To" } th.number { "Baseline" } th.number { "Now" } } }
+            tbody { @for ((from, to), before, after) in rows { tr {
+                td { (clipped(from, 80)) }
+                td { (clipped(to, 80)) }
+                td.number { (percent(before)) }
+                td.number { (percent(after)) }
+            } } }
+        } }
+    }
+}
+
+fn segments(rows: &[SegmentRow], quantity: Quantity, conditions: &[Condition]) -> Markup {
     let all: Vec<(&str, &str)> = conditions.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let is_large =
         |row: &&SegmentRow| [row.baseline, row.current].into_iter().flatten().any(|(share, _)| share >= LEAST_SHARE);
@@ -278,9 +335,10 @@ fn segments(rows: &[SegmentRow], conditions: &[Condition]) -> Markup {
     html! {
         @if !rows.is_empty() {
             h2 { "Segments: mix against quality" }
+            p.muted { "Baseline and now of each segment: " (quantity.name()) "." }
             div.scroll { table {
                 thead { tr { th { "Segment" } th.number { "Share before" } th.number { "Share now" } th.number { "Baseline" } th.number { "Now" } th { "95 % intervals" } } }
-                tbody { @for row in large.iter().take(SEGMENTS) { (segment(row, &all)) } }
+                tbody { @for row in large.iter().take(SEGMENTS) { (segment(row, quantity, &all)) } }
             } }
             @let left = rows.len() - large.len().min(SEGMENTS);
             @if left > 0 { p.muted { "and " (left) " segments that few traces are of" } }
@@ -288,7 +346,7 @@ fn segments(rows: &[SegmentRow], conditions: &[Condition]) -> Markup {
     }
 }
 
-fn segment(row: &SegmentRow, conditions: &[(&str, &str)]) -> Markup {
+fn segment(row: &SegmentRow, quantity: Quantity, conditions: &[(&str, &str)]) -> Markup {
     let share = |side: Option<(f64, Estimate)>| side.map_or_else(|| "–".to_owned(), |(share, _)| percent(share));
     let (before, after) = (row.baseline.map(|side| side.1), row.current.map(|side| side.1));
     html! {
@@ -296,8 +354,8 @@ fn segment(row: &SegmentRow, conditions: &[(&str, &str)]) -> Markup {
             td { a href=(address(&path(&row.key), conditions)) { (clipped(&row.key.segment, 80)) } }
             td.number { (share(row.baseline)) }
             td.number { (share(row.current)) }
-            td.number { (shown(before)) }
-            td.number { (shown(after)) }
+            td.number { (shown(before, quantity)) }
+            td.number { (shown(after, quantity)) }
             td { @if let (Some(before), Some(after)) = (before, after) { span.charts { (charts::intervals(&before, &after)) } } }
         }
     }

@@ -171,7 +171,9 @@ async fn alerts_of_one_cause_stand_under_the_one_that_is_told() {
     assert_eq!(detail["group"].as_array().unwrap().len(), 2, "{detail}");
     assert_eq!(service.answer("/api/v1/alerts").await["alerts"].as_array().unwrap().len(), 3, "each is listed");
     let page = service.page("/alerts").await;
-    assert!(page.contains("Open (1)") && page.contains("and 2 more series") && page.contains("/alerts/child-cost_usd"));
+    let counted = "Open (1 cause, 3 alerts)";
+    assert!(service.page("/").await.contains("Open alerts (1 cause, 3 alerts)"));
+    assert!(page.contains(counted) && page.contains("and 2 more series") && page.contains("/alerts/child-cost_usd"));
     assert!(service.page("/alerts/f1").await.contains("grounded moved"));
     assert!(service.page("/alerts/child-grounded").await.contains("href=\"/alerts/f1\""));
 }
@@ -179,21 +181,21 @@ async fn alerts_of_one_cause_stand_under_the_one_that_is_told() {
 #[tokio::test]
 async fn what_is_known_of_a_change_is_in_the_answer_and_on_the_page() {
     let service = with_alert().await;
-    let moved =
-        json!({"from": "search", "to": "<b>END", "baseline": 0.1, "current": 0.4, "z": 6.0, "low": 0.2, "high": 0.4});
+    let moved = |to, high| json!({"from": "search", "to": to, "baseline": 0.1, "current": 0.4, "z": 6.0, "low": 0.2, "high": high});
     let segment = json!({"segment": "model=b", "traces": 7, "baseline": 0.9, "current": 0.5, "contribution": -0.4,
         "low": -0.5, "high": -0.3});
     let evidence = json!({"measure": "share true", "onset_between": [START, START.plus(Duration::from_hours(3))],
         "nearest_change": {"at": START, "kind": "judge", "service": null, "subject": "loop", "from": "r1", "to": "r2"},
         "explanation": {"dimension": "model", "mix": 0.0, "within": -0.4, "segments": [segment],
-            "new_versions": ["model=b"], "trace_ids": []}, "transitions": [moved]});
+            "new_versions": ["model=b"], "trace_ids": []}, "transitions": [moved("<b>END", 0.4), moved("answer", 1.11)]});
     raise(&service, "f2", |alert| Alert { evidence: serde_json::from_value(evidence).unwrap(), ..alert }).await;
     let detail = service.answer("/api/v1/alerts/f2").await;
     assert_eq!(detail["explanation"]["segments"][0]["segment"], "model=b");
     assert_eq!((&detail["nearest_change"]["to"], &detail["onset_between"][0]), (&"r2".into(), &START.0.into()));
     assert_eq!(detail["transitions"][0]["low"], 0.2);
     let page = service.page("/alerts/f2").await;
-    for part in ["Began between", "r2", "-0.500 to -0.300", "+20.0 to +40.0 points", "&lt;b&gt;END", "no single trace"]
+    let moved = ["+20.0 to +40.0 points", "+20.0 to +100.0 points", "of the <strong>share true</strong>"];
+    for part in ["Began between", "r2", "-0.500 to -0.300", "&lt;b&gt;END", "no single trace"].into_iter().chain(moved)
     {
         assert!(page.contains(part), "{part} is not in {page}");
     }
@@ -204,7 +206,9 @@ async fn the_page_of_an_alert_shows_what_it_affects_and_its_runbook() {
     let service = with_alert().await;
     post(&service, &format!("{ALERT}/ack"), json!({"by": "<script>kim", "note": "<img>"})).await;
     let page = service.page("/alerts/f1").await;
-    for part in ["loop fell from 0.98 to 0.71", "Affected traces (", "/runbooks/quality-drift", "&lt;script&gt;kim"] {
+    let shown = ["Affected traces (", "Traces, for example", "<th>What happened</th>"];
+    for part in ["loop fell from 0.98 to 0.71", "/runbooks/quality-drift", "&lt;script&gt;kim"].into_iter().chain(shown)
+    {
         assert!(page.contains(part), "{part} is not in {page}");
     }
     assert!(!page.contains("<script") && !page.contains("<img"));

@@ -10,15 +10,15 @@ use driftline::limits::budget::{Admission, BudgetPolicy, Ladder};
 
 use super::fixtures::{START, Service};
 
-/// Reserves two requests of this day, of which each may cost two dollars; a third is refused.
-async fn spend(service: &Service) {
-    let now = START.plus(Duration::from_hours(13));
+/// Reserves two requests of a day, of which each may cost two dollars; a third is refused.
+async fn spend(service: &Service, day: u8) {
+    let now = START.plus(Duration::from_hours(13 + 24 * u64::from(day)));
     let policy = BudgetPolicy {
         daily: [(String::new(), NanoUsd(5_000_000_000))].into(),
         ladder: Ladder { full_rate_until: 0.5, reserve: 0.1, floor_rate: 0.05 },
     };
     let calls = [1, 2, 3].map(|number| JudgeCall {
-        id: [number; 16],
+        id: [number + 10 * day; 16],
         reserved_at: now,
         lane: "default".to_owned(),
         evaluator: "tone".to_owned(),
@@ -38,7 +38,7 @@ async fn spend(service: &Service) {
 #[tokio::test(flavor = "multi_thread")]
 async fn costs_are_told_by_what_is_asked_for_with_the_budgets_of_today() {
     let service = Service::with_traffic().await;
-    spend(&service).await;
+    spend(&service, 0).await;
     let costs = service.answer("/api/v1/costs").await;
     assert_eq!((costs["cost_usd"].as_f64(), costs["by"].as_str()), (Some(4.0), Some("evaluator")));
     assert_eq!((costs["parts"][0]["name"].as_str(), costs["parts"][0]["requests"].as_u64()), (Some("tone"), Some(2)));
@@ -85,7 +85,7 @@ async fn a_budget_of_nothing_that_is_there_is_not_said_to_be_open() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_line_asks_for_costs_and_plans_backfills() {
     let service = Service::with_traffic().await;
-    spend(&service).await;
+    spend(&service, 0).await;
     let run = async |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_driftline"));
         let folder = Path::new(service.store.url.strip_prefix("sqlite://").unwrap()).parent().unwrap();
@@ -168,7 +168,7 @@ async fn tools_conversations_and_failures_are_ranked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_of_costs_shows_what_agents_spent_beside_what_judging_cost() {
     let service = Service::with_traffic().await;
-    spend(&service).await;
+    spend(&service, 0).await;
     let page = service.page("/costs").await;
     for part in ["By model", "at this pace", "Judging, today", "$ 4.00", "Today, service=support-agent"] {
         assert!(page.contains(part), "{part} is not in {page}");
@@ -187,6 +187,17 @@ async fn the_page_of_costs_shows_what_agents_spent_beside_what_judging_cost() {
     assert!(judging.contains("support-agent") && judging.contains("Not settled"), "{judging}");
     assert!(service.page("/costs?service=other").await.contains("No run of this time calls a model"));
     assert!(Service::empty().await.page("/costs?of=judges").await.contains("Rules cost nothing"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn days_are_listed_newest_first() {
+    let service = Service::with_traffic().await;
+    spend(&service, 0).await;
+    spend(&service, 1).await;
+    let days = service.answer("/api/v1/costs?by=day").await;
+    let day = |place: usize| format!("<td>{}</td>", days["parts"][place]["name"].as_str().unwrap());
+    let page = service.page("/costs?of=judges&by=day").await;
+    assert!(page.find(&day(1)).unwrap() < page.find(&day(0)).unwrap(), "{page}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

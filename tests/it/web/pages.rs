@@ -3,6 +3,7 @@
 use driftline::otlp::{AnyValue, any_value};
 
 use super::fixtures::{Service, append, fill, hostile};
+use crate::stores::fixtures::stored_evaluation;
 
 #[tokio::test]
 async fn an_empty_store_tells_how_to_send_the_first_trace() {
@@ -43,6 +44,49 @@ async fn a_trace_page_shows_question_answer_scores_and_spans() {
     assert!(service.page("/traces?failing=true").await.contains("flagged"));
     assert_eq!(service.get(&format!("/traces/{}", "1".repeat(32))).await.status(), 404);
     assert_eq!(service.get("/traces/xyz").await.status(), 400);
+}
+
+#[tokio::test]
+async fn traces_are_narrowed_by_a_form_that_keeps_what_else_is_chosen() {
+    let service = Service::with_traffic().await;
+    let page = service.page("/traces?top=tools&model=x&service=support-agent&since=24h").await;
+    for kept in
+        ["name=\"top\" value=\"tools\"", "name=\"model\" value=\"x\"", "name=\"service\" value=\"support-agent\""]
+    {
+        assert!(page.contains(kept), "{kept} is not in {page}");
+    }
+    assert!(page.contains("<a href=\"/traces?top=tools\">show all</a>"), "a ranking stays one: {page}");
+    let sent = service.page("/traces?service=support-agent&release=&since=&failing=&limit=5").await;
+    assert!(
+        sent.contains("The newest 5,") && sent.contains("/traces?service=support-agent&amp;limit=50\">more"),
+        "{sent}"
+    );
+    assert!(sent.contains("href=\"/traces?conversation=") && sent.contains("Flagged: a rule or a judge"), "{sent}");
+}
+
+#[tokio::test]
+async fn series_say_what_their_numbers_are() {
+    let service = Service::with_traffic().await;
+    let list = service.page("/series").await;
+    for quantity in ["largest share of model calls", "mean, seconds", "share of runs that pass", " %<div"] {
+        assert!(list.contains(quantity), "{quantity} is not in {list}");
+    }
+    let categories = service.page("/series/support-agent:finish_reasons:all").await;
+    assert!(categories.contains("Largest share of model calls") && !categories.contains("95th percentile"));
+    let numbers = service.page("/series/support-agent:latency_seconds:all").await;
+    assert!(numbers.contains("95th percentile") && numbers.contains(">seconds<"), "{numbers}");
+    let sequence = service.page("/series/support-agent:tool_transitions:all").await;
+    assert!(sequence.contains("The shares as numbers") && sequence.contains("at the right: now"), "{sequence}");
+}
+
+#[tokio::test]
+async fn an_answer_speaks_of_the_run_and_not_of_its_judge() {
+    let judgement = |trace_id, _| stored_evaluation(trace_id, "groundedness", Some(0.0));
+    let service = Service::with_judged_traffic(judgement).await;
+    let id = service.trace_ids[0];
+    let page = service.page(&format!("/review?reviewer=anna&trace={id}&evaluator=groundedness")).await;
+    assert!(page.contains("Yes, the run passes") && page.contains("No, the run fails"), "{page}");
+    assert!(!page.contains("Right") && !page.contains("Wrong"), "{page}");
 }
 
 #[tokio::test]

@@ -99,6 +99,7 @@ async fn the_page_of_releases_tells_which_ran_since_when() {
     let service = counted().await;
     let page = service.page("/releases?unsettled=true").await;
     assert!(page.contains("<strong>1.5.0</strong>") && page.contains("support-agent"), "{page}");
+    assert!(page.contains("<th>Status</th>") && !page.contains("What else changed"), "nothing else did: {page}");
     let empty = Service::empty().await;
     assert!(empty.page("/releases").await.contains("No version has been noticed yet"));
 }
