@@ -80,14 +80,18 @@ impl Archive {
         }
     }
 
-    /// Looks whether it can be read, and changes nothing. A folder that has yet to be made can.
+    /// Looks whether it can be read, and for a bucket whether files can be made on the way there; changes nothing. A
+    /// folder that has yet to be made can be read.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// It cannot be read, or there is no place for temporary files.
     pub async fn reach(&self) -> io::Result<()> {
         match &self.0 {
             Place::Folder(folder) => folder.clone().reach().await,
-            Place::Bucket(bucket) => bucket.reach().await,
+            Place::Bucket(bucket) => {
+                temporary()?.write_all(b"driftline")?;
+                bucket.reach().await
+            }
         }
     }
 
@@ -99,7 +103,7 @@ impl Archive {
         let name = format!("{day}/{:032x}{ENDING}", fastrand::u128(..));
         let partial = match &self.0 {
             Place::Folder(folder) => folder.partial(day)?,
-            Place::Bucket(_) => tempfile::NamedTempFile::new()?,
+            Place::Bucket(_) => temporary()?,
         };
         Ok(ArchiveWriter { partial, name, position: 0 })
     }
@@ -231,6 +235,12 @@ impl ArchiveWriter {
         self.position += length;
         Ok(place)
     }
+}
+
+/// A file on its way to a bucket, or from there.
+fn temporary() -> io::Result<tempfile::NamedTempFile> {
+    let explained = |error: io::Error| io::Error::new(error.kind(), format!("no temporary file (TMPDIR): {error}"));
+    tempfile::NamedTempFile::new().map_err(explained)
 }
 
 /// Whether a file is one of traces by its name: `2026-01-31/`, 32 digits of a number, and the ending.

@@ -115,6 +115,10 @@ fn the_compose_stack_mounts_files_that_are_there_and_pins_its_images() {
         let image = service.get("image").and_then(Value::as_str);
         let tag = image.and_then(|image| image.rsplit_once(':')).map(|(_, tag)| tag);
         assert!(service.get("build").is_some() || tag.is_some_and(|tag| tag != "latest"), "{name}: {image:?}");
+        if service.get("read_only").is_some() {
+            let temporary = list(&service["tmpfs"])[0].as_str().unwrap();
+            assert!(temporary.starts_with("/tmp:size="), "{name} has no room for files on their way to a bucket");
+        }
         for port in service.get("ports").map(list).into_iter().flatten() {
             assert!(port.as_str().unwrap().starts_with("127.0.0.1:"), "{name} opens {port} to the network");
         }
@@ -235,6 +239,9 @@ fn the_kubernetes_manifests_fit_together_and_their_settings_are_accepted() {
             for mount in list(&container["volumeMounts"]) {
                 assert!(volumes.contains(mount["name"].as_str().unwrap()), "{mount}");
             }
+            let temporary = list(&container["volumeMounts"]).iter().find(|mount| mount["mountPath"] == "/tmp").unwrap();
+            let volume = list(&pod["spec"]["volumes"]).iter().find(|volume| volume["name"] == temporary["name"]);
+            assert!(volume.unwrap()["emptyDir"]["sizeLimit"].is_string(), "room for files on their way to a bucket");
         }
         let ports = list(&pod["spec"]["containers"][0]["ports"]);
         let port = |probe: &str| &pod["spec"]["containers"][0][probe]["httpGet"]["port"];

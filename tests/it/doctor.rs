@@ -5,10 +5,15 @@ use std::process::Command;
 use serde_json::Value;
 
 fn examined(settings: &str) -> (i32, Value) {
+    examined_with(settings, &[])
+}
+
+fn examined_with(settings: &str, variables: &[(&str, &str)]) -> (i32, Value) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("driftline.toml"), settings).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_driftline"));
-    let output = command.args(["doctor", "--json"]).current_dir(folder.path()).output().unwrap();
+    command.args(["doctor", "--json"]).current_dir(folder.path()).envs(variables.iter().copied());
+    let output = command.output().unwrap();
     (output.status.code().unwrap(), serde_json::from_slice(&output.stdout).unwrap_or_default())
 }
 
@@ -55,6 +60,20 @@ fn an_archive_that_another_store_wrote_is_told() {
     std::fs::write(archive.path().join("driftline-store"), "0123456789abcdef0123456789abcdef").unwrap();
     let (code, report) = examined(&settings);
     assert_eq!((code, health(&report, "archive")), (1, "fail"), "{report}");
+}
+
+#[test]
+fn an_archive_in_a_bucket_needs_room_for_temporary_files() {
+    let variables = [
+        ("TMPDIR", "/nonexistent"),
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:1"),
+        ("AWS_ACCESS_KEY_ID", "key"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+    ];
+    let (_, report) = examined_with("[archive]\ndirectory = \"s3://bucket/runs\"\n", &variables);
+    assert_eq!(health(&report, "archive"), "fail", "{report}");
+    let told = report.to_string();
+    assert!(told.contains("no temporary file") && told.contains("/nonexistent"), "{report}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt as _, PutMode, RetryConfig};
 use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
 
-use super::ArchivePlace;
+use super::{ArchivePlace, temporary};
 use crate::domain::time::Timestamp;
 
 /// A bucket that is away is tried again with the next purge: until then what belongs there stays in the store.
@@ -101,7 +101,7 @@ impl Bucket {
 
     pub(super) async fn write_over(&self, place: &ArchivePlace, bytes: &[u8]) -> io::Result<()> {
         let Some(object) = there(self.objects.get(&self.path(&place.file)).await)? else { return Ok(()) };
-        let mut copy = tokio::fs::File::from_std(tempfile::tempfile()?);
+        let mut copy = tokio::fs::File::from_std(temporary()?.into_file());
         let mut parts = object.into_stream();
         while let Some(part) = parts.try_next().await.map_err(failed)? {
             copy.write_all(&part).await?;
