@@ -33,11 +33,15 @@ pub struct BudgetPolicy {
     pub ladder: Ladder,
 }
 
+/// The scopes that a call for a service counts towards, whether they have a limit or not, in order.
+pub fn scopes_of(service: &str) -> impl Iterator<Item = &str> {
+    std::iter::once(ALL_SERVICES).chain((service != ALL_SERVICES).then_some(service))
+}
+
 impl BudgetPolicy {
     /// The scopes that a call for a service counts towards and that have a limit, in order.
     pub fn scopes<'a>(&'a self, service: &'a str) -> impl Iterator<Item = (&'a str, NanoUsd)> {
-        let limit = |scope: &'a str| self.daily.get(scope).map(|limit| (scope, *limit));
-        [ALL_SERVICES, service].into_iter().filter_map(limit)
+        scopes_of(service).filter_map(|scope| self.daily.get(scope).map(|limit| (scope, *limit)))
     }
 
     /// Whether a call for a service that costs at most `worst` fits the accounts of all its scopes.

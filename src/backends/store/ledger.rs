@@ -18,7 +18,7 @@ use crate::domain::ids::TraceId;
 use crate::domain::judge::TokenUsage;
 use crate::domain::money::NanoUsd;
 use crate::domain::time::Timestamp;
-use crate::limits::budget::{ALL_SERVICES, Account, Admission, BudgetPolicy, day_of};
+use crate::limits::budget::{ALL_SERVICES, Account, Admission, BudgetPolicy, day_of, scopes_of};
 
 /// One request to a judge model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,13 +112,11 @@ impl Store {
             let mut transaction = self.begin().await?;
             let connection = &mut *transaction;
             let day = day_of(now);
-            let mut accounts = BTreeMap::new();
+            let mut limits = BTreeMap::new();
             for call in calls {
-                for (scope, limit) in policy.scopes(&call.service) {
-                    accounts.entry(scope.to_owned()).or_insert(limit);
-                }
+                limits.extend(scopes_of(&call.service).map(|scope| (scope, policy.daily.get(scope).copied())));
             }
-            let mut accounts = self.lock_accounts(connection, day, &accounts).await?;
+            let mut accounts = self.lock_accounts(connection, day, &limits).await?;
             if calls.iter().any(|call| policy.admit(&accounts, &call.service, call.reserved) != Admission::Admit) {
                 read_under_way(connection, day, now.minus(longest_call), &mut accounts).await?;
             }
@@ -128,7 +126,7 @@ impl Store {
             }
             let admitted = calls.iter().zip(&admissions).filter(|(_, admission)| **admission == Admission::Admit);
             let admitted: Vec<&JudgeCall> = admitted.map(|(call, _)| call).collect();
-            commit(connection, day, policy, &admitted, |call| call.reserved).await?;
+            commit(connection, day, &admitted).await?;
             insert_calls(connection, &admitted).await?;
             transaction.commit().await?;
             let committed = accounts.into_iter().map(|(scope, account)| (scope, account.committed)).collect();
@@ -198,17 +196,20 @@ impl Store {
         .await
     }
 
-    /// The accounts of these scopes, each locked until the transaction ends. One that is new starts with what the
-    /// ledger holds, so that a limit that is set at noon counts the morning.
+    /// The accounts of those of the scopes that have a limit. Each is locked until the transaction ends, also those that
+    /// another process opened, which knows a limit that this one does not. One that is new starts with what the ledger
+    /// holds, so that a limit that is set at noon counts the morning.
     async fn lock_accounts(
         &self,
         connection: &mut AnyConnection,
         day: i64,
-        limits: &BTreeMap<String, NanoUsd>,
+        limits: &BTreeMap<&str, Option<NanoUsd>>,
     ) -> Result<BTreeMap<String, Account>, sqlx::Error> {
         let mut accounts = BTreeMap::new();
         for (scope, limit) in limits {
-            let committed = match self.lock_account(connection, day, scope).await? {
+            let committed = self.lock_account(connection, day, scope).await?;
+            let Some(limit) = limit else { continue };
+            let committed = match committed {
                 Some(committed) => Some(committed),
                 None => {
                     open_account(connection, day, scope).await?;
@@ -216,7 +217,7 @@ impl Store {
                 }
             };
             let committed = committed.ok_or(sqlx::Error::RowNotFound)?;
-            accounts.insert(scope.clone(), Account { limit: *limit, committed, under_way: NanoUsd::ZERO });
+            accounts.insert((*scope).to_owned(), Account { limit: *limit, committed, under_way: NanoUsd::ZERO });
         }
         Ok(accounts)
     }
@@ -306,19 +307,14 @@ async fn stop(connection: &mut AnyConnection, day: i64, scope: &str, now: Timest
     sqlx::query(sql).bind(now).bind(day).bind(key(scope)).execute(connection).await.map(drop)
 }
 
-/// Raises the budgets of a day by an amount for each call.
-async fn commit(
-    connection: &mut AnyConnection,
-    day: i64,
-    policy: &BudgetPolicy,
-    calls: &[&JudgeCall],
-    amount: impl Fn(&JudgeCall) -> NanoUsd,
-) -> Result<(), sqlx::Error> {
+/// Raises the budgets of a day by what calls reserve: those that [`give_back`] lowers again, whatever limits this process
+/// knows. A scope that no process limits has no row, and none is changed.
+async fn commit(connection: &mut AnyConnection, day: i64, calls: &[&JudgeCall]) -> Result<(), sqlx::Error> {
     let mut amounts: BTreeMap<&str, NanoUsd> = BTreeMap::new();
     for call in calls {
-        for (scope, _) in policy.scopes(&call.service) {
+        for scope in scopes_of(&call.service) {
             let sum = amounts.entry(scope).or_default();
-            *sum = *sum + amount(call);
+            *sum = *sum + call.reserved;
         }
     }
     for (scope, amount) in amounts {
@@ -381,12 +377,11 @@ pub(super) async fn settle(connection: &mut AnyConnection, calls: &[&JudgeCall])
 async fn give_back(connection: &mut AnyConnection, settled: &[(&JudgeCall, &Settled)]) -> Result<(), sqlx::Error> {
     let mut differences: BTreeMap<(i64, &str), NanoUsd> = BTreeMap::new();
     for (call, end) in settled {
-        for scope in [ALL_SERVICES, call.service.as_str()] {
+        for scope in scopes_of(&call.service) {
             let difference = differences.entry((day_of(call.reserved_at), scope)).or_default();
             *difference = *difference + end.charged - call.reserved;
         }
     }
-    // A scope without a limit has no row, and none is changed.
     for ((day, scope), difference) in differences.into_iter().filter(|(_, difference)| *difference != NanoUsd::ZERO) {
         raise(connection, day, scope, difference).await?;
     }

@@ -30,6 +30,7 @@ contract!(
     a_call_waits_for_money_under_way_and_is_refused_when_there_is_none,
     a_service_is_held_by_its_own_budget_beside_that_of_all,
     a_limit_that_is_set_later_counts_what_was_spent_before,
+    a_process_that_does_not_know_a_limit_yet_does_not_lower_what_counts_towards_it,
     many_workers_of_which_some_die_never_commit_more_than_the_budget,
     what_the_budget_left_out_is_planned_again_once_and_with_its_probability,
     a_verdict_is_remembered_until_it_is_forgotten,
@@ -234,6 +235,17 @@ async fn a_limit_that_is_set_later_counts_what_was_spent_before(it: TestStore) {
     let policy = policy(&[("", 100), ("other", 100)]);
     let calls = [call(2, "shop", 50, seconds(2)), call(3, "other", 30, seconds(2))];
     assert_eq!(reserve(&it.store, &calls, &policy, seconds(2)).await, [Admission::Refuse, Admission::Admit]);
+}
+
+async fn a_process_that_does_not_know_a_limit_yet_does_not_lower_what_counts_towards_it(it: TestStore) {
+    let (now, old, new) = (seconds(0), policy(&[("", 100)]), policy(&[("", 100), ("chat", 50)]));
+    assert_eq!(reserve(&it.store, &[call(1, "chat", 20, now)], &new, now).await, [Admission::Admit]);
+    let by_old = call(2, "chat", 20, now);
+    assert_eq!(reserve(&it.store, std::slice::from_ref(&by_old), &old, now).await, [Admission::Admit]);
+    assert_eq!(committed(&it.store, now).await["chat"], 40);
+    settle(&it.store, vec![settled(&by_old, 5, seconds(1))], seconds(1)).await;
+    assert_eq!(committed(&it.store, now).await, [(String::new(), 25), ("chat".to_owned(), 25)].into());
+    assert_eq!(reserve(&it.store, &[call(3, "chat", 30, now)], &new, now).await, [Admission::Wait]);
 }
 
 async fn many_workers_of_which_some_die_never_commit_more_than_the_budget(it: TestStore) {
