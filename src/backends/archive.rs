@@ -239,10 +239,8 @@ impl ArchiveWriter {
 
 /// A file on its way to a bucket, or from there.
 fn temporary() -> io::Result<tempfile::NamedTempFile> {
-    tempfile::NamedTempFile::new().map_err(|error| {
-        let folder = std::env::temp_dir();
-        io::Error::new(error.kind(), format!("no temporary file can be made in {} (TMPDIR): {error}", folder.display()))
-    })
+    let explained = |error: io::Error| io::Error::new(error.kind(), format!("no temporary file (TMPDIR): {error}"));
+    tempfile::NamedTempFile::new().map_err(explained)
 }
 
 /// Whether a file is one of traces by its name: `2026-01-31/`, 32 digits of a number, and the ending.

@@ -6,6 +6,7 @@ use std::time::Duration;
 pub use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, StatusCode, Url};
+use serde_json::Value;
 
 use crate::domain::time::Timestamp;
 
@@ -14,8 +15,12 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Waits between attempts while someone waits for the last of them.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
-/// What is kept of a refusal's text.
+/// Characters that are kept of a refusal's text.
 const LONGEST_REASON: usize = 200;
+/// Bytes of a refusal that are read: some repeat all that was sent to them.
+const LONGEST_REFUSAL: usize = 256 * 1024;
+/// How deep a refusal's words are looked for.
+const DEEPEST_REASON: usize = 4;
 
 /// Why a body was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +58,7 @@ pub enum SendError {
         host: String,
         /// HTTP status.
         status: u16,
-        /// The start of what the receiver said.
+        /// The start of what the receiver said for itself, without what it repeats of the body.
         reason: String,
     },
 }
@@ -287,15 +292,42 @@ fn asks_to_come_back(status: StatusCode) -> bool {
     is_trouble || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
 }
 
-/// The start of what a receiver said; the rest, which may never end, is not read.
+/// Why a receiver refuses; what is too long, and may never end, is not read on.
 async fn reason(mut response: Response) -> String {
     let mut body = Vec::new();
-    while body.len() < LONGEST_REASON
+    while body.len() < LONGEST_REFUSAL
         && let Ok(Some(chunk)) = response.chunk().await
     {
         body.extend_from_slice(&chunk);
     }
-    shown(&String::from_utf8_lossy(&body))
+    shown(&said(&body))
+}
+
+/// What a receiver says for itself. JSON may repeat what was sent, which is text of traces: of it only what is meant as a
+/// reason is taken, and nothing of what cannot be read.
+fn said(body: &[u8]) -> String {
+    let body = body.trim_ascii_start();
+    match serde_json::from_slice(body) {
+        Ok(answer @ Value::Object(_)) => words(&answer, DEEPEST_REASON).join(": "),
+        Ok(_) => String::new(),
+        Err(_) if body.starts_with(b"{") || body.starts_with(b"[") => String::new(),
+        Err(_) => String::from_utf8_lossy(body).into_owned(),
+    }
+}
+
+/// The words of a reason, and of what it holds. FastAPI says of each mistake where it is, what, and of which kind, beside
+/// the `input` itself.
+fn words(value: &Value, depth: usize) -> Vec<String> {
+    match value {
+        Value::String(text) => vec![text.clone()],
+        Value::Number(number) => vec![number.to_string()],
+        Value::Array(list) if depth > 0 => list.iter().flat_map(|value| words(value, depth - 1)).collect(),
+        Value::Object(object) if depth > 0 => {
+            let known = ["error", "message", "detail", "loc", "msg", "type"];
+            known.iter().filter_map(|key| object.get(*key)).flat_map(|value| words(value, depth - 1)).collect()
+        }
+        _ => Vec::new(),
+    }
 }
 
 fn shown(text: &str) -> String {
@@ -330,4 +362,30 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
     let seconds = number("retry-after-ms").map(|milliseconds| milliseconds / 1e3).or_else(|| number("retry-after"))?;
     Duration::try_from_secs_f64(seconds).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_refusal_its_reason_is_told_and_nothing_that_it_repeats() {
+        let fastapi = r#"{"detail":[{"type":"string_type","loc":["body","data",0,"name"],"input":{"note":"ann's secret"},
+            "msg":"Input should be a valid string","ctx":{"error":"ann's secret"},"url":"https://errors.pydantic.dev"}]}"#;
+        let truncated = &fastapi[..fastapi.len() - 9];
+        for (body, told) in [
+            (fastapi, "body: data: 0: name: Input should be a valid string: string_type"),
+            (truncated, ""),
+            (r#"{"detail":"Not authenticated","body":"ann's secret"}"#, "Not authenticated"),
+            (r#"{"error":{"message":"no such project","param":"ann's secret"}}"#, "no such project"),
+            (r#"{"error_code":"RESOURCE_DOES_NOT_EXIST","message":"no such trace"}"#, "no such trace"),
+            (r#"{"spans":[{"name":"ann's secret"}]}"#, ""),
+            (r#"["ann's secret"]"#, ""),
+            ("invalid_payload", "invalid_payload"),
+        ] {
+            assert_eq!(said(body.as_bytes()), told, "{body}");
+        }
+        let deep = format!("{}\"ann's secret\"{}", "[".repeat(50), "]".repeat(50));
+        assert_eq!(said(deep.as_bytes()), "");
+    }
 }

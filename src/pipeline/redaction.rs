@@ -25,6 +25,12 @@ const HASH_BYTES: usize = 16;
 const HASH: &str = "hmac:";
 const NO_HASH: &str = "[redacted:hash]";
 
+/// The largest body that is left of one of so many bytes: what stands for something may be longer than that was.
+#[must_use]
+pub const fn largest_redacted(received: usize) -> usize {
+    received.saturating_mul(2)
+}
+
 /// A body without what is taken out.
 pub(super) struct Redacted {
     /// OTLP in protobuf, or of feedback JSON.
@@ -178,12 +184,16 @@ impl Work<'_> {
         let before = attributes.len();
         attributes.retain(|attribute| !self.redaction.drop.contains(&attribute.key));
         self.count += (before - attributes.len()) as u64;
-        for attribute in attributes {
-            let value = attribute.value.as_mut().and_then(|value| value.value.as_mut());
-            match value {
-                Some(value) if self.redaction.hash.contains(&attribute.key) => self.hash(value),
+        for KeyValue { key, value, .. } in attributes {
+            let is_hashed = self.redaction.hash.contains(key.as_str());
+            match value.as_mut().and_then(|value| value.value.as_mut()) {
+                Some(value) if is_hashed => self.hash(value),
                 Some(value) => self.value(value),
                 None => {}
+            }
+            // A key that is hashed by was named by hand, and has to be known again.
+            if !is_hashed {
+                self.text(key);
             }
         }
     }
@@ -205,11 +215,17 @@ impl Work<'_> {
                 values.for_each(|value| self.value(value));
             }
             Value::KvlistValue(table) => self.attributes(&mut table.values),
-            Value::BoolValue(_)
-            | Value::IntValue(_)
-            | Value::DoubleValue(_)
-            | Value::BytesValue(_)
-            | Value::StringValueStrindex(_) => {}
+            Value::BytesValue(bytes) => self.bytes(bytes),
+            Value::BoolValue(_) | Value::IntValue(_) | Value::DoubleValue(_) | Value::StringValueStrindex(_) => {}
+        }
+    }
+
+    /// Bytes may be text that was sent so; what is none holds nothing that could be looked for.
+    fn bytes(&mut self, bytes: &mut Vec<u8>) {
+        let redacted = std::str::from_utf8(bytes).ok().and_then(|text| self.redaction.redactor.redacted(text));
+        if let Some((redacted, count)) = redacted {
+            *bytes = redacted.into_bytes();
+            self.count += count;
         }
     }
 
@@ -248,6 +264,7 @@ mod tests {
             "attributes": [
                 { "key": "user.id", "value": text(user) }, { "key": "session.secret", "value": text("qrs") },
                 { "key": "table", "value": inner },
+                { "key": "of eve@mail.org", "value": { "bytesValue": "ZXZlQG1haWwub3Jn" } },
             ],
             "events": [{ "timeUnixNano": "1", "name": "e", "attributes": [{ "key": "a", "value": text("x eve@mail.org") }] }],
         });
@@ -259,9 +276,10 @@ mod tests {
     #[test]
     fn nothing_of_what_is_taken_out_is_left_anywhere_and_each_is_counted() {
         let mut received = received("ann");
-        assert_eq!(redaction().apply(&mut received), 7);
+        assert_eq!(redaction().apply(&mut received), 9);
         let left = format!("{received:?}");
-        for gone in ["mail.org", "\"ann\"", "qrs", "xyz", "session.secret"] {
+        let bytes = format!("{:?}", b"mail.org");
+        for gone in ["mail.org", bytes.trim_matches(['[', ']']), "\"ann\"", "qrs", "xyz", "session.secret"] {
             assert!(!left.contains(gone), "{gone} is in {left}");
         }
     }
@@ -272,7 +290,7 @@ mod tests {
         redaction().apply(&mut stored);
         let mut groups = received("ann").pieces.remove(0).resource_spans;
         let redacted = redaction().of_spans(&mut groups);
-        assert_eq!(redacted.count, 7);
+        assert_eq!(redacted.count, 9);
         let split = split_by_trace(decode_traces(&redacted.body, Encoding::Protobuf).unwrap());
         let mut again = Received { pieces: split.traces, scores: Vec::new() };
         assert_eq!(redaction().apply(&mut again), 0, "a hash is not hashed");

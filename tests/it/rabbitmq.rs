@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use crate::service::fixtures::eventually;
 use crate::support::broker::Other;
 use crate::support::proxy::Proxy;
-use crate::support::services::{TlsRabbitMq, fresh_name, rabbitmq};
+use crate::support::services::{RabbitMq, TlsRabbitMq, fresh_name, rabbitmq};
 
 /// Longer than anything that is expected to happen takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -175,6 +175,21 @@ async fn a_dead_letter_that_its_queue_does_not_take_stays_one() {
     assert!(matches!(error, RabbitMqError::Publish { .. }), "{error:?}");
     drop(letters);
     assert_eq!(reasons(&queue, 10).await.0, ["one"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_reads_nothing_more_is_not_waited_for_and_the_dead_letter_stays() {
+    let broker = tokio::task::block_in_place(RabbitMq::start);
+    let mut consumer = RabbitMqConsumer::connect(&broker.amqp_url, "queue", 10).await.unwrap();
+    Other::connect_to(&broker.amqp_url).await.publish("queue", &[b"one"]).await;
+    let deliveries = receive(&mut consumer, 1).await;
+    consumer.dead_letter(&deliveries[0], "one").await.unwrap();
+    let letters = DeadLetters::open(&broker.amqp_url, "queue").await.unwrap();
+    broker.ctl(&["set_vm_memory_high_watermark", "0"]);
+    let is_out = async || broker.ctl(&["eval", "rabbit_alarm:get_alarms()."]).contains("memory").then_some(());
+    eventually("a broker without memory", is_out).await;
+    let replayed = tokio::time::timeout(PATIENCE * 2, letters.replay(1, |_| true)).await.expect("it does not wait");
+    assert!(matches!(replayed, Err(RabbitMqError::Timeout)), "{replayed:?}");
 }
 
 /// What `driftline dead-letters` says, with this queue in its settings.

@@ -17,7 +17,7 @@ use crate::pipeline::consume::{QueueSource, consume};
 use crate::pipeline::intake::Intake;
 use crate::pipeline::publish::{Outgoing, QueueLimits};
 use crate::pipeline::receive::{Receiver, WayIn, grpc_router, guarded, http_router};
-use crate::pipeline::redaction::Redaction;
+use crate::pipeline::redaction::{Redaction, largest_redacted};
 use crate::web::ReadinessCheck;
 
 impl Service {
@@ -62,7 +62,7 @@ impl Service {
             url: settings.queue.url.clone(),
             name: settings.queue.name.clone(),
             prefetch: settings.queue.prefetch,
-            max_body_bytes: settings.receive.max_body_mib.saturating_mul(MIB),
+            max_body_bytes: largest_redacted(settings.receive.max_body_mib.saturating_mul(MIB)),
             attempts: settings.queue.attempts,
             retry_delay: settings.queue.retry_delay,
         };

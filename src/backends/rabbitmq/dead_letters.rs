@@ -6,8 +6,9 @@
 use lapin::message::BasicGetMessage;
 use lapin::options::{BasicAckOptions, BasicGetOptions};
 use lapin::{Channel, Connection};
+use tokio::time::timeout;
 
-use super::connection::{Published, close, confirming_channel, open, properties, publish};
+use super::connection::{CONNECT_TIMEOUT, Published, close, confirming_channel, open, properties, publish};
 use super::queues::{QueueNames, declare_dead_queue};
 use super::{RabbitMqError, envelope};
 
@@ -89,8 +90,10 @@ impl DeadLetters {
     async fn put_back(&self, message: &BasicGetMessage) -> Result<(), RabbitMqError> {
         let failed = |source| RabbitMqError::Publish { queue: self.queue.live.to_string(), source };
         let properties = envelope::of_replay(&message.properties);
-        let published = publish(&self.channel, &self.queue.live, &message.data, properties).await;
-        match published.map_err(|error| failed(Some(error)))? {
+        // A broker without memory or disk reads nothing, and says nothing.
+        let published =
+            timeout(CONNECT_TIMEOUT, publish(&self.channel, &self.queue.live, &message.data, properties)).await;
+        match published.map_err(|_| RabbitMqError::Timeout)?.map_err(|error| failed(Some(error)))? {
             Published::Taken => {
                 let acknowledged = message.ack(BasicAckOptions::default()).await;
                 acknowledged.map(|_| ()).map_err(|error| failed(Some(error)))

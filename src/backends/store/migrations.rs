@@ -155,6 +155,11 @@ const CHANGES: &[Change] = &[
         sqlite: include_str!("../../../migrations/sqlite/0028_used_tools.sql"),
         postgres: include_str!("../../../migrations/postgres/0028_used_tools.sql"),
     },
+    Change {
+        description: "audit replace",
+        sqlite: include_str!("../../../migrations/sqlite/0029_audit_replace.sql"),
+        postgres: include_str!("../../../migrations/postgres/0029_audit_replace.sql"),
+    },
 ];
 
 const NEWEST: i64 = CHANGES.len() as i64;

@@ -24,7 +24,7 @@ use tokio::time::timeout;
 use super::crash_point::crash_point;
 use super::intake::{NotStored, Received};
 use super::publish::{Content, Sent};
-use super::redaction::{Redacted, Redaction};
+use super::redaction::{Redacted, Redaction, largest_redacted};
 use super::room::Room;
 use super::work::work_on;
 use crate::otlp::{
@@ -211,7 +211,7 @@ fn decode(message: &Message, limit: usize, redaction: Option<&Redaction>) -> Res
         error => Refusal::Invalid(error.to_string()),
     })?;
     let decoded = Decoded { bytes: body.len(), ..Decoded::default() };
-    Ok(match message.signal {
+    let decoded = match message.signal {
         Signal::Traces => {
             let mut groups = decode_traces(&body, message.encoding).map_err(unreadable)?;
             let warning = groups.is_empty().then(|| without("resourceSpans", &body, message.encoding)).flatten();
@@ -228,7 +228,10 @@ fn decode(message: &Message, limit: usize, redaction: Option<&Redaction>) -> Res
             let received = Received { pieces: split.traces, scores: split.scores };
             Decoded { received, rejected: split.rejected, ignored: split.ignored, warning, redacted, ..decoded }
         }
-    })
+    };
+    // Whoever takes it out of the queue would not take it.
+    let is_too_large = |redacted: &Redacted| redacted.body.len() > largest_redacted(limit);
+    if decoded.redacted.as_ref().is_some_and(is_too_large) { Err(Refusal::TooLarge { limit }) } else { Ok(decoded) }
 }
 
 /// Says so when a JSON object has other members than the one that is read. OTLP passes over what it does not know, and
@@ -243,4 +246,37 @@ fn without(member: &str, body: &[u8], encoding: Encoding) -> Option<String> {
 fn unreadable(error: DecodeError) -> Refusal {
     let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
     Refusal::Invalid(format!("{error}{cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use ring::hmac;
+
+    use super::*;
+    use crate::evaluate::redaction::Redactor;
+    use crate::pipeline::room::Rooms;
+
+    #[test]
+    fn what_grows_too_much_by_what_is_taken_out_is_refused_and_not_left_to_the_worker_that_would_not_take_it() {
+        let patterns = BTreeMap::from([("a_long_name".to_owned(), "x".to_owned())]);
+        let redaction = Redaction {
+            redactor: Arc::new(Redactor::new(&[], &patterns).unwrap()),
+            drop: BTreeSet::new(),
+            hash: BTreeSet::new(),
+            key: hmac::Key::new(hmac::HMAC_SHA256, b"key"),
+        };
+        let decoded = |secrets: usize| {
+            let span = serde_json::json!({ "traceId": "0123456789abcdef0123456789abcdef", "name": "x".repeat(secrets),
+                "spanId": "0123456789abcdef", "startTimeUnixNano": "1", "endTimeUnixNano": "2" });
+            let body = serde_json::json!({ "resourceSpans": [{ "scopeSpans": [{ "spans": [span] }] }] }).to_string();
+            let (encoding, compression) = (Encoding::Json, Compression::None);
+            let room = Rooms::new(0).room();
+            let message = Message { signal: Signal::Traces, encoding, compression, body: body.into(), room };
+            decode(&message, 1_000, Some(&redaction))
+        };
+        assert!(decoded(50).is_ok());
+        assert!(matches!(decoded(200), Err(Refusal::TooLarge { limit: 1_000 })));
+    }
 }
