@@ -16,6 +16,7 @@ use tokio::time::sleep;
 
 use super::queue::{HOUR, START, ready, scored};
 use crate::service::fixtures::{PROTOBUF, eventually, post, requests, simulated};
+use crate::support::broker::Other;
 use crate::support::serve::Serve;
 use crate::support::services::{RabbitMq, fresh_name, postgres, rabbitmq};
 
@@ -84,6 +85,66 @@ async fn a_broker_whose_disk_is_full_turns_senders_away_until_it_has_room() {
     tokio::task::block_in_place(|| broker.ctl(&["set_disk_free_limit", "1000000"]));
     accepted(&serve, &traces[3..]).await;
     scored(&Store::open(&url, true).await.unwrap(), &traces).await;
+}
+
+const BAD: &[u8] = b"\xff\xfe not a trace";
+
+/// A message that cannot be read, and each of the traces in one of its own behind it.
+async fn publish_behind_bad_ones(to: &str, queue: &str, bad: usize, traces: &[SimulatedTrace]) {
+    let bodies: Vec<Vec<u8>> = requests(traces, 1).iter().map(prost::Message::encode_to_vec).collect();
+    let bodies: Vec<&[u8]> = std::iter::repeat_n(BAD, bad).chain(bodies.iter().map(Vec::as_slice)).collect();
+    Other::connect_to(to).await.publish(queue, &bodies).await;
+}
+
+/// Waits until so many dead letters are there.
+async fn dead(broker: &str, queue: &str, count: usize) {
+    let all = async || {
+        let letters = DeadLetters::open(broker, queue).await.unwrap();
+        let found = letters.list(100).await.unwrap().0.len();
+        letters.close().await.unwrap();
+        assert!(found <= count, "{found} dead letters");
+        (found == count).then_some(())
+    };
+    eventually("the dead letters", all).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_cannot_be_read_holds_up_no_other_while_the_brokers_disk_is_full() {
+    let broker = tokio::task::block_in_place(RabbitMq::start);
+    let url = postgres().database().await;
+    let settings =
+        format!("[store]\nurl = \"{url}\"\n[queue]\nurl = \"{}\"\nname = \"q\"\nprefetch = 10\n", broker.amqp_url);
+    let mut worker = tokio::task::block_in_place(|| Serve::start_roles("evaluate,web", &settings));
+    ready(&worker).await;
+    tokio::task::block_in_place(|| worker.terminate());
+    let traces = simulated("healthy", 40, START, HOUR);
+    publish_behind_bad_ones(&broker.amqp_url, "q", 1, &traces).await;
+    tokio::task::block_in_place(|| broker.ctl(&["set_disk_free_limit", ENDLESS]));
+    tokio::task::block_in_place(|| worker.restart());
+    scored(&Store::open(&url, true).await.unwrap(), &traces).await;
+    let left = || tokio::task::block_in_place(|| broker.ctl(&["list_queues", "name", "messages"]));
+    let acknowledged = async || left().lines().any(|line| line == "q\t1").then_some(());
+    eventually("every acknowledgement but one", acknowledged).await;
+    tokio::task::block_in_place(|| broker.ctl(&["set_disk_free_limit", "1000000"]));
+    dead(&broker.amqp_url, "q", 1).await;
+    let empty = async || left().lines().any(|line| line == "q\t0").then_some(());
+    eventually("an empty queue", empty).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_for_which_there_is_no_room_hold_up_no_other_message() {
+    let (url, queue) = (postgres().database().await, fresh_name("no_room"));
+    let broker = rabbitmq();
+    let settings = format!("[store]\nurl = \"{url}\"\n[queue]\nurl = \"{}\"\nname = \"{queue}\"\n", broker.amqp_url);
+    let worker = tokio::task::block_in_place(|| Serve::start_roles("evaluate,web", &settings));
+    ready(&worker).await;
+    let (policy, pattern) = (r#"{"max-length": 1, "overflow": "reject-publish"}"#, format!("^{queue}\\.dead$"));
+    tokio::task::block_in_place(|| broker.ctl(&["set_policy", &queue, &pattern, policy, "--apply-to", "queues"]));
+    let traces = simulated("healthy", 20, START, HOUR);
+    publish_behind_bad_ones(&broker.amqp_url, &queue, 9, &traces).await;
+    scored(&Store::open(&url, true).await.unwrap(), &traces).await;
+    tokio::task::block_in_place(|| broker.ctl(&["clear_policy", &queue]));
+    dead(&broker.amqp_url, &queue, 9).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,7 +20,11 @@ pub(crate) struct Other {
 
 impl Other {
     pub(crate) async fn connect() -> Self {
-        let connection = Connection::connect(&rabbitmq().amqp_url, ConnectionProperties::default()).await.unwrap();
+        Self::connect_to(&rabbitmq().amqp_url).await
+    }
+
+    pub(crate) async fn connect_to(url: &str) -> Self {
+        let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
         let channel = connection.create_channel().await.unwrap();
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         Self { channel, _connection: connection }
