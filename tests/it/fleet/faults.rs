@@ -80,8 +80,16 @@ async fn a_broker_whose_disk_is_full_turns_senders_away_until_it_has_room() {
     let traces = simulated("healthy", 6, START, HOUR);
     accepted(&serve, &traces[..3]).await;
     tokio::task::block_in_place(|| broker.ctl(&["set_disk_free_limit", ENDLESS]));
-    let turned_away = async || matches!(send(&serve, &traces[3..]).await, (429 | 503, true)).then_some(());
+    let connections = || tokio::task::block_in_place(|| broker.ctl(&["list_connections", "pid"])).lines().count();
+    let before = connections();
+    let turned_away = async || (send(&serve, &traces[3..]).await == (429, true)).then_some(());
     eventually("a refusal", turned_away).await;
+    for _ in 0..20 {
+        assert_eq!(send(&serve, &traces[3..]).await, (429, true), "and so it stays");
+        sleep(Duration::from_millis(500)).await;
+    }
+    assert_eq!(serve.readiness().await, Some((false, vec!["queue (publish)".to_owned()])));
+    assert_eq!(connections(), before);
     tokio::task::block_in_place(|| broker.ctl(&["set_disk_free_limit", "1000000"]));
     accepted(&serve, &traces[3..]).await;
     scored(&Store::open(&url, true).await.unwrap(), &traces).await;
