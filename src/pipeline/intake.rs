@@ -4,10 +4,12 @@
 //! during the last one. A source is answered when its pieces are committed, not before: what was accepted is never
 //! lost. What waits is bounded in bytes; beyond that a source is told to come back.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ring::digest::{SHA256, digest};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout};
 
 use super::Shared;
 use super::crash_point::crash_point;
@@ -24,6 +26,11 @@ use crate::telemetry::metrics::Metrics;
 
 /// Pieces and scores in one transaction at most: the other stages want the writer too.
 const LARGEST_COMMIT: usize = 1_024;
+/// How long a commit may take, with its repeats. Senders give up after ten seconds and send again; a database that has gone
+/// silent is known by nothing else.
+const LIMIT: Duration = Duration::from_secs(30);
+/// A commit that takes longer than this has senders wait in vain.
+const SLOW: Duration = Duration::from_secs(5);
 
 /// What a source hands in at once.
 #[derive(Debug, Clone, Default)]
@@ -65,7 +72,11 @@ pub struct Intake {
     rooms: Rooms,
     redaction: Option<Arc<Redaction>>,
     metrics: Arc<Metrics>,
+    writing: Writing,
 }
+
+/// Since when the commit that is under way is, if one is.
+type Writing = Arc<Mutex<Option<Instant>>>;
 
 struct Submission {
     chunks: Vec<Chunk>,
@@ -94,15 +105,23 @@ impl Intake {
         max_waiting_bytes: usize,
     ) -> (Self, impl Future<Output = ()> + Send) {
         let (submissions, waiting) = mpsc::unbounded_channel();
-        let metrics = Arc::clone(&shared.metrics);
-        let way_in = Self { submissions, rooms: Rooms::new(max_waiting_bytes), redaction: None, metrics };
-        (way_in, write(shared, policy, waiting))
+        let (metrics, writing) = (Arc::clone(&shared.metrics), Writing::default());
+        let rooms = Rooms::new(max_waiting_bytes);
+        let way_in = Self { submissions, rooms, redaction: None, metrics, writing: Arc::clone(&writing) };
+        (way_in, write(shared, policy, waiting, writing))
     }
 
     /// The same way, on which something is taken out of what is received.
     #[must_use]
     pub fn with_redaction(self, redaction: Option<Arc<Redaction>>) -> Self {
         Self { redaction, ..self }
+    }
+
+    /// Whether commits are done in a time that senders wait for.
+    #[must_use]
+    pub fn is_writing_in_time(&self) -> bool {
+        let writing = *self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        writing.is_none_or(|since| since.elapsed() < SLOW)
     }
 
     /// Room, of which nothing is taken yet.
@@ -145,7 +164,13 @@ fn chunk(piece: TracePiece) -> Chunk {
     Chunk { trace_id, content_hash, day, body: pack(&encoded), span_count, root_ended }
 }
 
-async fn write(shared: Shared, policy: CompletionPolicy, mut waiting: mpsc::UnboundedReceiver<Submission>) {
+async fn write(
+    shared: Shared,
+    policy: CompletionPolicy,
+    mut waiting: mpsc::UnboundedReceiver<Submission>,
+    writing: Writing,
+) {
+    let set_writing = |since| *writing.lock().unwrap_or_else(PoisonError::into_inner) = since;
     while let Some(first) = waiting.recv().await {
         let mut group = vec![first];
         let mut rows = group[0].rows();
@@ -154,7 +179,9 @@ async fn write(shared: Shared, policy: CompletionPolicy, mut waiting: mpsc::Unbo
             rows += next.rows();
             group.push(next);
         }
+        set_writing(Some(Instant::now()));
         store(&shared, &policy, group).await;
+        set_writing(None);
     }
 }
 
@@ -177,7 +204,8 @@ async fn commit(shared: &Shared, policy: &CompletionPolicy, group: &mut [Submiss
     let chunks: Vec<Chunk> = group.iter_mut().flat_map(|one| std::mem::take(&mut one.chunks)).collect();
     let scores: Vec<NewExternalScore> = group.iter_mut().flat_map(|one| std::mem::take(&mut one.scores)).collect();
     crash_point("intake.commit");
-    let appended = append(shared, policy, &chunks, &scores).await;
+    let late = |_| Err(StoreError::Late { seconds: LIMIT.as_secs() });
+    let appended = timeout(LIMIT, append(shared, policy, &chunks, &scores)).await.unwrap_or_else(late);
     crash_point("intake.committed");
     match appended {
         Ok(report) => {

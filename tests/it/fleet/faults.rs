@@ -12,11 +12,12 @@ use driftline::simulate::SimulatedTrace;
 use prost::Message as _;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tempfile::TempDir;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::queue::{HOUR, START, ready, scored};
 use crate::service::fixtures::{PROTOBUF, eventually, post, requests, simulated};
 use crate::support::broker::Other;
+use crate::support::proxy::Proxy;
 use crate::support::serve::Serve;
 use crate::support::services::{RabbitMq, fresh_name, postgres, rabbitmq};
 
@@ -153,6 +154,41 @@ async fn dead_letters_for_which_there_is_no_room_hold_up_no_other_message() {
     scored(&Store::open(&url, true).await.unwrap(), &traces).await;
     tokio::task::block_in_place(|| broker.ctl(&["clear_policy", &queue]));
     dead(&broker.amqp_url, &queue, 9).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_goes_silent_is_told_of_and_left_for_new_connections() {
+    let url = postgres().database().await;
+    let way = Proxy::start(postgres().address()).await;
+    let settings = format!("[store]\nurl = \"{}\"\n", way.instead_of(&url));
+    let serve = tokio::task::block_in_place(|| Serve::start(&settings));
+    ready(&serve).await;
+    let traces = simulated("healthy", 6, START, HOUR);
+    accepted(&serve, &traces[..3]).await;
+    let mut database = PgConnection::connect(&url).await.unwrap();
+    let mut held = database.begin().await.unwrap();
+    held.execute("LOCK TABLE chunk IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let answer = send(&serve, &traces[3..]);
+    let hang = async {
+        sleep(Duration::from_secs(1)).await;
+        way.silence();
+        held.rollback().await.unwrap();
+        let told = async || {
+            let (is_ready, away) = serve.readiness().await?;
+            (!is_ready && away.contains(&"store (write)".to_owned())).then_some(())
+        };
+        eventually("the truth of readyz", told).await;
+    };
+    let silent = Instant::now();
+    let (answer, ()) = tokio::join!(answer, hang);
+    assert_eq!(answer, (503, true));
+    // What was locked by the one that nobody hears any longer is free after a minute.
+    while send(&serve, &traces[3..]).await.0 != 200 {
+        assert!(silent.elapsed() < Duration::from_secs(150), "{}", serve.log());
+        sleep(Duration::from_millis(500)).await;
+    }
+    ready(&serve).await;
+    scored(&Store::open(&url, true).await.unwrap(), &traces).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
