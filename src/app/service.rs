@@ -270,12 +270,17 @@ impl Service {
         let all_ended = async { while self.parts.join_next().await.is_some() {} };
         if tokio::time::timeout(self.drain_within, all_ended).await.is_err() {
             tracing::warn!("some work did not finish in time; it will be done after the next start");
+            // What goes on would hold its connections, and the store waits for each of them.
+            self.parts.abort_all();
         }
         let released = tokio::time::timeout(PATIENCE, self.shared.store.release_leases(&self.shared.worker)).await;
         if !matches!(released, Ok(Ok(()))) {
             tracing::warn!("leases could not be given up; others wait until they run out");
         }
-        self.shared.store.close().await;
+        // A statement that waits for a lock, or for a database that has gone silent, may never finish.
+        if tokio::time::timeout(PATIENCE, self.shared.store.close()).await.is_err() {
+            tracing::warn!("the store does not let go; what was not committed is undone");
+        }
     }
 
     fn web(

@@ -7,6 +7,7 @@ mod connection;
 mod counts;
 mod dead_letters;
 mod envelope;
+mod mover;
 mod publisher;
 mod queues;
 
@@ -21,11 +22,12 @@ use futures_util::future::join_all;
 use futures_util::{FutureExt, StreamExt};
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Connection, Consumer};
+use lapin::{Channel, Connection, Consumer};
+pub use mover::Mover;
 pub use publisher::{NewMessage, RabbitMqPublisher};
 use tokio::time::{Instant, timeout_at};
 
-use connection::{CONNECT_TIMEOUT, Published, confirming_channel};
+use connection::CONNECT_TIMEOUT;
 use queues::QueueNames;
 
 /// Why RabbitMQ did not do what it was asked. None of it names the broker's address, which holds a password.
@@ -73,6 +75,9 @@ pub enum RabbitMqError {
         /// What the broker said, if it said anything.
         source: Option<lapin::Error>,
     },
+    /// The broker has no memory or disk left, and reads nothing that is published.
+    #[error("RabbitMQ has no memory or disk left and takes nothing (see its alarms)")]
+    Blocked,
     /// The queue takes no more messages at the moment.
     #[error("queue {queue:?} is full")]
     Full {
@@ -123,10 +128,20 @@ impl Delivery {
         self.message.redelivered
     }
 
-    /// Attempts that have failed, each put off with [`RabbitMqConsumer::retry_later`].
+    /// Attempts that have failed, each put off with [`Mover::retry_later`].
     #[must_use]
     pub fn failed_attempts(&self) -> u32 {
         envelope::failed_attempts(&self.message.properties)
+    }
+
+    /// Whether the connection that handed it to us is lost: it comes again.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        !self.message.acker.usable()
+    }
+
+    async fn ack(&self) -> bool {
+        matches!(self.message.ack(BasicAckOptions::default()).await, Ok(true))
     }
 }
 
@@ -135,9 +150,8 @@ pub struct RabbitMqConsumer {
     queue: QueueNames,
     connection: Connection,
     channel: Channel,
-    /// For what goes into another queue.
-    outgoing: Channel,
     messages: Consumer,
+    mover: Mover,
 }
 
 impl RabbitMqConsumer {
@@ -151,15 +165,15 @@ impl RabbitMqConsumer {
         let queue = QueueNames::of(queue)?;
         queue.declare(url).await?;
 
+        let mover = Mover::connect(url, &queue).await?;
         let connection = connection::open(url, connection::properties().enable_auto_recover()).await?;
         let failed = |source| RabbitMqError::Queue { queue: queue.live.to_string(), source };
-        let outgoing = confirming_channel(&connection).await.map_err(failed)?;
         let channel = connection.create_channel().await.map_err(failed)?;
         channel.basic_qos(prefetch, BasicQosOptions::default()).await.map_err(failed)?;
         let (tag, options) = (ShortString::default(), BasicConsumeOptions::default());
         let consuming = channel.basic_consume(queue.live.clone(), tag, options, FieldTable::default());
         let messages = consuming.await.map_err(failed)?;
-        Ok(Self { queue, connection, channel, outgoing, messages })
+        Ok(Self { queue, connection, channel, messages, mover })
     }
 
     /// Whether messages can come: not while a lost connection is being taken up again.
@@ -212,56 +226,21 @@ impl RabbitMqConsumer {
     /// Acknowledges messages whose effect is committed, and counts those that the broker will hear of. The rest were
     /// delivered over a connection that is lost: they come again, which is no error.
     pub async fn ack<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>) -> usize {
-        let acks = deliveries.into_iter().map(|delivery| delivery.message.ack(BasicAckOptions::default()));
-        join_all(acks).await.into_iter().filter(|acked| matches!(acked, Ok(true))).count()
+        join_all(deliveries.into_iter().map(Delivery::ack)).await.into_iter().filter(|is_acked| *is_acked).count()
     }
 
-    /// Moves a message to the dead-letter queue, with the reason in its headers: first it is there for sure, then it is
-    /// acknowledged here.
+    /// The way of its messages into the queues beside it; clones share it.
+    #[must_use]
+    pub fn mover(&self) -> Mover {
+        self.mover.clone()
+    }
+
+    /// Ends its connections; what is not acknowledged goes back to the queue.
     ///
     /// # Errors
-    /// The dead-letter queue did not take it; it can be tried again, or it comes again with the next connection.
-    pub async fn dead_letter(&self, delivery: &Delivery, reason: &str) -> Result<(), RabbitMqError> {
-        let properties = envelope::of_dead_letter(&delivery.message.properties, reason);
-        self.move_to(&self.queue.dead, delivery, properties).await
-    }
-
-    /// Lets a message come again after `wait`, with one more failed attempt to its name.
-    ///
-    /// # Errors
-    /// The queue for retries did not take it; it can be tried again, or it comes again with the next connection.
-    pub async fn retry_later(&self, delivery: &Delivery, wait: Duration) -> Result<(), RabbitMqError> {
-        let failed_attempts = delivery.failed_attempts().saturating_add(1);
-        let properties = envelope::of_retry(&delivery.message.properties, failed_attempts, wait);
-        self.move_to(&self.queue.retry, delivery, properties).await
-    }
-
-    async fn move_to(
-        &self,
-        queue: &ShortString,
-        delivery: &Delivery,
-        properties: BasicProperties,
-    ) -> Result<(), RabbitMqError> {
-        let failed = |source| RabbitMqError::Publish { queue: queue.to_string(), source };
-        let publish = || connection::publish(&self.outgoing, queue, &delivery.body, properties.clone());
-        let mut published = publish().await;
-        if let Err(error) = published {
-            // After a lost connection this channel may be taken up again later than the one with the messages.
-            self.outgoing.wait_for_recovery(error).await.map_err(|error| failed(Some(error)))?;
-            published = publish().await;
-        }
-        if published.map_err(|error| failed(Some(error)))? != Published::Taken {
-            return Err(failed(None));
-        }
-        self.ack([delivery]).await;
-        Ok(())
-    }
-
-    /// Ends the connection; what is not acknowledged goes back to the queue.
-    ///
-    /// # Errors
-    /// The broker did not take leave; the connection is gone all the same.
+    /// The broker did not take leave; the connections are gone all the same.
     pub async fn close(self) -> Result<(), RabbitMqError> {
-        connection::close(&self.connection).await
+        let moved_on = self.mover.close().await;
+        connection::close(&self.connection).await.and(moved_on)
     }
 }

@@ -74,6 +74,9 @@ use crate::app::settings::{self, Settings};
 use crate::backends::store::acting_as;
 use failure::{Exit, Failure};
 
+/// How long work on threads of its own, such as reading a file, is waited for when the answer is there: it may hang.
+const LEAVE: Duration = Duration::from_secs(1);
+
 /// Watches AI agents in production: scores traces, detects drift, gates deployments.
 #[derive(Debug, Parser)]
 #[command(name = "driftline", version, about, max_term_width = 100)]
@@ -176,7 +179,9 @@ fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::could_not("start the runtime", &error))?;
     let work = dispatch(arguments.command, &arguments.context);
     let user = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());
-    runtime.block_on(acting_as(format!("user {user}").into(), work))
+    let exit = runtime.block_on(acting_as(format!("user {user}").into(), work));
+    runtime.shutdown_timeout(LEAVE);
+    exit
 }
 
 async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {

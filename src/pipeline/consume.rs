@@ -8,7 +8,8 @@
 //! - the store refuses it, and takes others: to the queue for retries, and to the dead letters after some attempts;
 //! - it was delivered before and not acknowledged: it is begun alone, and that is noted first. One that was begun too
 //!   often takes its worker down, and goes to the dead letters;
-//! - the store or the broker is away: it waits, unacknowledged, with all the others.
+//! - the store or the broker is away: it waits, unacknowledged, with all the others;
+//! - the broker has no room for it in the other queue: it waits, unacknowledged, and the others do not.
 
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,12 +19,14 @@ use std::time::Duration;
 
 use ring::digest::{SHA256, digest};
 use serde_json::{Map, Value};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::Shared;
 use super::crash_point::{crash_point, crash_point_in};
 use super::intake::{Intake, NotStored, Received};
 use super::publish::Content;
-use crate::backends::rabbitmq::{Delivery, RabbitMqConsumer, RabbitMqError};
+use crate::backends::rabbitmq::{Delivery, Mover, RabbitMqConsumer, RabbitMqError};
 use crate::domain::external_score::ScoreIdentity;
 use crate::domain::feedback::parse;
 use crate::otlp::{
@@ -39,6 +42,9 @@ const LARGEST_BATCH_BYTES: usize = 16 * 1024 * 1024;
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Pause before a broker or a store that failed is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Pause before a message is offered again to a queue that refused it, because it is full or is not there: someone has to
+/// see to that.
+const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(10);
 
 /// The queue to consume.
 #[derive(Debug, Clone)]
@@ -82,57 +88,109 @@ struct Message {
     bytes: usize,
 }
 
+/// One connection to the queue, and the messages that are on their way from it to another one: a broker without room
+/// takes them only when it has some, and the messages behind them do not wait for that.
+struct Draining {
+    consumer: RabbitMqConsumer,
+    leaving: JoinSet<Result<(), RabbitMqError>>,
+}
+
+impl Draining {
+    /// Fails when messages cannot leave over this connection any longer.
+    fn look_after_leaving(&mut self) -> Result<(), RabbitMqError> {
+        while let Some(left) = self.leaving.try_join_next() {
+            left.unwrap_or(Ok(()))?;
+        }
+        Ok(())
+    }
+
+    /// Waits for what is leaving, but not for long, and not at all while the broker takes nothing.
+    async fn wait_for_leaving(&mut self) -> Result<(), RabbitMqError> {
+        let all_left = async {
+            while let Some(left) = self.leaving.join_next().await {
+                left.unwrap_or(Ok(()))?;
+            }
+            Ok(())
+        };
+        if self.consumer.mover().is_blocked() {
+            return Ok(());
+        }
+        timeout(PATIENCE, all_left).await.unwrap_or(Ok(()))
+    }
+}
+
+/// Where a message goes that is not stored.
+enum Elsewhere {
+    /// To the dead letters, for this reason.
+    Dead(String),
+    /// To the queue for retries.
+    Retry(Duration),
+}
+
 impl Worker<'_> {
     /// Consumes over one connection.
     async fn drain(self, is_connected: &AtomicBool) -> Result<(), RabbitMqError> {
         let source = self.source;
-        let mut consumer = RabbitMqConsumer::connect(&source.url, &source.name, source.prefetch).await?;
+        let consumer = RabbitMqConsumer::connect(&source.url, &source.name, source.prefetch).await?;
+        let mut queue = Draining { consumer, leaving: JoinSet::new() };
         tracing::info!(queue = source.name, "consuming traces from RabbitMQ");
         while !self.shared.is_stopping() {
-            is_connected.store(consumer.is_connected(), Ordering::Relaxed);
-            let deliveries = consumer.next_batch(LARGEST_BATCH, PATIENCE).await?;
+            is_connected.store(queue.consumer.is_connected(), Ordering::Relaxed);
+            let deliveries = queue.consumer.next_batch(LARGEST_BATCH, PATIENCE).await?;
             let (again, first): (Vec<Delivery>, Vec<Delivery>) =
                 deliveries.into_iter().partition(Delivery::is_redelivered);
-            self.take(&consumer, first).await?;
+            self.take(&mut queue, first).await;
             for delivery in again {
-                self.take_alone(&consumer, delivery).await?;
+                self.take_alone(&mut queue, delivery).await;
+                queue.wait_for_leaving().await?;
             }
+            queue.look_after_leaving()?;
         }
-        consumer.close().await
+        queue.wait_for_leaving().await?;
+        queue.leaving.abort_all();
+        queue.consumer.close().await
     }
 
-    /// Takes messages together.
-    async fn take(self, consumer: &RabbitMqConsumer, deliveries: Vec<Delivery>) -> Result<(), RabbitMqError> {
-        let (mut batch, mut bytes) = (Vec::new(), 0);
+    /// Takes messages together. Those that cannot be read are dead letters from now on, after the others: what can be
+    /// stored is stored, whatever becomes of them.
+    async fn take(self, queue: &mut Draining, deliveries: Vec<Delivery>) {
+        let (mut batch, mut bytes, mut unreadable) = (Vec::new(), 0, Vec::new());
         for delivery in deliveries {
-            let Some(message) = self.read(consumer, delivery).await? else { continue };
+            let message = match self.read(delivery) {
+                Ok(message) => message,
+                Err(refused) => {
+                    unreadable.push(refused);
+                    continue;
+                }
+            };
             bytes += message.bytes;
             batch.push(message);
             if bytes >= LARGEST_BATCH_BYTES {
-                self.settle(consumer, std::mem::take(&mut batch)).await?;
+                self.settle(queue, std::mem::take(&mut batch)).await;
                 bytes = 0;
             }
         }
-        self.settle(consumer, batch).await
+        self.settle(queue, batch).await;
+        for (delivery, reason) in unreadable {
+            self.bury(queue, delivery, reason);
+        }
     }
 
     /// Takes a message that may have taken a worker down: it is noted first, so that it cannot go on for ever.
-    async fn take_alone(self, consumer: &RabbitMqConsumer, delivery: Delivery) -> Result<(), RabbitMqError> {
+    async fn take_alone(self, queue: &mut Draining, delivery: Delivery) {
         let message = name_of(&delivery);
         let begun = self.insist(|| self.shared.store.begin_message(&message, self.shared.now()));
-        let Some(begun) = begun.await else { return Ok(()) };
+        let Some(begun) = begun.await else { return };
         if begun > self.source.attempts {
             let reason = format!("begun {} times and never ended: it takes its worker down", begun - 1);
-            self.bury(consumer, &delivery, &reason).await?;
-        } else {
-            self.take(consumer, vec![delivery]).await?;
+            return self.bury(queue, delivery, reason);
         }
+        self.take(queue, vec![delivery]).await;
         self.insist(|| self.shared.store.end_message(&message, self.shared.now())).await;
-        Ok(())
     }
 
-    /// Reads a message; one that cannot be read is a dead letter from now on.
-    async fn read(self, consumer: &RabbitMqConsumer, delivery: Delivery) -> Result<Option<Message>, RabbitMqError> {
+    /// Reads a message, or tells why it cannot be read.
+    fn read(self, delivery: Delivery) -> Result<Message, (Delivery, String)> {
         crash_point_in("consume.read", &delivery.body);
         let limit = self.source.max_body_bytes;
         let reading = AssertUnwindSafe(|| read(&delivery, limit));
@@ -140,69 +198,59 @@ impl Worker<'_> {
         match read.unwrap_or_else(|_| Err("reading it failed".to_owned())) {
             Ok(Read { received, rejected, bytes }) => {
                 self.count(&received, &rejected);
-                Ok(Some(Message { delivery, received, bytes }))
+                Ok(Message { delivery, received, bytes })
             }
-            Err(reason) => self.bury(consumer, &delivery, &reason).await.map(|()| None),
+            Err(reason) => Err((delivery, reason)),
         }
     }
 
-    async fn bury(self, consumer: &RabbitMqConsumer, delivery: &Delivery, reason: &str) -> Result<(), RabbitMqError> {
+    fn bury(self, queue: &mut Draining, delivery: Delivery, reason: String) {
         tracing::warn!(queue = self.source.name, reason, "message goes to the dead-letter queue");
         self.shared.metrics.rejected.get_or_create(&transport()).inc();
-        crash_point("consume.dead_letter");
-        consumer.dead_letter(delivery, reason).await?;
-        crash_point("consume.dead_lettered");
-        Ok(())
+        self.send_away(queue, delivery, Elsewhere::Dead(reason));
+    }
+
+    fn send_away(self, queue: &mut Draining, delivery: Delivery, to: Elsewhere) {
+        queue.leaving.spawn(leave(self.shared.clone(), queue.consumer.mover(), delivery, to));
     }
 
     /// Stores what is in the messages, then acknowledges them. Of messages that cannot be stored together, each is
     /// stored by itself.
-    async fn settle(self, consumer: &RabbitMqConsumer, batch: Vec<Message>) -> Result<(), RabbitMqError> {
+    async fn settle(self, queue: &mut Draining, batch: Vec<Message>) {
         match self.store(&batch).await {
             Some(Err(NotStored::Refused)) if batch.len() > 1 => {
                 for message in batch {
-                    let alone = std::slice::from_ref(&message);
-                    match self.store(alone).await {
-                        Some(stored) => self.end(consumer, alone, stored).await?,
-                        None => return Ok(()),
+                    let alone = vec![message];
+                    match self.store(&alone).await {
+                        Some(stored) => self.end(queue, alone, stored).await,
+                        None => return,
                     }
                 }
-                Ok(())
             }
-            Some(stored) => self.end(consumer, &batch, stored).await,
-            None => Ok(()),
+            Some(stored) => self.end(queue, batch, stored).await,
+            None => {}
         }
     }
 
     /// Acknowledges what was stored, and puts off or buries what was refused.
-    async fn end(
-        self,
-        consumer: &RabbitMqConsumer,
-        messages: &[Message],
-        stored: Result<(), NotStored>,
-    ) -> Result<(), RabbitMqError> {
-        let deliveries = messages.iter().map(|message| &message.delivery);
+    async fn end(self, queue: &mut Draining, messages: Vec<Message>, stored: Result<(), NotStored>) {
         let Err(error) = stored else {
-            if messages.is_empty() {
-                return Ok(());
+            if !messages.is_empty() {
+                crash_point("consume.ack");
+                queue.consumer.ack(messages.iter().map(|message| &message.delivery)).await;
+                crash_point("consume.acked");
             }
-            crash_point("consume.ack");
-            consumer.ack(deliveries).await;
-            crash_point("consume.acked");
-            return Ok(());
+            return;
         };
-        for delivery in deliveries {
+        for Message { delivery, .. } in messages {
             if delivery.failed_attempts().saturating_add(1) >= self.source.attempts {
                 let reason = format!("attempted {} times: {error}", self.source.attempts);
-                self.bury(consumer, delivery, &reason).await?;
-                continue;
+                self.bury(queue, delivery, reason);
+            } else {
+                tracing::warn!(queue = self.source.name, reason = %error, "message will be tried again");
+                self.send_away(queue, delivery, Elsewhere::Retry(self.source.retry_delay));
             }
-            tracing::warn!(queue = self.source.name, reason = %error, "message will be tried again");
-            crash_point("consume.retry");
-            consumer.retry_later(delivery, self.source.retry_delay).await?;
-            crash_point("consume.retried");
         }
-        Ok(())
     }
 
     /// Stores what was received, however long it takes; `None` when the process is to end before it is stored.
@@ -246,6 +294,42 @@ impl Worker<'_> {
             metrics.rejected.get_or_create(&transport()).inc_by(rejected.len() as u64);
         }
     }
+}
+
+/// Moves a message to where it goes. A queue that refuses it is asked again and again; meanwhile the message keeps its
+/// place among those that are out. Fails when the connection does not carry it.
+async fn leave(shared: Shared, mut mover: Mover, delivery: Delivery, to: Elsewhere) -> Result<(), RabbitMqError> {
+    while !delivery.is_lost() && !shared.is_stopping() {
+        let moved = match &to {
+            Elsewhere::Dead(reason) => {
+                crash_point("consume.dead_letter");
+                mover.dead_letter(&delivery, reason).await
+            }
+            Elsewhere::Retry(wait) => {
+                crash_point("consume.retry");
+                mover.retry_later(&delivery, *wait).await
+            }
+        };
+        match (moved, &to) {
+            (Err(error @ RabbitMqError::Publish { source: None, .. }), _) => {
+                tracing::warn!(error = causes(&error), "message cannot leave its queue and will be tried again");
+                shared.pause(PAUSE_AFTER_REFUSAL).await;
+                mover = mover.anew().await?;
+            }
+            (Ok(()), Elsewhere::Dead(_)) => {
+                crash_point("consume.dead_lettered");
+                // Should that fail, it is remembered for a day that this message was begun.
+                let _forgotten = shared.store.end_message(&name_of(&delivery), shared.now()).await;
+                return Ok(());
+            }
+            (Ok(()), Elsewhere::Retry(_)) => {
+                crash_point("consume.retried");
+                return Ok(());
+            }
+            (Err(error), _) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// What is in a body.

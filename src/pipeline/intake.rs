@@ -2,13 +2,15 @@
 //!
 //! One task writes, and takes with it everything that waits, so that a commit is shared by as many requests as arrived
 //! during the last one. A source is answered when its pieces are committed, not before: what was accepted is never
-//! lost. What waits to be stored is bounded in bytes, and
-//! what waits to be evaluated in traces; beyond that a source is told to come back.
+//! lost. What waits to be stored is bounded in bytes, and what waits to be evaluated in traces; beyond that a source is told
+//! to come back.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ring::digest::{SHA256, digest};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout};
 
 use super::Shared;
 use super::backlog::Backlog;
@@ -26,6 +28,11 @@ use crate::telemetry::metrics::Metrics;
 
 /// Pieces and scores in one transaction at most: the other stages want the writer too.
 const LARGEST_COMMIT: usize = 1_024;
+/// How long a commit may take, with its repeats. Senders give up after ten seconds and send again; a database that has gone
+/// silent is known by nothing else.
+const LIMIT: Duration = Duration::from_secs(30);
+/// A commit that takes longer than this has senders wait in vain.
+const SLOW: Duration = Duration::from_secs(5);
 
 /// What a source hands in at once.
 #[derive(Debug, Clone, Default)]
@@ -68,7 +75,11 @@ pub struct Intake {
     redaction: Option<Arc<Redaction>>,
     backlog: Backlog,
     metrics: Arc<Metrics>,
+    writing: Writing,
 }
+
+/// Since when the commit that is under way is, if one is.
+type Writing = Arc<Mutex<Option<Instant>>>;
 
 struct Submission {
     chunks: Vec<Chunk>,
@@ -97,15 +108,10 @@ impl Intake {
         max_waiting_bytes: usize,
     ) -> (Self, impl Future<Output = ()> + Send) {
         let (submissions, waiting) = mpsc::unbounded_channel();
-        let metrics = Arc::clone(&shared.metrics);
-        let way_in = Self {
-            submissions,
-            rooms: Rooms::new(max_waiting_bytes),
-            redaction: None,
-            backlog: Backlog::default(),
-            metrics,
-        };
-        (way_in, write(shared, policy, waiting))
+        let (metrics, writing) = (Arc::clone(&shared.metrics), Writing::default());
+        let (rooms, backlog) = (Rooms::new(max_waiting_bytes), Backlog::default());
+        let way_in = Self { submissions, rooms, redaction: None, backlog, metrics, writing: Arc::clone(&writing) };
+        (way_in, write(shared, policy, waiting, writing))
     }
 
     /// The same way, on which something is taken out of what is received.
@@ -118,6 +124,13 @@ impl Intake {
     #[must_use]
     pub fn with_backlog(self, backlog: Backlog) -> Self {
         Self { backlog, ..self }
+    }
+
+    /// Whether commits are done in a time that senders wait for.
+    #[must_use]
+    pub fn is_writing_in_time(&self) -> bool {
+        let writing = *self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        writing.is_none_or(|since| since.elapsed() < SLOW)
     }
 
     /// Room, of which nothing is taken yet.
@@ -163,7 +176,13 @@ fn chunk(piece: TracePiece) -> Chunk {
     Chunk { trace_id, content_hash, day, body: pack(&encoded), span_count, root_ended }
 }
 
-async fn write(shared: Shared, policy: CompletionPolicy, mut waiting: mpsc::UnboundedReceiver<Submission>) {
+async fn write(
+    shared: Shared,
+    policy: CompletionPolicy,
+    mut waiting: mpsc::UnboundedReceiver<Submission>,
+    writing: Writing,
+) {
+    let set_writing = |since| *writing.lock().unwrap_or_else(PoisonError::into_inner) = since;
     while let Some(first) = waiting.recv().await {
         let mut group = vec![first];
         let mut rows = group[0].rows();
@@ -172,7 +191,9 @@ async fn write(shared: Shared, policy: CompletionPolicy, mut waiting: mpsc::Unbo
             rows += next.rows();
             group.push(next);
         }
+        set_writing(Some(Instant::now()));
         store(&shared, &policy, group).await;
+        set_writing(None);
     }
 }
 
@@ -195,7 +216,8 @@ async fn commit(shared: &Shared, policy: &CompletionPolicy, group: &mut [Submiss
     let chunks: Vec<Chunk> = group.iter_mut().flat_map(|one| std::mem::take(&mut one.chunks)).collect();
     let scores: Vec<NewExternalScore> = group.iter_mut().flat_map(|one| std::mem::take(&mut one.scores)).collect();
     crash_point("intake.commit");
-    let appended = append(shared, policy, &chunks, &scores).await;
+    let late = |_| Err(StoreError::Late { seconds: LIMIT.as_secs() });
+    let appended = timeout(LIMIT, append(shared, policy, &chunks, &scores)).await.unwrap_or_else(late);
     crash_point("intake.committed");
     match appended {
         Ok(report) => {

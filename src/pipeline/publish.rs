@@ -141,7 +141,7 @@ async fn compressed(sent: Sent) -> Result<Vec<u8>, NotStored> {
 
 fn not_stored(error: &RabbitMqError) -> NotStored {
     match error {
-        RabbitMqError::Full { .. } => NotStored::Full,
+        RabbitMqError::Full { .. } | RabbitMqError::Blocked => NotStored::Full,
         error => {
             tracing::debug!(error = causes(error), "a request could not be published; its sender keeps it");
             NotStored::Failed

@@ -109,7 +109,7 @@ async fn a_dead_letter_carries_its_reason_and_leaves_its_queue() {
     other.publish(&queue, &[b"\xff\xfe not a trace", b"fine"]).await;
     let deliveries = receive(&mut consumer, 2).await;
     let reason = format!("neither protobuf nor JSON: {}", "é".repeat(100_000));
-    consumer.dead_letter(&deliveries[0], &reason).await.unwrap();
+    consumer.mover().dead_letter(&deliveries[0], &reason).await.unwrap();
     consumer.close().await.unwrap();
 
     assert_eq!(other.take(&queue).await.unwrap().0, b"fine", "only the other message went back");
@@ -127,7 +127,7 @@ async fn queue_with_dead_letters(bodies: &[&str]) -> String {
     let messages: Vec<&[u8]> = bodies.iter().map(|body| body.as_bytes()).collect();
     Other::connect().await.publish(&queue, &messages).await;
     for delivery in receive(&mut consumer, bodies.len()).await {
-        consumer.dead_letter(&delivery, &String::from_utf8_lossy(&delivery.body)).await.unwrap();
+        consumer.mover().dead_letter(&delivery, &String::from_utf8_lossy(&delivery.body)).await.unwrap();
     }
     consumer.close().await.unwrap();
     queue
@@ -230,7 +230,7 @@ async fn dead_letters_are_still_taken_after_the_connection_was_cut() {
     let other = Other::connect().await;
     other.publish(&queue, &[b"bad"]).await;
     let deliveries = receive(&mut consumer, 1).await;
-    consumer.dead_letter(&deliveries[0], "bad").await.unwrap();
+    consumer.mover().dead_letter(&deliveries[0], "bad").await.unwrap();
     assert_eq!(other.take(&format!("{queue}.dead")).await, Some((b"bad".to_vec(), Some("bad".to_owned()))));
 }
 
@@ -243,7 +243,7 @@ async fn a_message_stays_where_it_is_when_there_is_no_dead_letter_queue() {
     let deliveries = receive(&mut consumer, 1).await;
     let dead_queue = ShortString::from(format!("{queue}.dead"));
     other.channel.queue_delete(dead_queue, QueueDeleteOptions::default()).await.unwrap();
-    let error = consumer.dead_letter(&deliveries[0], "bad").await.unwrap_err();
+    let error = consumer.mover().dead_letter(&deliveries[0], "bad").await.unwrap_err();
     assert!(matches!(error, RabbitMqError::Publish { .. }), "{error:?}");
     consumer.close().await.unwrap();
     assert_eq!(other.take(&queue).await.unwrap().0, b"bad");
@@ -259,7 +259,7 @@ async fn a_queue_that_exists_with_other_arguments_is_used_as_it_is() {
     other.publish(&queue, &[b"one"]).await;
     let mut consumer = consumer(&queue, 100).await;
     let deliveries = receive(&mut consumer, 1).await;
-    consumer.dead_letter(&deliveries[0], "as it is").await.unwrap();
+    consumer.mover().dead_letter(&deliveries[0], "as it is").await.unwrap();
     assert_eq!(other.take(&format!("{queue}.dead")).await.unwrap().0, b"one");
 }
 

@@ -39,6 +39,7 @@ impl Service {
         let intake = intake.with_redaction(redaction.clone());
         if consumes || stores {
             self.parts.spawn(writing);
+            checks.push(Arc::new(WriterCheck { intake: intake.clone() }));
         }
         if consumes {
             checks.push(self.consume(settings, shared, intake.clone()));
@@ -116,6 +117,23 @@ const fn completion(settings: &Settings) -> CompletionPolicy {
         quiet_period: settings.complete.quiet_period,
         max_age: settings.complete.max_age,
         max_trace_bytes: settings.complete.max_trace_mib.saturating_mul(MIB),
+    }
+}
+
+/// Whether what comes in is stored.
+struct WriterCheck {
+    intake: Intake,
+}
+
+#[async_trait]
+impl ReadinessCheck for WriterCheck {
+    fn name(&self) -> &str {
+        "store (write)"
+    }
+
+    async fn check(&self) -> Result<(), String> {
+        let waits = || "what was received waits for a commit that takes long".to_owned();
+        self.intake.is_writing_in_time().then_some(()).ok_or_else(waits)
     }
 }
 

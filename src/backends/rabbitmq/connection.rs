@@ -19,6 +19,9 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// A peer that says nothing for so long is gone, in seconds. Without it a broker behind a cut cable is alive for minutes.
 const HEARTBEAT_SECONDS: u16 = 10;
 
+/// How long a broker may take to say goodbye: one that has no room reads nothing more from a connection that publishes.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+
 const REPLY_SUCCESS: u16 = 200;
 
 pub(super) fn properties() -> ConnectionProperties {
@@ -52,7 +55,8 @@ async fn authority(url: &str) -> Result<Option<String>, RabbitMqError> {
 
 /// Takes leave of the broker.
 pub(super) async fn close(connection: &Connection) -> Result<(), RabbitMqError> {
-    connection.close(REPLY_SUCCESS, ShortString::default()).await.map_err(RabbitMqError::Connect)
+    let closing = timeout(LEAVE_TIMEOUT, connection.close(REPLY_SUCCESS, ShortString::default()));
+    closing.await.map_err(|_| RabbitMqError::Timeout)?.map_err(RabbitMqError::Connect)
 }
 
 /// A channel on which the broker confirms what it has taken.

@@ -3,14 +3,14 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use lapin::{Channel, Connection};
+use lapin::{Channel, ConnectionStatus};
 use tokio::time::{sleep, timeout};
 
 use super::connection::{Published, confirming_channel, open, properties, publish};
 use super::queues::{QueueNames, look_at};
 use super::{RabbitMqError, envelope};
 
-/// How long a confirmation may take: exporters give up after ten seconds.
+/// How long an answer of the broker may take: exporters give up after ten seconds.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// How often the broker is asked how many messages wait.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -39,10 +39,10 @@ pub struct RabbitMqPublisher {
 #[derive(Clone)]
 struct Open {
     channel: Channel,
+    /// Tells at any time whether the broker has no memory or disk left and reads nothing.
+    connection: ConnectionStatus,
     /// Messages that waited when the broker was last asked.
     waiting: u32,
-    /// Whether the broker has no memory or disk left and reads nothing.
-    is_blocked: bool,
 }
 
 impl RabbitMqPublisher {
@@ -54,25 +54,31 @@ impl RabbitMqPublisher {
         Ok(Self { url: url.to_owned(), queue: QueueNames::of(queue)?, open: Mutex::new(None) })
     }
 
-    /// Connects, declares the queue, and stays connected for as long as that lasts. Dropped, it ends the connection.
+    /// Connects, declares the queue, and stays connected for as long as that lasts. Dropped, it ends the connections.
+    ///
+    /// One connection publishes. Another asks how much waits: a broker without room stops reading the first, and one that
+    /// is dropped then takes its leave only when there is room again.
     ///
     /// # Errors
     /// Always: why it is not connected any longer.
     pub async fn stay_connected(&self) -> Result<std::convert::Infallible, RabbitMqError> {
         self.queue.declare(&self.url).await?;
-        let connection = open(&self.url, properties()).await?;
+        let (asking, publishing) = (open(&self.url, properties()).await?, open(&self.url, properties()).await?);
         let _closed_at_the_end = Closing(self);
         let failed = |source| RabbitMqError::Queue { queue: self.queue.live.to_string(), source };
-        let asking = connection.create_channel().await.map_err(failed)?;
-        let mut channel = confirming_channel(&connection).await.map_err(failed)?;
+        let asked = asking.create_channel().await.map_err(failed)?;
+        let mut channel = in_time(confirming_channel(&publishing)).await?.map_err(failed)?;
         loop {
-            let queue = timeout(PATIENCE, look_at(&asking, &self.queue.live)).await;
-            let waiting = queue.map_err(|_| RabbitMqError::Timeout)?.map_err(failed)?.message_count();
-            if !channel.status().connected() {
-                // A message that the broker refuses to look at ends the channel, and not the connection.
-                channel = confirming_channel(&connection).await.map_err(failed)?;
+            let waiting = in_time(look_at(&asked, &self.queue.live)).await?.map_err(failed)?.message_count();
+            let connection = publishing.status().clone();
+            if !connection.connected() {
+                return Err(RabbitMqError::NotConnected);
             }
-            self.set(Some(Open { channel: channel.clone(), waiting, is_blocked: is_blocked(&connection) }));
+            if !channel.status().connected() && !connection.blocked() {
+                // A message that the broker refuses to look at ends the channel, and not the connection.
+                channel = in_time(confirming_channel(&publishing)).await?.map_err(failed)?;
+            }
+            self.set(Some(Open { channel: channel.clone(), connection, waiting }));
             sleep(INTERVAL).await;
         }
     }
@@ -80,7 +86,7 @@ impl RabbitMqPublisher {
     /// Messages that wait in the queue, as of a moment ago.
     ///
     /// # Errors
-    /// There is no connection.
+    /// There is no connection, or the broker reads nothing from it.
     pub fn waiting(&self) -> Result<u32, RabbitMqError> {
         self.get().map(|open| open.waiting)
     }
@@ -88,16 +94,13 @@ impl RabbitMqPublisher {
     /// Puts a message into the queue and waits until the broker has confirmed it.
     ///
     /// # Errors
-    /// It may not be there: there is no connection, or it broke, or the queue is full.
+    /// It may not be there: there is no connection, or it broke, or the queue or the broker is full.
     pub async fn publish(&self, message: NewMessage) -> Result<(), RabbitMqError> {
         let open = self.get()?;
-        if open.is_blocked {
-            return Err(RabbitMqError::Full { queue: self.queue.live.to_string() });
-        }
         let failed = |source| RabbitMqError::Publish { queue: self.queue.live.to_string(), source };
         let properties = envelope::of_new(message.content, message.content_type, &message.name);
-        let published = timeout(PATIENCE, publish(&open.channel, &self.queue.live, &message.body, properties)).await;
-        match published.map_err(|_| RabbitMqError::Timeout)?.map_err(|error| failed(Some(error)))? {
+        let published = in_time(publish(&open.channel, &self.queue.live, &message.body, properties)).await?;
+        match published.map_err(|error| failed(Some(error)))? {
             Published::Taken => Ok(()),
             Published::Refused => Err(RabbitMqError::Full { queue: self.queue.live.to_string() }),
             Published::Returned => Err(failed(None)),
@@ -105,8 +108,9 @@ impl RabbitMqPublisher {
     }
 
     fn get(&self) -> Result<Open, RabbitMqError> {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.clone().filter(|open| open.channel.status().connected()).ok_or(RabbitMqError::NotConnected)
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let open = open.filter(|open| open.channel.status().connected()).ok_or(RabbitMqError::NotConnected)?;
+        if open.connection.blocked() { Err(RabbitMqError::Blocked) } else { Ok(open) }
     }
 
     fn set(&self, open: Option<Open>) {
@@ -114,8 +118,9 @@ impl RabbitMqPublisher {
     }
 }
 
-fn is_blocked(connection: &Connection) -> bool {
-    connection.status().blocked()
+/// What the broker says, if it says it in time.
+async fn in_time<T>(said: impl Future<Output = T>) -> Result<T, RabbitMqError> {
+    timeout(PATIENCE, said).await.map_err(|_| RabbitMqError::Timeout)
 }
 
 /// Takes the way away when its connection ends, however that comes.

@@ -11,7 +11,7 @@ use super::bodies::{TraceBody, bodies, sizes, within};
 use super::bounds::{Standing, bytes_of, put_off, standing, take_back_beyond};
 use super::columns::{count, limit};
 use super::dialect::Dialect;
-use super::retry::retried;
+use super::retry::{promptly, retried};
 use super::statement::{for_keys, insert};
 use super::{Store, StoreError};
 use crate::domain::ids::TraceId;
@@ -106,7 +106,7 @@ impl Store {
     ) -> Result<AppendReport, StoreError> {
         let mut ordered: Vec<&Chunk> = chunks.iter().collect();
         ordered.sort_by_key(|chunk| (chunk.trace_id, chunk.content_hash));
-        retried("store received traces", || async {
+        promptly("store received traces", || async {
             let mut transaction = self.begin().await?;
             let connection = &mut *transaction;
             let inserted = insert_chunks(connection, &ordered, now).await?;
@@ -136,7 +136,7 @@ impl Store {
     /// # Errors
     /// The database failed; then nothing is claimed.
     pub async fn claim_due(&self, now: Timestamp, lease: Duration, limit: usize) -> Result<Vec<DueTrace>, StoreError> {
-        retried("claim due traces", || async {
+        promptly("claim due traces", || async {
             let mut transaction = self.begin().await?;
             let connection = &mut *transaction;
             let mut due = claim(connection, self.dialect, now, lease, "attempts > 0", limit.min(1)).await?;
@@ -168,7 +168,7 @@ impl Store {
     /// # Errors
     /// The database failed; then they come due when their lease ends.
     pub async fn give_back(&self, due: &[DueTrace]) -> Result<(), StoreError> {
-        retried("give back due traces", || async {
+        promptly("give back due traces", || async {
             let mut transaction = self.begin().await?;
             unclaim(&mut transaction, due).await?;
             transaction.commit().await
@@ -184,7 +184,7 @@ impl Store {
     /// The database failed; then they come due when their lease ends.
     pub async fn await_spans(&self, due: &[&DueTrace], now: Timestamp, max_age: Duration) -> Result<usize, StoreError> {
         let deadline = format!("first_seen_at + {}", nanos(max_age));
-        retried("let traces wait for their spans", || async {
+        promptly("let traces wait for their spans", || async {
             let mut transaction = self.begin().await?;
             let connection = &mut *transaction;
             let mut dropped = Vec::new();

@@ -10,22 +10,31 @@ use std::time::Duration;
 
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AnyConnection, AnyPool, Connection, Executor};
+use tokio::time::timeout;
 
 use super::dialect::Dialect;
 use super::error::StoreError;
+use super::retry::silent;
 use super::{Store, migrations};
 
 /// SQLite readers run beside the writer; more than a few only compete for the disk.
 const SQLITE_READERS: u32 = 4;
 const POSTGRES_CONNECTIONS: u32 = 10;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an idle connection may take to say that it is there; what is left of [`ACQUIRE_TIMEOUT`] is for a new one.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// The same for one that is given back: it may be at a statement that nobody waits for any longer. Closed too soon, it would
+/// leave that to the server and make room for one more.
+const RETURN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A commit is on the disk before anyone hears of it. The log is moved beside the writer; only what has grown all the same
 /// (64 MiB) it moves itself.
 const SQLITE_WRITER: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
                              PRAGMA wal_autocheckpoint = 16000; PRAGMA temp_store = MEMORY";
 const SQLITE_READER: &str = "PRAGMA busy_timeout = 5000; PRAGMA query_only = ON; PRAGMA temp_store = MEMORY";
-const POSTGRES_WRITER: &str = "SET application_name = 'driftline'";
+/// What a client that has gone silent had locked is free again after a minute; none of ours rests so long between two
+/// statements.
+const POSTGRES_WRITER: &str = "SET application_name = 'driftline'; SET idle_in_transaction_session_timeout = '60s'";
 const POSTGRES_READER: &str = "SET application_name = 'driftline'; SET default_transaction_read_only = on";
 
 /// See [`Store::open`].
@@ -70,7 +79,7 @@ async fn open_sqlite(url: &str, path: &Path, read_only: bool) -> Result<Store, S
 
 async fn open_postgres(url: &str, read_only: bool) -> Result<Store, StoreError> {
     let greeting = if read_only { POSTGRES_READER } else { POSTGRES_WRITER };
-    let pool = connect(url, AnyPoolOptions::new(), POSTGRES_CONNECTIONS, greeting).await?;
+    let pool = connect(url, of_a_server(), POSTGRES_CONNECTIONS, greeting).await?;
     if read_only {
         migrations::check(&pool).await?;
     } else {
@@ -125,6 +134,18 @@ async fn connect(
         .connect(url)
         .await
         .map_err(unreachable)
+}
+
+/// A pool of connections to a server, which may go silent: a connection is asked whether it is still there before each use
+/// and after it, and closed when it does not say so in time. The pool itself would wait for ever.
+fn of_a_server() -> AnyPoolOptions {
+    let options = AnyPoolOptions::new().test_before_acquire(false);
+    let options = options.before_acquire(|connection, _| Box::pin(answers(connection, ANSWER_TIMEOUT)));
+    options.after_release(|connection, _| Box::pin(answers(connection, RETURN_TIMEOUT)))
+}
+
+async fn answers(connection: &mut AnyConnection, limit: Duration) -> Result<bool, sqlx::Error> {
+    timeout(limit, connection.ping()).await.unwrap_or_else(|_| Err(silent())).map(|()| true)
 }
 
 /// A pool of connections to a file, which does not go away: it is not asked before each use whether it is still there,

@@ -13,7 +13,7 @@ use super::columns::{count, key, limit, text};
 use super::dialect::Dialect;
 use super::ledger::{JudgeCall, settle};
 use super::outbox::{NewOutboxItem, insert_outbox};
-use super::retry::retried;
+use super::retry::{promptly, retried};
 use super::statement::{Statement, for_keys, for_rows, insert};
 use super::traces::{Scored, StoredEvaluation, classify, insert_evaluations};
 use super::{Selection, Store, StoreError};
@@ -131,7 +131,7 @@ impl Store {
         jobs: usize,
         rates: &JudgingRates,
     ) -> Result<Vec<JudgeJob>, StoreError> {
-        retried("claim judge jobs", || async {
+        promptly("claim judge jobs", || async {
             let mut statement = Statement::new("UPDATE judge_job SET due_at = ");
             statement.bind(now.plus(lease)).sql(", attempts = attempts + 1, judging_rate = coalesce(judging_rate, ");
             bind_rate(&mut statement, rates);
@@ -157,7 +157,7 @@ impl Store {
     /// # Errors
     /// The database failed; then nothing is changed.
     pub async fn finish_judge_jobs(&self, finished: &[FinishedJob], now: Timestamp) -> Result<Vec<bool>, StoreError> {
-        retried("record judgements", || async {
+        promptly("record judgements", || async {
             let mut transaction = self.begin().await?;
             let connection = &mut *transaction;
             let standing = lock_traces(connection, self.dialect, finished).await?;
@@ -213,7 +213,7 @@ impl Store {
     /// # Errors
     /// The database failed.
     pub async fn pending_judge_jobs_before(&self, service: &str, hour_end: Timestamp) -> Result<u64, StoreError> {
-        retried("count judge jobs", || async {
+        promptly("count judge jobs", || async {
             let sql = "SELECT count(*) AS jobs FROM judge_job JOIN trace ON trace.trace_id = judge_job.trace_id \
                        WHERE judge_job.ended_at < $1 AND trace.service = $2";
             let query = sqlx::query(sql).bind(hour_end).bind(key(service));

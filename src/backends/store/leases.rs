@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::dialect::Dialect;
-use super::retry::retried;
+use super::retry::promptly;
 use super::{Store, StoreError};
 use crate::domain::time::Timestamp;
 
@@ -21,7 +21,7 @@ impl Store {
         now: Timestamp,
         duration: Duration,
     ) -> Result<bool, StoreError> {
-        retried("take a lease", || async {
+        promptly("take a lease", || async {
             let held = sqlx::query(
                 "INSERT INTO lease (name, holder, held_until) VALUES ($1, $2, $3) ON CONFLICT (name) DO UPDATE \
                  SET holder = excluded.holder, held_until = excluded.held_until \
@@ -42,7 +42,7 @@ impl Store {
         if self.dialect != Dialect::Sqlite {
             return Ok(());
         }
-        retried("forget leases", || async { sqlx::query("DELETE FROM lease").execute(&self.writers).await.map(drop) })
+        promptly("forget leases", || async { sqlx::query("DELETE FROM lease").execute(&self.writers).await.map(drop) })
             .await
     }
 
@@ -51,7 +51,7 @@ impl Store {
     /// # Errors
     /// The database failed; then they run out.
     pub async fn release_leases(&self, holder: &str) -> Result<(), StoreError> {
-        retried("release leases", || async {
+        promptly("release leases", || async {
             sqlx::query("DELETE FROM lease WHERE holder = $1").bind(holder).execute(&self.writers).await.map(drop)
         })
         .await

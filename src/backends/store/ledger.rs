@@ -193,9 +193,8 @@ impl Store {
         .await
     }
 
-    /// The accounts of those of the scopes that have a limit. Each is locked until the transaction ends, also those that
-    /// another process opened, which knows a limit that this one does not. One that is new starts with what the ledger
-    /// holds, so that a limit that is set at noon counts the morning.
+    /// The accounts of these scopes, each locked until the transaction ends. One that is new starts with what the
+    /// ledger holds, so that a limit that is set at noon counts the morning.
     async fn lock_accounts(
         &self,
         connection: &mut AnyConnection,
@@ -204,9 +203,7 @@ impl Store {
     ) -> Result<BTreeMap<String, Account>, sqlx::Error> {
         let mut accounts = BTreeMap::new();
         for (scope, limit) in limits {
-            let committed = self.lock_account(connection, day, scope).await?;
-            let Some(limit) = limit else { continue };
-            let committed = match committed {
+            let committed = match self.lock_account(connection, day, scope).await? {
                 Some(committed) => Some(committed),
                 None => {
                     open_account(connection, day, scope).await?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::Row;
 
-use super::retry::retried;
+use super::retry::promptly;
 use super::{Store, StoreError};
 use crate::domain::time::Timestamp;
 
@@ -17,7 +17,7 @@ impl Store {
     /// # Errors
     /// The database failed; then it is not noted.
     pub async fn begin_message(&self, message: &[u8; 32], now: Timestamp) -> Result<u32, StoreError> {
-        retried("note that a message is begun", || async {
+        promptly("note that a message is begun", || async {
             let begun = sqlx::query(
                 "INSERT INTO message_attempt (message, attempts, begun_at) VALUES ($1, 1, $2) \
                  ON CONFLICT (message) DO UPDATE SET begun_at = excluded.begun_at, attempts = \
@@ -36,7 +36,7 @@ impl Store {
     /// # Errors
     /// The database failed; then it is remembered for a day.
     pub async fn end_message(&self, message: &[u8; 32], now: Timestamp) -> Result<(), StoreError> {
-        retried("note that a message is ended", || async {
+        promptly("note that a message is ended", || async {
             let ended = sqlx::query("DELETE FROM message_attempt WHERE message = $1 OR begun_at < $2");
             ended.bind(message.as_slice()).bind(now.minus(REMEMBERED)).execute(&self.writers).await.map(drop)
         })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
 use super::columns::{count, key, limit, text};
-use super::retry::retried;
+use super::retry::promptly;
 use super::statement::{Statement, for_keys, insert};
 use super::{Store, StoreError};
 use crate::domain::time::Timestamp;
@@ -55,7 +55,7 @@ impl Store {
              RETURNING id, key, payload, attempts",
             self.dialect.claim()
         );
-        retried("claim what is to be sent", || async {
+        promptly("claim what is to be sent", || async {
             let query = sqlx::query(AssertSqlSafe(sql.as_str())).bind(now.plus(lease)).bind(key(destination));
             let rows = query.bind(now).bind(limit(items)).fetch_all(&self.writers).await?;
             let item = |row| -> Result<OutboxItem, sqlx::Error> {
@@ -79,7 +79,7 @@ impl Store {
     /// # Errors
     /// The database failed; then the items will be sent again.
     pub async fn delivered(&self, ids: &[i64]) -> Result<(), StoreError> {
-        retried("note what was sent", || async {
+        promptly("note what was sent", || async {
             for_keys(&mut *self.writers.acquire().await?, "DELETE FROM outbox WHERE id IN", ids, "").await.map(drop)
         })
         .await
@@ -90,7 +90,7 @@ impl Store {
     /// # Errors
     /// The database failed; then the items come due when their lease ends.
     pub async fn retry_outbox(&self, ids: &[i64], due_at: Timestamp, error: &str) -> Result<(), StoreError> {
-        retried("give back what was not sent", || async {
+        promptly("give back what was not sent", || async {
             let mut transaction = self.begin().await?;
             let connection = &mut *transaction;
             for id in ids {

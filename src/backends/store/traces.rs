@@ -10,7 +10,7 @@ use super::chunks::read_trace_ids;
 use super::columns::{flag, json, key, parse_json, parse_word, text, word};
 use super::dialect::Dialect;
 use super::outbox::{NewOutboxItem, insert_outbox};
-use super::retry::retried;
+use super::retry::promptly;
 use super::statement::{for_keys, insert};
 use super::usage::{charge, insert_usage};
 use super::{Store, StoreError};
@@ -130,7 +130,7 @@ impl Store {
         // In one order everywhere, and one row for each trace.
         let by_id: BTreeMap<TraceId, &RecordedTrace> = traces.iter().map(|it| (it.trace.trace_id, it)).collect();
         let offered: Vec<&RecordedTrace> = by_id.into_values().collect();
-        retried("record evaluated traces", || async {
+        promptly("record evaluated traces", || async {
             let mut transaction = self.begin().await?;
             let connection = &mut *transaction;
             let pending = lock_pending(connection, self.dialect, &offered).await?;

@@ -12,10 +12,12 @@ use driftline::simulate::SimulatedTrace;
 use prost::Message as _;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tempfile::TempDir;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::queue::{HOUR, START, ready, scored};
 use crate::service::fixtures::{PROTOBUF, eventually, post, requests, simulated};
+use crate::support::broker::Other;
+use crate::support::proxy::Proxy;
 use crate::support::serve::Serve;
 use crate::support::services::{RabbitMq, fresh_name, postgres, rabbitmq};
 
@@ -79,10 +81,113 @@ async fn a_broker_whose_disk_is_full_turns_senders_away_until_it_has_room() {
     let traces = simulated("healthy", 6, START, HOUR);
     accepted(&serve, &traces[..3]).await;
     tokio::task::block_in_place(|| broker.ctl(&["set_disk_free_limit", ENDLESS]));
-    let turned_away = async || matches!(send(&serve, &traces[3..]).await, (429 | 503, true)).then_some(());
+    let connections = || tokio::task::block_in_place(|| broker.ctl(&["list_connections", "pid"])).lines().count();
+    let before = connections();
+    let turned_away = async || (send(&serve, &traces[3..]).await == (429, true)).then_some(());
     eventually("a refusal", turned_away).await;
+    for _ in 0..20 {
+        assert_eq!(send(&serve, &traces[3..]).await, (429, true), "and so it stays");
+        sleep(Duration::from_millis(500)).await;
+    }
+    assert_eq!(serve.readiness().await, Some((false, vec!["queue (publish)".to_owned()])));
+    assert_eq!(connections(), before);
     tokio::task::block_in_place(|| broker.ctl(&["set_disk_free_limit", "1000000"]));
     accepted(&serve, &traces[3..]).await;
+    scored(&Store::open(&url, true).await.unwrap(), &traces).await;
+}
+
+const BAD: &[u8] = b"\xff\xfe not a trace";
+
+/// A message that cannot be read, and each of the traces in one of its own behind it.
+async fn publish_behind_bad_ones(to: &str, queue: &str, bad: usize, traces: &[SimulatedTrace]) {
+    let bodies: Vec<Vec<u8>> = requests(traces, 1).iter().map(prost::Message::encode_to_vec).collect();
+    let bodies: Vec<&[u8]> = std::iter::repeat_n(BAD, bad).chain(bodies.iter().map(Vec::as_slice)).collect();
+    Other::connect_to(to).await.publish(queue, &bodies).await;
+}
+
+/// Waits until so many dead letters are there.
+async fn dead(broker: &str, queue: &str, count: usize) {
+    let all = async || {
+        let letters = DeadLetters::open(broker, queue).await.unwrap();
+        let found = letters.list(100).await.unwrap().0.len();
+        letters.close().await.unwrap();
+        assert!(found <= count, "{found} dead letters");
+        (found == count).then_some(())
+    };
+    eventually("the dead letters", all).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_cannot_be_read_holds_up_no_other_while_the_brokers_disk_is_full() {
+    let broker = tokio::task::block_in_place(RabbitMq::start);
+    let url = postgres().database().await;
+    let settings =
+        format!("[store]\nurl = \"{url}\"\n[queue]\nurl = \"{}\"\nname = \"q\"\nprefetch = 10\n", broker.amqp_url);
+    let mut worker = tokio::task::block_in_place(|| Serve::start_roles("evaluate,web", &settings));
+    ready(&worker).await;
+    tokio::task::block_in_place(|| worker.terminate());
+    let traces = simulated("healthy", 40, START, HOUR);
+    publish_behind_bad_ones(&broker.amqp_url, "q", 1, &traces).await;
+    tokio::task::block_in_place(|| broker.ctl(&["set_disk_free_limit", ENDLESS]));
+    tokio::task::block_in_place(|| worker.restart());
+    scored(&Store::open(&url, true).await.unwrap(), &traces).await;
+    let left = || tokio::task::block_in_place(|| broker.ctl(&["list_queues", "name", "messages"]));
+    let acknowledged = async || left().lines().any(|line| line == "q\t1").then_some(());
+    eventually("every acknowledgement but one", acknowledged).await;
+    tokio::task::block_in_place(|| broker.ctl(&["set_disk_free_limit", "1000000"]));
+    dead(&broker.amqp_url, "q", 1).await;
+    let empty = async || left().lines().any(|line| line == "q\t0").then_some(());
+    eventually("an empty queue", empty).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_for_which_there_is_no_room_hold_up_no_other_message() {
+    let (url, queue) = (postgres().database().await, fresh_name("no_room"));
+    let broker = rabbitmq();
+    let settings = format!("[store]\nurl = \"{url}\"\n[queue]\nurl = \"{}\"\nname = \"{queue}\"\n", broker.amqp_url);
+    let worker = tokio::task::block_in_place(|| Serve::start_roles("evaluate,web", &settings));
+    ready(&worker).await;
+    let (policy, pattern) = (r#"{"max-length": 1, "overflow": "reject-publish"}"#, format!("^{queue}\\.dead$"));
+    tokio::task::block_in_place(|| broker.ctl(&["set_policy", &queue, &pattern, policy, "--apply-to", "queues"]));
+    let traces = simulated("healthy", 20, START, HOUR);
+    publish_behind_bad_ones(&broker.amqp_url, &queue, 9, &traces).await;
+    scored(&Store::open(&url, true).await.unwrap(), &traces).await;
+    tokio::task::block_in_place(|| broker.ctl(&["clear_policy", &queue]));
+    dead(&broker.amqp_url, &queue, 9).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_goes_silent_is_told_of_and_left_for_new_connections() {
+    let url = postgres().database().await;
+    let way = Proxy::start(postgres().address()).await;
+    let settings = format!("[store]\nurl = \"{}\"\n", way.instead_of(&url));
+    let serve = tokio::task::block_in_place(|| Serve::start(&settings));
+    ready(&serve).await;
+    let traces = simulated("healthy", 6, START, HOUR);
+    accepted(&serve, &traces[..3]).await;
+    let mut database = PgConnection::connect(&url).await.unwrap();
+    let mut held = database.begin().await.unwrap();
+    held.execute("LOCK TABLE chunk IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let answer = send(&serve, &traces[3..]);
+    let hang = async {
+        sleep(Duration::from_secs(1)).await;
+        way.silence();
+        held.rollback().await.unwrap();
+        let told = async || {
+            let (is_ready, away) = serve.readiness().await?;
+            (!is_ready && away.contains(&"store (write)".to_owned())).then_some(())
+        };
+        eventually("the truth of readyz", told).await;
+    };
+    let silent = Instant::now();
+    let (answer, ()) = tokio::join!(answer, hang);
+    assert_eq!(answer, (503, true));
+    // What was locked by the one that nobody hears any longer is free after a minute.
+    while send(&serve, &traces[3..]).await.0 != 200 {
+        assert!(silent.elapsed() < Duration::from_secs(150), "{}", serve.log());
+        sleep(Duration::from_millis(500)).await;
+    }
+    ready(&serve).await;
     scored(&Store::open(&url, true).await.unwrap(), &traces).await;
 }
 

@@ -12,6 +12,7 @@ use driftline::backends::store::{Selection, Store};
 use driftline::domain::ids::TraceId;
 use driftline::domain::time::Timestamp;
 use prost::Message as _;
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::time::{Instant, sleep};
 
 use super::fake::Fake;
@@ -175,4 +176,28 @@ async fn a_sender_that_never_ends_its_request_and_a_judge_that_never_answers_do_
     let status = tokio::task::block_in_place(|| serve.terminate());
     assert_eq!(status.code(), Some(0), "{}", serve.log());
     assert!(stopping.elapsed() < Duration::from_secs(20), "{:?}", stopping.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_holds_its_tables_does_not_hold_up_the_end() {
+    let url = postgres().database().await;
+    let mut serve = Serve::start(&format!("[service]\ndrain = \"1s\"\n[store]\nurl = \"{url}\"\n"));
+    let ready = async || serve.readiness().await.filter(|(is_ready, _)| *is_ready);
+    super::fixtures::eventually("readiness", ready).await;
+    let mut database = PgConnection::connect(&url).await.unwrap();
+    let mut held = database.begin().await.unwrap();
+    held.execute("LOCK TABLE pending, trace, lease IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let waiting = async || {
+        let waiting = "SELECT count(*) FROM pg_stat_activity \
+                       WHERE wait_event_type = 'Lock' AND datname = current_database()";
+        let mut another = PgConnection::connect(&url).await.unwrap();
+        let count: i64 = sqlx::query_scalar(waiting).fetch_one(&mut another).await.unwrap();
+        (count > 0).then_some(())
+    };
+    super::fixtures::eventually("a statement that waits", waiting).await;
+    let stopping = Instant::now();
+    let status = tokio::task::block_in_place(|| serve.terminate());
+    assert_eq!(status.code(), Some(0), "{}", serve.log());
+    assert!(stopping.elapsed() < Duration::from_secs(15), "{:?}", stopping.elapsed());
+    held.rollback().await.unwrap();
 }

@@ -147,9 +147,18 @@ impl Serve {
 
     /// `kill -TERM`, as an operator stops a service; gives how it ended.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
-        let mut process = self.process.take().unwrap();
+        let process = self.process.as_mut().unwrap();
         assert!(Command::new("kill").arg("-TERM").arg(process.id().to_string()).status().unwrap().success());
-        process.wait().unwrap()
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = process.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "serve does not end:\n{}", self.log());
+            sleep(POLL);
+        };
+        self.process = None;
+        status
     }
 
     /// The most memory that the process has had at once, in mebibytes.

@@ -17,7 +17,7 @@ async fn dead_letters_and_messages_are_counted_on_the_page_and_in_json() {
     let mut consumer = RabbitMqConsumer::connect(url, &queue, 1).await.unwrap();
     Other::connect().await.publish(&queue, &[b"dead", b"alive", b"well"]).await;
     let delivery = consumer.next_batch(1, PATIENCE).await.unwrap().remove(0);
-    consumer.dead_letter(&delivery, "cannot be read").await.unwrap();
+    consumer.mover().dead_letter(&delivery, "cannot be read").await.unwrap();
     consumer.close().await.unwrap();
 
     let service = Service::with_broker(url, &queue).await;

@@ -1,0 +1,95 @@
+//! Moves messages that were handed to us into the queues beside theirs: as dead letters, or for another attempt.
+//!
+//! Over a connection of its own. A broker that has no memory or disk left reads nothing more from a connection that
+//! publishes, and acknowledgements of what was evaluated must not wait for that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::types::ShortString;
+use lapin::{BasicProperties, Channel, Connection};
+
+use super::connection::{self, Published, confirming_channel};
+use super::queues::QueueNames;
+use super::{Delivery, RabbitMqError, envelope};
+
+/// See [`RabbitMqConsumer::mover`](super::RabbitMqConsumer::mover).
+#[derive(Clone)]
+pub struct Mover {
+    queue: QueueNames,
+    connection: Arc<Connection>,
+    channel: Channel,
+}
+
+impl Mover {
+    pub(super) async fn connect(url: &str, queue: &QueueNames) -> Result<Self, RabbitMqError> {
+        let connection = connection::open(url, connection::properties().enable_auto_recover()).await?;
+        let failed = |source| RabbitMqError::Queue { queue: queue.dead.to_string(), source };
+        let channel = confirming_channel(&connection).await.map_err(failed)?;
+        Ok(Self { queue: queue.clone(), connection: Arc::new(connection), channel })
+    }
+
+    /// The same over another channel. Of one to which it has refused a message, the broker goes on to refuse them, even when
+    /// the limit of the queue was lifted meanwhile.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub async fn anew(self) -> Result<Self, RabbitMqError> {
+        let failed = |source| RabbitMqError::Queue { queue: self.queue.dead.to_string(), source };
+        let channel = confirming_channel(&self.connection).await.map_err(failed)?;
+        Ok(Self { channel, ..self })
+    }
+
+    /// Whether the broker has no memory or disk left, so that nothing moves until it has.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.connection.status().blocked()
+    }
+
+    /// Moves a message to the dead-letter queue, with the reason in its headers: first it is there for sure, then it is
+    /// acknowledged where it was. While [`Self::is_blocked`], that takes as long as it lasts.
+    ///
+    /// # Errors
+    /// The dead-letter queue did not take it; it can be tried again, or it comes again with the next connection.
+    pub async fn dead_letter(&self, delivery: &Delivery, reason: &str) -> Result<(), RabbitMqError> {
+        let properties = envelope::of_dead_letter(&delivery.message.properties, reason);
+        self.move_to(&self.queue.dead, delivery, properties).await
+    }
+
+    /// Lets a message come again after `wait`, with one more failed attempt to its name. While [`Self::is_blocked`], that
+    /// takes as long as it lasts.
+    ///
+    /// # Errors
+    /// The queue for retries did not take it; it can be tried again, or it comes again with the next connection.
+    pub async fn retry_later(&self, delivery: &Delivery, wait: Duration) -> Result<(), RabbitMqError> {
+        let failed_attempts = delivery.failed_attempts().saturating_add(1);
+        let properties = envelope::of_retry(&delivery.message.properties, failed_attempts, wait);
+        self.move_to(&self.queue.retry, delivery, properties).await
+    }
+
+    async fn move_to(
+        &self,
+        queue: &ShortString,
+        delivery: &Delivery,
+        properties: BasicProperties,
+    ) -> Result<(), RabbitMqError> {
+        let failed = |source| RabbitMqError::Publish { queue: queue.to_string(), source };
+        let publish = || connection::publish(&self.channel, queue, &delivery.body, properties.clone());
+        let mut published = publish().await;
+        if let Err(error) = published {
+            // A lost connection is taken up again.
+            self.channel.wait_for_recovery(error).await.map_err(|error| failed(Some(error)))?;
+            published = publish().await;
+        }
+        if published.map_err(|error| failed(Some(error)))? != Published::Taken {
+            return Err(failed(None));
+        }
+        delivery.ack().await;
+        Ok(())
+    }
+
+    pub(super) async fn close(&self) -> Result<(), RabbitMqError> {
+        // A broker that reads nothing would hear of it only when it has room again.
+        if self.is_blocked() { Ok(()) } else { connection::close(&self.connection).await }
+    }
+}
