@@ -156,15 +156,13 @@ impl Worker<'_> {
     async fn take(self, queue: &mut Draining, deliveries: Vec<Delivery>) {
         let (mut batch, mut bytes, mut unreadable) = (Vec::new(), 0, Vec::new());
         for delivery in deliveries {
-            let message = match self.read(delivery) {
-                Ok(message) => message,
-                Err(refused) => {
-                    unreadable.push(refused);
-                    continue;
+            match self.read(&delivery) {
+                Ok(read) => {
+                    bytes += read.bytes;
+                    batch.push(Message { delivery, received: read.received, bytes: read.bytes });
                 }
-            };
-            bytes += message.bytes;
-            batch.push(message);
+                Err(reason) => unreadable.push((delivery, reason)),
+            }
             if bytes >= LARGEST_BATCH_BYTES {
                 self.settle(queue, std::mem::take(&mut batch)).await;
                 bytes = 0;
@@ -190,18 +188,14 @@ impl Worker<'_> {
     }
 
     /// Reads a message, or tells why it cannot be read.
-    fn read(self, delivery: Delivery) -> Result<Message, (Delivery, String)> {
+    fn read(self, delivery: &Delivery) -> Result<Read, String> {
         crash_point_in("consume.read", &delivery.body);
         let limit = self.source.max_body_bytes;
-        let reading = AssertUnwindSafe(|| read(&delivery, limit));
+        let reading = AssertUnwindSafe(|| read(delivery, limit));
         let read = tokio::task::block_in_place(|| catch_unwind(reading));
-        match read.unwrap_or_else(|_| Err("reading it failed".to_owned())) {
-            Ok(Read { received, rejected, bytes }) => {
-                self.count(&received, &rejected);
-                Ok(Message { delivery, received, bytes })
-            }
-            Err(reason) => Err((delivery, reason)),
-        }
+        let read = read.unwrap_or_else(|_| Err("reading it failed".to_owned()))?;
+        self.count(&read.received, &read.rejected);
+        Ok(read)
     }
 
     fn bury(self, queue: &mut Draining, delivery: Delivery, reason: String) {
