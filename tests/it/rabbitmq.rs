@@ -183,7 +183,7 @@ async fn a_broker_that_reads_nothing_more_is_not_waited_for_and_the_dead_letter_
     let mut consumer = RabbitMqConsumer::connect(&broker.amqp_url, "queue", 10).await.unwrap();
     Other::connect_to(&broker.amqp_url).await.publish("queue", &[b"one"]).await;
     let deliveries = receive(&mut consumer, 1).await;
-    consumer.dead_letter(&deliveries[0], "one").await.unwrap();
+    consumer.mover().dead_letter(&deliveries[0], "one").await.unwrap();
     let letters = DeadLetters::open(&broker.amqp_url, "queue").await.unwrap();
     broker.ctl(&["set_vm_memory_high_watermark", "0"]);
     let is_out = async || broker.ctl(&["eval", "rabbit_alarm:get_alarms()."]).contains("memory").then_some(());
