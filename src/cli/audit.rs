@@ -41,7 +41,7 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         Some(id) => {
             let found = ask(id, &arguments, context).await?;
             if found.runs.is_empty() {
-                return none(&found, context, output);
+                return none(&found, arguments.html.is_some(), context, output);
             }
             show(&found, arguments.html.as_ref(), context, &mut output)?;
         }
@@ -94,13 +94,15 @@ async fn ask_log(arguments: &Arguments, context: &Context) -> Result<AuditLog, F
     }
 }
 
-/// Nothing is known of what was asked about, which is no decision rebuilt: no file is written.
-fn none(found: &Audit, context: &Context, mut output: Output) -> Result<Exit, Failure> {
-    if context.json {
-        output.json(found)?;
+/// Nothing is known of what was asked about, which is an answer, but no decision that a file could hold.
+fn none(found: &Audit, wants_file: bool, context: &Context, mut output: Output) -> Result<Exit, Failure> {
+    match () {
+        () if context.json => output.json(found)?,
+        () if wants_file => {}
+        () => output.line(&nothing(found))?,
     }
     output.finish()?;
-    Err(Failure::CouldNot(nothing(found)))
+    if wants_file { Err(Failure::CouldNot(nothing(found))) } else { Ok(Exit::Done) }
 }
 
 fn show(found: &Audit, html: Option<&PathBuf>, context: &Context, output: &mut Output) -> Result<(), Failure> {

@@ -15,11 +15,9 @@ use super::output::{Output, warn};
 use super::output_file::{refuse_inputs, write_text};
 use super::service::{Place, Service};
 use super::sources::{Side, Source, Sources, now};
-use crate::app::every_evaluator;
 use crate::domain::measurement::TraceRecord;
-use crate::domain::report::{GateReport, GateSeries, GateVerdict};
+use crate::domain::report::{GateReport, GateVerdict};
 use crate::domain::time::Timestamp;
-use crate::evaluate::measure::SERIES;
 use crate::watch::baseline::Baseline;
 use crate::watch::gate::{Traces, gate, gate_sequentially};
 use crate::watch::gate_policy::GatePolicy;
@@ -69,9 +67,6 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         ));
     }
     let report = Question::new(&arguments, &policy)?.answer(context).await?;
-    if arguments.wait.is_none() {
-        refuse_unknown(&report, context)?;
-    }
     write_files(&arguments, &report)?;
     let mut output = Output::new();
     match () {
@@ -84,22 +79,6 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         GateVerdict::Pass => Exit::Done,
         GateVerdict::Fail => Exit::Failed,
         GateVerdict::Inconclusive => Exit::NotEnough,
-    })
-}
-
-/// Refuses a series that neither side has and that nothing fills, neither what is measured of every run nor an evaluator
-/// nor what others score (their names have a dot): unless it is waited for, it is misspelt.
-fn refuse_unknown(report: &GateReport, context: &Context) -> Result<(), Failure> {
-    if report.unknown_series.is_empty() {
-        return Ok(());
-    }
-    let evaluators = every_evaluator(&context.settings()?, None).map_err(|error| Failure::Usage(error.to_string()))?;
-    let is_filled = |name: &str| {
-        evaluators.get(name).is_some() || SERIES.iter().any(|series| series.name == name) || name.contains('.')
-    };
-    let is_unknown = |row: &&GateSeries| report.unknown_series.contains(&row.series) && !is_filled(&row.series);
-    report.series.iter().find(is_unknown).map_or(Ok(()), |row| {
-        Err(Failure::Usage(format!("series {:?} of the policy: {}; correct --policy", row.series, row.reason)))
     })
 }
 

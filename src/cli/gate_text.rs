@@ -149,7 +149,6 @@ mod tests {
             is_observational: true,
             is_sequential: false,
             series,
-            unknown_series: Vec::new(),
             notes: Vec::new(),
         }
     }

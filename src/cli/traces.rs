@@ -28,7 +28,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
     /// Rank instead of listing the newest: tools by calls that failed, conversations by tool calls, or failures, hard ones
-    /// first. Of the last 24 hours where neither --since nor --until is given.
+    /// first.
     #[arg(long, value_name = "tools|conversations|failures")]
     top: Option<Ranking>,
     /// Most traces to list, newest first; or most of what is ranked.

@@ -263,9 +263,6 @@ pub struct GateReport {
     pub is_sequential: bool,
     /// Each series of the policy.
     pub series: Vec<GateSeries>,
-    /// Those of them that neither side has any value of, though both have traces: misspelt, as a rule.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub unknown_series: Vec<String>,
     /// What limits the whole answer, in plain words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,

@@ -136,28 +136,6 @@ pub async fn budget_of(
     Ok(budget(scope, &store.budget_day(day_of(now)).await?, policy))
 }
 
-/// Refuses a scope that is neither `all`, nor a service that has a budget or traces. Without a limit money is always left:
-/// said of a misspelt scope, that would keep open what was meant to be cut off.
-///
-/// # Errors
-/// The scope is none of them, or the store failed.
-pub async fn check_scope(
-    store: &Store,
-    scope: &str,
-    policy: &BudgetPolicy,
-    agents: &AgentBudgets,
-) -> Result<(), QueryError> {
-    let has_budget = policy.daily.contains_key(scope) && scope != ALL_SERVICES;
-    if scope == ALL || has_budget || is_service(store, scope).await? {
-        return Ok(());
-    }
-    let mut known = services(store).await?;
-    known.extend(policy.daily.keys().filter(|of| *of != ALL_SERVICES).cloned());
-    known.extend(agents.0.iter().map(|budget| budget.scope.to_string()));
-    known.insert(ALL.to_owned());
-    Err(QueryError::UnknownScope { scope: scope.to_owned(), known })
-}
-
 /// The dimension of a name, by default the evaluator.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::QueryError;
 use super::search::{FoundTrace, FoundTraces, search, within_limit};
-use super::selection::{Condition, recent, selection};
+use super::selection::{Condition, selection};
 use crate::backends::store::{ConversationUse, Selection, Store, ToolFailures};
 use crate::domain::evaluation::FailureClass;
 use crate::domain::time::Timestamp;
@@ -107,8 +107,8 @@ impl FromStr for Ranking {
     }
 }
 
-/// Finds the newest traces that conditions hold for; with a ranking, what stands out among those of the time that
-/// the conditions name, or of the last [`RECENT`](super::selection::RECENT) where they name none.
+/// Finds the newest traces that conditions hold for; with a ranking, what stands out among them. The answer says which
+/// time it is about.
 ///
 /// # Errors
 /// A condition or the limit means nothing, or the store failed.
@@ -119,8 +119,7 @@ pub async fn answered(
     limit: usize,
     (names, now): (&AttributeMapping, Timestamp),
 ) -> Result<Answered, QueryError> {
-    let conditions = if ranking.is_some() { recent(conditions.to_vec()) } else { conditions.to_vec() };
-    let selection = selection(&conditions, names, now)?;
+    let selection = selection(conditions, names, now)?;
     let found = match ranking {
         Some(ranking) => top(store, ranking, &selection, limit).await?,
         None => Ranked::Traces(search(store, &selection, limit).await?),

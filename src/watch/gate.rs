@@ -132,16 +132,7 @@ pub(crate) fn with_notes(
         );
     }
     let (verdict, alpha) = (overall(&series), policy.alpha);
-    let unknown_series = unknown_series(policy, baseline, candidate);
-    GateReport { verdict, alpha, design, is_observational, is_sequential: false, series, unknown_series, notes }
-}
-
-/// Series of the policy that neither side has, which more traces alone will hardly bring.
-fn unknown_series(policy: &GatePolicy, baseline: &Baseline, candidate: &Baseline) -> Vec<String> {
-    let is_unknown = |goal: &&Goal| {
-        [baseline, candidate].into_iter().all(|side| side.traces > 0 && values(side, &goal.series).is_none())
-    };
-    policy.goals.iter().filter(is_unknown).map(|goal| goal.series.clone()).collect()
+    GateReport { verdict, alpha, design, is_observational, is_sequential: false, series, notes }
 }
 
 fn overall(series: &[GateSeries]) -> GateVerdict {
@@ -334,16 +325,12 @@ fn side(baseline: &Baseline, series: &str, name: &'static str) -> Result<SeriesS
     if baseline.traces == 0 {
         return Err(Problem::NoTraces(name));
     }
-    values(baseline, series).ok_or_else(|| {
+    let summary = baseline.overall(series).filter(|summary| summary.traces > 0);
+    summary.ok_or_else(|| {
         let known: std::collections::BTreeSet<&str> = baseline.series.keys().map(|key| key.series.as_str()).collect();
         let known = known.into_iter().take(KNOWN).collect::<Vec<_>>().join(", ");
         Problem::UnknownSeries { side: name, series: series.to_owned(), known }
     })
-}
-
-/// The series of a side over all services, where it has any value.
-fn values(side: &Baseline, series: &str) -> Option<SeriesSummary> {
-    side.overall(series).filter(|summary| summary.traces > 0)
 }
 
 fn moments(summary: &SeriesSummary, least: u64) -> Result<(&Moments, bool), Problem> {

@@ -10,7 +10,7 @@ use super::error::WebError;
 use super::parameters::Parameters;
 use crate::queries::QueryError;
 use crate::queries::agent_costs::{AgentBudgetState, AgentCosts, agent_budget, agent_costs};
-use crate::queries::costs::{Budget, Costs, Payer, budget_of, check_scope, cost_dimension, costs as judge_costs};
+use crate::queries::costs::{Budget, Costs, Payer, budget_of, cost_dimension, costs as judge_costs};
 use crate::queries::selection::cost_selection;
 
 /// Costs of either.
@@ -61,7 +61,6 @@ pub(super) async fn budget(
     Ok(Json(if scope.contains('=') {
         AnyBudget::Agents(agent_budget(&state.store, &scope, &state.agent_budgets, now).await?)
     } else {
-        check_scope(&state.store, &scope, &state.budget, &state.agent_budgets).await?;
         AnyBudget::Judges(budget_of(&state.store, &scope, &state.budget, now).await?)
     }))
 }

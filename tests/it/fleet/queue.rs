@@ -217,7 +217,7 @@ async fn messages_that_cannot_be_read_or_take_the_worker_down_harm_no_other_and_
     let mut poisonous = span(77, 0);
     poisonous.name = "poisonous".to_owned();
     let poisonous = crate::service::fixtures::request("app", vec![poisonous]).encode_to_vec();
-    let bomb = zstd::encode_all(vec![0; 65 << 20].as_slice(), 1).unwrap();
+    let bomb = zstd::encode_all(vec![0; 129 << 20].as_slice(), 1).unwrap();
     bodies.insert(2, b"\xff\xfe not a trace");
     bodies.insert(4, &poisonous);
     bodies.insert(6, &bomb);

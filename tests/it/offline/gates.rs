@@ -69,20 +69,6 @@ fn a_policy_that_pairs_counts_pairs_and_needs_its_column() {
 }
 
 #[test]
-fn a_series_that_neither_side_has_is_misspelt_with_2_and_one_that_a_side_lacks_is_not_enough_with_3() {
-    let folder = Folder::new();
-    side(&folder, "before", 1, 40, 10);
-    side(&folder, "after", 1001, 40, 10);
-    let misspelt = POLICY.replace("solved", "sovled");
-    let run = gate(&folder, 2, &misspelt, &["--junit", "gate.xml"]);
-    run.says("has no values of sovled; it has ").says("solved").says("correct --policy");
-    assert!(!folder.path("gate.xml").exists());
-    gate(&folder, 3, &POLICY.replace("solved", "groundedness"), &[]).says("has no values of groundedness");
-    folder.write("after.labels", "");
-    gate(&folder, 3, POLICY, &[]);
-}
-
-#[test]
 fn a_duration_that_is_none_is_said_with_examples() {
     let folder = Folder::new();
     gate(&folder, 2, POLICY, &["--wait", "nope"]).says("such as 30m, 24h or 7d");

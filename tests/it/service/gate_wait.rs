@@ -90,8 +90,6 @@ async fn a_gate_that_waits_answers_when_the_canary_has_shown_enough_and_else_say
     send(&serve, &of_release(canary, "canary")).await;
     let (code, answer, took) = waiting.end().await;
     assert_eq!((code, &answer["verdict"]), (Some(0), &"pass".into()), "{answer}");
-    let (code, unscored, _) = Gate::start(&serve, &POLICY.replace("loop", "lopo"), "1s").end().await;
-    assert_eq!((code, &unscored["unknown_series"][0]), (Some(3), &"lopo".into()), "it may come yet: {unscored}");
     assert_eq!((&answer["sequential"], answer["series"][0]["series"].as_str()), (&true.into(), Some("loop")));
     assert!(took < Duration::from_mins(5), "it waited for the end: {took:?}");
 }

@@ -118,6 +118,7 @@ async fn the_command_asks_a_service_or_reads_the_store_and_writes_one_file() {
     assert!(by_store.contains("audit.html"));
     let html = std::fs::read_to_string(folder.path().join("audit.html")).unwrap();
     assert!(html.contains(&id) && !html.contains("<script") && !html.contains("href=\"http"), "{html}");
+    assert!(run(words("audit nobody")).contains("nothing is known of nobody"));
     let log = run(words("audit --log --since 2020-01-01"));
     assert_eq!(log.matches(&id).count(), 2, "{log}");
 }

@@ -49,7 +49,7 @@ async fn the_store_and_a_service_give_the_same_output() {
     assert!(text(&ranked).contains("from 2024-01-01T00:00:00Z on"), "{}", text(&ranked));
     let ranked = driftline(&service, &["traces", "--top", "tools", "--json", "--url", &service.url]).await.stdout;
     let first: Value = serde_json::from_str(text(&ranked).lines().next().unwrap()).unwrap();
-    assert!(first["tool"].is_string() && first["since"].is_i64(), "of the last day where nothing is said: {first}");
+    assert!(first["tool"].is_string() && first["since"].is_null(), "of all time where nothing is said: {first}");
     let lines = driftline(&service, &["traces", "--json", "--limit", "1000"]).await.stdout;
     let traces: Vec<Value> = text(&lines).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(traces.len(), TRACES);
@@ -65,7 +65,9 @@ async fn an_audit_of_nothing_writes_no_file_and_its_json_can_be_read() {
     assert!(text(&output.stderr).contains("nothing is known of nope"), "{}", text(&output.stderr));
     let output = driftline(&service, &["audit", "nope", "--json"]).await;
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((output.status.code(), found["runs"].as_array().unwrap().len()), (Some(4), 0));
+    assert_eq!((output.status.code(), found["runs"].as_array().unwrap().len()), (Some(0), 0));
+    let output = driftline(&service, &["audit", "invoice.id=nope"]).await;
+    assert!(output.status.success() && text(&output.stdout).contains("nothing is known of invoice.id=nope"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -91,8 +93,6 @@ async fn mistakes_and_what_is_not_there_have_their_own_exit_codes() {
         ),
         (vec!["alerts", "show", "nope"], 4, "there is no alert"),
         (vec!["baseline", "show", "nope"], 4, "there is no baseline"),
-        (vec!["audit", &unknown], 4, "nothing is known of"),
-        (vec!["audit", "invoice.id=nope"], 4, "nothing is known of invoice.id=nope"),
     ] {
         let asking = [arguments.as_slice(), &["--url", &service.url]].concat();
         for arguments in [arguments, asking] {

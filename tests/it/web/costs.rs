@@ -68,21 +68,6 @@ async fn costs_are_told_by_what_is_asked_for_with_the_budgets_of_today() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_budget_of_nothing_that_is_there_is_not_said_to_be_open() {
-    let service = Service::with_traffic().await;
-    let unlimited = service.answer("/api/v1/budgets/support-agent").await;
-    assert_eq!((&unlimited["allowed"], unlimited["limit_usd"].is_null()), (&true.into(), true));
-    for scope in ["nope", "judge", "daily", "suport-agent", "feature=nope"] {
-        let (status, body) = service.json(&format!("/api/v1/budgets/{scope}")).await;
-        assert_eq!(status, 404, "{scope}: {body}");
-        let error = body["error"].as_str().unwrap();
-        let of_all = ["service=*", "all, invoice-agent, research-agent, service=*, support-agent"];
-        let known = of_all[usize::from(!scope.contains('='))];
-        assert!(error.contains(&format!("no budget {scope:?}; known: {known}")), "{body}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn the_command_line_asks_for_costs_and_plans_backfills() {
     let service = Service::with_traffic().await;
     spend(&service, 0).await;
@@ -155,9 +140,8 @@ async fn tools_conversations_and_failures_are_ranked() {
     let conversations = service.answer("/api/v1/traces?top=conversations&limit=3").await;
     assert_eq!(conversations["conversations"].as_array().unwrap().len(), 3);
     assert!(service.answer("/api/v1/traces?top=failures").await["traces"].is_array());
-    let (day, now) = (service.answer("/api/v1/traces?top=tools&since=24h").await, &tools["since"]);
-    assert_eq!((&day["since"], &day["tools"]), (now, &tools["tools"]), "the last day, as on the page");
-    assert!(service.answer("/api/v1/traces?top=tools&until=1h").await["since"].is_null());
+    assert!(tools["since"].is_null(), "of all time where nothing is said");
+    assert!(service.answer("/api/v1/traces?top=tools&since=24h").await["since"].is_i64());
     assert!(service.answer("/api/v1/traces").await["since"].is_null());
     assert_eq!(service.json("/api/v1/traces?top=models").await.0, 400);
     let failing = service.answer("/api/v1/traces?verdict=fail").await;
