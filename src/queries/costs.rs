@@ -4,12 +4,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{QueryError, is_service, services};
+use super::QueryError;
 use crate::backends::store::{BudgetDay, CostDimension, CostRow, CostSelection, Store};
 use crate::domain::money::NanoUsd;
 use crate::domain::time::Timestamp;
 use crate::limits::budget::{ALL_SERVICES, BudgetPolicy, day_of};
-use crate::watch::budgets::AgentBudgets;
 
 /// How scopes are called where all services are meant.
 const ALL: &str = "all";
