@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Twice as many traces as the service can keep up with, for a long time.
 
-    benches/soak.py [--minutes M] [--warm-up SECONDS] [--fleet] [--binary PATH] [--profile dev]
+    benches/soak.py [--minutes M] [--warm-up SECONDS] [--max-waiting N] [--fleet] [--binary PATH] [--profile dev]
 
 First the rate that the service sustains: senders that wait for their answers, for the warm-up, until all of that is
 evaluated. Then twice that rate, whatever is answered. Memory is read every second: after a quarter of the time it
-shall be flat. What is turned away is counted and not sent again; when the load has ended, everything that was accepted
+shall be flat. What waits beyond `[queue] max_waiting` is turned away; it is less here than by default, so that this is
+seen. What is turned away is counted and not sent again; when the load has ended, everything that was accepted
 must be in the store. `--fleet` puts RabbitMQ between a receiver and a worker on PostgreSQL; without it one process does
 everything on SQLite. Needs Linux, cargo, Python 3.9; for the fleet, PostgreSQL and RabbitMQ.
 """
@@ -25,20 +26,21 @@ def main():
     made = parser(__doc__)
     made.add_argument("--minutes", type=float, default=20)
     made.add_argument("--warm-up", type=float, default=60, help="seconds")
+    made.add_argument("--max-waiting", type=int, default=100_000, help="traces or messages")
     made.add_argument("--fleet", action="store_true")
     arguments = made.parse_args()
     with stand(arguments) as at:
-        services = start(at, arguments.fleet)
+        services = start(at, arguments.fleet, f"max_waiting = {arguments.max_waiting}\n")
         rate, sent = sustainable(at, services, arguments.warm_up)
         print(f"sustains {rate:.0f} traces a second; now {2 * rate:.0f} for {arguments.minutes:g} minutes", flush=True)
         soak(at, services, 2 * rate, arguments.minutes * 60, sent)
 
 
-def start(at, is_fleet):
+def start(at, is_fleet, limit):
     """The process that receives, and the one that evaluates: the same where there is no fleet."""
     if not is_fleet:
-        return [at.start(at.service(GRACE + store("sqlite://driftline.db")))]
-    settings = GRACE + store(at.postgres().database("soak")) + queue(at.rabbitmq())
+        return [at.start(at.service(GRACE + store("sqlite://driftline.db") + "[queue]\n" + limit))]
+    settings = GRACE + store(at.postgres().database("soak")) + queue(at.rabbitmq()) + limit
     return [at.start(at.service(settings, roles)) for roles in ("receive,web", "evaluate,deliver,watch,web")]
 
 
