@@ -3,9 +3,10 @@
 use sqlx::{AnyConnection, AssertSqlSafe};
 
 use super::dialect::Dialect;
+use super::evaluations::{Scored, StoredEvaluation, insert_evaluations};
 use super::outbox::{NewOutboxItem, insert_outbox};
 use super::retry::retried;
-use super::traces::{Scored, StoredEvaluation, classify, insert_evaluations};
+use super::traces::classify;
 use super::{Store, StoreError};
 use crate::domain::evaluation::FailureClass;
 use crate::domain::time::Timestamp;

@@ -1,5 +1,7 @@
 //! How our types are kept in columns, and how hostile text is made to fit one.
 
+use std::borrow::Cow;
+
 use sqlx::any::{AnyRow, AnyTypeInfo, AnyValueRef};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
@@ -13,12 +15,22 @@ const LONGEST_KEY: usize = 512;
 
 /// Text as a column takes it: PostgreSQL has no zero byte in text.
 pub(super) fn text(value: &str) -> String {
-    value.replace('\0', "\u{fffd}")
+    clean(value).into_owned()
+}
+
+/// The same, of which nothing is made anew where nothing has to be changed.
+pub(super) fn clean(value: &str) -> Cow<'_, str> {
+    if value.contains('\0') { value.replace('\0', "\u{fffd}").into() } else { value.into() }
 }
 
 /// Text as an index takes it: what is longer is cut, the same way when it is stored and when it is looked for.
 pub(super) fn key(value: &str) -> String {
-    text(&value[..value.floor_char_boundary(LONGEST_KEY)])
+    text(cut(value))
+}
+
+/// As much of a text as an index takes.
+pub(super) fn cut(value: &str) -> &str {
+    &value[..value.floor_char_boundary(LONGEST_KEY)]
 }
 
 /// A column of 0 and 1.

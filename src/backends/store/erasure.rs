@@ -217,6 +217,9 @@ async fn remove(connection: &mut AnyConnection, trace_ids: &[TraceId], erased: &
     for (before, after) in SILENT_REMOVALS {
         for_keys(connection, before, trace_ids, after).await?;
     }
+    // These go when the trace is marked erased, by a trigger.
+    let listed = "SELECT 1 AS one FROM listed_evaluation WHERE trace_id IN";
+    erased.explanations += for_keys(connection, listed, trace_ids, " AND explanation IS NOT NULL").await?.len() as u64;
     Ok(())
 }
 

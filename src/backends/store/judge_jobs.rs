@@ -11,11 +11,12 @@ use sqlx::{AnyConnection, Row};
 
 use super::columns::{count, key, limit, text};
 use super::dialect::Dialect;
+use super::evaluations::{Scored, StoredEvaluation, insert_evaluations};
 use super::ledger::{JudgeCall, settle};
 use super::outbox::{NewOutboxItem, insert_outbox};
 use super::retry::{promptly, retried};
 use super::statement::{Statement, for_keys, for_rows, insert};
-use super::traces::{Scored, StoredEvaluation, classify, insert_evaluations};
+use super::traces::classify;
 use super::{Selection, Store, StoreError};
 use crate::domain::evaluation::{Evaluation, FailureClass};
 use crate::domain::ids::TraceId;

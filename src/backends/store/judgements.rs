@@ -103,7 +103,9 @@ impl Store {
     ) -> Result<BTreeSet<(String, String)>, StoreError> {
         retried("read who judged a trace", || async {
             let sql = "SELECT evaluator, revision FROM evaluation WHERE trace_id = $1 AND outcome = 'scored' \
-                       AND (annotator_kind = 'llm' OR (annotator_kind = 'code' AND evaluator = $2))";
+                       AND (annotator_kind = 'llm' OR (annotator_kind = 'code' AND evaluator = $2)) UNION \
+                       SELECT evaluator, revision FROM listed_evaluation WHERE trace_id = $1 AND outcome = 'scored' \
+                       AND evaluator = $2";
             let query = sqlx::query(sql).bind(trace_id).bind(key(evaluator.unwrap_or_default()));
             let rows = query.fetch_all(&self.readers).await?;
             rows.iter().map(|row| Ok((row.try_get("evaluator")?, row.try_get("revision")?))).collect()

@@ -160,6 +160,11 @@ const CHANGES: &[Change] = &[
         sqlite: include_str!("../../../migrations/sqlite/0029_audit_replace.sql"),
         postgres: include_str!("../../../migrations/postgres/0029_audit_replace.sql"),
     },
+    Change {
+        description: "evaluation lists",
+        sqlite: include_str!("../../../migrations/sqlite/0030_evaluation_lists.sql"),
+        postgres: include_str!("../../../migrations/postgres/0030_evaluation_lists.sql"),
+    },
 ];
 
 const NEWEST: i64 = CHANGES.len() as i64;

@@ -30,9 +30,13 @@ impl Store {
     /// The database failed.
     pub async fn outcome_counts(&self, traces: usize) -> Result<Vec<OutcomeCount>, StoreError> {
         retried("count outcomes", || async {
-            let sql = "SELECT evaluator, revision, outcome, count(*) AS evaluations, \
-                       count(CASE WHEN outcome = 'scored' AND value < 0.5 THEN 1 END) AS failing FROM evaluation \
-                       WHERE trace_id IN (SELECT trace_id FROM trace ORDER BY ended_at DESC LIMIT $1) \
+            let sql = "WITH newest (trace_id) AS (SELECT trace_id FROM trace ORDER BY ended_at DESC LIMIT $1) \
+                       SELECT evaluator, revision, outcome, count(*) AS evaluations, \
+                       count(CASE WHEN outcome = 'scored' AND value < 0.5 THEN 1 END) AS failing FROM \
+                       (SELECT evaluator, revision, outcome, value FROM evaluation \
+                       WHERE trace_id IN (SELECT trace_id FROM newest) UNION ALL \
+                       SELECT evaluator, revision, outcome, value FROM listed_evaluation \
+                       WHERE trace_id IN (SELECT trace_id FROM newest)) AS either \
                        GROUP BY evaluator, revision, outcome ORDER BY evaluator, revision, outcome";
             let rows = sqlx::query(sql).bind(limit(traces)).fetch_all(&self.readers).await?;
             rows.iter().map(read).collect()

@@ -9,7 +9,7 @@ use super::columns::{count, flag, key, limit, parse_json, parse_word};
 use super::retry::retried;
 use super::selection::Selection;
 use super::statement::{Statement, for_keys};
-use super::traces::{FAILURE_CLASS, StoredEvaluation, StoredTrace, TRACE_COLUMNS, read_evaluation, read_trace};
+use super::traces::{FAILURE_CLASS, StoredTrace, TRACE_COLUMNS, read_trace};
 use super::{Store, StoreError};
 use crate::domain::evaluation::{AnnotatorKind, FailureClass};
 use crate::domain::ids::TraceId;
@@ -88,21 +88,6 @@ impl Store {
             let mut statement = Statement::new("SELECT ");
             statement.sql(TRACE_COLUMNS).sql(" FROM trace WHERE trace_id = ").bind(trace_id);
             Ok(self.read_traces(statement).await?.pop())
-        })
-        .await
-    }
-
-    /// The evaluations of a trace, by evaluator and revision.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn evaluations(&self, trace_id: TraceId) -> Result<Vec<StoredEvaluation>, StoreError> {
-        retried("read evaluations", || async {
-            let sql = "SELECT trace_id, evaluator, revision, trace_version, span_id, annotator_kind, outcome, value, label, \
-                       explanation, probability, truncated, split FROM evaluation WHERE trace_id = $1 \
-                       ORDER BY evaluator, revision";
-            let rows = sqlx::query(sql).bind(trace_id).fetch_all(&self.readers).await?;
-            rows.iter().map(read_evaluation).collect()
         })
         .await
     }
@@ -339,7 +324,9 @@ impl Store {
     pub async fn counts(&self) -> Result<Counts, StoreError> {
         retried("count what there is", || async {
             let sql = "SELECT (SELECT count(*) FROM trace) AS traces, (SELECT count(*) FROM chunk) AS chunks, \
-                       (SELECT count(*) FROM evaluation) AS evaluations, (SELECT count(*) FROM alert) AS alerts, \
+                       (SELECT count(*) FROM evaluation) + \
+                       (SELECT CAST(coalesce(sum(listed), 0) AS BIGINT) FROM evaluation_list) AS evaluations, \
+                       (SELECT count(*) FROM alert) AS alerts, \
                        (SELECT count(*) FROM baseline) AS baselines";
             let row = sqlx::query(sql).fetch_one(&self.readers).await?;
             Ok(Counts {

@@ -153,12 +153,13 @@ impl Store {
     /// The database failed.
     pub async fn revisions(&self, selection: &Selection) -> Result<BTreeMap<String, BTreeSet<String>>, StoreError> {
         retried("read revisions", || async {
-            let mut statement = Statement::new(
-                "SELECT DISTINCT evaluator, revision FROM evaluation WHERE outcome = 'scored' \
-                 AND trace_id IN (SELECT trace_id FROM trace WHERE 1 = 1",
-            );
-            selection.narrow(&mut statement);
-            statement.sql(")");
+            let mut statement = Statement::new("");
+            for (start, table) in [("", "evaluation"), (" UNION ", "listed_evaluation")] {
+                statement.sql(start).sql("SELECT evaluator, revision FROM ").sql(table);
+                statement.sql(" WHERE outcome = 'scored' AND trace_id IN (SELECT trace_id FROM trace WHERE 1 = 1");
+                selection.narrow(&mut statement);
+                statement.sql(")");
+            }
             let mut revisions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
             for row in statement.fetch(&self.readers).await? {
                 revisions.entry(row.try_get("evaluator")?).or_default().insert(row.try_get("revision")?);

@@ -209,7 +209,14 @@ fn waiting(statement: &mut Statement, filter: ReviewFilter<'_>) {
             " FROM review_flag JOIN evaluation ON evaluation.trace_id = review_flag.trace_id \
              AND evaluation.evaluator = review_flag.evaluator AND evaluation.revision = review_flag.revision"
         }
-        Stream::Audit | Stream::Second => " FROM evaluation",
+        Stream::Audit => " FROM evaluation",
+        // Of a rule, people are asked a second time about what passed too.
+        Stream::Second => {
+            " FROM (SELECT trace_id, evaluator, revision, annotator_kind, outcome, value, explanation, evaluated_at FROM evaluation \
+             WHERE trace_id IN (SELECT trace_id FROM label WHERE origin = 'review') UNION ALL \
+             SELECT trace_id, evaluator, revision, annotator_kind, outcome, value, explanation, evaluated_at FROM listed_evaluation \
+             WHERE trace_id IN (SELECT trace_id FROM label WHERE origin = 'review')) AS evaluation"
+        }
     });
     statement.sql(
         " LEFT JOIN trace ON trace.trace_id = evaluation.trace_id \

@@ -93,10 +93,17 @@ impl Selection {
 
 impl Verdict {
     fn narrow(&self, statement: &mut Statement) {
-        statement.sql(" AND EXISTS (SELECT 1 FROM evaluation WHERE evaluation.trace_id = trace.trace_id");
-        statement.sql(" AND evaluation.outcome = 'scored' AND lower(evaluation.label) = ").bind(text(&self.label));
-        if let Some(evaluator) = &self.evaluator {
-            statement.sql(" AND evaluation.evaluator = ").bind(key(evaluator));
+        for (start, table) in [(" AND (", "evaluation"), (" OR ", "listed_evaluation")] {
+            statement
+                .sql(start)
+                .sql("EXISTS (SELECT 1 FROM ")
+                .sql(table)
+                .sql(" AS said WHERE said.trace_id = trace.trace_id");
+            statement.sql(" AND said.outcome = 'scored' AND lower(said.label) = ").bind(text(&self.label));
+            if let Some(evaluator) = &self.evaluator {
+                statement.sql(" AND said.evaluator = ").bind(key(evaluator));
+            }
+            statement.sql(")");
         }
         statement.sql(")");
     }

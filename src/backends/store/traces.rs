@@ -7,14 +7,15 @@ use sqlx::{AnyConnection, Row};
 
 use super::bounds::put_off_grown;
 use super::chunks::read_trace_ids;
-use super::columns::{flag, json, key, parse_json, parse_word, text, word};
+use super::columns::{flag, json, key, parse_json, text};
 use super::dialect::Dialect;
+use super::evaluations::{StoredEvaluation, insert_recorded};
 use super::outbox::{NewOutboxItem, insert_outbox};
 use super::retry::promptly;
 use super::statement::{for_keys, insert};
 use super::usage::{charge, insert_usage};
 use super::{Store, StoreError};
-use crate::domain::evaluation::{AnnotatorKind, Evaluation, FailureClass, Outcome};
+use crate::domain::evaluation::FailureClass;
 use crate::domain::ids::{SpanId, TraceId};
 use crate::domain::measurement::TraceRecord;
 use crate::domain::time::Timestamp;
@@ -65,17 +66,6 @@ pub struct StoredTrace {
     pub decision: String,
     /// What statistics read, without the judges' scores: see [`Store::records`].
     pub record: TraceRecord,
-}
-
-/// One evaluation with what statistics must know of it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StoredEvaluation {
-    /// The evaluation.
-    pub evaluation: Evaluation,
-    /// Version of the trace that was evaluated.
-    pub trace_version: i64,
-    /// Probability with which the trace was chosen for this evaluator.
-    pub probability: f64,
 }
 
 /// A judgement to be made.
@@ -140,8 +130,7 @@ impl Store {
             supersede(connection, &recorded).await?;
             insert_attributes(connection, &recorded).await?;
             insert_usage(connection, &recorded).await?;
-            let evaluations: Vec<&StoredEvaluation> = recorded.iter().flat_map(|it| &it.evaluations).collect();
-            insert_evaluations(connection, &evaluations, now, Scored::WithTrace).await?;
+            insert_recorded(connection, &recorded, now).await?;
             insert_judge_jobs(connection, &recorded, now).await?;
             insert_hours(connection, &recorded).await?;
             charge(connection, self.dialect, &recorded).await?;
@@ -233,7 +222,7 @@ async fn upsert_traces(
     Ok(read_trace_ids(&written.await?)?.into_iter().collect())
 }
 
-/// Removes what hangs on an earlier version; a first version has none.
+/// Removes what hangs on an earlier version; a first version has none. Its list of evaluations goes with it by a trigger.
 async fn supersede(connection: &mut AnyConnection, recorded: &[&RecordedTrace]) -> Result<(), sqlx::Error> {
     let again: Vec<TraceId> = recorded.iter().filter(|it| it.trace.version > 1).map(|it| it.trace.trace_id).collect();
     for_keys(connection, "DELETE FROM trace_attribute WHERE trace_id IN", &again, "").await?;
@@ -284,53 +273,6 @@ pub(super) async fn classify(
             row.bind(*trace_id).bind(FAILURE_CLASS).bind(class.as_str());
         },
         "ON CONFLICT (trace_id, name) DO UPDATE SET value = excluded.value WHERE trace_attribute.value = 'drifting'",
-    )
-    .await
-    .map(drop)
-}
-
-/// When a trace is scored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scored {
-    /// With its record.
-    WithTrace,
-    /// After it. A score of the same trace version stands in for the one before.
-    Later,
-}
-
-const REPLACE_EVALUATION: &str = "ON CONFLICT (trace_id, evaluator, revision) DO UPDATE SET \
-     trace_version = excluded.trace_version, span_id = excluded.span_id, annotator_kind = excluded.annotator_kind, \
-     outcome = excluded.outcome, value = excluded.value, label = excluded.label, explanation = excluded.explanation, \
-     probability = excluded.probability, evaluated_at = excluded.evaluated_at, truncated = excluded.truncated, \
-     after_record = excluded.after_record, split = excluded.split";
-
-/// Writes evaluations.
-pub(super) async fn insert_evaluations(
-    connection: &mut AnyConnection,
-    evaluations: &[&StoredEvaluation],
-    now: Timestamp,
-    scored: Scored,
-) -> Result<(), sqlx::Error> {
-    let mut rows = Vec::with_capacity(evaluations.len());
-    for stored in evaluations {
-        rows.push((&stored.evaluation, word(&stored.evaluation.annotator_kind)?, *stored));
-    }
-    insert(
-        connection,
-        "evaluation (trace_id, evaluator, revision, trace_version, span_id, annotator_kind, outcome, value, label, \
-         explanation, probability, evaluated_at, truncated, after_record, split)",
-        &rows,
-        |row, (evaluation, annotator_kind, stored)| {
-            row.bind(evaluation.trace_id).bind(key(&evaluation.evaluator)).bind(key(&evaluation.revision));
-            row.bind(stored.trace_version).bind(evaluation.span_id).bind(annotator_kind.as_str());
-            row.bind(evaluation.outcome.as_str()).bind_score(evaluation.value);
-            row.bind(evaluation.label.as_deref().map(text)).bind(evaluation.explanation.as_deref().map(text));
-            row.bind(stored.probability).bind(now).bind(i64::from(evaluation.truncated));
-            // A record has what rules scored with it.
-            let is_later = scored == Scored::Later || evaluation.annotator_kind == AnnotatorKind::Llm;
-            row.bind(i64::from(is_later && evaluation.outcome == Outcome::Scored)).bind(i64::from(evaluation.split));
-        },
-        if scored == Scored::Later { REPLACE_EVALUATION } else { "" },
     )
     .await
     .map(drop)
@@ -424,29 +366,5 @@ pub(super) fn read_trace(row: &AnyRow) -> Result<StoredTrace, sqlx::Error> {
         stratum: row.try_get("stratum")?,
         decision: row.try_get("decision")?,
         record: parse_json(row.try_get("record")?)?,
-    })
-}
-
-/// Reads a row of `evaluation`.
-pub(super) fn read_evaluation(row: &AnyRow) -> Result<StoredEvaluation, sqlx::Error> {
-    let outcome: &str = row.try_get("outcome")?;
-    let unknown = || sqlx::Error::Decode(format!("unknown outcome {outcome:?}").into());
-    let evaluation = Evaluation {
-        trace_id: row.try_get("trace_id")?,
-        span_id: row.try_get("span_id")?,
-        evaluator: row.try_get("evaluator")?,
-        revision: row.try_get("revision")?,
-        annotator_kind: parse_word(row.try_get("annotator_kind")?)?,
-        outcome: Outcome::parse(outcome).ok_or_else(unknown)?,
-        value: row.try_get("value")?,
-        label: row.try_get("label")?,
-        explanation: row.try_get("explanation")?,
-        truncated: flag(row, "truncated")?,
-        split: flag(row, "split")?,
-    };
-    Ok(StoredEvaluation {
-        evaluation,
-        trace_version: row.try_get("trace_version")?,
-        probability: row.try_get("probability")?,
     })
 }
