@@ -21,7 +21,7 @@ EVALUATORS = 10
 SLOW_MILLISECONDS = 10
 #: How far apart traces end, in nanoseconds: a million of them are about twelve days.
 APART = 1_000_000_000
-LARGE = "trace|trace_attribute|evaluation|chunk|judge_call|judge_cache|external_score|review_draw|archived_trace"
+LARGE = "trace|trace_attribute|evaluation|evaluation_list|chunk|judge_call|judge_cache|external_score|review_draw|archived_trace"
 #: Each within 300 ms.
 PAGES = ["", "series", "traces", "traces?top=tools", "traces?top=conversations", "alerts", "releases", "readiness", "judges",
          "costs", "costs?by=service", "costs?by=tier&since=30d", "costs?by=day&since=30d", "costs?by=user", "costs?of=judges",
@@ -46,8 +46,16 @@ INSERT INTO trace_attribute (trace_id, name, value) SELECT trace_id, 'tier', 'ti
 INSERT INTO evaluation (trace_id, evaluator, revision, trace_version, span_id, annotator_kind, outcome, value, label,
     probability, evaluated_at, truncated, after_record)
   SELECT trace_id, 'evaluator-' || evaluator, 'r1', 1, substring(trace_id from 9),
-    CASE WHEN evaluator = 0 AND number % 10 = 0 THEN 'llm' ELSE 'code' END, 'scored', (number % 7 > 0)::int, 'pass',
-    1, ended_at + 3000000000, 0, (evaluator = 0 AND number % 10 = 0)::int FROM fresh, generate_series(0, {evaluators} - 1) AS evaluator;
+    CASE WHEN evaluator = 0 AND number % 10 = 0 THEN 'llm' ELSE 'code' END, 'scored', (number % 7 > 0)::int,
+    CASE WHEN number % 7 > 0 THEN 'pass' ELSE 'fail' END, 1, ended_at + 3000000000, 0,
+    (evaluator = 0 AND number % 10 = 0)::int FROM fresh, generate_series(0, {evaluators} - 1) AS evaluator
+    WHERE number % 7 = 0 OR evaluator = 0 AND number % 10 = 0;
+INSERT INTO evaluation_list (trace_id, trace_version, span_id, evaluated_at, listed, evaluations, explanations)
+  SELECT trace_id, 1, substring(trace_id from 9), ended_at + 3000000000, count(*),
+    jsonb_agg(jsonb_build_array('evaluator-' || evaluator, 'r1', 'code', 'scored', 1.0, 'pass') ORDER BY evaluator),
+    jsonb_agg('nothing amiss in ' || evaluator || ' texts' ORDER BY evaluator)
+    FROM fresh, generate_series(0, {evaluators} - 1) AS evaluator
+    WHERE number % 7 > 0 AND NOT (evaluator = 0 AND number % 10 = 0) GROUP BY trace_id, ended_at;
 INSERT INTO review_draw (trace_id, evaluator, revision, probability, is_drawn, drawn_at)
   SELECT trace_id, evaluator, revision, 0.02, (trace_version + value::int) % 2, evaluated_at FROM evaluation
   WHERE evaluator = 'evaluator-0' AND annotator_kind = 'llm';
@@ -97,7 +105,7 @@ def fill(postgres, traces):
     postgres.sql("many", "SET auto_explain.log_min_duration = -1;" + FILL.format(
         now=time.time_ns(), apart=APART, traces=traces, evaluators=EVALUATORS, record=record))
     postgres.sql("many", "VACUUM ANALYZE")
-    scores = postgres.sql("many", "SELECT count(*) FROM evaluation")
+    scores = postgres.sql("many", "SELECT (SELECT count(*) FROM evaluation) + (SELECT sum(listed) FROM evaluation_list)")
     size = postgres.sql("many", "SELECT pg_size_pretty(pg_database_size('many'))")
     print(f"{scores} scores of {traces} traces, {size}, made in {time.monotonic() - started:.0f} s", flush=True)
 
@@ -144,6 +152,9 @@ def ask(service, traces):
         "newest traces of a service": "traces?service=service-3&limit=50",
         "newest failing traces": "traces?failing=true&limit=50",
         "newest traces of a business id": "traces?tier=tier-2&limit=50",
+        "newest traces that a rule passed": "traces?verdict=evaluator-3:pass&limit=50",
+        "newest traces that a rule failed": "traces?verdict=evaluator-3:fail&limit=50",
+        "a label that no trace of a day has": "traces?verdict=warm&since=1d&limit=50",
     }.items():
         report(what, f"http://{service.web}/api/v1/{path}", 1)
     series = json.loads(get(f"http://{service.web}/api/v1/series"))["series"]

@@ -29,8 +29,8 @@ BEGIN
     UPDATE evaluation_list SET explanations = NULL WHERE trace_id = OLD.trace_id;
     RETURN NULL;
 END $$;
-CREATE TRIGGER trace_superseded AFTER UPDATE OF version ON trace FOR EACH ROW
+CREATE TRIGGER evaluation_list_superseded AFTER UPDATE OF version ON trace FOR EACH ROW
     WHEN (NEW.version <> OLD.version) EXECUTE FUNCTION forget_evaluation_list();
-CREATE TRIGGER trace_erased AFTER UPDATE OF erased_at ON trace FOR EACH ROW
+CREATE TRIGGER evaluation_list_erased AFTER UPDATE OF erased_at ON trace FOR EACH ROW
     WHEN (NEW.erased_at IS NOT NULL) EXECUTE FUNCTION erase_evaluation_list();
-CREATE TRIGGER trace_deleted AFTER DELETE ON trace FOR EACH ROW EXECUTE FUNCTION forget_evaluation_list();
+CREATE TRIGGER evaluation_list_deleted AFTER DELETE ON trace FOR EACH ROW EXECUTE FUNCTION forget_evaluation_list();

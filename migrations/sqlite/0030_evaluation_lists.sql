@@ -19,12 +19,12 @@ CREATE VIEW listed_evaluation AS SELECT trace_id, item.value ->> 0 AS evaluator,
     item.value ->> 5 AS label, explanations ->> item.key AS explanation, evaluated_at
     FROM evaluation_list, json_each(evaluations) AS item;
 -- Whoever replaces, erases or removes a trace, if it knows of lists or not.
-CREATE TRIGGER trace_superseded AFTER UPDATE OF version ON trace WHEN new.version <> old.version BEGIN
+CREATE TRIGGER evaluation_list_superseded AFTER UPDATE OF version ON trace WHEN new.version <> old.version BEGIN
     DELETE FROM evaluation_list WHERE trace_id = old.trace_id;
 END;
-CREATE TRIGGER trace_erased AFTER UPDATE OF erased_at ON trace WHEN new.erased_at IS NOT NULL BEGIN
+CREATE TRIGGER evaluation_list_erased AFTER UPDATE OF erased_at ON trace WHEN new.erased_at IS NOT NULL BEGIN
     UPDATE evaluation_list SET explanations = NULL WHERE trace_id = old.trace_id;
 END;
-CREATE TRIGGER trace_deleted AFTER DELETE ON trace BEGIN
+CREATE TRIGGER evaluation_list_deleted AFTER DELETE ON trace BEGIN
     DELETE FROM evaluation_list WHERE trace_id = old.trace_id;
 END;

@@ -10,6 +10,7 @@ mod controls;
 mod cost;
 mod days;
 mod erasure;
+mod evaluations;
 mod expiry;
 mod external_scores;
 mod failures;

@@ -55,6 +55,14 @@ impl TestStore {
         connection.close().await.unwrap();
     }
 
+    /// The texts of a column, as whoever looks into the database sees them.
+    pub(crate) async fn texts(&self, sql: &str) -> Vec<String> {
+        let mut connection = AnyConnection::connect(&self.url).await.unwrap();
+        let texts = sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_all(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        texts
+    }
+
     /// Lets go of the store and opens it again.
     pub(crate) async fn reopened(self) -> Self {
         drop(self.store);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use driftline::backends::store::{Flag, NewLabel, Offered, RecordedTrace, ReviewFilter, Stream, Undrawn, Unflagged};
+use driftline::domain::evaluation::AnnotatorKind;
 use driftline::domain::ids::TraceId;
 use driftline::domain::label::{Answer, Draw, HeldLabel, Label, LabelledCount, Origin};
 use driftline::domain::time::Timestamp;
@@ -21,6 +22,7 @@ contract!(
     what_is_assigned_is_asked_of_one_person_first_and_of_nobody_else,
     what_was_removed_stays_removed_whatever_judges_it_later,
     a_second_person_is_asked_about_what_another_has_decided,
+    a_second_person_is_asked_about_a_rule_that_passed,
 );
 
 fn label(number: u64, answer: Answer, at: i64) -> NewLabel {
@@ -274,6 +276,18 @@ async fn what_was_removed_stays_removed_whatever_judges_it_later(it: TestStore) 
     for reviewer in ["anna", "bert"] {
         assert!(asked(&it, Stream::Flagged, reviewer).await.is_empty());
     }
+}
+
+async fn a_second_person_is_asked_about_a_rule_that_passed(it: TestStore) {
+    let mut passed = stored_evaluation(trace_id(1), "grounded", Some(0.75));
+    passed.evaluation.annotator_kind = AnnotatorKind::Code;
+    it.store.record_traces(&[RecordedTrace { evaluations: vec![passed], ..plain(1) }], seconds(10)).await.unwrap();
+    assert!(asked(&it, Stream::Second, "bert").await.is_empty());
+    it.store.insert_labels(&[label(1, Answer::Fail, 60)], seconds(0)).await.unwrap();
+    let filter = ReviewFilter { reviewer: Some("bert"), ..of(Stream::Second) };
+    let items = it.store.review_items(filter, 10).await.unwrap();
+    let told: Vec<_> = items.iter().map(|item| (item.trace_id, item.passed, item.reason.as_deref())).collect();
+    assert_eq!(told, [(trace_id(1), true, Some("because"))]);
 }
 
 async fn a_second_person_is_asked_about_what_another_has_decided(it: TestStore) {
