@@ -1,8 +1,11 @@
 //! What is measured on every trace without anyone configuring it, and the record that statistics read.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::ids::TraceId;
 use super::time::Timestamp;
@@ -45,7 +48,7 @@ impl SeriesKind {
 }
 
 /// One trace's value in one series.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Value {
     /// For [`SeriesKind::Boolean`].
@@ -56,6 +59,45 @@ pub enum Value {
     Sequence(Vec<String>),
     /// For [`SeriesKind::Categorical`]: how often each category occurred in the trace.
     Counts(BTreeMap<String, u32>),
+}
+
+/// By hand: what is derived tries one kind after the other, and makes an error with its text for each that it is not.
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ValueVisitor;
+        impl<'de> Visitor<'de> for ValueVisitor {
+            type Value = Value;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("true, false, a number, a list of names or counts by category")
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+                Ok(Value::Boolean(value))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+                Ok(Value::Number(value as f64))
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+                Ok(Value::Number(value as f64))
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+                Ok(Value::Number(value))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, names: A) -> Result<Value, A::Error> {
+                Deserialize::deserialize(SeqAccessDeserializer::new(names)).map(Value::Sequence)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, counts: A) -> Result<Value, A::Error> {
+                Deserialize::deserialize(MapAccessDeserializer::new(counts)).map(Value::Counts)
+            }
+        }
+        deserializer.deserialize_any(ValueVisitor)
+    }
 }
 
 /// One named measurement of one trace.
@@ -121,5 +163,33 @@ impl TraceRecord {
     #[must_use]
     pub fn weight(&self, measurement: &Measurement) -> f64 {
         self.upstream_weight() / measurement.probability
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_read_as_what_it_was_written_as() {
+        let names = ["search", "search"].map(str::to_owned);
+        for (value, text) in [
+            (Value::Boolean(true), "true"),
+            (Value::Number(0.1), "0.1"),
+            (Value::Number(1e300), "1e300"),
+            (Value::Sequence(Vec::new()), "[]"),
+            (Value::Sequence(names.to_vec()), r#"["search","search"]"#),
+            (Value::Counts(BTreeMap::new()), "{}"),
+            (Value::Counts([("stop".to_owned(), 3)].into()), r#"{"stop":3}"#),
+        ] {
+            assert_eq!(serde_json::from_str::<Value>(text).unwrap(), value);
+            assert_eq!(serde_json::from_str::<Value>(&serde_json::to_string(&value).unwrap()).unwrap(), value);
+        }
+        for (text, number) in [("7", 7.0), ("-7", -7.0), ("18446744073709551616", 18_446_744_073_709_551_616.0)] {
+            assert_eq!(serde_json::from_str::<Value>(text).unwrap(), Value::Number(number));
+        }
+        for text in ["null", r#""text""#, "[1]", r#"{"stop":-1}"#, r#"{"stop":1.5}"#, r#"{"stop":null}"#] {
+            assert!(serde_json::from_str::<Value>(text).is_err(), "{text}");
+        }
     }
 }

@@ -208,7 +208,7 @@ async fn give_up(
     let evaluation = StoredEvaluation { evaluation, trace_version, probability };
     let answer = ServiceAnswer { item: item.id, evaluation, flags: false, outbox: Vec::new() };
     if shared.store.record_answer(&answer, shared.now()).await? {
-        count(shared, &answer.evaluation.evaluation);
+        count(&shared.metrics, [&answer.evaluation.evaluation]);
     }
     Ok(())
 }
@@ -235,7 +235,7 @@ async fn record(
     let is_recorded = shared.store.record_answer(&answer, now).await?;
     crash_point("ask.recorded");
     if is_recorded {
-        count(shared, &answer.evaluation.evaluation);
+        count(&shared.metrics, [&answer.evaluation.evaluation]);
     }
     Ok(())
 }

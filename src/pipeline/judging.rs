@@ -373,7 +373,7 @@ async fn finish(shared: &Shared, books: &Books, finished: FinishedJob) {
         JobEnd::Later { .. } => None,
     };
     if let (Some(true), Some(evaluation)) = (books.finish(finished).await, evaluation) {
-        count(shared, &evaluation);
+        count(&shared.metrics, [&evaluation]);
     }
 }
 

@@ -1,5 +1,6 @@
 //! From complete traces to their scores: claims what is due, evaluates it, and records what came of it.
 
+use std::collections::HashMap;
 use std::iter;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use crate::evaluate::run::{EvaluatedTrace, Evaluators, evaluate, unscored};
 use crate::evaluate::sampling::{SamplingDecision, SamplingPolicy, SamplingReason};
 use crate::normalize::{AttributeMapping, PriceTable, normalize_priced};
 use crate::telemetry::agents::ModelRequest;
-use crate::telemetry::metrics::EvaluationLabels;
+use crate::telemetry::metrics::{EvaluationLabels, Metrics};
 use crate::watch::budgets::AgentBudgets;
 
 /// Traces in one claim.
@@ -134,10 +135,9 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>, memory: &mut Memory) -> R
         let holds = is_answered_once(&trace.evaluations, &trace.judge_jobs);
         Invariant::OneAnswerOfEachEvaluator.check(&shared.metrics, holds);
     }
-    for row in recorded.iter().flat_map(|trace| &trace.evaluations) {
-        Invariant::ScoresAreInBounds.check(&shared.metrics, is_in_bounds(row));
-        count(shared, &row.evaluation);
-    }
+    let rows = || recorded.iter().flat_map(|trace| &trace.evaluations);
+    rows().for_each(|row| Invariant::ScoresAreInBounds.check(&shared.metrics, is_in_bounds(row)));
+    count(&shared.metrics, rows().map(|row| &row.evaluation));
     Ok(true)
 }
 
@@ -161,10 +161,16 @@ async fn await_spans(
     Ok(())
 }
 
-pub(super) fn count(shared: &Shared, evaluation: &Evaluation) {
-    let labels =
-        EvaluationLabels { evaluator: evaluation.evaluator.clone(), outcome: evaluation.outcome.as_str().to_owned() };
-    shared.metrics.evaluations.get_or_create(&labels).inc();
+/// Counts what became of evaluations; those of one label in one step, as to look it up takes longer than to count.
+pub(super) fn count<'e>(metrics: &Metrics, evaluations: impl IntoIterator<Item = &'e Evaluation>) {
+    let mut counts: HashMap<(&str, Outcome), u64> = HashMap::new();
+    for evaluation in evaluations {
+        *counts.entry((&evaluation.evaluator, evaluation.outcome)).or_default() += 1;
+    }
+    for ((evaluator, outcome), count) in counts {
+        let labels = EvaluationLabels { evaluator: evaluator.to_owned(), outcome: outcome.as_str().to_owned() };
+        metrics.evaluations.get_or_create(&labels).inc_by(count);
+    }
 }
 
 impl Scoring {
@@ -379,6 +385,7 @@ fn placeholder_span(trace_id: TraceId) -> SpanId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evaluate::definition::JudgeModels;
 
     #[test]
     fn one_clock_that_runs_ahead_makes_no_run_longer_and_clocks_that_all_do_make_none_shorter() {
@@ -393,6 +400,21 @@ mod tests {
         assert_eq!(seconds(at(90), at(95)), Some(5.0));
         assert_eq!(seconds(at(90), at(3_700)), Some(10.0));
         assert_eq!(seconds(at(300), at(305)), Some(5.0));
+    }
+
+    #[test]
+    fn evaluations_are_counted_by_evaluator_and_outcome_however_many_come_at_once() {
+        let trace = nothing_known(TraceId::from_bytes(&[1; 16]).unwrap(), Timestamp(0));
+        let evaluators = Evaluators::load(None, JudgeModels::new()).unwrap();
+        let row = |outcome| unscored(&trace, &evaluators.definitions()[0], outcome, String::new());
+        let (failed, skipped) = (row(Outcome::Failed), row(Outcome::SkippedBudget));
+        let metrics = Metrics::default();
+        count(&metrics, [&failed, &skipped, &failed]);
+        count(&metrics, [&failed]);
+        for (row, expected) in [(failed, 3), (skipped, 1)] {
+            let labels = EvaluationLabels { evaluator: row.evaluator, outcome: row.outcome.as_str().to_owned() };
+            assert_eq!(metrics.evaluations.get_or_create(&labels).get(), expected, "{labels:?}");
+        }
     }
 
     #[test]

@@ -46,6 +46,7 @@ use super::{Built, Finding, Rule, Source, clip};
 use crate::domain::trace::{Step, Trace};
 use crate::evaluate::mistake::Mistake;
 
+mod initials;
 mod support;
 #[cfg(test)]
 mod tests;

@@ -122,7 +122,11 @@ fn calls_in_order(trace: &Trace) -> Vec<Position<'_>> {
 
 /// The arguments of a call that names fresh ones, without them; `None` for any other call.
 fn compared(call: &ToolCall) -> Option<String> {
-    let text = call.arguments.as_deref().filter(|text| FRESH.iter().any(|name| plain(text).contains(name)))?;
+    let text = call.arguments.as_deref()?;
+    let written = plain(text);
+    if !FRESH.iter().any(|name| written.contains(name)) {
+        return None;
+    }
     let mut arguments: Value = serde_json::from_str(text).ok()?;
     arguments.as_object_mut()?.retain(|name, _| !FRESH.contains(&plain(name).as_str()));
     arguments.sort_all_objects();

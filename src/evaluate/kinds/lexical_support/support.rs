@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
-use super::tokens::{Class, NEGATION, Token, each_token};
+use super::initials::Initials;
+use super::tokens::{Class, NEGATION, NEGATIONS, Token, each_sought, each_token};
 
 /// Tokens within which two words of the data stand together.
 const TOGETHER: usize = 8;
@@ -63,9 +64,12 @@ struct Term<'a> {
     /// Whether it stands somewhere as a number or a name.
     is_fact: bool,
     in_data: bool,
-    is_denied: bool,
+    /// Whether a negation of the answer may deny it, and none of the data was found to.
+    is_to_deny: bool,
     /// How many of its neighbours are still to be found beside it.
     apart: usize,
+    /// The [`bit`] of each of its neighbours.
+    neighbours: u64,
 }
 
 /// The answer, and what of it has been found so far.
@@ -81,16 +85,23 @@ struct Answer<'a> {
 /// Compares an answer with the data that it should rest on. `words` are texts in which numbers and names may stand
 /// without being data: the user's and the instructions'. `None` when the answer holds no word that carries meaning.
 pub(super) fn support<'a>(answer: &'a str, data: &[&str], words: impl Iterator<Item = &'a str>) -> Option<Support<'a>> {
+    let length = answer.len();
     let mut answer = Answer::read(answer)?;
+    let mut sought = answer.sought();
     for text in data {
-        answer.find_in(text);
+        // What is found needs no second look; to see what is left must not cost more than to read the text.
+        if text.len() > length {
+            sought = answer.sought();
+        }
+        answer.find_in(text, &sought);
     }
     let mut missing = answer.facts_not_in_data();
+    let sought = Initials::of(missing.values().copied());
     for text in words {
         if missing.is_empty() {
             break;
         }
-        each_token(text, |token| {
+        each_sought(text, &sought, |token| {
             missing.remove(&token.key);
         });
     }
@@ -107,10 +118,10 @@ pub(super) fn support<'a>(answer: &'a str, data: &[&str], words: impl Iterator<I
 impl<'a> Answer<'a> {
     fn read(text: &'a str) -> Option<Self> {
         let mut answer = Self { terms: Keyed::default(), apart: KeySet::default(), pairs: 0, denials: Vec::new() };
-        let (mut previous, mut position) = (None, 0_usize);
+        let mut previous = None;
         let mut open_denials: VecDeque<(usize, usize)> = VecDeque::new();
         each_token(text, |token| {
-            position += 1;
+            let position = token.position;
             match token.class() {
                 Class::Stop => {}
                 Class::Negation => {
@@ -126,9 +137,15 @@ impl<'a> Answer<'a> {
                 }
             }
         });
+        for key in answer.denials.iter().flatten() {
+            answer.terms.entry(*key).and_modify(|term| term.is_to_deny = true);
+        }
         answer.pairs = answer.apart.len();
-        for key in answer.apart.iter().flat_map(|(left, right)| [left, right]) {
-            answer.terms.entry(*key).and_modify(|term| term.apart += 1);
+        for (key, neighbour) in answer.apart.iter().flat_map(|(left, right)| [(left, right), (right, left)]) {
+            if let Some(term) = answer.terms.get_mut(key) {
+                term.apart += 1;
+                term.neighbours |= bit(*neighbour);
+            }
         }
         (!answer.terms.is_empty()).then_some(answer)
     }
@@ -137,8 +154,15 @@ impl<'a> Answer<'a> {
     fn add(&mut self, token: &Token<'a>, class: Class, previous: Option<u64>) {
         let is_fact = matches!(class, Class::Number | Class::Name);
         let term = self.terms.entry(token.key);
-        term.or_insert(Term { text: token.text, is_fact: false, in_data: false, is_denied: false, apart: 0 })
-            .is_fact |= is_fact;
+        term.or_insert(Term {
+            text: token.text,
+            is_fact: false,
+            in_data: false,
+            is_to_deny: false,
+            apart: 0,
+            neighbours: 0,
+        })
+        .is_fact |= is_fact;
         match previous {
             Some(previous) => {
                 self.apart.remove(&(previous, previous));
@@ -148,11 +172,17 @@ impl<'a> Answer<'a> {
         }
     }
 
-    fn find_in(&mut self, data: &str) {
+    /// How those words begin of which there is still something to be found.
+    fn sought(&self) -> Initials {
+        let open = self.terms.values().filter(|term| term.apart > 0 || term.is_to_deny).map(|term| term.text);
+        Initials::of(open.chain(NEGATIONS))
+    }
+
+    fn find_in(&mut self, data: &str, sought: &Initials) {
         let mut recent: VecDeque<(usize, u64)> = VecDeque::with_capacity(TOGETHER + 1);
-        let (mut position, mut last_negation) = (0_usize, None);
-        each_token(data, |token| {
-            position += 1;
+        let mut last_negation = None;
+        each_sought(data, sought, |token| {
+            let position = token.position;
             if token.key == NEGATION {
                 last_negation = Some(position);
                 for (at, key) in &recent {
@@ -162,13 +192,18 @@ impl<'a> Answer<'a> {
             }
             let Some(term) = self.terms.get_mut(&token.key) else { return };
             term.in_data = true;
-            term.is_denied |= last_negation.is_some_and(|at| position - at <= DENIED);
+            term.is_to_deny &= last_negation.is_none_or(|at| position - at > DENIED);
+            if term.apart == 0 && !term.is_to_deny {
+                return;
+            }
             while recent.front().is_some_and(|(at, _)| position - at > TOGETHER) {
                 recent.pop_front();
             }
             recent.push_back((position, token.key));
             if term.apart > 0 {
-                recent.iter().for_each(|(_, key)| self.bring_together(*key, token.key));
+                let neighbours = term.neighbours;
+                let near = recent.iter().filter(|(_, key)| neighbours & bit(*key) != 0);
+                near.for_each(|(_, key)| self.bring_together(*key, token.key));
             }
         });
     }
@@ -185,13 +220,13 @@ impl<'a> Answer<'a> {
         if distance <= DENIED
             && let Some(term) = self.terms.get_mut(&key)
         {
-            term.is_denied = true;
+            term.is_to_deny = false;
         }
     }
 
     /// Whether the data denies one of the words; a negation before nothing denies nothing.
     fn is_denied(&self, keys: &[u64]) -> bool {
-        keys.is_empty() || keys.iter().any(|key| self.terms.get(key).is_some_and(|term| term.is_denied))
+        keys.is_empty() || keys.iter().any(|key| self.terms.get(key).is_some_and(|term| !term.is_to_deny))
     }
 
     fn facts_not_in_data(&self) -> Keyed<&'a str> {
@@ -202,4 +237,9 @@ impl<'a> Answer<'a> {
 
 fn in_order(left: u64, right: u64) -> (u64, u64) {
     (left.min(right), left.max(right))
+}
+
+/// One of 64 bits for a key: that two keys differ mostly shows without a look into a set.
+fn bit(key: u64) -> u64 {
+    1 << (key >> 58)
 }

@@ -52,6 +52,26 @@ fn words_in_new_company_are_apart() {
 }
 
 #[test]
+fn what_one_text_of_the_data_leaves_open_another_settles_whatever_their_lengths() {
+    let answer = "Two lamps were never delivered to Ada Byron";
+    let before = "Whoever was told of it knows that it was not for Ada, and he agrees";
+    let after = "Whoever was told of it knows about Ada that he was not meant by it";
+    let delivered = "We say here that it was delivered to Ada in spring";
+    let found = |data: &[&str]| {
+        let found = support(answer, data, std::iter::empty()).unwrap();
+        (found.unsupported.len(), found.denials, found.pairs, found.apart)
+    };
+    for (turn, denied) in (0..5).flat_map(|turn| [(turn, before), (turn, after)]) {
+        let mut data = ["two lamps", "Ada Byron", denied, "lamps delivered", delivered];
+        data.rotate_left(turn);
+        assert_eq!(found(&data), (0, 0, 4, 0), "{data:?}");
+        let without = |text: &str| data.iter().copied().filter(|other| *other != text).collect::<Vec<_>>();
+        assert_eq!(found(&without("Ada Byron")), (1, 0, 4, 1), "{data:?}");
+        assert_eq!(found(&without(denied)), (0, 1, 4, 0), "{data:?}");
+    }
+}
+
+#[test]
 fn an_answer_of_one_word_is_found_or_not() {
     assert_eq!((supported("Lamps.").apart, supported("Lamps.").pairs), (0, 1));
     assert_eq!((supported("Chairs.").apart, supported("Chairs.").pairs), (1, 1));

@@ -1,5 +1,7 @@
 //! Words and numbers of a text, each with a key that is the same for forms of the same word or number.
 
+use super::initials::Initials;
+
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
@@ -22,22 +24,33 @@ pub(super) struct Token<'t> {
     pub(super) text: &'t str,
     /// Equal for `Refunds` and `refunded`, for `1,299.00` and `1299`, for `never` and `not`.
     pub(super) key: u64,
+    /// Which of the text's tokens it is, from zero.
+    pub(super) position: usize,
     is_number: bool,
     /// Whether a sentence, heading, list item or quotation begins here.
     is_first: bool,
 }
 
+/// By their lengths.
 #[rustfmt::skip]
-const STOPS: &[&str] = &[
-    "a", "an", "the", "of", "in", "on", "at", "to", "for", "and", "or", "but", "is", "are", "was", "were", "be", "been",
-    "being", "by", "with", "from", "as", "that", "this", "these", "those", "it", "its", "his", "her", "their", "they",
-    "he", "she", "we", "you", "i", "do", "does", "did", "has", "have", "had", "will", "would", "can", "could", "may",
-    "might", "should", "than", "then", "there", "which", "who", "whom", "what", "when", "where", "how", "s", "also",
-    "into", "about", "over", "under", "between", "both", "more", "most", "such", "your", "our", "my", "me", "us", "please", "am", "pm",
+const STOPS: [&[&str]; 8] = [
+    &[],
+    &["a", "i", "s"],
+    &["an", "of", "in", "on", "at", "to", "or", "is", "be", "by", "as", "it", "he", "we", "do", "my", "me", "us",
+      "am", "pm"],
+    &["the", "for", "and", "but", "are", "was", "its", "his", "her", "she", "you", "did", "has", "had", "can",
+      "may", "who", "how", "our"],
+    &["were", "been", "with", "from", "that", "this", "they", "does", "have", "will", "than", "then", "whom",
+      "what", "when", "also", "into", "over", "both", "more", "most", "such", "your"],
+    &["being", "these", "those", "their", "would", "could", "might", "there", "which", "where", "about", "under"],
+    &["should", "please"],
+    &["between"],
 ];
 
 /// Longest word that is told apart, in bytes.
 const LONGEST: usize = 32;
+
+pub(super) const NEGATIONS: [&str; 8] = ["not", "no", "never", "without", "none", "neither", "nor", "cannot"];
 
 /// The key of every negation.
 pub(super) const NEGATION: u64 = 1;
@@ -57,32 +70,52 @@ impl Token<'_> {
     /// `I'll` and `you're` are stop words with an ending.
     fn is_stop(&self) -> bool {
         let word = self.text.split(['\'', '’']).next().unwrap_or_default();
-        STOPS.iter().any(|stop| word.eq_ignore_ascii_case(stop))
+        STOPS.get(word.len()).is_some_and(|stops| stops.iter().any(|stop| word.eq_ignore_ascii_case(stop)))
     }
 }
 
-/// Shows every token of a text in order. Nearly all text is ASCII, and is read by bytes.
-pub(super) fn each_token<'t>(text: &'t str, mut see: impl FnMut(Token<'t>)) {
-    let mut is_first = true;
+/// Shows every token of a text in order.
+pub(super) fn each_token<'t>(text: &'t str, see: impl FnMut(Token<'t>)) {
+    each_sought(text, &Initials::ALL, see);
+}
+
+/// Shows the tokens of a text in order, but for plain words that begin as none that is sought. Nearly all text is ASCII,
+/// and is read by bytes.
+pub(super) fn each_sought<'t>(text: &'t str, sought: &Initials, mut see: impl FnMut(Token<'t>)) {
+    let (mut is_first, mut position) = (true, 0);
     let mut at = 0;
     while let Some(byte) = text.as_bytes().get(at) {
         let is_number = byte.is_ascii_digit();
-        let (end, key) = match byte {
-            b'0'..=b'9' => number(text, at),
-            b'a'..=b'z' | b'A'..=b'Z' => Window::at(text, at)
-                .and_then(Window::word)
-                .map_or_else(|| word(text, at), |(length, key)| (at + length, key)),
-            0x80.. if character_at(text, at).is_alphanumeric() => word(text, at),
-            _ => {
-                let character = if byte.is_ascii() { char::from(*byte) } else { character_at(text, at) };
-                is_first |= matches!(character, '.' | '!' | '?' | ':' | '\n' | '*' | '#' | '|' | '"' | '“' | '(');
-                at += character.len_utf8();
+        let found = match byte {
+            b'0'..=b'9' => Some(number(text, at)),
+            b'a'..=b'z' | b'A'..=b'Z' => match PlainWord::at(text, at) {
+                Some(word) if !sought.has(word.first_three()) => {
+                    at += word.length;
+                    None
+                }
+                Some(word) => Some((at + word.length, word.key())),
+                None => Some(word(text, at)),
+            },
+            ..0x80 => {
+                is_first |= matches!(byte, b'.' | b'!' | b'?' | b':' | b'\n' | b'*' | b'#' | b'|' | b'"' | b'(');
+                at += 1;
                 continue;
             }
+            0x80.. => match character_at(text, at) {
+                character if character.is_alphanumeric() => Some(word(text, at)),
+                character => {
+                    is_first |= character == '“';
+                    at += character.len_utf8();
+                    continue;
+                }
+            },
         };
-        see(Token { text: &text[at..end], key, is_number, is_first });
+        if let Some((end, key)) = found {
+            see(Token { text: &text[at..end], key, position, is_number, is_first });
+            at = end;
+        }
+        position += 1;
         is_first = false;
-        at = end;
     }
 }
 
@@ -113,34 +146,59 @@ impl Window {
         Some(Self(u128::from_le_bytes(*bytes)))
     }
 
-    /// Length and key of the word of ASCII letters that begins here; `None` when it may go on otherwise.
-    fn word(self) -> Option<(usize, u64)> {
-        let length = self.letters();
-        let next = self.0.to_le_bytes().get(length).copied()?;
-        if next == b'\'' || !next.is_ascii() {
-            return None;
-        }
-        let lower = Self(self.0 | (Self::ONES * 0x20)).first(length);
-        let letters = lower.to_le_bytes();
-        let word = &letters[..length];
-        let key = if is_negation(word) { NEGATION } else { hash([Self(lower).first(stem(word).len())].into_iter()) };
-        Some((length, key))
-    }
-
-    /// How many ASCII letters come first.
+    /// How many ASCII letters come first; few words need more than the lower half.
     fn letters(self) -> usize {
-        let lower = (self.0 | (Self::ONES * 0x20)) & (Self::ONES * 0x7f);
-        // The highest bit of each sum says whether the byte is at least, or beyond, a letter.
-        let at_least_a = lower + Self::ONES * u128::from(0x80 - b'a');
-        let beyond_z = lower + Self::ONES * u128::from(0x7f - b'z');
-        let others = (!at_least_a | beyond_z | self.0) & (Self::ONES * 0x80);
-        others.trailing_zeros() as usize / 8
+        match letters(self.0 as u64) {
+            8 => 8 + letters((self.0 >> 64) as u64),
+            few => few,
+        }
     }
 
     /// The first bytes, of which there is at least one, and zeros.
     fn first(self, length: usize) -> u128 {
         self.0 & (u128::MAX >> (8 * (Self::BYTES - length)))
     }
+}
+
+/// A short word of ASCII letters.
+struct PlainWord {
+    window: Window,
+    length: usize,
+}
+
+impl PlainWord {
+    /// The word that begins here; `None` when it may go on otherwise.
+    fn at(text: &str, start: usize) -> Option<Self> {
+        let window = Window::at(text, start)?;
+        let length = window.letters();
+        let next = *text.as_bytes().get(start + length)?;
+        let is_whole = length < Window::BYTES && next != b'\'' && next.is_ascii();
+        is_whole.then_some(Self { window, length })
+    }
+
+    /// In lower case, the first lowest; zeros for what it lacks.
+    fn first_three(&self) -> u32 {
+        let missing = 3_usize.saturating_sub(self.length);
+        (self.window.0 as u32 | 0x0020_2020) & (0x00ff_ffff >> (8 * missing))
+    }
+
+    fn key(&self) -> u64 {
+        let lower = Window(self.window.0 | (Window::ONES * 0x20));
+        let letters = lower.0.to_le_bytes();
+        let word = &letters[..self.length];
+        if is_negation(word) { NEGATION } else { hash([lower.first(stem(word).len())].into_iter()) }
+    }
+}
+
+/// How many of eight bytes, the first lowest, are ASCII letters before the first that is none.
+fn letters(bytes: u64) -> usize {
+    const ONES: u64 = u64::MAX / 0xff;
+    let upper = bytes & (ONES * 0x5f);
+    // The highest bit of each sum says whether the byte is at least, or beyond, a letter.
+    let at_least_a = upper + ONES * u64::from(0x80 - b'A');
+    let beyond_z = upper + ONES * u64::from(0x7f - b'Z');
+    let letters = (at_least_a ^ beyond_z) & !bytes & (ONES * 0x80);
+    (letters ^ (ONES * 0x80)).trailing_zeros() as usize / 8
 }
 
 fn character_at(text: &str, at: usize) -> char {
@@ -187,7 +245,8 @@ fn word_end(text: &str, start: usize) -> usize {
 
 /// Without separators of thousands, leading zeros and a fraction of zeros.
 fn number_key(number: &str) -> u64 {
-    let (whole, fraction) = number.rsplit_once('.').unwrap_or((number, ""));
+    let point = number.bytes().rposition(|byte| byte == b'.').unwrap_or(number.len());
+    let (whole, fraction) = (&number[..point], number.get(point + 1..).unwrap_or_default());
     let whole = whole.trim_start_matches('0').bytes().filter(u8::is_ascii_digit);
     let fraction = fraction.trim_end_matches('0');
     let point = (!fraction.is_empty()).then_some(b'.');
@@ -202,7 +261,7 @@ fn word_key(word: &str) -> u64 {
 }
 
 /// The first byte lowest, as in a [`Window`].
-fn number_of_bytes(bytes: &[u8]) -> u128 {
+pub(super) fn number_of_bytes(bytes: &[u8]) -> u128 {
     bytes.iter().rev().fold(0, |number, byte| number << 8 | u128::from(*byte))
 }
 
@@ -224,7 +283,7 @@ fn is_negation(lower: &[u8]) -> bool {
     )
 }
 
-fn lowercase(character: char) -> char {
+pub(super) fn lowercase(character: char) -> char {
     if character.is_ascii() {
         character.to_ascii_lowercase()
     } else {
@@ -328,6 +387,51 @@ mod tests {
             {
                 assert_eq!(first(&format!("{word}{rest}")), alone, "{word}{rest}");
             }
+        }
+    }
+
+    #[test]
+    fn no_form_of_a_word_that_is_sought_is_passed_over_and_no_place_is_lost() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        let words = "a Ab abs abing \u{212a}elvin kelvin's Kelvins Émile ed Refunds refunded not didn’t 59.80 warehouses \
+                     straightforwardly straightforward refuse o'clock";
+        let words: Vec<&str> = words.split_whitespace().collect();
+        let ends = [" ", ", ", ". ", "", "-", "é ", "' ", "{", "\u{301}"];
+        let (mut all, mut shown_again) = (0, 0);
+        for _ in 0..2_000 {
+            let text: String =
+                (0..12).flat_map(|_| [words[rng.usize(..words.len())], ends[rng.usize(..ends.len())]]).collect();
+            let shown = tokens(&text);
+            let sought = shown[rng.usize(..shown.len())];
+            let (mut at, is_sought) = (Vec::new(), |token: &Token<'_>| token.key == sought.key);
+            each_sought(&text, &Initials::of([sought.text].into_iter().chain(NEGATIONS)), |token| {
+                at.extend(is_sought(&token).then_some((token.position, token.text)));
+                shown_again += 1;
+            });
+            all += shown.len();
+            let expected = shown.iter().filter(|token| is_sought(token));
+            assert_eq!(
+                at,
+                expected.map(|token| (token.position, token.text)).collect::<Vec<_>>(),
+                "{} in {text}",
+                sought.text
+            );
+        }
+        assert!(shown_again + 2_000 < all, "{shown_again} of {all}");
+    }
+
+    #[test]
+    fn every_negation_is_one() {
+        assert!(NEGATIONS.iter().all(|word| tokens(word)[0].class() == Class::Negation));
+    }
+
+    #[test]
+    fn stop_words_are_known_by_their_lengths() {
+        for (length, stops) in STOPS.iter().enumerate() {
+            assert!(
+                stops.iter().all(|stop| stop.len() == length && tokens(stop)[0].class() == Class::Stop),
+                "{stops:?}"
+            );
         }
     }
 
