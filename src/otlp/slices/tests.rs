@@ -127,14 +127,20 @@ const ODD_FIELDS: [&[u8]; 9] = [
     &[0x12, 0x01, 0xff],
 ];
 
-/// The message with one of its fields, or of the fields of a message in it, doubled, moved, dropped or joined by an odd one.
+/// The message with one of its fields, or of the fields of a message in it, doubled, dropped, joined by an odd one, or
+/// followed in the same message by what is in another.
 fn rearranged(message: &[u8], rng: &mut Rng) -> Vec<u8> {
     let mut fields: Vec<Vec<u8>> = Fields(message).map(|field| field.bytes.to_vec()).collect();
     let (from, to) = (rng.usize(..=fields.len()), rng.usize(..=fields.len()));
     match Fields(message).nth(from) {
         Some(field) if field.wire_type == WireType::LengthDelimited && rng.u8(..8) > 0 => {
-            let message = vec![rearranged(field.content, rng).into()];
-            fields[from] = super::field(field.number, message).collect::<Vec<_>>().concat();
+            let alike: Vec<_> = Fields(message).filter(|other| other.number == field.number).collect();
+            let other = alike[rng.usize(..alike.len())].content;
+            let inner = match rng.u8(..8) {
+                0 => [field.content, other].concat(),
+                _ => rearranged(field.content, rng),
+            };
+            fields[from] = super::field(field.number, vec![inner.into()]).collect::<Vec<_>>().concat();
         }
         Some(field) if rng.bool() => fields.insert(to, field.bytes.to_vec()),
         Some(_) if rng.bool() => drop(fields.remove(from)),
