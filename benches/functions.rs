@@ -17,7 +17,7 @@ use driftline::evaluate::definition::JudgeModels;
 use driftline::evaluate::run::{Evaluators, evaluate};
 use driftline::evaluate::sampling::SamplingPolicy;
 use driftline::normalize::{AttributeMapping, normalize};
-use driftline::otlp::{Encoding, RawTrace, TracesData, assemble, decode_traces, split_by_trace};
+use driftline::otlp::{Encoding, RawTrace, TracesData, assemble, decode_traces, slice_by_trace, split_by_trace};
 use driftline::stats::e_process::AlertBudget;
 use driftline::watch::baseline::Baseline;
 use driftline::watch::detect::StreamState;
@@ -55,6 +55,14 @@ fn split_one_trace(bencher: Bencher<'_, '_>) {
 fn split_ten_traces_in_one_request(bencher: Bencher<'_, '_>) {
     let request = || (0..10).flat_map(|number| support::trace(number, START_NANOS)).collect::<Vec<_>>();
     bencher.with_inputs(request).bench_values(split_by_trace);
+}
+
+/// Taken apart undecoded, by the number of traces in the request.
+#[divan::bench(args = [1, 10])]
+fn slice_protobuf(bencher: Bencher<'_, '_>, traces: u64) {
+    let resource_spans = (0..traces).flat_map(|number| support::trace(number, START_NANOS)).collect();
+    let request = TracesData { resource_spans }.encode_to_vec().into();
+    bencher.bench(|| slice_by_trace(black_box(&request)).expect("the request is plain"));
 }
 
 #[divan::bench]

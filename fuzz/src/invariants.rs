@@ -12,7 +12,9 @@ use driftline::evaluate::kinds::Behaviour;
 use driftline::evaluate::run::{Evaluators, evaluate};
 use driftline::evaluate::sampling::SamplingPolicy;
 use driftline::normalize::{AttributeMapping, Inspection, normalize};
-use driftline::otlp::{RawTrace, ResourceSpans, TracePiece, assemble, decode_piece, pack, split_by_trace, unpack};
+use driftline::otlp::{
+    EncodedPiece, RawTrace, ResourceSpans, TracePiece, TracesData, assemble, decode_piece, pack, split_by_trace, unpack,
+};
 use driftline::watch::baseline::Baseline;
 
 const LIMIT_BYTES: usize = 64 << 20;
@@ -36,11 +38,22 @@ pub fn of_request(resource_spans: Vec<ResourceSpans>) {
     }
 }
 
+/// A request taken apart undecoded gives what it gives decoded.
+pub fn of_slices(mut pieces: Vec<EncodedPiece>, resource_spans: &[ResourceSpans]) {
+    let split = split_by_trace(resource_spans.to_vec());
+    assert_eq!((split.rejected.len(), split.own_spans, split.scores.len()), (0, 0, 0));
+    for piece in &mut pieces {
+        let resource_spans = decode_piece(&piece.body).expect("what was accepted can be read again");
+        piece.body = prost::Message::encode_to_vec(&TracesData { resource_spans }).into();
+    }
+    assert_eq!(pieces, split.traces.into_iter().map(TracePiece::encode).collect::<Vec<_>>());
+}
+
 /// A piece survives the store, and what comes back is a run.
 pub fn of_piece(piece: TracePiece) {
     let trace_id = piece.trace_id;
     let raw = assemble(trace_id, vec![piece.resource_spans.clone()]);
-    let encoded = piece.encode();
+    let encoded = piece.encode().body;
     let stored = unpack(trace_id, &[pack(&encoded)], LIMIT_BYTES).expect("what was accepted can be read again");
     assert_eq!(bytes(&stored), bytes(&raw), "the store gives back what it got");
     let piece = decode_piece(&encoded).expect("what was accepted can be read again");
@@ -51,7 +64,7 @@ pub fn of_piece(piece: TracePiece) {
 
 /// The spans as protobuf: doubles that are no number do not equal themselves, their bytes do.
 fn bytes(raw: &RawTrace) -> Vec<u8> {
-    prost::Message::encode_to_vec(&driftline::otlp::TracesData { resource_spans: raw.resource_spans.clone() })
+    prost::Message::encode_to_vec(&TracesData { resource_spans: raw.resource_spans.clone() })
 }
 
 /// A trace is understood the same twice, and its run obeys.

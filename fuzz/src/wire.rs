@@ -1,17 +1,23 @@
 //! Bytes from the network or from a file.
 
 use driftline::otlp::{
-    Compression, Encoding, ResourceSpans, TraceReader, decode_logs, decode_traces, decompress, split_logs,
+    Compression, Encoding, ResourceSpans, TraceReader, decode_logs, decode_traces, decompress, slice_by_trace,
+    split_logs,
 };
+use prost::bytes::Bytes;
 
 use super::invariants;
 
 /// Bound on what a message may unfold to; small, so that the fuzzer spends its time elsewhere.
 const LIMIT_BYTES: usize = 1 << 20;
 
-/// A protobuf body of spans.
+/// A protobuf body of spans, decoded or not.
 pub fn protobuf(bytes: &[u8]) {
-    if let Ok(spans) = decode_traces(bytes, Encoding::Protobuf) {
+    let spans = decode_traces(bytes, Encoding::Protobuf);
+    if let Some(pieces) = slice_by_trace(&Bytes::copy_from_slice(bytes)) {
+        invariants::of_slices(pieces, spans.as_ref().expect("what is taken apart undecoded can be decoded"));
+    }
+    if let Ok(spans) = spans {
         invariants::of_request(spans);
     }
 }

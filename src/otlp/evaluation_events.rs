@@ -13,7 +13,7 @@ use crate::domain::time::Timestamp;
 use super::{AnyValue, InstrumentationScope, KeyValue, Resource, ResourceSpans, Span, any_value::Value, is_own_span};
 
 /// Name of the event.
-const EVENT: &str = "gen_ai.evaluation.result";
+pub(super) const EVENT: &str = "gen_ai.evaluation.result";
 const NAME: &str = "gen_ai.evaluation.name";
 const VALUE: &str = "gen_ai.evaluation.score.value";
 const LABEL: &str = "gen_ai.evaluation.score.label";

@@ -238,7 +238,7 @@ mod tests {
         let piece = split_logs(logs(&[user(7, "second"), user(5, "first"), user(7, "second")])).traces.remove(0);
         assert_eq!((piece.span_count, piece.root_ended), (0, false));
         let trace_id = piece.trace_id;
-        let stored = decode_piece(&piece.encode()).unwrap();
+        let stored = decode_piece(&piece.encode().body).unwrap();
         for pieces in [vec![stored.clone(), span()], vec![span(), stored.clone(), stored.clone()]] {
             let raw = assemble(trace_id, pieces);
             let spans: Vec<_> = raw.spans().collect();

@@ -1,10 +1,13 @@
 //! Pieces of a trace as bytes for the store, and pieces put together to the whole trace.
 
 use std::collections::HashSet;
+use std::mem;
 
 use prost::Message as _;
+use prost::bytes::Bytes;
 
 use crate::domain::ids::{SpanId, TraceId};
+use crate::domain::time::Timestamp;
 
 use super::logs::deliver_events;
 use super::{DecodeError, Encoding, ResourceSpans, Span, TracePiece, TracesData, decode_traces};
@@ -27,15 +30,39 @@ impl RawTrace {
     }
 }
 
-impl TracePiece {
-    /// The spans as a protobuf `TracesData`; the same piece always gives the same bytes.
-    #[must_use]
-    pub fn encode(self) -> Vec<u8> {
-        TracesData { resource_spans: self.resource_spans }.encode_to_vec()
+/// A [`TracePiece`] on its way into the store, where nobody reads its spans. Clones share the bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedPiece {
+    /// The trace.
+    pub trace_id: TraceId,
+    /// Its spans as a protobuf `TracesData`; the same request always gives the same bytes.
+    pub body: Bytes,
+    /// Number of spans.
+    pub span_count: usize,
+    /// Whether a span without parent has ended.
+    pub root_ended: bool,
+    /// Earliest start, as that of the piece.
+    pub started_at: Option<Timestamp>,
+}
+
+impl EncodedPiece {
+    /// The piece whose spans, which it need not hold itself, are these.
+    pub(super) const fn new(piece: &TracePiece, body: Bytes) -> Self {
+        let TracePiece { trace_id, span_count, root_ended, started_at, .. } = *piece;
+        Self { trace_id, body, span_count, root_ended, started_at }
     }
 }
 
-/// Reads what [`TracePiece::encode`] wrote.
+impl TracePiece {
+    /// The piece as the store takes it.
+    #[must_use]
+    pub fn encode(mut self) -> EncodedPiece {
+        let spans = TracesData { resource_spans: mem::take(&mut self.resource_spans) };
+        EncodedPiece::new(&self, spans.encode_to_vec().into())
+    }
+}
+
+/// Reads the spans of an [`EncodedPiece`].
 ///
 /// # Errors
 /// The bytes are not a `TracesData`.
@@ -85,7 +112,7 @@ mod tests {
     fn a_piece_survives_the_store_byte_for_byte() {
         let spans = piece(&[(1, "a"), (2, "b")]);
         let stored = split_by_trace(spans.clone()).traces.remove(0).encode();
-        assert_eq!(decode_piece(&stored).unwrap(), spans);
+        assert_eq!(decode_piece(&stored.body).unwrap(), spans);
         assert_eq!(split_by_trace(spans).traces.remove(0).encode(), stored);
     }
 }

@@ -13,7 +13,7 @@ use super::{InvalidEvaluation, ResourceSpans, ScopeSpans, Span, evaluation_event
 
 /// Bound on the bytes of resources and scopes repeated per trace, so that one large resource over many traces cannot
 /// multiply in memory.
-const MAX_REPEATED_BYTES: usize = 64 * 1024 * 1024;
+pub(super) const MAX_REPEATED_BYTES: usize = 64 * 1024 * 1024;
 
 /// What one request holds of one trace.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,9 +74,10 @@ pub fn split_by_trace(resource_spans: Vec<ResourceSpans>) -> SplitTraces {
     }
 }
 
-fn ids(span: &Span) -> Result<TraceId, InvalidId> {
-    SpanId::from_bytes(&span.span_id)?;
-    TraceId::from_bytes(&span.trace_id)
+/// The trace of a span, whose ids are both valid.
+pub(super) fn ids(trace_id: &[u8], span_id: &[u8]) -> Result<TraceId, InvalidId> {
+    SpanId::from_bytes(span_id)?;
+    TraceId::from_bytes(trace_id)
 }
 
 /// The trace of every span of the request, when they share one and none must be left out.
@@ -86,6 +87,7 @@ fn only_trace(resource_spans: &[ResourceSpans]) -> Option<TraceId> {
         return None;
     }
     let mut spans = spans(resource_spans);
+    let ids = |span: &Span| ids(&span.trace_id, &span.span_id);
     let trace_id = ids(spans.next()?).ok()?;
     spans.all(|span| ids(span) == Ok(trace_id)).then_some(trace_id)
 }
@@ -97,13 +99,13 @@ fn spans(resource_spans: &[ResourceSpans]) -> impl Iterator<Item = &Span> {
 fn whole_piece(trace_id: TraceId, resource_spans: Vec<ResourceSpans>) -> TracePiece {
     let mut piece = TracePiece::empty(trace_id);
     for span in spans(&resource_spans) {
-        piece.count(span);
+        piece.count_span(span);
     }
     TracePiece { resource_spans, ..piece }
 }
 
 impl TracePiece {
-    const fn empty(trace_id: TraceId) -> Self {
+    pub(super) const fn empty(trace_id: TraceId) -> Self {
         Self {
             trace_id,
             resource_spans: Vec::new(),
@@ -116,17 +118,22 @@ impl TracePiece {
 
     /// Adds a span to the resource and scope opened last.
     fn push(&mut self, span: Span) {
-        self.count(&span);
+        self.count_span(&span);
         if let Some(scope) = self.resource_spans.last_mut().and_then(|group| group.scope_spans.last_mut()) {
             scope.spans.push(span);
         }
     }
 
-    fn count(&mut self, span: &Span) {
-        let ended_at = timestamp(span.end_time_unix_nano);
+    fn count_span(&mut self, span: &Span) {
+        self.count(span.parent_span_id.is_empty(), span.start_time_unix_nano, span.end_time_unix_nano);
+    }
+
+    /// Counts a span that started and ended then, in OTLP's nanoseconds.
+    pub(super) fn count(&mut self, is_root: bool, started: u64, ended: u64) {
+        let ended_at = timestamp(ended);
         self.span_count += 1;
-        self.root_ended |= span.parent_span_id.is_empty() && ended_at.is_some();
-        self.started_at = [self.started_at, timestamp(span.start_time_unix_nano)].into_iter().flatten().min();
+        self.root_ended |= is_root && ended_at.is_some();
+        self.started_at = [self.started_at, timestamp(started)].into_iter().flatten().min();
         self.ended_at = self.ended_at.max(ended_at);
     }
 }
@@ -180,7 +187,7 @@ impl Splitter {
     }
 
     fn place(&mut self, header: &Header, span: Span) -> Result<(), Rejection> {
-        let trace_id = ids(&span)?;
+        let trace_id = ids(&span.trace_id, &span.span_id)?;
         let index = match self.index.get(&trace_id) {
             Some(&index) if self.opened[index] == header.position => index,
             found => self.open(header, trace_id, found.copied())?,

@@ -42,7 +42,7 @@ pub enum UnpackError {
     },
 }
 
-/// Compresses what [`TracePiece::encode`](super::TracePiece::encode) wrote; the same piece always gives the same bytes.
+/// Compresses the body of an [`EncodedPiece`](super::EncodedPiece); the same body always gives the same bytes.
 #[must_use]
 pub fn pack(piece: &[u8]) -> Vec<u8> {
     // A piece that cannot be compressed is kept as it is: protobuf never starts with the magic number of zstd.
@@ -120,7 +120,7 @@ mod tests {
             Span { trace_id: vec![7; 16], span_id: vec![id; 8], name: "name ".repeat(200), ..Default::default() };
         let scope_spans = vec![ScopeSpans { spans: vec![span], ..Default::default() }];
         let piece = split_by_trace(vec![ResourceSpans { scope_spans, ..Default::default() }]).traces.remove(0);
-        (piece.trace_id, pack(&piece.encode()))
+        (piece.trace_id, pack(&piece.encode().body))
     }
 
     #[test]

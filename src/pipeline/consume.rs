@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use axum::body::Bytes;
 use ring::digest::{SHA256, digest};
 use serde_json::{Map, Value};
 use tokio::task::JoinSet;
@@ -29,9 +30,7 @@ use super::publish::Content;
 use crate::backends::rabbitmq::{Delivery, Mover, RabbitMqConsumer, RabbitMqError};
 use crate::domain::external_score::ScoreIdentity;
 use crate::domain::feedback::parse;
-use crate::otlp::{
-    Compression, Encoding, Rejection, decode_logs, decode_traces, decompress, split_by_trace, split_logs,
-};
+use crate::otlp::{Compression, Encoding, Rejection, decode_logs, decompress, split_logs};
 use crate::telemetry::logs::causes;
 use crate::telemetry::metrics::Transport;
 
@@ -338,19 +337,19 @@ struct Read {
 fn read(delivery: &Delivery, limit: usize) -> Result<Read, String> {
     let body = &delivery.body;
     let body = decompress(body, Compression::sniff(body), limit).map_err(|error| error.to_string())?;
+    let body = Bytes::from(body.into_owned());
     let encoding = delivery.content_type().and_then(Encoding::from_content_type);
     let encoding = encoding.unwrap_or_else(|| Encoding::sniff(&body));
     let content = delivery.content();
     let content = Content::of(content.as_deref()).ok_or_else(|| "what it holds is not known here".to_owned())?;
     let mut read = match content {
         Content::Traces => {
-            let split = split_by_trace(decode_traces(&body, encoding).map_err(|error| error.to_string())?);
-            let received = Received { pieces: split.traces, scores: split.scores };
-            Read { received, rejected: split.rejected, ..Read::default() }
+            let (received, rejected) = Received::of_spans(&body, encoding).map_err(|error| error.to_string())?;
+            Read { received, rejected, ..Read::default() }
         }
         Content::Logs => {
             let split = split_logs(decode_logs(&body, encoding).map_err(|error| error.to_string())?);
-            let received = Received { pieces: split.traces, scores: split.scores };
+            let received = Received::new(split.traces, split.scores);
             Read { received, rejected: split.rejected, ..Read::default() }
         }
         Content::Feedback => Read { received: feedback(&body)?, ..Read::default() },

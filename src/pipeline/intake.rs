@@ -8,6 +8,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::body::Bytes;
 use ring::digest::{SHA256, digest};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
@@ -22,7 +23,9 @@ use super::work::work_on;
 use crate::backends::store::{AppendReport, Chunk, CompletionPolicy, StoreError};
 use crate::domain::external_score::NewExternalScore;
 use crate::limits::budget::day_of;
-use crate::otlp::{TracePiece, pack};
+use crate::otlp::{
+    DecodeError, EncodedPiece, Encoding, Rejection, TracePiece, decode_traces, pack, slice_by_trace, split_by_trace,
+};
 use crate::telemetry::logs::causes;
 use crate::telemetry::metrics::Metrics;
 
@@ -38,12 +41,28 @@ const SLOW: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Default)]
 pub struct Received {
     /// Pieces of traces.
-    pub pieces: Vec<TracePiece>,
+    pub pieces: Vec<EncodedPiece>,
     /// What others scored.
     pub scores: Vec<NewExternalScore>,
 }
 
 impl Received {
+    /// What was decoded and taken apart by trace.
+    #[must_use]
+    pub fn new(traces: Vec<TracePiece>, scores: Vec<NewExternalScore>) -> Self {
+        Self { pieces: traces.into_iter().map(TracePiece::encode).collect(), scores }
+    }
+
+    /// What a request of spans holds, and which of its spans cannot be used. It is decoded only where it has to be.
+    pub(super) fn of_spans(request: &Bytes, encoding: Encoding) -> Result<(Self, Vec<Rejection>), DecodeError> {
+        let sliced = if encoding == Encoding::Protobuf { slice_by_trace(request) } else { None };
+        if let Some(pieces) = sliced {
+            return Ok((Self { pieces, scores: Vec::new() }, Vec::new()));
+        }
+        let split = split_by_trace(decode_traces(request, encoding)?);
+        Ok((Self::new(split.traces, split.scores), split.rejected))
+    }
+
     pub(super) const fn is_empty(&self) -> bool {
         self.pieces.is_empty() && self.scores.is_empty()
     }
@@ -153,11 +172,15 @@ impl Intake {
         let redaction = self.redaction.clone();
         let packing = work_on(room.bytes(), move || {
             let mut received = received;
-            let redacted = redaction.map_or(0, |redaction| redaction.apply(&mut received));
+            let redacted = redaction.map_or(Ok(0), |redaction| redaction.apply(&mut received))?;
             let chunks: Vec<Chunk> = received.pieces.into_iter().map(chunk).collect();
-            (chunks, received.scores, redacted)
+            Ok((chunks, received.scores, redacted))
         });
-        let (chunks, scores, redacted) = packing.await.ok_or(NotStored::Failed)?;
+        let packed = packing.await.ok_or(NotStored::Failed)?;
+        let (chunks, scores, redacted) = packed.map_err(|error: DecodeError| {
+            tracing::error!(error = causes(&error), "what must not be kept cannot be taken out of what was received");
+            NotStored::Refused
+        })?;
         self.metrics.redacted.inc_by(redacted);
         let (answer, stored) = oneshot::channel();
         self.submissions.send(Submission { chunks, scores, answer, _room: room }).map_err(|_| NotStored::Failed)?;
@@ -166,14 +189,12 @@ impl Intake {
 }
 
 /// The same piece always gives the same hash, so that a repeat is known.
-fn chunk(piece: TracePiece) -> Chunk {
-    let (trace_id, root_ended) = (piece.trace_id, piece.root_ended);
-    let span_count = u32::try_from(piece.span_count).unwrap_or(u32::MAX);
-    let day = piece.started_at.map_or(0, day_of);
-    let encoded = piece.encode();
+fn chunk(EncodedPiece { trace_id, body, span_count, root_ended, started_at }: EncodedPiece) -> Chunk {
+    let span_count = u32::try_from(span_count).unwrap_or(u32::MAX);
+    let day = started_at.map_or(0, day_of);
     let mut content_hash = [0; 32];
-    content_hash.copy_from_slice(digest(&SHA256, &encoded).as_ref());
-    Chunk { trace_id, content_hash, day, body: pack(&encoded), span_count, root_ended }
+    content_hash.copy_from_slice(digest(&SHA256, &body).as_ref());
+    Chunk { trace_id, content_hash, day, body: pack(&body), span_count, root_ended }
 }
 
 async fn write(

@@ -16,9 +16,7 @@ use crate::backends::archive::{Archive, ArchivePlace, ArchiveWriter};
 use crate::backends::crash_point::crash_point;
 use crate::domain::ids::TraceId;
 use crate::domain::time::Timestamp;
-use crate::otlp::{
-    Compression, Encoding, ExportTraceServiceRequest, TracePiece, decode_traces, decompress, split_by_trace,
-};
+use crate::otlp::{Compression, Encoding, ExportTraceServiceRequest, decode_traces, decompress, split_by_trace};
 
 /// A file that the store has not come to know in this time never will be.
 const LEFT_BEHIND: Duration = Duration::from_hours(1);
@@ -263,7 +261,7 @@ fn add(
 fn unfold(frame: &[u8]) -> io::Result<Vec<Vec<u8>>> {
     let line = decompress(frame, Compression::Zstd, LARGEST_LINE).map_err(io::Error::other)?;
     let groups = decode_traces(&line, Encoding::Json).map_err(io::Error::other)?;
-    Ok(split_by_trace(groups).traces.into_iter().map(TracePiece::encode).collect())
+    Ok(split_by_trace(groups).traces.into_iter().map(|piece| piece.encode().body.into()).collect())
 }
 
 async fn insert_files(

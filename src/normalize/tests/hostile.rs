@@ -104,7 +104,7 @@ fn bytes_flipped_anywhere_are_refused_or_read_but_never_a_crash() {
         {"key":"gen_ai.output.messages","value":{"stringValue":"[{\"role\":\"assistant\",\"parts\":[{}]}]"}},
         {"key":"gen_ai.usage.input_tokens","value":{"doubleValue":"NaN"}}]}]}]}]}"#;
     let spans = decode_traces(text.as_bytes(), Encoding::Json).unwrap();
-    let binary = split_by_trace(spans).traces.remove(0).encode();
+    let binary = split_by_trace(spans).traces.remove(0).encode().body;
     let read = flipped(text.as_bytes(), Encoding::Json, 3000) + flipped(&binary, Encoding::Protobuf, 3000);
     assert!(read > 1000, "most flips spoil only a value: {read}");
 }
@@ -113,7 +113,7 @@ fn bytes_flipped_anywhere_are_refused_or_read_but_never_a_crash() {
 fn no_convention_crashes_on_bytes_flipped_anywhere() {
     for dialect in &super::dialects::DIALECTS {
         let group = raw(&[], dialect.spans()).resource_spans;
-        let binary = split_by_trace(group).traces.remove(0).encode();
+        let binary = split_by_trace(group).traces.remove(0).encode().body;
         let read = flipped(&binary, Encoding::Protobuf, 1000);
         assert!(read > 300, "{}: most flips spoil only a value: {read}", dialect.name);
     }

@@ -12,6 +12,7 @@ mod http;
 mod refusal;
 mod way_in;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -210,22 +211,35 @@ fn decode(message: &Message, limit: usize, redaction: Option<&Redaction>) -> Res
         DecompressError::TooLarge { .. } => Refusal::TooLarge { limit },
         error => Refusal::Invalid(error.to_string()),
     })?;
+    let body = match body {
+        Cow::Borrowed(body) => message.body.slice_ref(body),
+        Cow::Owned(body) => body.into(),
+    };
     let decoded = Decoded { bytes: body.len(), ..Decoded::default() };
     let decoded = match message.signal {
         Signal::Traces => {
-            let mut groups = decode_traces(&body, message.encoding).map_err(unreadable)?;
-            let warning = groups.is_empty().then(|| without("resourceSpans", &body, message.encoding)).flatten();
-            let redacted = redaction.map(|redaction| redaction.of_spans(&mut groups));
-            let split = split_by_trace(groups);
-            let received = Received { pieces: split.traces, scores: split.scores };
-            Decoded { received, rejected: split.rejected, warning, redacted, ..decoded }
+            let (received, rejected, redacted) = match redaction {
+                None => {
+                    let (received, rejected) = Received::of_spans(&body, message.encoding).map_err(unreadable)?;
+                    (received, rejected, None)
+                }
+                Some(redaction) => {
+                    let mut groups = decode_traces(&body, message.encoding).map_err(unreadable)?;
+                    let redacted = redaction.of_spans(&mut groups);
+                    let split = split_by_trace(groups);
+                    (Received::new(split.traces, split.scores), split.rejected, Some(redacted))
+                }
+            };
+            let is_empty = received.is_empty() && rejected.is_empty();
+            let warning = is_empty.then(|| without("resourceSpans", &body, message.encoding)).flatten();
+            Decoded { received, rejected, warning, redacted, ..decoded }
         }
         Signal::Logs => {
             let mut groups = decode_logs(&body, message.encoding).map_err(unreadable)?;
             let warning = groups.is_empty().then(|| without("resourceLogs", &body, message.encoding)).flatten();
             let redacted = redaction.map(|redaction| redaction.of_logs(&mut groups));
             let split = split_logs(groups);
-            let received = Received { pieces: split.traces, scores: split.scores };
+            let received = Received::new(split.traces, split.scores);
             Decoded { received, rejected: split.rejected, ignored: split.ignored, warning, redacted, ..decoded }
         }
     };

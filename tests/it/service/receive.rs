@@ -205,7 +205,7 @@ async fn feedback_counts_once_when_what_is_stored_with_it_is_refused() {
     let thumbs = Received { scores: vec![parse(thumbs.as_object().unwrap()).unwrap()], ..Received::default() };
     let spans = |number| {
         let split = split_by_trace(request("s", vec![span(number, 0)]).resource_spans);
-        intake.store(Received { pieces: split.traces, ..Received::default() }, intake.room())
+        intake.store(Received::new(split.traces, split.scores), intake.room())
     };
     // All of it waits when the writing begins.
     let stored = join3(intake.store(thumbs, intake.room()), spans(1), spans(2));

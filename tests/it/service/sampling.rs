@@ -131,7 +131,7 @@ async fn a_limit_is_met_by_the_probability_that_the_hour_before_gives() {
         let traces = hour * 100..hour * 100 + 40;
         let spans = traces.clone().map(|number| span(number, 0)).collect();
         let split = split_by_trace(request("s", spans).resource_spans);
-        let received = Received { pieces: split.traces, ..Received::default() };
+        let received = Received::new(split.traces, split.scores);
         assert!(intake.store(received, intake.room()).await.is_ok());
         for number in traces {
             let stored = async || shared.store.trace(trace_id(number)).await.unwrap();

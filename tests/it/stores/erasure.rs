@@ -43,7 +43,14 @@ fn piece(number: u64) -> Chunk {
     let scope_spans = vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }];
     let groups = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
     let piece = split_by_trace(groups).traces.remove(0);
-    Chunk { trace_id: id, content_hash: [3; 32], day: 0, span_count: 1, root_ended: true, body: pack(&piece.encode()) }
+    Chunk {
+        trace_id: id,
+        content_hash: [3; 32],
+        day: 0,
+        span_count: 1,
+        root_ended: true,
+        body: pack(&piece.encode().body),
+    }
 }
 
 /// Evaluated traces 1 (flagged), 2 (decides) and 3 (neither), of which Ann's are 1 and 3.

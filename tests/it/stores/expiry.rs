@@ -91,7 +91,7 @@ async fn an_archived_trace_keeps_its_record_for_as_long_as_it_is_in_the_archive(
     let scope_spans = vec![ScopeSpans { spans: vec![span], ..ScopeSpans::default() }];
     let piece = split_by_trace(vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }]).traces.remove(0);
     let mut piece_of_1 = chunk(1, "piece", true);
-    piece_of_1.body = pack(&piece.encode());
+    piece_of_1.body = pack(&piece.encode().body);
     store.append_chunks(&[piece_of_1], seconds(0), &POLICY).await.unwrap();
     let mut trace = recorded(&store.claim_due(seconds(5), LEASE, 1).await.unwrap()[0]);
     trace.trace.failing = true;

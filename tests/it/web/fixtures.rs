@@ -320,7 +320,7 @@ async fn append_at(store: &Store, request: Vec<ResourceSpans>, at: Timestamp) ->
         .map(|piece| {
             let (trace_id, root_ended) = (piece.trace_id, piece.root_ended);
             let span_count = u32::try_from(piece.span_count).unwrap();
-            Chunk { trace_id, content_hash: [1; 32], day: 0, body: pack(&piece.encode()), span_count, root_ended }
+            Chunk { trace_id, content_hash: [1; 32], day: 0, body: pack(&piece.encode().body), span_count, root_ended }
         })
         .collect();
     store.append_chunks(&chunks, at, &POLICY).await.unwrap();
