@@ -165,6 +165,11 @@ const CHANGES: &[Change] = &[
         sqlite: include_str!("../../../migrations/sqlite/0030_evaluation_lists.sql"),
         postgres: include_str!("../../../migrations/postgres/0030_evaluation_lists.sql"),
     },
+    Change {
+        description: "pending again",
+        sqlite: include_str!("../../../migrations/sqlite/0031_pending_again.sql"),
+        postgres: include_str!("../../../migrations/postgres/0031_pending_again.sql"),
+    },
 ];
 
 const NEWEST: i64 = CHANGES.len() as i64;
