@@ -52,13 +52,16 @@ INSERT INTO evaluation (trace_id, evaluator, revision, trace_version, span_id, a
     WHERE number % 7 = 0 OR evaluator = 0 AND number % 10 = 0;
 INSERT INTO evaluation_list (trace_id, trace_version, span_id, evaluated_at, listed, evaluations, explanations)
   SELECT trace_id, 1, substring(trace_id from 9), ended_at + 3000000000, count(*),
-    jsonb_agg(jsonb_build_array('evaluator-' || evaluator, 'r1', 'code', 'scored', 1.0, 'pass') ORDER BY evaluator),
+    jsonb_agg(jsonb_build_array('evaluator-' || evaluator, 'r1', 'code', 'scored', 0.5 + number % 997 / 2000.0, 'pass')
+      ORDER BY evaluator),
     jsonb_agg('nothing amiss in ' || evaluator || ' texts' ORDER BY evaluator)
     FROM fresh, generate_series(0, {evaluators} - 1) AS evaluator
-    WHERE number % 7 > 0 AND NOT (evaluator = 0 AND number % 10 = 0) GROUP BY trace_id, ended_at;
+    WHERE number % 7 > 0 AND NOT (evaluator = 0 AND number % 10 = 0) GROUP BY trace_id, number, ended_at;
 INSERT INTO review_draw (trace_id, evaluator, revision, probability, is_drawn, drawn_at)
   SELECT trace_id, evaluator, revision, 0.02, (trace_version + value::int) % 2, evaluated_at FROM evaluation
   WHERE evaluator = 'evaluator-0' AND annotator_kind = 'llm';
+INSERT INTO label (id, trace_id, evaluator, label, reviewer, labelled_at, origin)
+  SELECT trace_id, trace_id, 'evaluator-3', 'pass', 'anna', ended_at, 'review' FROM fresh WHERE number % 1000 = 0;
 INSERT INTO chunk (trace_id, content_hash, arrived_at, span_count, body) SELECT trace_id, trace_id, ended_at, 12, trace_id
   FROM fresh WHERE number % 10 = 0;
 INSERT INTO judge_call (id, day, reserved_at, lane, evaluator, revision, service, trace_id, reserved, charged, outcome,

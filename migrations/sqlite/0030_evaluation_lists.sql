@@ -14,9 +14,10 @@ CREATE TABLE evaluation_list (
 );
 
 -- SQLite alone
-CREATE VIEW listed_evaluation AS SELECT trace_id, item.value ->> 0 AS evaluator, item.value ->> 1 AS revision, trace_version,
-    span_id, item.value ->> 2 AS annotator_kind, item.value ->> 3 AS outcome, CAST(item.value ->> 4 AS REAL) AS value,
-    item.value ->> 5 AS label, explanations ->> item.key AS explanation, evaluated_at
+CREATE VIEW listed_evaluation AS SELECT trace_id, json_extract(item.value, '$[0]') AS evaluator,
+    json_extract(item.value, '$[1]') AS revision, trace_version, span_id, json_extract(item.value, '$[2]') AS annotator_kind,
+    json_extract(item.value, '$[3]') AS outcome, CAST(json_extract(item.value, '$[4]') AS REAL) AS value,
+    json_extract(item.value, '$[5]') AS label, json_extract(explanations, '$[' || item.key || ']') AS explanation, evaluated_at
     FROM evaluation_list, json_each(evaluations) AS item;
 -- Whoever replaces, erases or removes a trace, if it knows of lists or not.
 CREATE TRIGGER evaluation_list_superseded AFTER UPDATE OF version ON trace WHEN new.version <> old.version BEGIN

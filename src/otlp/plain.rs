@@ -23,7 +23,9 @@ struct Kind {
 /// What must hold of what is in a field.
 enum Content {
     Any,
-    /// UTF-8, and not this one, unless that is empty.
+    /// UTF-8.
+    Text,
+    /// UTF-8, and not this one.
     TextBut(&'static str),
     Message(&'static Message),
 }
@@ -32,7 +34,7 @@ const VARINT: Kind = Kind { wire_type: WireType::Varint, content: Content::Any }
 const FIXED_32: Kind = Kind { wire_type: WireType::ThirtyTwoBit, content: Content::Any };
 const FIXED_64: Kind = Kind { wire_type: WireType::SixtyFourBit, content: Content::Any };
 const BYTES: Kind = Kind { wire_type: WireType::LengthDelimited, content: Content::Any };
-const TEXT: Kind = text_but("");
+const TEXT: Kind = Kind { wire_type: WireType::LengthDelimited, content: Content::Text };
 /// No field has this number; no plain one is a group.
 const NONE: Kind = Kind { wire_type: WireType::EndGroup, content: Content::Any };
 
@@ -95,14 +97,16 @@ impl Message {
             kind.wire_type == field.wire_type
                 && match kind.content {
                     Content::Any => true,
-                    Content::TextBut(odd) => {
-                        let is_odd = !odd.is_empty() && field.content == odd.as_bytes();
-                        !is_odd && (field.content.is_ascii() || str::from_utf8(field.content).is_ok())
-                    }
+                    Content::Text => is_text(field.content),
+                    Content::TextBut(odd) => field.content != odd.as_bytes() && is_text(field.content),
                     Content::Message(inner) => levels > 0 && inner.is_plain(field.content, levels - 1),
                 }
         })
     }
+}
+
+fn is_text(bytes: &[u8]) -> bool {
+    bytes.is_ascii() || str::from_utf8(bytes).is_ok()
 }
 
 /// The fields of a message, up to its end or to what is malformed or a group, which is left then.

@@ -155,7 +155,7 @@ impl Store {
         retried("read revisions", || async {
             let mut statement = Statement::new("");
             for (start, table) in [("", "evaluation"), (" UNION ", "listed_evaluation")] {
-                statement.sql(start).sql("SELECT evaluator, revision FROM ").sql(table);
+                statement.sql(start).sql("SELECT DISTINCT evaluator, revision FROM ").sql(table);
                 statement.sql(" WHERE outcome = 'scored' AND trace_id IN (SELECT trace_id FROM trace WHERE 1 = 1");
                 selection.narrow(&mut statement);
                 statement.sql(")");

@@ -212,10 +212,12 @@ fn waiting(statement: &mut Statement, filter: ReviewFilter<'_>) {
         Stream::Audit => " FROM evaluation",
         // Of a rule, people are asked a second time about what passed too.
         Stream::Second => {
-            " FROM (SELECT trace_id, evaluator, revision, annotator_kind, outcome, value, explanation, evaluated_at FROM evaluation \
-             WHERE trace_id IN (SELECT trace_id FROM label WHERE origin = 'review') UNION ALL \
-             SELECT trace_id, evaluator, revision, annotator_kind, outcome, value, explanation, evaluated_at FROM listed_evaluation \
-             WHERE trace_id IN (SELECT trace_id FROM label WHERE origin = 'review')) AS evaluation"
+            " FROM (SELECT trace_id, evaluator, revision, annotator_kind, outcome, value, explanation, evaluated_at \
+             FROM evaluation WHERE (trace_id, evaluator) IN (SELECT trace_id, evaluator FROM label \
+             WHERE origin = 'review' AND label <> 'skip') UNION ALL \
+             SELECT trace_id, evaluator, revision, annotator_kind, outcome, value, explanation, evaluated_at \
+             FROM listed_evaluation WHERE (trace_id, evaluator) IN (SELECT trace_id, evaluator FROM label \
+             WHERE origin = 'review' AND label <> 'skip')) AS evaluation"
         }
     });
     statement.sql(
@@ -240,13 +242,7 @@ fn waiting(statement: &mut Statement, filter: ReviewFilter<'_>) {
             statement.sql(" AND is_waiting = 1 AND (+value < 0.5 OR split = 1) AND coalesce(is_drawn, 0) = 0 AND ");
             statement.sql(unlabelled).sql(")")
         }
-        Stream::Second => {
-            statement.sql(
-                " AND (evaluation.trace_id, evaluation.evaluator) IN (SELECT trace_id, evaluator FROM label \
-                 WHERE origin = 'review' AND label <> 'skip') AND ",
-            );
-            statement.sql(unlabelled).sql(" AND label.reviewer = ").bind(reviewer).sql(")")
-        }
+        Stream::Second => statement.sql(" AND ").sql(unlabelled).sql(" AND label.reviewer = ").bind(reviewer).sql(")"),
     };
 }
 
