@@ -34,8 +34,8 @@ use crate::telemetry::agents::ModelRequest;
 use crate::telemetry::metrics::{EvaluationLabels, Metrics};
 use crate::watch::budgets::AgentBudgets;
 
-/// Traces in one claim at most: the more of them, the fewer statements, and pages of indices, each costs.
-const BATCH: usize = 256;
+/// Traces in one claim at most: more of them cost less each, and keep receivers waiting for the writer.
+const BATCH: usize = 64;
 /// How long a claim holds: far longer than a batch takes, and what a killed process claimed waits no longer. A batch that
 /// takes longer all the same is evaluated twice, and recorded once.
 const LEASE: Duration = Duration::from_secs(20);
