@@ -50,8 +50,8 @@ INSERT INTO evaluation (trace_id, evaluator, revision, trace_version, span_id, a
     CASE WHEN number % 7 > 0 THEN 'pass' ELSE 'fail' END, 1, ended_at + 3000000000, 0,
     (evaluator = 0 AND number % 10 = 0)::int FROM fresh, generate_series(0, {evaluators} - 1) AS evaluator
     WHERE number % 7 = 0 OR evaluator = 0 AND number % 10 = 0;
-INSERT INTO evaluation_list (trace_id, trace_version, span_id, evaluated_at, listed, evaluations, explanations)
-  SELECT trace_id, 1, substring(trace_id from 9), ended_at + 3000000000, count(*),
+INSERT INTO evaluation_list (trace_id, trace_version, span_id, evaluated_at, listed, labels, evaluations, explanations)
+  SELECT trace_id, 1, substring(trace_id from 9), ended_at + 3000000000, count(*), E'\\npass\\n',
     jsonb_agg(jsonb_build_array('evaluator-' || evaluator, 'r1', 'code', 'scored', 0.5 + number % 997 / 2000.0, 'pass')
       ORDER BY evaluator),
     jsonb_agg('nothing amiss in ' || evaluator || ' texts' ORDER BY evaluator)

@@ -2,13 +2,15 @@
 -- row of its own for each cost a sixth of all the work that a trace is.
 
 -- One row for each trace that has such. Evaluations are [evaluator, revision, annotator_kind, outcome, value, label] each,
--- explanations stand in the same order. All are of the root span, whole, and made with probability 1.
+-- explanations stand in the same order. Labels are those of scores, each once, in lower case, on a line of its own, so that
+-- a list without a label need not be read for it. All are of the root span, whole, and made with probability 1.
 CREATE TABLE evaluation_list (
     trace_id      BYTEA  NOT NULL PRIMARY KEY,
     trace_version BIGINT NOT NULL,
     span_id       BYTEA  NOT NULL,
     evaluated_at  BIGINT NOT NULL,
     listed        BIGINT NOT NULL,
+    labels        TEXT   NOT NULL,
     evaluations   TEXT   NOT NULL,
     explanations  TEXT
 );
@@ -16,7 +18,7 @@ CREATE TABLE evaluation_list (
 -- PostgreSQL alone
 CREATE VIEW listed_evaluation AS SELECT trace_id, item ->> 0 AS evaluator, item ->> 1 AS revision, trace_version,
     span_id, item ->> 2 AS annotator_kind, item ->> 3 AS outcome, (item ->> 4)::double precision AS value,
-    item ->> 5 AS label, explanations::jsonb ->> (place - 1)::int AS explanation, evaluated_at
+    item ->> 5 AS label, explanations::jsonb ->> (place - 1)::int AS explanation, evaluated_at, labels
     FROM evaluation_list, jsonb_array_elements(evaluations::jsonb) WITH ORDINALITY AS listed (item, place);
 -- Whoever replaces, erases or removes a trace, if it knows of lists or not.
 CREATE FUNCTION forget_evaluation_list() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -6,6 +6,7 @@
 //! of `listed_evaluation`.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
@@ -86,21 +87,37 @@ pub(super) async fn insert_recorded(
             it.evaluations.iter().partition(|one| is_listed(it, one));
         own.extend(others);
         if !listed.is_empty() {
-            lists.push((*it, listed.len(), write_list(&listed)?));
+            lists.push((*it, listed.len(), labels(&listed), write_list(&listed)?));
         }
     }
     insert(
         connection,
-        "evaluation_list (trace_id, trace_version, span_id, evaluated_at, listed, evaluations, explanations)",
+        "evaluation_list (trace_id, trace_version, span_id, evaluated_at, listed, labels, evaluations, explanations)",
         &lists,
-        |row, (it, listed, (evaluations, explanations))| {
+        |row, (it, listed, labels, (evaluations, explanations))| {
             row.bind(it.trace.trace_id).bind(it.trace.version).bind(it.trace.root_span_id).bind(now);
-            row.bind(limit(*listed)).bind(evaluations.as_str()).bind(explanations.as_str());
+            row.bind(limit(*listed)).bind(labels.as_str());
+            row.bind(evaluations.as_str()).bind(explanations.as_str());
         },
         "",
     )
     .await?;
     insert_evaluations(connection, &own, now, Scored::WithTrace).await
+}
+
+/// The labels of scores, each on a line of its own; see [`line`].
+fn labels(listed: &[&StoredEvaluation]) -> String {
+    let scored = listed.iter().filter(|stored| stored.evaluation.outcome == Outcome::Scored);
+    let labels: BTreeSet<String> = scored
+        .filter_map(|stored| stored.evaluation.label.as_deref())
+        .map(|label| text(&label.to_lowercase()))
+        .collect();
+    labels.iter().map(|label| line(label)).collect()
+}
+
+/// How a label stands among those of a list, and is looked for there.
+pub(super) fn line(label: &str) -> String {
+    format!("\n{label}\n")
 }
 
 /// Evaluations and their explanations as JSON.

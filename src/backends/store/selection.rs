@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::columns::{key, text};
+use super::evaluations::line;
 use super::statement::Statement;
 use super::traces::FAILURE_CLASS;
 use crate::domain::evaluation::FailureClass;
 use crate::domain::time::Timestamp;
+
+/// Longest label that lists are passed over for, in bytes; SQLite takes patterns up to some length.
+const LONGEST_PATTERN: usize = 1_000;
 
 /// Traces for which everything given holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -93,15 +97,24 @@ impl Selection {
 
 impl Verdict {
     fn narrow(&self, statement: &mut Statement) {
+        let label = text(&self.label);
         // Both in one, of each trace by itself: of an alternative PostgreSQL would read all that was ever said.
         for (start, table) in [(" AND EXISTS (SELECT 1 FROM (", "evaluation"), (" UNION ALL ", "listed_evaluation")] {
             statement.sql(start).sql("SELECT evaluator, outcome, label FROM ").sql(table);
             statement.sql(" AS one WHERE one.trace_id = trace.trace_id");
         }
-        statement.sql(") AS said WHERE said.outcome = 'scored' AND lower(said.label) = ").bind(text(&self.label));
+        if label.len() <= LONGEST_PATTERN {
+            statement.sql(" AND one.labels LIKE ").bind(format!("%{}%", literally(&line(&label)))).sql(" ESCAPE '!'");
+        }
+        statement.sql(") AS said WHERE said.outcome = 'scored' AND lower(said.label) = ").bind(label.as_str());
         if let Some(evaluator) = &self.evaluator {
             statement.sql(" AND said.evaluator = ").bind(key(evaluator));
         }
         statement.sql(")");
     }
+}
+
+/// A pattern that matches nothing but this text.
+fn literally(text: &str) -> String {
+    text.replace('!', "!!").replace('%', "!%").replace('_', "!_")
 }

@@ -114,6 +114,15 @@ async fn traces_are_found_by_what_stands_in_their_lists(it: TestStore) {
     assert_eq!(found(Some("loop"), "fail").await, [trace_id(2)]);
     assert_eq!(found(None, "warm").await, [trace_id(1), trace_id(2), trace_id(3)]);
     assert!(found(Some("tone"), "pass").await.is_empty());
+    for part in ["pas", "%", "pas_", "ss", "!"] {
+        assert!(found(None, part).await.is_empty(), "{part}");
+    }
+    for (number, odd) in ["50%_!\n\"\\ 'it", &"long ".repeat(20_000)].into_iter().enumerate() {
+        let mut of_tone = rule(10 + number as u64, "tone", Some(1.0));
+        of_tone.evaluation.label = Some(odd.to_owned());
+        it.store.record_traces(&[with(10 + number as u64, vec![of_tone])], seconds(9)).await.unwrap();
+        assert_eq!(found(Some("tone"), odd).await, [trace_id(10 + number as u64)]);
+    }
     let judged = it.store.judged_by(trace_id(1), Some("loop")).await.unwrap();
     assert_eq!(judged, [("loop".to_owned(), "r1".to_owned())].into(), "so it can be labelled");
 }
