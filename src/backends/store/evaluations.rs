@@ -105,7 +105,7 @@ pub(super) async fn insert_recorded(
     insert_evaluations(connection, &own, now, Scored::WithTrace).await
 }
 
-/// The labels of scores, each on a line of its own; see [`line`].
+/// The labels of scores, each on a line of its own; see [`line()`].
 fn labels(listed: &[&StoredEvaluation]) -> String {
     let scored = listed.iter().filter(|stored| stored.evaluation.outcome == Outcome::Scored);
     let labels: BTreeSet<String> = scored
