@@ -1,5 +1,5 @@
--- Evaluations that are read with their trace alone: what passed, and what had nothing to say. They are four of five, and a
--- row of its own for each cost a sixth of all the work that a trace is.
+-- Evaluations that are read with their trace alone: what passed, and what had nothing to say. Rows of
+-- their own were most of the rows that a trace wrote.
 
 -- One row for each trace that has such. Evaluations are [evaluator, revision, annotator_kind, outcome, value, label] each,
 -- explanations stand in the same order. Labels are those of scores, each once, in lower case, on a line of its own, so that

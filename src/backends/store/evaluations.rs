@@ -1,7 +1,7 @@
 //! What evaluators said of traces: a row for each that is looked for by itself, and a list for the rest of a trace.
 //!
 //! Most rules pass, or have nothing to say. That is read with its trace and counted, and nobody looks for it across
-//! traces: one row holds all of it, where a row of its own for each was most of what a trace wrote. What fails, what a
+//! traces: one row holds all of it, where rows of their own were most of the rows that a trace wrote. What fails, what a
 //! judge scored and what may still be replaced has a row of its own in `evaluation`. In SQL a list's items are the rows
 //! of `listed_evaluation`.
 
