@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
+use std::future::ready;
 use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -156,17 +157,14 @@ fn of_a_file() -> AnyPoolOptions {
 
 /// The same for connections that write.
 fn of_a_written_file() -> AnyPoolOptions {
-    of_a_file().before_acquire(|connection, _| Box::pin(async move { Ok(begins_anew(connection).await) }))
+    of_a_file().before_acquire(|connection, _| Box::pin(ready(Ok(begins_anew(connection)))))
 }
 
 /// Whether the next transaction of a connection would be one. SQLite itself undoes a transaction for which the disk has no
 /// room; the driver's own attempt to undo it then fails, and from then on it takes each transaction for a part of another,
 /// so that a commit commits nothing. Such a connection is closed.
-async fn begins_anew(connection: &mut AnyConnection) -> bool {
-    match connection.begin_with("BEGIN").await {
-        Ok(transaction) => transaction.rollback().await.is_ok(),
-        Err(_) => false,
-    }
+fn begins_anew(connection: &AnyConnection) -> bool {
+    !connection.is_in_transaction()
 }
 
 /// Takes the store for this process. The lock goes away with the process, however it ends.
