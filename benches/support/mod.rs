@@ -37,6 +37,7 @@ pub(crate) fn trace(number: u64, start_nanos: u64) -> Vec<ResourceSpans> {
 struct Run {
     rng: Rng,
     trace_id: [u8; 16],
+    root_id: Vec<u8>,
     conversation: String,
     started: u64,
     clock: u64,
@@ -47,8 +48,9 @@ impl Run {
     fn new(number: u64, start_nanos: u64) -> Self {
         let mut rng = Rng::with_seed(number);
         let trace_id = rng.u128(1..).to_be_bytes();
+        let root_id = span_id(&mut rng);
         let conversation = format!("conversation-{}", number / TRACES_PER_CONVERSATION);
-        Self { rng, trace_id, conversation, started: start_nanos, clock: start_nanos, spans: Vec::new() }
+        Self { rng, trace_id, root_id, conversation, started: start_nanos, clock: start_nanos, spans: Vec::new() }
     }
 
     fn span(&mut self, name: &str, milliseconds: std::ops::Range<u64>, attributes: Vec<KeyValue>) {
@@ -56,8 +58,8 @@ impl Run {
         self.clock += self.rng.u64(milliseconds) * MILLISECOND;
         self.spans.push(Span {
             trace_id: self.trace_id.to_vec(),
-            span_id: span_id(self.spans.len() as u64 + 2),
-            parent_span_id: span_id(1),
+            span_id: span_id(&mut self.rng),
+            parent_span_id: self.root_id.clone(),
             name: name.to_owned(),
             kind: span::SpanKind::Internal.into(),
             start_time_unix_nano: started,
@@ -141,7 +143,7 @@ impl Run {
         ];
         self.span("invoke_agent support", 1..3, attributes);
         if let Some(root) = self.spans.last_mut() {
-            root.span_id = span_id(1);
+            root.span_id = self.root_id;
             root.parent_span_id.clear();
             root.start_time_unix_nano = self.started;
         }
@@ -165,8 +167,9 @@ pub(crate) fn trace_id(number: u64) -> TraceId {
     TraceId::from_bytes(&Run::new(number, 0).trace_id).expect("the generator makes no zero id")
 }
 
-fn span_id(number: u64) -> Vec<u8> {
-    number.to_be_bytes().to_vec()
+/// Random, as the SDKs make them: what stores spans by their ids alone holds two traces with the same ones for repeats.
+fn span_id(rng: &mut Rng) -> Vec<u8> {
+    rng.u64(1..).to_be_bytes().to_vec()
 }
 
 fn message(role: &str, content: &str) -> String {
