@@ -4,7 +4,7 @@ budget, ledger, store), beside a loop that does nothing but ask, and beside peer
 
     benches/judges.py [--traces N] [--in-flight 64,256] [--rounds R] [--peers] [--binary PATH] [--profile dev]
 
-Builds the release binary and the model, has `serve` evaluate N traces without judging them, and then times a process
+Builds the binary that is shipped and the model, has `serve` evaluate N traces without judging them, and then times a process
 that has nothing to do but their judgements. Rates are the model's: requests between the first that it saw and the last
 that it answered. CPU-seconds (user and system) are the whole process's, start and imports included; they repeat where
 rates do not. `--peers` installs phoenix-evals and inspect-ai, in the versions of `peers/packages.txt`, below

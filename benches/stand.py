@@ -77,8 +77,8 @@ class Stand:
 
 
 def build():
-    subprocess.run(["cargo", "build", "--release", "--locked"], cwd=REPOSITORY, check=True)
-    return target_folder() / "release" / "driftline"
+    subprocess.run(["cargo", "build", "--profile", "dist", "--locked"], cwd=REPOSITORY, check=True)
+    return target_folder() / "dist" / "driftline"
 
 
 def target_folder():
