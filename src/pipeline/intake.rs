@@ -1,9 +1,9 @@
 //! The way into the store: pieces of traces from every source, and what others scored, committed in groups.
 //!
 //! One task writes, and takes with it everything that waits, so that a commit is shared by as many requests as arrived
-//! during the last one. A source is answered when its pieces are committed, not before: what was accepted is never
-//! lost. What waits to be stored is bounded in bytes, and what waits to be evaluated in traces; beyond that a source is told
-//! to come back.
+//! during the last one, and a moment longer when that was shared. A source is answered when its pieces are
+//! committed, not before: what was accepted is never lost. What waits to be stored is bounded in bytes, and what waits to be
+//! evaluated in traces; beyond that a source is told to come back.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use ring::digest::{SHA256, digest};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Shared;
 use super::backlog::Backlog;
@@ -31,6 +31,9 @@ use crate::telemetry::metrics::Metrics;
 
 /// Pieces and scores in one transaction at most: the other stages want the writer too.
 const LARGEST_COMMIT: usize = 1_024;
+/// How long a commit waits at most for others to share it: one of few costs each of them far more. It is no longer than the
+/// last commit took, and not at all when nobody shared that.
+const GATHERING: Duration = Duration::from_millis(3);
 /// How long a commit may take, with its repeats. Senders give up after ten seconds and send again; a database that has gone
 /// silent is known by nothing else.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -204,18 +207,34 @@ async fn write(
     writing: Writing,
 ) {
     let set_writing = |since| *writing.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    let mut gathering = Duration::ZERO;
     while let Some(first) = waiting.recv().await {
         let mut group = vec![first];
-        let mut rows = group[0].rows();
-        while rows < LARGEST_COMMIT {
-            let Ok(next) = waiting.try_recv() else { break };
-            rows += next.rows();
-            group.push(next);
+        take_waiting(&mut waiting, &mut group);
+        if !gathering.is_zero() && rows(&group) < LARGEST_COMMIT {
+            sleep(gathering).await;
+            take_waiting(&mut waiting, &mut group);
         }
-        set_writing(Some(Instant::now()));
+        let (started, is_shared) = (Instant::now(), group.len() > 1);
+        set_writing(Some(started));
         store(&shared, &policy, group).await;
+        gathering = if is_shared { started.elapsed().min(GATHERING) } else { Duration::ZERO };
         set_writing(None);
     }
+}
+
+/// Adds to a group what waits, as much as one commit may hold.
+fn take_waiting(waiting: &mut mpsc::UnboundedReceiver<Submission>, group: &mut Vec<Submission>) {
+    let mut held = rows(group);
+    while held < LARGEST_COMMIT {
+        let Ok(next) = waiting.try_recv() else { break };
+        held += next.rows();
+        group.push(next);
+    }
+}
+
+fn rows(group: &[Submission]) -> usize {
+    group.iter().map(Submission::rows).sum()
 }
 
 /// Commits a group; when the store refuses something in it, each by itself, so that none fails for another's sake.

@@ -41,6 +41,8 @@ const BATCH: usize = 64;
 const LEASE: Duration = Duration::from_secs(20);
 /// How often due traces are looked for while there are none.
 const IDLE: Duration = Duration::from_millis(200);
+/// The same, by each task, after a claim that was not full: those that come due meanwhile cost less together.
+const GATHERING: Duration = Duration::from_millis(50);
 /// A trace that took its worker down this often is recorded as one that cannot be read.
 const ATTEMPTS: u32 = 4;
 
@@ -77,8 +79,9 @@ type Evaluated = (Trace, EvaluatedTrace, Option<NewOutboxItem>);
 pub async fn score(shared: Shared, scoring: Arc<Scoring>) {
     let mut memory = Memory { policy: CurrentPolicy::new(&scoring.sampling), versions: AgentVersions::default() };
     while !shared.is_stopping() {
-        let step = step(&shared, &scoring, &mut memory).await;
-        shared.rest("score", IDLE, step).await;
+        let rest = step(&shared, &scoring, &mut memory).await;
+        let idle = rest.as_ref().map_or(IDLE, |rest| rest.unwrap_or_default());
+        shared.rest("score", idle, rest.map(|rest| rest.is_none())).await;
     }
 }
 
@@ -88,13 +91,24 @@ struct Memory {
     versions: AgentVersions,
 }
 
-/// One claim; whether there was something to do.
-async fn step(shared: &Shared, scoring: &Arc<Scoring>, memory: &mut Memory) -> Result<bool, StoreError> {
+/// How long a task rests after a claim, if it does. A full claim may have left others, as may one of a trace that is claimed
+/// alone because it was claimed before.
+fn rest_after(claimed: &[DueTrace]) -> Option<Duration> {
+    match claimed {
+        [] => Some(IDLE),
+        [first, ..] if claimed.len() >= BATCH || first.attempts > 1 => None,
+        _ => Some(GATHERING),
+    }
+}
+
+/// One claim, and what is done for it; gives how long to rest then.
+async fn step(shared: &Shared, scoring: &Arc<Scoring>, memory: &mut Memory) -> Result<Option<Duration>, StoreError> {
     let now = shared.now();
     let policy = memory.policy.now(shared).await?;
     let due = shared.store.claim_due(now, LEASE, BATCH).await?;
+    let rest = rest_after(&due);
     if due.is_empty() {
-        return Ok(false);
+        return Ok(rest);
     }
     crash_point("score.claimed");
     let (due, max_age) = (Arc::new(due), scoring.max_age);
@@ -105,7 +119,7 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>, memory: &mut Memory) -> R
     let Ok(outcomes) = evaluating.await else {
         // What was claimed comes due again when its lease ends.
         shared.metrics.evaluation_errors.inc();
-        return Ok(true);
+        return Ok(rest);
     };
     await_spans(shared, &due, &outcomes, max_age).await?;
     let (mut recorded, requests): (Vec<RecordedTrace>, Vec<Vec<ModelRequest>>) = outcomes.into_iter().flatten().unzip();
@@ -138,7 +152,7 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>, memory: &mut Memory) -> R
     let rows = || recorded.iter().flat_map(|trace| &trace.evaluations);
     rows().for_each(|row| Invariant::ScoresAreInBounds.check(&shared.metrics, is_in_bounds(row)));
     count(&shared.metrics, rows().map(|row| &row.evaluation));
-    Ok(true)
+    Ok(rest)
 }
 
 /// Lets traces of which only log records have come wait for their spans, or go when they have waited long enough.
@@ -415,6 +429,16 @@ mod tests {
             let labels = EvaluationLabels { evaluator: row.evaluator, outcome: row.outcome.as_str().to_owned() };
             assert_eq!(metrics.evaluations.get_or_create(&labels).get(), expected, "{labels:?}");
         }
+    }
+
+    #[test]
+    fn claims_follow_each_other_while_there_may_be_more_and_else_wait_for_company() {
+        let trace_id = TraceId::from_bytes(&[1; 16]).unwrap();
+        let due = |attempts| DueTrace { trace_id, generation: 1, version: 0, attempts, body: TraceBody::default() };
+        assert_eq!(rest_after(&[]), Some(IDLE));
+        assert_eq!(rest_after(&vec![due(1); BATCH - 1]), Some(GATHERING));
+        assert_eq!(rest_after(&vec![due(1); BATCH]), None);
+        assert_eq!(rest_after(&[due(2)]), None, "those that were claimed before come alone");
     }
 
     #[test]
