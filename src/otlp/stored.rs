@@ -9,7 +9,7 @@ use zstd::zstd_safe::get_frame_content_size;
 
 use crate::domain::ids::TraceId;
 
-use super::weight::size_of_piece;
+use super::weight::{is_light, size_of_piece};
 use super::{Compression, DecodeError, DecompressError, RawTrace, ResourceSpans, assemble, decode_piece, decompress};
 
 /// The level at which packing costs less than reading the piece did.
@@ -59,6 +59,8 @@ pub fn unpack(trace_id: TraceId, bodies: &[Vec<u8>], limit_bytes: usize) -> Resu
     let (mut rest, mut left_bytes) = (bodies, limit_bytes);
     let mut ends = [Vec::new(), Vec::new()];
     let mut is_open = [true, true];
+    let all_bytes = bodies.iter().fold(0, |sum: usize, body| sum.saturating_add(unfolded_bytes(body)));
+    let counted = if is_light(all_bytes, limit_bytes) { <[u8]>::len } else { size_of_piece };
     while is_open.contains(&true) {
         for (end, pieces) in ends.iter_mut().enumerate() {
             let next = if end == 0 { rest.split_first() } else { rest.split_last() };
@@ -66,7 +68,7 @@ pub fn unpack(trace_id: TraceId, bodies: &[Vec<u8>], limit_bytes: usize) -> Resu
                 is_open[end] = false;
                 continue;
             };
-            match unfold(trace_id, body, left_bytes)? {
+            match unfold(trace_id, body, left_bytes, counted)? {
                 Some((piece, bytes)) => {
                     pieces.push(piece);
                     left_bytes -= bytes;
@@ -86,13 +88,14 @@ fn unfold(
     trace_id: TraceId,
     body: &[u8],
     limit_bytes: usize,
+    counted: fn(&[u8]) -> usize,
 ) -> Result<Option<(Vec<ResourceSpans>, usize)>, UnpackError> {
     let piece = match decompress_known(body, limit_bytes) {
         Ok(piece) => piece,
         Err(DecompressError::TooLarge { .. }) => return Ok(None),
         Err(source) => return Err(UnpackError::Decompress { trace_id, source }),
     };
-    let bytes = size_of_piece(&piece);
+    let bytes = counted(&piece);
     if bytes > limit_bytes {
         return Ok(None);
     }
@@ -100,11 +103,22 @@ fn unfold(
     Ok(Some((spans, bytes)))
 }
 
-/// Decompresses at once what says how large it is, as every packed piece does; anything else bit by bit.
+/// How large a body is once it is decompressed; more than anything when it does not say so, as every packed piece does.
+fn unfolded_bytes(body: &[u8]) -> usize {
+    match Compression::sniff(body) {
+        Compression::None => body.len(),
+        Compression::Zstd => {
+            get_frame_content_size(body).ok().flatten().and_then(|size| size.try_into().ok()).unwrap_or(usize::MAX)
+        }
+        Compression::Gzip => usize::MAX,
+    }
+}
+
+/// Decompresses at once what says how large it is; anything else bit by bit.
 fn decompress_known(body: &[u8], limit_bytes: usize) -> Result<Cow<'_, [u8]>, DecompressError> {
-    let said = Some(Compression::sniff(body)).filter(|it| *it == Compression::Zstd);
-    let size = said.and_then(|_| get_frame_content_size(body).ok()?).and_then(|size| usize::try_from(size).ok());
-    let known = size.filter(|size| *size <= limit_bytes).and_then(|size| {
+    let is_zstd = Compression::sniff(body) == Compression::Zstd;
+    let size = Some(unfolded_bytes(body)).filter(|size| is_zstd && *size <= limit_bytes);
+    let known = size.and_then(|size| {
         DECOMPRESSOR.with_borrow_mut(|decompressor| decompressor.as_mut().ok()?.decompress(body, size).ok())
     });
     known.map_or_else(|| decompress(body, Compression::sniff(body), limit_bytes), |bytes| Ok(Cow::Owned(bytes)))

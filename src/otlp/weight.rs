@@ -15,6 +15,8 @@ const MOST_PER_BYTE: usize = 4;
 const MOST_BYTES: usize = MOST_PER_BYTE * 64 * 1024 * 1024;
 /// Smaller messages are read unweighed: whatever they hold fits.
 const WEIGHED_FROM: usize = 256 * 1024;
+/// What a byte counts at most against a limit: a part takes two of them at least, and the largest part is a span.
+const MOST_COUNTED_PER_BYTE: usize = size_of::<Span>().div_ceil(2 * MOST_PER_BYTE);
 /// Levels that the protobuf decoder follows.
 const DEEPEST: usize = 100;
 
@@ -65,6 +67,11 @@ pub(super) fn weigh(bytes: &[u8], part: &Part) -> Result<(), TooManyParts> {
 /// What a piece of a trace counts against a limit in bytes of protobuf: its bytes, or more where its parts weigh more.
 pub(super) fn size_of_piece(bytes: &[u8]) -> usize {
     bytes.len().max(weight(bytes, &TRACES, DEEPEST) / MOST_PER_BYTE)
+}
+
+/// Whether pieces of so many bytes count less than the limit whatever their parts weigh, so that none need be weighed.
+pub(super) const fn is_light(bytes: usize, limit_bytes: usize) -> bool {
+    bytes.saturating_mul(MOST_COUNTED_PER_BYTE) <= limit_bytes
 }
 
 /// Memory that the parts of a protobuf message take. What is malformed weighs nothing from there on, since the decoder
@@ -174,6 +181,15 @@ mod tests {
         assert!(size_of_piece(&piece) > 5 * piece.len());
         let text = within(1, &within(2, &within(2, &within(5, &[b'x'; 1000]))));
         assert_eq!(size_of_piece(&text), text.len());
+    }
+
+    #[test]
+    fn what_is_light_counts_less_than_the_limit_though_it_be_the_heaviest_there_is() {
+        let heaviest = within(1, &within(2, &[0x12, 0].repeat(1 << 16)));
+        let counted = size_of_piece(&heaviest);
+        assert!(!is_light(heaviest.len(), counted - 1));
+        assert!(is_light(heaviest.len(), counted * 21 / 20), "a byte cannot count much more");
+        assert!(!is_light(usize::MAX, usize::MAX - 1));
     }
 
     #[test]
