@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 
-use super::bodies::{TraceBody, bodies, sizes};
+use super::bodies::{LARGEST_TRACE_BYTES, TraceBody, bodies};
 use super::dialect::Dialect;
 use super::retry::retried;
 use super::statement::{for_keys, insert};
@@ -125,8 +125,8 @@ impl Store {
             let mut writers: BTreeMap<Timestamp, ArchiveWriter> = BTreeMap::new();
             let mut archived = Archived { traces: wanted.clone(), ..Archived::default() };
             for Wanted { trace_id, ended_at, .. } in &wanted {
-                let sizes = sizes(connection, &[*trace_id]).await?;
-                let Some(body) = bodies(connection, &sizes).await?.remove(trace_id) else { continue };
+                let (_, mut bodies) = bodies(connection, &[*trace_id], LARGEST_TRACE_BYTES).await?;
+                let Some(body) = bodies.remove(trace_id) else { continue };
                 let (trace_id, day) = (*trace_id, ended_at.floor(DAY));
                 let writer = match writers.remove(&day) {
                     Some(writer) => writer,

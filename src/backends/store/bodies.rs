@@ -49,8 +49,7 @@ impl Store {
     pub async fn chunks_of(&self, trace_id: TraceId) -> Result<TraceBody, StoreError> {
         let stored = retried("read a trace's body", || async {
             let connection = &mut *self.readers.acquire().await?;
-            let sizes = sizes(connection, &[trace_id]).await?;
-            Ok(bodies(connection, &sizes).await?.into_values().next())
+            Ok(bodies(connection, &[trace_id], LARGEST_TRACE_BYTES).await?.1.into_values().next())
         });
         match stored.await? {
             Some(body) => Ok(body),
@@ -69,11 +68,7 @@ impl Store {
         most_bytes: usize,
     ) -> Result<HashMap<TraceId, TraceBody>, StoreError> {
         retried("read the bodies of traces", || async {
-            let connection = &mut *self.readers.acquire().await?;
-            let mut sizes = sizes(connection, trace_ids).await?;
-            let first = &trace_ids[..within(trace_ids, &sizes, most_bytes).min(trace_ids.len())];
-            sizes.retain(|size| first.contains(&size.trace_id));
-            bodies(connection, &sizes).await
+            Ok(bodies(&mut *self.readers.acquire().await?, trace_ids, most_bytes).await?.1)
         })
         .await
     }
@@ -122,8 +117,8 @@ pub enum BodyPlace {
 
 /// How much there is of a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct BodySize {
-    pub(super) trace_id: TraceId,
+struct BodySize {
+    trace_id: TraceId,
     pieces: usize,
     bytes: usize,
 }
@@ -139,8 +134,42 @@ impl BodySize {
     }
 }
 
+/// The bodies of the first traces, as many as fit into `most_bytes` together, and how many traces that is; one always does.
+pub(super) async fn bodies(
+    connection: &mut AnyConnection,
+    trace_ids: &[TraceId],
+    most_bytes: usize,
+) -> Result<(usize, HashMap<TraceId, TraceBody>), sqlx::Error> {
+    // Nearly always all of them do, and one row says so.
+    let (pieces, bytes) = total(connection, trace_ids).await?;
+    if pieces <= MOST_PIECES && bytes <= most_bytes.min(LARGEST_TRACE_BYTES) {
+        return Ok((trace_ids.len(), whole_bodies(connection, trace_ids).await?));
+    }
+    let sizes = sizes(connection, trace_ids).await?;
+    let fitting = within(trace_ids, &sizes, most_bytes);
+    let first = trace_ids.get(..fitting).unwrap_or(trace_ids);
+    let first = sizes.iter().filter(|size| first.contains(&size.trace_id));
+    let (too_large, whole): (Vec<&BodySize>, Vec<&BodySize>) = first.partition(|size| size.is_too_large());
+    let whole: Vec<TraceId> = whole.into_iter().map(|size| size.trace_id).collect();
+    let mut bodies = whole_bodies(connection, &whole).await?;
+    for size in too_large {
+        bodies.insert(size.trace_id, both_ends(connection, size).await?);
+    }
+    Ok((fitting, bodies))
+}
+
+/// How many pieces all of the traces have, and their bytes.
+async fn total(connection: &mut AnyConnection, trace_ids: &[TraceId]) -> Result<(usize, usize), sqlx::Error> {
+    let select = "SELECT COUNT(*) AS pieces, COALESCE(SUM(LENGTH(body)), 0) AS bytes FROM chunk WHERE trace_id IN";
+    let rows = for_keys(connection, select, trace_ids, "").await?;
+    let add = |(pieces, bytes): (usize, usize), row| -> Result<_, sqlx::Error> {
+        Ok((pieces + count::<usize>(row, "pieces")?, bytes + count::<usize>(row, "bytes")?))
+    };
+    rows.iter().try_fold((0, 0), add)
+}
+
 /// Sizes of the traces that have a body, in no order.
-pub(super) async fn sizes(connection: &mut AnyConnection, trace_ids: &[TraceId]) -> Result<Vec<BodySize>, sqlx::Error> {
+async fn sizes(connection: &mut AnyConnection, trace_ids: &[TraceId]) -> Result<Vec<BodySize>, sqlx::Error> {
     let select = "SELECT trace_id, COUNT(*) AS pieces, SUM(LENGTH(body)) AS bytes FROM chunk WHERE trace_id IN";
     let rows = for_keys(connection, select, trace_ids, " GROUP BY trace_id").await?;
     let size = |row| {
@@ -154,7 +183,7 @@ pub(super) async fn sizes(connection: &mut AnyConnection, trace_ids: &[TraceId])
 }
 
 /// How many of the first traces fit into `limit` bytes; one always does.
-pub(super) fn within(trace_ids: &[TraceId], sizes: &[BodySize], limit: usize) -> usize {
+fn within(trace_ids: &[TraceId], sizes: &[BodySize], limit: usize) -> usize {
     let bytes: HashMap<TraceId, usize> = sizes.iter().map(|size| (size.trace_id, size.read_bytes())).collect();
     let mut total = 0;
     let fits = |trace_id: &&TraceId| {
@@ -162,20 +191,6 @@ pub(super) fn within(trace_ids: &[TraceId], sizes: &[BodySize], limit: usize) ->
         total <= limit
     };
     trace_ids.iter().take_while(fits).count().max(1)
-}
-
-/// The bodies of traces.
-pub(super) async fn bodies(
-    connection: &mut AnyConnection,
-    sizes: &[BodySize],
-) -> Result<HashMap<TraceId, TraceBody>, sqlx::Error> {
-    let (too_large, whole): (Vec<&BodySize>, Vec<&BodySize>) = sizes.iter().partition(|size| size.is_too_large());
-    let whole: Vec<TraceId> = whole.into_iter().map(|size| size.trace_id).collect();
-    let mut bodies = whole_bodies(connection, &whole).await?;
-    for size in too_large {
-        bodies.insert(size.trace_id, both_ends(connection, size).await?);
-    }
-    Ok(bodies)
 }
 
 async fn whole_bodies(

@@ -7,7 +7,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
 use super::archived::Archived;
-use super::bodies::{TraceBody, bodies, sizes, within};
+use super::bodies::{TraceBody, bodies};
 use super::bounds::{Standing, bytes_of, put_off, standing, take_back_beyond};
 use super::columns::{count, limit};
 use super::dialect::Dialect;
@@ -146,12 +146,9 @@ impl Store {
             if due.is_empty() {
                 return Ok(due);
             }
-            let mut sizes = sizes(connection, &trace_ids(&due)).await?;
-            let too_many = due.split_off(within(&trace_ids(&due), &sizes, LARGEST_CLAIM_BYTES));
-            unclaim(connection, &too_many).await?;
-            sizes.retain(|size| due.iter().any(|trace| trace.trace_id == size.trace_id));
+            let (fitting, mut bodies) = bodies(connection, &trace_ids(&due), LARGEST_CLAIM_BYTES).await?;
+            unclaim(connection, &due.split_off(fitting)).await?;
             let versions = versions(connection, &trace_ids(&due)).await?;
-            let mut bodies = bodies(connection, &sizes).await?;
             for trace in &mut due {
                 trace.version = versions.get(&trace.trace_id).copied().unwrap_or(0);
                 let body = bodies.remove(&trace.trace_id).unwrap_or_default();
