@@ -2,8 +2,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What is read in so short a time that other requests can wait for it: to change threads and back costs more.
-const SMALL_BYTES: usize = 128 * 1024;
+/// What is read in so short a time, a few milliseconds, that other requests can wait for it: to change threads and back
+/// costs more. A batch of half a mebibyte, as many senders send, is among it.
+const SMALL_BYTES: usize = 640 * 1024;
 
 /// Runs work on so many bytes and waits for its result; `None` when it panicked.
 pub(super) async fn work_on<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
