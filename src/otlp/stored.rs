@@ -59,8 +59,9 @@ pub fn unpack(trace_id: TraceId, bodies: &[Vec<u8>], limit_bytes: usize) -> Resu
     let (mut rest, mut left_bytes) = (bodies, limit_bytes);
     let mut ends = [Vec::new(), Vec::new()];
     let mut is_open = [true, true];
-    let all_bytes = bodies.iter().fold(0, |sum: usize, body| sum.saturating_add(unfolded_bytes(body)));
-    let counted = if is_light(all_bytes, limit_bytes) { <[u8]>::len } else { size_of_piece };
+    let all_bytes = bodies.iter().try_fold(0_usize, |sum, body| sum.checked_add(unfolded_bytes(body)?));
+    let is_light = all_bytes.is_some_and(|bytes| is_light(bytes, limit_bytes));
+    let counted = if is_light { <[u8]>::len } else { size_of_piece };
     while is_open.contains(&true) {
         for (end, pieces) in ends.iter_mut().enumerate() {
             let next = if end == 0 { rest.split_first() } else { rest.split_last() };
@@ -103,21 +104,19 @@ fn unfold(
     Ok(Some((spans, bytes)))
 }
 
-/// How large a body is once it is decompressed; more than anything when it does not say so, as every packed piece does.
-fn unfolded_bytes(body: &[u8]) -> usize {
+/// How large a body is once it is decompressed, where it says so: every packed piece does.
+fn unfolded_bytes(body: &[u8]) -> Option<usize> {
     match Compression::sniff(body) {
-        Compression::None => body.len(),
-        Compression::Zstd => {
-            get_frame_content_size(body).ok().flatten().and_then(|size| size.try_into().ok()).unwrap_or(usize::MAX)
-        }
-        Compression::Gzip => usize::MAX,
+        Compression::None => Some(body.len()),
+        Compression::Zstd => get_frame_content_size(body).ok()??.try_into().ok(),
+        Compression::Gzip => None,
     }
 }
 
 /// Decompresses at once what says how large it is; anything else bit by bit.
 fn decompress_known(body: &[u8], limit_bytes: usize) -> Result<Cow<'_, [u8]>, DecompressError> {
     let is_zstd = Compression::sniff(body) == Compression::Zstd;
-    let size = Some(unfolded_bytes(body)).filter(|size| is_zstd && *size <= limit_bytes);
+    let size = unfolded_bytes(body).filter(|size| is_zstd && *size <= limit_bytes);
     let known = size.and_then(|size| {
         DECOMPRESSOR.with_borrow_mut(|decompressor| decompressor.as_mut().ok()?.decompress(body, size).ok())
     });
@@ -126,8 +125,9 @@ fn decompress_known(body: &[u8], limit_bytes: usize) -> Result<Cow<'_, [u8]>, De
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ScopeSpans, Span, split_by_trace};
+    use super::super::{ExportTraceServiceRequest, ScopeSpans, Span, split_by_trace};
     use super::*;
+    use prost::Message as _;
 
     fn packed(id: u8) -> (TraceId, Vec<u8>) {
         let span =
@@ -144,6 +144,22 @@ mod tests {
         let trace = unpack(trace_id, &[first, second], 10_000).unwrap();
         assert_eq!(trace.spans().map(|span| span.span_id[0]).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(unpack(trace_id, &[], 10_000).unwrap().spans().count(), 0);
+    }
+
+    #[test]
+    fn pieces_of_many_empty_parts_count_what_they_take_unless_the_limit_is_far_away() {
+        let span = Span { trace_id: vec![7; 16], attributes: vec![Default::default(); 10_000], ..Default::default() };
+        let scope_spans = vec![ScopeSpans { spans: vec![span], ..Default::default() }];
+        let piece =
+            ExportTraceServiceRequest { resource_spans: vec![ResourceSpans { scope_spans, ..Default::default() }] };
+        let piece = piece.encode_to_vec();
+        let (bytes, counted) = (piece.len(), size_of_piece(&piece));
+        assert!(counted > 4 * bytes);
+        let (trace_id, bodies) = (packed(1).0, [pack(&piece), pack(&piece)]);
+        let left_out = |limit_bytes| unpack(trace_id, &bodies, limit_bytes).unwrap().pieces_left_out;
+        assert_eq!(left_out(2 * counted - 1), 1, "by their bytes alone both would fit");
+        assert_eq!(left_out(2 * counted), 0);
+        assert_eq!(left_out(1_000 * bytes), 0);
     }
 
     #[test]

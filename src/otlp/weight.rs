@@ -15,7 +15,8 @@ const MOST_PER_BYTE: usize = 4;
 const MOST_BYTES: usize = MOST_PER_BYTE * 64 * 1024 * 1024;
 /// Smaller messages are read unweighed: whatever they hold fits.
 const WEIGHED_FROM: usize = 256 * 1024;
-/// What a byte counts at most against a limit: a part takes two of them at least, and the largest part is a span.
+/// What a byte counts at most against a limit: a part takes two of them at least, and the largest part is a span. (A group,
+/// which takes no memory, may count more.)
 const MOST_COUNTED_PER_BYTE: usize = size_of::<Span>().div_ceil(2 * MOST_PER_BYTE);
 /// Levels that the protobuf decoder follows.
 const DEEPEST: usize = 100;
@@ -69,7 +70,7 @@ pub(super) fn size_of_piece(bytes: &[u8]) -> usize {
     bytes.len().max(weight(bytes, &TRACES, DEEPEST) / MOST_PER_BYTE)
 }
 
-/// Whether pieces of so many bytes count less than the limit whatever their parts weigh, so that none need be weighed.
+/// Whether pieces of so many bytes count no more than the limit whatever their parts weigh, so that none need be weighed.
 pub(super) const fn is_light(bytes: usize, limit_bytes: usize) -> bool {
     bytes.saturating_mul(MOST_COUNTED_PER_BYTE) <= limit_bytes
 }
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_light_counts_less_than_the_limit_though_it_be_the_heaviest_there_is() {
+    fn what_is_light_counts_no_more_than_the_limit_though_it_be_the_heaviest_there_is() {
         let heaviest = within(1, &within(2, &[0x12, 0].repeat(1 << 16)));
         let counted = size_of_piece(&heaviest);
         assert!(!is_light(heaviest.len(), counted - 1));
