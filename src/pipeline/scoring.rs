@@ -79,9 +79,9 @@ type Evaluated = (Trace, EvaluatedTrace, Option<NewOutboxItem>);
 pub async fn score(shared: Shared, scoring: Arc<Scoring>) {
     let mut memory = Memory { policy: CurrentPolicy::new(&scoring.sampling), versions: AgentVersions::default() };
     while !shared.is_stopping() {
-        let rest = step(&shared, &scoring, &mut memory).await;
-        let idle = rest.as_ref().map_or(IDLE, |rest| rest.unwrap_or_default());
-        shared.rest("score", idle, rest.map(|rest| rest.is_none())).await;
+        let step = step(&shared, &scoring, &mut memory).await;
+        let rest = step.as_ref().copied().unwrap_or_default();
+        shared.rest("score", rest, step.map(|rest| rest.is_zero())).await;
     }
 }
 
@@ -91,18 +91,18 @@ struct Memory {
     versions: AgentVersions,
 }
 
-/// How long a task rests after a claim, if it does. A full claim may have left others, as may one of a trace that is claimed
-/// alone because it was claimed before.
-fn rest_after(claimed: &[DueTrace]) -> Option<Duration> {
+/// How long a task rests after a claim. A full claim may have left others, as may one of a trace that is claimed alone because
+/// it was claimed before; what was left because it is very large can wait like what comes due meanwhile.
+fn rest_after(claimed: &[DueTrace]) -> Duration {
     match claimed {
-        [] => Some(IDLE),
-        [first, ..] if claimed.len() >= BATCH || first.attempts > 1 => None,
-        _ => Some(GATHERING),
+        [] => IDLE,
+        [first, ..] if claimed.len() >= BATCH || first.attempts > 1 => Duration::ZERO,
+        _ => GATHERING,
     }
 }
 
 /// One claim, and what is done for it; gives how long to rest then.
-async fn step(shared: &Shared, scoring: &Arc<Scoring>, memory: &mut Memory) -> Result<Option<Duration>, StoreError> {
+async fn step(shared: &Shared, scoring: &Arc<Scoring>, memory: &mut Memory) -> Result<Duration, StoreError> {
     let now = shared.now();
     let policy = memory.policy.now(shared).await?;
     let due = shared.store.claim_due(now, LEASE, BATCH).await?;
@@ -435,10 +435,10 @@ mod tests {
     fn claims_follow_each_other_while_there_may_be_more_and_else_wait_for_company() {
         let trace_id = TraceId::from_bytes(&[1; 16]).unwrap();
         let due = |attempts| DueTrace { trace_id, generation: 1, version: 0, attempts, body: TraceBody::default() };
-        assert_eq!(rest_after(&[]), Some(IDLE));
-        assert_eq!(rest_after(&vec![due(1); BATCH - 1]), Some(GATHERING));
-        assert_eq!(rest_after(&vec![due(1); BATCH]), None);
-        assert_eq!(rest_after(&[due(2)]), None, "those that were claimed before come alone");
+        assert_eq!(rest_after(&[]), IDLE);
+        assert_eq!(rest_after(&vec![due(1); BATCH - 1]), GATHERING);
+        assert_eq!(rest_after(&vec![due(1); BATCH]), Duration::ZERO);
+        assert_eq!(rest_after(&[due(2)]), Duration::ZERO, "those that were claimed before come alone");
     }
 
     #[test]

@@ -134,7 +134,8 @@ impl BodySize {
     }
 }
 
-/// The bodies of the first traces, as many as fit into `most_bytes` together, and how many traces that is; one always does.
+/// The bodies of the first traces, as many as fit into `most_bytes` together, and how many traces that is: the first of them
+/// always does.
 pub(super) async fn bodies(
     connection: &mut AnyConnection,
     trace_ids: &[TraceId],
@@ -147,8 +148,7 @@ pub(super) async fn bodies(
     }
     let sizes = sizes(connection, trace_ids).await?;
     let fitting = within(trace_ids, &sizes, most_bytes);
-    let first = trace_ids.get(..fitting).unwrap_or(trace_ids);
-    let first = sizes.iter().filter(|size| first.contains(&size.trace_id));
+    let first = sizes.iter().filter(|size| trace_ids[..fitting].contains(&size.trace_id));
     let (too_large, whole): (Vec<&BodySize>, Vec<&BodySize>) = first.partition(|size| size.is_too_large());
     let whole: Vec<TraceId> = whole.into_iter().map(|size| size.trace_id).collect();
     let mut bodies = whole_bodies(connection, &whole).await?;
