@@ -19,7 +19,7 @@ use super::crash_point::crash_point;
 use super::invariant::{Invariant, adds_up};
 use super::redaction::Redaction;
 use super::room::{Room, Rooms};
-use super::work::work_on;
+use super::work::{HEAVY, work_on};
 use crate::backends::store::{AppendReport, Chunk, CompletionPolicy, StoreError};
 use crate::domain::external_score::NewExternalScore;
 use crate::limits::budget::day_of;
@@ -31,8 +31,8 @@ use crate::telemetry::metrics::Metrics;
 
 /// Pieces and scores in one transaction at most: the other stages want the writer too.
 const LARGEST_COMMIT: usize = 1_024;
-/// How long a commit waits at most for others to share it: one of few costs each of them far more. It is no longer than the
-/// last commit took, and not at all when nobody shared that.
+/// How long a commit waits at most for others to share it: one of few costs each of them far more. (The timer may add a
+/// millisecond.)
 const GATHERING: Duration = Duration::from_millis(3);
 /// How long a commit may take, with its repeats. Senders give up after ten seconds and send again; a database that has gone
 /// silent is known by nothing else.
@@ -173,7 +173,8 @@ impl Intake {
             return Err(NotStored::Full);
         }
         let redaction = self.redaction.clone();
-        let packing = work_on(room.bytes(), move || {
+        let work = if redaction.is_some() { room.bytes().saturating_mul(HEAVY) } else { room.bytes() };
+        let packing = work_on(work, move || {
             let mut received = received;
             let redacted = redaction.map_or(Ok(0), |redaction| redaction.apply(&mut received))?;
             let chunks: Vec<Chunk> = received.pieces.into_iter().map(chunk).collect();
@@ -218,9 +219,14 @@ async fn write(
         let (started, is_shared) = (Instant::now(), group.len() > 1);
         set_writing(Some(started));
         store(&shared, &policy, group).await;
-        gathering = if is_shared { started.elapsed().min(GATHERING) } else { Duration::ZERO };
+        gathering = gathering_after(is_shared, started.elapsed());
         set_writing(None);
     }
+}
+
+/// How long a commit waits for others to share it: no longer than the last one took, and not at all when nobody shared that.
+fn gathering_after(was_shared: bool, took: Duration) -> Duration {
+    if was_shared { took.min(GATHERING) } else { Duration::ZERO }
 }
 
 /// Adds to a group what waits, as much as one commit may hold.
@@ -308,4 +314,17 @@ async fn append(
         shared.store.add_external_scores(scores, now).await?;
     }
     Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_waits_for_company_only_when_the_last_one_had_some_and_no_longer_than_that_took() {
+        let [short, long] = [1, 50].map(Duration::from_millis);
+        assert_eq!(gathering_after(true, short), short);
+        assert_eq!(gathering_after(true, long), GATHERING);
+        assert_eq!(gathering_after(false, long), Duration::ZERO);
+    }
 }

@@ -2,11 +2,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What is read in so short a time, a few milliseconds, that other requests can wait for it: to change threads and back
-/// costs more. A batch of half a mebibyte, as many senders send, is among it.
+/// Plain protobuf that is read in so short a time, two milliseconds or so, that other requests can wait for it: to change
+/// threads and back costs more.
 const SMALL_BYTES: usize = 640 * 1024;
+/// How many times the work of plain protobuf it is to read JSON, or to look for what must not be kept.
+pub(super) const HEAVY: usize = 5;
 
-/// Runs work on so many bytes and waits for its result; `None` when it panicked.
+/// Runs work that is as much as to read so many bytes of plain protobuf, and waits for its result; `None` when it panicked.
 pub(super) async fn work_on<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     if bytes <= SMALL_BYTES {
         return catch_unwind(AssertUnwindSafe(work)).ok();

@@ -27,7 +27,7 @@ use super::intake::{NotStored, Received};
 use super::publish::{Content, Sent};
 use super::redaction::{Redacted, Redaction, largest_redacted};
 use super::room::Room;
-use super::work::work_on;
+use super::work::{HEAVY, work_on};
 use crate::otlp::{
     Compression, DecodeError, DecompressError, Encoding, Rejection, Signal, decode_logs, decode_traces, decompress,
     split_by_trace, split_logs,
@@ -42,8 +42,8 @@ pub use way_in::WayIn;
 
 /// A body that is too large is read up to this many times the limit.
 const HEARD_OUT: usize = 4;
-/// What compression saves of spans, and rather more.
-const LIKELY_RATIO: usize = 16;
+/// What compression saves of spans, and rather more: it may be anything.
+const LIKELY_RATIO: usize = 64;
 /// How long a sender may take over one body: exporters give up after ten seconds, and a body that never ends holds room.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -67,11 +67,15 @@ struct Message {
 }
 
 impl Message {
-    /// About how much there is to read.
-    const fn likely_bytes(&self) -> usize {
-        match self.compression {
+    /// About how much work it is to read, in bytes of plain protobuf.
+    const fn likely_work(&self, is_redacted: bool) -> usize {
+        let bytes = match self.compression {
             Compression::None => self.body.len(),
             _ => self.body.len().saturating_mul(LIKELY_RATIO),
+        };
+        match self.encoding {
+            Encoding::Protobuf if !is_redacted => bytes,
+            _ => bytes.saturating_mul(HEAVY),
         }
     }
 
@@ -149,7 +153,7 @@ impl Receiver {
         let unreadable = || Refusal::Invalid("body cannot be read".to_owned());
         let turn = Arc::clone(&self.decoding).acquire_owned().await.map_err(|_| unreadable())?;
         let (limit, redaction) = (self.max_body_bytes, self.way_in.redaction());
-        let decoding = work_on(message.likely_bytes(), move || {
+        let decoding = work_on(message.likely_work(redaction.is_some()), move || {
             // Held until the work ends, even when the sender has gone.
             let _turn = turn;
             decode(&message, limit, redaction.as_deref()).map(|decoded| (decoded, message.room))
