@@ -126,13 +126,15 @@ class Started:
 def latency(at, name, services, rate, arguments, postgres=None):
     """The time to the answer at half the rate, and from the end of a trace until its scores are written."""
     with Started(services) as (receiver, worker):
+        idle = sum(service.cpu_seconds() for service in services)
         said = at.load(receiver, int(rate / 2 * arguments.latency), rate / 2).result()
         worker.wait(lambda: worker.metric("evaluated_traces_total") >= said["accepted"], "all is evaluated",
                     PATIENCE_SECONDS)
+        cpu = sum(service.cpu_seconds() for service in services) - idle
         delays = sorted(seconds_to_scores(worker, postgres))
     over = delays[int(len(delays) * 0.95)] - GRACE_SECONDS
     print(f"{name:9} at {rate / 2:.0f} traces a second: answered in {said['p50_ms']:.1f} ms, p99 {said['p99_ms']:.1f} ms; "
-          f"scored {over:.2f} s after its end and the grace (p95); "
+          f"{said['accepted'] / cpu:.0f} traces per CPU-second; scored {over:.2f} s after its end and the grace (p95); "
           f"the disk alone, p99 {disk_p99(at.folder / 'commits', rate / 2, arguments.latency):.1f} ms", flush=True)
 
 
@@ -191,7 +193,7 @@ def phoenix(at, traces, count):
     few, count = at.folder / "few.jsonl", max(count // 10, 1)
     with traces.open() as lines:
         few.write_text("".join(line for _, line in zip(range(count), lines)))
-    spans = few.read_text().count('"spanId"')
+    spans = few.read_text().count('"startTimeUnixNano"')
     with Phoenix(at.folder) as peer:
         idle, started = cpu_seconds(peer.process.pid), time.monotonic()
         subprocess.run([at.binary, "replay", few, "--to", peer.url], check=True, stdout=subprocess.DEVNULL)
