@@ -124,7 +124,7 @@ class Started:
 
 
 def latency(at, name, services, rate, arguments, postgres=None):
-    """The time to the answer at half the rate, and from the end of a trace until its scores are written."""
+    """At half the rate, the time to the answer, what a trace costs, and the time from its end until it has its scores."""
     with Started(services) as (receiver, worker):
         idle = sum(service.cpu_seconds() for service in services)
         said = at.load(receiver, int(rate / 2 * arguments.latency), rate / 2).result()

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Plain protobuf that is read in so short a time, two milliseconds or so, that other requests can wait for it: to change
 /// threads and back costs more.
 const SMALL_BYTES: usize = 640 * 1024;
-/// How many times the work of plain protobuf it is to read JSON, or to look for what must not be kept.
+/// How many times the work of plain protobuf it is taken to be to read JSON, or to look for what must not be kept.
 pub(super) const HEAVY: usize = 5;
 
 /// Runs work that is as much as to read so many bytes of plain protobuf, and waits for its result; `None` when it panicked.
