@@ -11,7 +11,6 @@ use driftline::otlp::{
     ResourceLogs, ScopeLogs, any_value, encode_base64, status_details,
 };
 use driftline::telemetry::metrics::Transport;
-use futures_util::future::{Either, select};
 use h2::client::SendRequest;
 use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -19,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::fixtures::{JSON, PROTOBUF, Running, eventually, post, request, span, trace_id};
-use super::receive::{gzip, receiver, zstd};
+use super::receive::{A_WHILE, Receiving, gzip, zstd};
 use crate::stores::fixtures::TestStore;
 use crate::support::serve::Serve;
 
@@ -217,26 +216,25 @@ async fn a_refusal_names_what_to_set() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_answered_before_it_is_stored_and_a_full_queue_says_when_to_come_back() {
     let store = TestStore::sqlite().await;
-    let (_, address, writing) = receiver(&store).await;
-    let large = |trace| {
+    let (receiving, writing) = Receiving::start(&store).await;
+    let send = |trace, kib: usize| {
         let mut large = span(trace, 0);
-        large.name = "x".repeat(600 * 1024);
-        frame(false, &request("", vec![large]).encode_to_vec())
+        large.name = "x".repeat(kib * 1024);
+        export(receiving.grpc, frame(false, &request("", vec![large]).encode_to_vec()))
     };
-    // Nothing is written yet and there is room for one of the two, whichever comes first.
-    let [first, second] = [0, 1].map(|trace| tokio::spawn(export(address, large(trace))));
-    let (turned_away, waiting) = match select(first, second).await {
-        Either::Left(ended) | Either::Right(ended) => ended,
-    };
-    let turned_away = turned_away.unwrap();
+    let first = receiving.waits(0, 600 * 1024);
+    let turned_away = send(1, 600).await;
     assert_eq!(turned_away.status(), "14", "{turned_away:?}");
     let details = encode_base64(&status_details(14, turned_away.trailer("grpc-message"), Some(1)));
     assert_eq!(turned_away.trailer("grpc-status-details-bin"), details, "a RetryInfo of one second");
-    assert!(!waiting.is_finished(), "what is not stored is not accepted");
+
+    let mut smaller = tokio::spawn(send(2, 300));
+    assert!(timeout(A_WHILE, &mut smaller).await.is_err(), "what is not stored is not accepted");
     tokio::spawn(writing);
-    assert_eq!(waiting.await.unwrap().status(), "0");
+    assert_eq!(smaller.await.unwrap().status(), "0");
+    assert_eq!(first.await.unwrap(), Ok(()));
     store.store.close().await;
-    assert_eq!(export(address, large(2)).await.status(), "14", "a store that failed");
+    assert_eq!(send(1, 600).await.status(), "14", "a store that failed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,6 +20,8 @@ use prost::Message as _;
 use serde_json::Value;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::io::AsyncWriteExt as _;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::fake::{Fake, status};
@@ -32,6 +34,8 @@ use crate::support::serve::Serve;
 use crate::support::services::postgres;
 
 const MIB: usize = 1024 * 1024;
+/// How long it is looked whether something that must not end ends.
+pub(super) const A_WHILE: Duration = Duration::from_millis(200);
 
 pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
@@ -178,12 +182,31 @@ fn intake(store: &TestStore) -> (Intake, Arc<Metrics>, impl Future<Output = ()> 
     (intake, shared.metrics, writing)
 }
 
-/// A receiver on such a way, where it listens for HTTP and gRPC, and the future that writes.
-pub(super) async fn receiver(store: &TestStore) -> (String, SocketAddr, impl Future<Output = ()> + Send + use<>) {
-    let (intake, metrics, writing) = intake(store);
-    let receiver = Receiver::new(intake, metrics, 8 * MIB);
-    let http = listen(http_router(Arc::clone(&receiver))).await;
-    (format!("http://{http}"), listen(grpc_router(receiver)).await, writing)
+/// A receiver and its way in, with room for one mebibyte.
+pub(super) struct Receiving {
+    /// Where it listens for HTTP.
+    pub url: String,
+    /// Where it listens for gRPC.
+    pub grpc: SocketAddr,
+    intake: Intake,
+}
+
+impl Receiving {
+    /// The receiver, and the future that writes.
+    pub(super) async fn start(store: &TestStore) -> (Self, impl Future<Output = ()> + Send + use<>) {
+        let (intake, metrics, writing) = intake(store);
+        let receiver = Receiver::new(intake.clone(), metrics, 8 * MIB);
+        let http = listen(http_router(Arc::clone(&receiver))).await;
+        (Self { url: format!("http://{http}"), grpc: listen(grpc_router(receiver)).await, intake }, writing)
+    }
+
+    /// A trace that waits to be stored and has taken room for so many bytes.
+    pub(super) fn waits(&self, trace: u32, bytes: usize) -> JoinHandle<Result<(), NotStored>> {
+        let (intake, mut room) = (self.intake.clone(), self.intake.room());
+        room.grow_to(bytes).unwrap();
+        let split = split_by_trace(request("", vec![span(trace, 0)]).resource_spans);
+        tokio::spawn(async move { intake.store(Received::new(split.traces, split.scores), room).await })
+    }
 }
 
 async fn listen(router: axum::Router) -> SocketAddr {
@@ -289,7 +312,7 @@ async fn a_request_of_which_nothing_is_known_is_accepted_with_a_warning() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_still_arriving_takes_its_room_and_gives_it_back() {
     let store = TestStore::sqlite().await;
-    let (url, _, writing) = receiver(&store).await;
+    let (Receiving { url, .. }, writing) = Receiving::start(&store).await;
     tokio::spawn(writing);
     let mut large = span(0, 0);
     large.name = "x".repeat(600 * 1024);
@@ -310,29 +333,27 @@ async fn what_is_still_arriving_takes_its_room_and_gives_it_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn when_too_much_waits_for_the_store_senders_are_told_to_come_back_and_then_succeed() {
     let store = TestStore::sqlite().await;
-    let (url, _, writing) = receiver(&store).await;
-    let send = |trace: u32| {
+    let (receiving, writing) = Receiving::start(&store).await;
+    let send = |trace: u32, kib: usize| {
         let mut large = span(trace, 0);
-        large.name = "x".repeat(600 * 1024);
+        large.name = "x".repeat(kib * 1024);
         let body = request("", vec![large]).encode_to_vec();
-        let url = url.clone();
+        let url = receiving.url.clone();
         async move { post(&url, &[("content-type", PROTOBUF)], body).await }
     };
-    // Nothing is written yet and there is room for one of the two, whichever comes first.
-    let [first, second] = [0, 1].map(|trace| tokio::spawn(send(trace)));
-    let (turned_away, waiting) = match select(first, second).await {
-        Either::Left(ended) | Either::Right(ended) => ended,
-    };
-    let turned_away = turned_away.unwrap();
+    let first = receiving.waits(0, 600 * 1024);
+    let turned_away = send(1, 600).await;
     assert_eq!(turned_away.status(), 429);
     assert_eq!(turned_away.headers()["retry-after"], "1");
     assert_eq!(turned_away.bytes().await.unwrap()[..2], [8, 14], "a google.rpc.Status with UNAVAILABLE");
 
-    assert!(!waiting.is_finished(), "what is not stored is not accepted");
+    let mut smaller = tokio::spawn(send(2, 300));
+    assert!(timeout(A_WHILE, &mut smaller).await.is_err(), "what is not stored is not accepted");
     tokio::spawn(writing);
-    assert_eq!(waiting.await.unwrap().status(), 200);
-    assert_eq!(send(2).await.status(), 200);
-    assert_eq!(store.store.counts().await.unwrap().chunks, 2);
+    assert_eq!(smaller.await.unwrap().status(), 200);
+    assert_eq!(first.await.unwrap(), Ok(()));
+    assert_eq!(send(1, 600).await.status(), 200);
+    assert_eq!(store.store.counts().await.unwrap().chunks, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -357,7 +378,7 @@ async fn while_too_many_traces_wait_for_their_evaluation_senders_are_told_to_com
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_fails_is_said_so_and_the_sender_keeps_its_spans() {
     let store = TestStore::sqlite().await;
-    let (url, _, writing) = receiver(&store).await;
+    let (Receiving { url, .. }, writing) = Receiving::start(&store).await;
     tokio::spawn(writing);
     store.store.close().await;
     let response = post(&url, &[("content-type", JSON)], json(&[span(0, 0)])).await;
