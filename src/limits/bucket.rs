@@ -61,14 +61,7 @@ impl Bucket {
         self.level.max(0.0).floor() as u64
     }
 
-    /// Takes whole units, as many as there are up to `wanted`.
-    pub fn take(&mut self, wanted: u64) -> u64 {
-        let taken = self.whole().min(wanted);
-        self.level -= taken as f64;
-        taken
-    }
-
-    /// Takes up to `wanted`, of which less than `least` is of no use. What is more than a full bucket is lent when the
+    /// Takes whole units, as many as there are up to `wanted`, of which less than `least` is of no use. What is more than a full bucket is lent when the
     /// bucket is full: a call that is larger than the burst would otherwise never be made.
     pub fn take_at_least(&mut self, least: u64, wanted: u64, limit: PerMinute) -> u64 {
         let needed = (least as f64).min(limit.burst());
@@ -78,6 +71,13 @@ impl Bucket {
         let taken = self.whole().min(wanted).max(least);
         self.level -= taken as f64;
         taken
+    }
+
+    /// How long it takes until there is enough for [`Bucket::take_at_least`] to give `least`.
+    #[must_use]
+    pub fn time_until(&self, least: u64, limit: PerMinute) -> Duration {
+        let missing = (least as f64).min(limit.burst()) - self.level;
+        Duration::try_from_secs_f64((missing / limit.per_second()).max(0.0)).unwrap_or(Duration::MAX)
     }
 
     /// Gives back what was leased and not used; a negative amount was used beyond the lease.
@@ -100,7 +100,7 @@ mod tests {
         let taken: Vec<u64> = (0..3_000)
             .map(|tick| {
                 bucket.fill(limit, Timestamp(tick * step));
-                bucket.take(u64::MAX)
+                bucket.take_at_least(0, u64::MAX, limit)
             })
             .collect();
         taken.windows(620).map(|minute| minute.iter().sum()).max().unwrap()
@@ -120,7 +120,10 @@ mod tests {
         let mut bucket = Bucket::full(limit, Timestamp(0));
         assert_eq!(bucket.take_at_least(400, 400, limit), 400);
         assert_eq!(bucket.take_at_least(10, 10, limit), 0, "the bucket is in debt");
-        bucket.fill(limit, Timestamp(30 * SECOND));
+        let wait = bucket.time_until(10, limit).as_nanos() as i64;
+        bucket.fill(limit, Timestamp(wait - SECOND / 100));
+        assert_eq!(bucket.take_at_least(10, 10, limit), 0);
+        bucket.fill(limit, Timestamp(wait + SECOND / 100));
         assert_eq!(bucket.take_at_least(10, 10, limit), 10);
     }
 
@@ -130,8 +133,8 @@ mod tests {
         let mut bucket = Bucket::full(limit, Timestamp(10 * SECOND));
         bucket.give_back(50, limit);
         bucket.fill(limit, Timestamp(0));
-        assert_eq!(bucket.take(u64::MAX), 5);
+        assert_eq!(bucket.take_at_least(0, u64::MAX, limit), 5);
         bucket.fill(limit, Timestamp(10 * SECOND));
-        assert_eq!(bucket.take(u64::MAX), 0);
+        assert_eq!(bucket.take_at_least(0, u64::MAX, limit), 0);
     }
 }

@@ -12,6 +12,8 @@ use super::bucket::{Bucket, HOLD, PerMinute};
 use super::retry::LONGEST_ASKED;
 use crate::domain::time::Timestamp;
 
+/// How often a lease is renewed while there are calls: well within the time that it may be used.
+pub const RENEWAL: Duration = Duration::from_secs(1);
 /// How long slots are held without a sign of life.
 pub const LEASE: Duration = Duration::from_secs(10);
 
@@ -60,6 +62,8 @@ pub struct Grant {
     pub closed_until: Timestamp,
     /// Calls may be started until then.
     pub until: Timestamp,
+    /// For so long another lease would bring no more.
+    pub rest: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,19 +99,27 @@ impl FleetState {
             Allowed::Probe => (1, self.paused_until),
             Allowed::None(until) => (0, until.max(self.paused_until)),
         };
-        let slots = self.hold_slots(worker, asking.in_flight, most, limits.concurrency, now).min(most);
+        let slots = self.hold_slots(worker, asking.in_flight, most, limits.concurrency, now);
         let sharers = self.workers.len().max(1) as u64;
         let is_closed = closed_until > now || slots == 0;
+        // Who has none though there are enough for all gets some as soon as the others have made room.
+        let is_left_out = slots == 0 && (limits.concurrency as usize) < self.workers.len();
+        let mut rest = if is_left_out { RENEWAL } else { Duration::ZERO };
+        let mut take = |(bucket, limit): (&mut Bucket, PerMinute), least: u64| {
+            if is_closed {
+                return 0;
+            }
+            rest = rest.max(bucket.time_until(least, limit));
+            bucket.take_at_least(least, bucket_share(bucket, sharers), limit)
+        };
         let (requests, tokens) = self.refill(asking, limits, now);
         Grant {
             slots,
-            requests: requests.map(|(bucket, _)| if is_closed { 0 } else { share(bucket, sharers) }),
-            tokens: tokens.map(|(bucket, limit)| match is_closed {
-                true => 0,
-                false => bucket.take_at_least(asking.least_tokens, bucket_share(bucket, sharers), limit),
-            }),
+            requests: requests.map(|requests| take(requests, 1)),
+            tokens: tokens.map(|tokens| take(tokens, asking.least_tokens)),
             closed_until,
             until: now.plus(HOLD),
+            rest,
         }
     }
 
@@ -125,11 +137,11 @@ impl FleetState {
         } else {
             self.workers.insert(worker.to_owned(), Slots { held: in_flight, until: now.plus(LEASE) });
         }
-        Grant { slots: in_flight, requests: Some(0), tokens: Some(0), closed_until: Timestamp(0), until: now }
+        Grant { slots: in_flight, requests: Some(0), tokens: Some(0), until: now, ..Grant::default() }
     }
 
     /// An equal share for every active worker, as far as the others have made room, and no more than `most`. What is
-    /// under way stays held.
+    /// under way beyond that stays held, but is not granted: it would be filled again before it is ever given up.
     fn hold_slots(&mut self, worker: &str, in_flight: u32, most: u32, concurrency: u32, now: Timestamp) -> u32 {
         self.workers.entry(worker.to_owned()).or_insert(Slots { held: 0, until: now.plus(LEASE) });
         let count = u32::try_from(self.workers.len()).unwrap_or(u32::MAX);
@@ -137,9 +149,9 @@ impl FleetState {
         let has_one_more = u32::try_from(place).is_ok_and(|place| place < concurrency % count);
         let fair = concurrency / count + u32::from(has_one_more);
         let by_others: u32 = self.workers.iter().filter(|(name, _)| *name != worker).map(|(_, slots)| slots.held).sum();
-        let held = fair.min(concurrency.saturating_sub(by_others)).min(most).max(in_flight);
-        self.workers.insert(worker.to_owned(), Slots { held, until: now.plus(LEASE) });
-        held
+        let slots = fair.min(concurrency.saturating_sub(by_others)).min(most);
+        self.workers.insert(worker.to_owned(), Slots { held: slots.max(in_flight), until: now.plus(LEASE) });
+        slots
     }
 }
 
@@ -152,10 +164,6 @@ fn refill(bucket: &mut Option<Bucket>, limit: Option<PerMinute>, unused: i64, no
     bucket.fill(limit, now);
     bucket.give_back(unused, limit);
     Some((bucket, limit))
-}
-
-fn share(bucket: &mut Bucket, sharers: u64) -> u64 {
-    bucket.take(bucket_share(bucket, sharers))
 }
 
 /// An equal part of what is there, so that the first to ask leaves something to the others.
@@ -188,7 +196,7 @@ mod tests {
         assert_eq!(fleet.lease("a", &ACTIVE, &LIMITS, at(0)).slots, 8);
         assert_eq!(fleet.lease("b", &ACTIVE, &LIMITS, at(1)).slots, 0);
         let busy = Asking { in_flight: 6, ..ACTIVE };
-        assert_eq!(fleet.lease("a", &busy, &LIMITS, at(1)).slots, 6);
+        assert_eq!(fleet.lease("a", &busy, &LIMITS, at(1)).slots, 4, "what ends is not begun anew");
         assert_eq!(fleet.lease("b", &ACTIVE, &LIMITS, at(1)).slots, 2);
         assert_eq!(fleet.lease("a", &ACTIVE, &LIMITS, at(2)).slots, 4);
         assert_eq!(fleet.lease("b", &ACTIVE, &LIMITS, at(2)).slots, 4);
@@ -238,6 +246,23 @@ mod tests {
         assert_eq!(first, 10, "half of a burst of twenty");
         let again = Asking { unused_requests: 4, ..ACTIVE };
         assert_eq!(fleet.lease("a", &again, &limits, at(0)).requests, Some(7));
+    }
+
+    #[test]
+    fn who_would_get_no_more_is_told_for_how_long() {
+        let mut fleet = FleetState::default();
+        let two = Limits { concurrency: 2, ..LIMITS };
+        let rests = ["a", "b", "c"].map(|name| fleet.lease(name, &ACTIVE, &two, at(0)).rest);
+        assert_eq!(rests, [Duration::ZERO, Duration::ZERO, RENEWAL], "a makes room for b, and c is one too many");
+
+        let mut fleet = FleetState::default();
+        let seldom = Limits { requests: Some(PerMinute(10)), ..LIMITS };
+        let first = fleet.lease("a", &ACTIVE, &seldom, at(0));
+        assert_eq!((first.requests, first.rest), (Some(1), Duration::ZERO));
+        let second = fleet.lease("a", &ACTIVE, &seldom, at(0));
+        assert_eq!(second.requests, Some(0));
+        let there = Timestamp(0).plus(second.rest + Duration::from_millis(1));
+        assert_eq!(fleet.lease("a", &ACTIVE, &seldom, there).requests, Some(1));
     }
 
     #[test]

@@ -93,12 +93,14 @@ impl Lane {
         }
     }
 
-    /// What to ask the fleet for. What is left of the lease is handed back with it; slots stay until the answer.
+    /// What to ask the fleet for. What is left of the lease is handed back with it; until the answer as many calls may be
+    /// under way as are now, for others may be granted the rest meanwhile.
     pub fn ask(&mut self, is_active: bool, now: Timestamp) -> Asking {
         // What was not used in time is lost: the minute it was meant for is over.
         let is_valid = now < self.grant.until;
         let unused = |left: &mut Option<u64>| left.as_mut().map(std::mem::take).filter(|_| is_valid).unwrap_or(0);
         let (requests, tokens) = (unused(&mut self.grant.requests), unused(&mut self.grant.tokens));
+        self.grant.slots = self.grant.slots.min(self.in_flight);
         Asking {
             is_active,
             in_flight: self.in_flight,
@@ -124,7 +126,7 @@ mod tests {
 
     fn leased(requests: Option<u64>, tokens: Option<u64>) -> Lane {
         let mut lane = Lane::default();
-        lane.take(Grant { slots: 2, requests, tokens, closed_until: Timestamp(0), until: Timestamp(100) });
+        lane.take(Grant { slots: 2, requests, tokens, until: Timestamp(100), ..Grant::default() });
         lane
     }
 
@@ -146,6 +148,16 @@ mod tests {
         let asking = lane.ask(true, Timestamp(2));
         assert_eq!((asking.unused_requests, asking.unused_tokens, asking.least_tokens), (2, 40 + 50, 60));
         assert_eq!(lane.start(1, Timestamp(2)), Start::AfterLease, "it is handed back, not used twice");
+    }
+
+    #[test]
+    fn while_it_asks_for_a_new_lease_it_fills_no_slots_that_others_may_be_granted() {
+        let mut lane = leased(None, None);
+        lane.start(5, Timestamp(1));
+        assert_eq!(lane.ask(true, Timestamp(2)).in_flight, 1);
+        assert_eq!(lane.start(5, Timestamp(2)), Start::AfterAnother);
+        lane.end(5, OK);
+        assert_eq!(lane.start(5, Timestamp(2)), Start::Now, "the one that was told of");
     }
 
     #[test]

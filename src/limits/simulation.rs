@@ -7,7 +7,7 @@ use fastrand::Rng;
 use super::breaker::FAILURES;
 use super::bucket::PerMinute;
 use super::budget::{Account, Admission, Ladder, is_drawn};
-use super::fleet::{FleetState, Limits};
+use super::fleet::{Asking, FleetState, Grant, Limits};
 use super::lane::{Ended, Lane, Start};
 use crate::domain::ids::TraceId;
 use crate::domain::money::NanoUsd;
@@ -23,6 +23,31 @@ const SECONDS: i64 = 150;
 struct Worker {
     lane: Lane,
     ends: Vec<i64>,
+    renewal: Renewal,
+}
+
+/// How far the renewal of a lease has come: others do their part in between, and calls start.
+#[derive(Default)]
+enum Renewal {
+    #[default]
+    None,
+    Asked(Asking),
+    Granted(Grant),
+}
+
+impl Worker {
+    /// One step of a renewal; it begins when a call waits for it, and now and then anyhow.
+    fn renew(&mut self, name: &str, fleet: &mut FleetState, limits: &Limits, now: Timestamp, begins: bool) {
+        self.renewal = match std::mem::take(&mut self.renewal) {
+            Renewal::None if begins => Renewal::Asked(self.lane.ask(true, now)),
+            Renewal::None => Renewal::None,
+            Renewal::Asked(asking) => Renewal::Granted(fleet.lease(name, &asking, limits, now)),
+            Renewal::Granted(grant) => {
+                self.lane.take(grant);
+                Renewal::None
+            }
+        };
+    }
 }
 
 /// A hundred workers ask one model for some minutes; some die and others take their place. Gives when calls started,
@@ -51,17 +76,12 @@ fn hammer(limits: &Limits, seed: u64, mortality: f64) -> (Vec<i64>, usize) {
                 *name = format!("worker {index} of {tick}");
                 *worker = Worker::default();
             }
-            match worker.lane.start(0, now) {
-                Start::Now => {
-                    starts.push(milliseconds);
-                    worker.ends.push(milliseconds + rng.i64(20..2_000));
-                }
-                Start::AfterLease => {
-                    let asking = worker.lane.ask(true, now);
-                    worker.lane.take(fleet.lease(name, &asking, limits, now));
-                }
-                Start::AfterAnother | Start::At(_) => {}
+            let start = worker.lane.start(0, now);
+            if start == Start::Now {
+                starts.push(milliseconds);
+                worker.ends.push(milliseconds + rng.i64(20..2_000));
             }
+            worker.renew(name, &mut fleet, limits, now, start == Start::AfterLease || rng.u8(..4) == 0);
         }
         let under_way = workers.iter().map(|(_, worker)| worker.ends.len()).sum();
         most = most.max(under_way);

@@ -12,13 +12,11 @@ use tokio::time::Instant;
 
 use super::Shared;
 use crate::domain::time::Timestamp;
-use crate::limits::fleet::{FleetState, Limits};
+use crate::limits::fleet::{FleetState, Limits, RENEWAL};
 use crate::limits::lane::{Ended, Lane, Start};
 use crate::telemetry::metrics::JudgeModelLabels;
 
-/// How often a lease is renewed while there are calls: well within the time that it may be used.
-const RENEWAL: Duration = Duration::from_secs(1);
-/// How often it is renewed when calls wait for more.
+/// How often a lease is renewed when calls wait for more, and more may be had.
 const SOONEST_RENEWAL: Duration = Duration::from_millis(100);
 /// How long a closed lane is slept on before it is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -107,8 +105,7 @@ impl Gate {
 
     /// Keeps the lease for as long as the process runs or calls are under way.
     pub(super) async fn keep_leased(&self, shared: &Shared, worker: &str, model: &str, limits: &Limits) {
-        let mut last = Instant::now();
-        let mut holds = false;
+        let (mut last, mut rest, mut holds) = (Instant::now(), SOONEST_RENEWAL, false);
         while !shared.is_stopping() || self.lane().in_flight() > 0 {
             tokio::select! {
                 () = self.renewal.notified() => {}
@@ -116,15 +113,16 @@ impl Gate {
             }
             let is_active = self.waiting.load(Ordering::Relaxed) > 0 || self.lane().in_flight() > 0;
             if is_active || holds {
-                tokio::time::sleep_until(last + SOONEST_RENEWAL).await;
-                self.renew(shared, worker, model, limits, is_active).await;
+                tokio::time::sleep_until(last + rest).await;
+                rest = self.renew(shared, worker, model, limits, is_active).await.clamp(SOONEST_RENEWAL, RENEWAL);
                 last = Instant::now();
                 holds = is_active;
             }
         }
     }
 
-    async fn renew(&self, shared: &Shared, worker: &str, model: &str, limits: &Limits, is_active: bool) {
+    /// Renews the lease; for how long another would bring no more.
+    async fn renew(&self, shared: &Shared, worker: &str, model: &str, limits: &Limits, is_active: bool) -> Duration {
         let now = shared.now();
         let asking = self.lane().ask(is_active, now);
         let name = fleet_name(model);
@@ -138,8 +136,12 @@ impl Gate {
                 self.turn.notify_one();
                 let labels = JudgeModelLabels { to: model.to_owned() };
                 shared.metrics.judge_breaker_open.get_or_create(&labels).set(i64::from(breaker != "closed"));
+                grant.rest
             }
-            Err(error) => tracing::warn!(model, %error, "judge calls wait until their limits can be read"),
+            Err(error) => {
+                tracing::warn!(model, %error, "judge calls wait until their limits can be read");
+                Duration::ZERO
+            }
         }
     }
 
