@@ -1,8 +1,22 @@
 //! One process's side of a judge model: whether a call may start now, out of what was leased.
 
+use std::time::Duration;
+
 use super::breaker::{Evidence, FAILURES};
 use super::fleet::{Asking, Grant};
 use crate::domain::time::Timestamp;
+
+/// Calls of so long a time are in hand, where they are few: a claim of one job, and each commit on its way, costs us as much
+/// as one of many. What is in hand waits for this process alone, so it is not long.
+const AHEAD: Duration = Duration::from_secs(4);
+/// So many calls ahead at most: each holds a trace.
+const MOST_AHEAD: u32 = 64;
+/// Answers that are being recorded at once, at most, for which others are to be in hand.
+const BEING_RECORDED: u32 = 256;
+/// Calls in hand while it is not known how many may be under way.
+const FIRST: u32 = 8;
+/// How much the last call counts for how long one takes.
+const WEIGHT_OF_LAST: f64 = 0.1;
 
 /// Whether a call may start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +40,8 @@ pub struct Ended {
     pub tokens: Option<u64>,
     /// The provider asked for a pause until then.
     pub paused_until: Option<Timestamp>,
+    /// How long it took.
+    pub took: Duration,
 }
 
 /// A judge model as this process uses it.
@@ -38,15 +54,11 @@ pub struct Lane {
     /// Tokens used beyond what was leased for them, or, below zero, not used.
     overdrawn: i64,
     least_tokens: u64,
+    /// How long a call takes: a moving average in seconds.
+    typical: Option<f64>,
 }
 
 impl Lane {
-    /// Calls under way that the lease allows.
-    #[must_use]
-    pub const fn slots(&self) -> u32 {
-        self.grant.slots
-    }
-
     /// Calls under way.
     #[must_use]
     pub const fn in_flight(&self) -> u32 {
@@ -57,6 +69,20 @@ impl Lane {
     #[must_use]
     pub fn closed_until(&self) -> Timestamp {
         self.grant.closed_until.max(self.paused_until)
+    }
+
+    /// How many jobs are worth having in hand: those that are asked, those that are read and paid for, so that the next is
+    /// ready when a call ends, and those whose answers are being recorded.
+    #[must_use]
+    pub fn worth_in_hand(&self, concurrency: u32, now: Timestamp) -> usize {
+        if self.closed_until() > now {
+            return 0;
+        }
+        // Before the first lease, and after a rest, a few jobs find out how many slots there are.
+        let slots = if self.grant.slots > 0 { self.grant.slots } else { concurrency.min(FIRST) };
+        let calls = |typical| (f64::from(slots) * AHEAD.as_secs_f64() / typical) as u32;
+        let ahead = self.typical.map_or(0, calls).min(MOST_AHEAD);
+        (slots + ahead.max(slots + slots.min(BEING_RECORDED))) as usize
     }
 
     /// Starts a call that takes about so many tokens, or says what it has to wait for.
@@ -86,6 +112,8 @@ impl Lane {
     pub fn end(&mut self, thought: u64, ended: Ended) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.evidence.add(ended.answered);
+        let took = ended.took.as_secs_f64();
+        self.typical = Some(self.typical.map_or(took, |typical| typical + WEIGHT_OF_LAST * (took - typical)));
         self.paused_until = self.paused_until.max(ended.paused_until.unwrap_or_default());
         if self.grant.tokens.is_some() {
             let signed = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
@@ -122,7 +150,7 @@ impl Lane {
 mod tests {
     use super::*;
 
-    const OK: Ended = Ended { answered: true, tokens: Some(10), paused_until: None };
+    const OK: Ended = Ended { answered: true, tokens: Some(10), paused_until: None, took: Duration::ZERO };
 
     fn leased(requests: Option<u64>, tokens: Option<u64>) -> Lane {
         let mut lane = Lane::default();
@@ -168,13 +196,30 @@ mod tests {
     }
 
     #[test]
+    fn calls_of_some_seconds_are_in_hand_and_no_fewer_than_keep_the_slots_busy() {
+        let in_hand = |milliseconds: &[u64]| {
+            let mut lane = leased(None, None);
+            for took in milliseconds {
+                lane.end(5, Ended { took: Duration::from_millis(*took), ..OK });
+            }
+            lane.worth_in_hand(16, Timestamp(1))
+        };
+        assert_eq!(in_hand(&[]), 6, "two are asked, two are ready, two are recorded");
+        assert_eq!(in_hand(&[500]), 2 + 16);
+        assert_eq!(in_hand(&[500; 20]), 2 + 16);
+        assert_eq!(in_hand(&[30_000]), 6);
+        assert_eq!(in_hand(&[1]), 2 + 64);
+        assert_eq!(Lane::default().worth_in_hand(16, Timestamp(1)), 24, "nothing is leased yet");
+    }
+
+    #[test]
     fn a_pause_and_a_row_of_failures_stop_this_process_at_once() {
         let mut lane = leased(None, None);
         lane.start(5, Timestamp(1));
         lane.end(5, Ended { paused_until: Some(Timestamp(50)), ..OK });
         assert_eq!(lane.start(5, Timestamp(2)), Start::At(Timestamp(50)));
         for _ in 0..FAILURES {
-            lane.end(5, Ended { answered: false, tokens: None, paused_until: None });
+            lane.end(5, Ended { answered: false, tokens: None, ..OK });
         }
         assert_eq!(lane.start(5, Timestamp(60)), Start::AfterLease);
         assert_eq!(lane.ask(true, Timestamp(60)).evidence.failures, FAILURES);

@@ -21,9 +21,6 @@ const SOONEST_RENEWAL: Duration = Duration::from_millis(100);
 /// How long a closed lane is slept on before it is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
-/// Answers that are being recorded at once, at most, for which others are to be in hand: each job holds a trace.
-const BEING_RECORDED: u32 = 256;
-
 /// The gate of one judge model in this process.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
@@ -91,16 +88,9 @@ impl Gate {
         self.turn.notify_one();
     }
 
-    /// How many jobs are worth having in hand: those that are asked, as many that are read and paid for, so that the next is
-    /// ready when a call ends, and those whose answers are being recorded.
+    /// How many jobs are worth having in hand.
     pub(super) fn room(&self, limits: &Limits, now: Timestamp) -> usize {
-        let lane = self.lane();
-        if lane.closed_until() > now {
-            return 0;
-        }
-        // Before the first lease, and after a rest, a few jobs find out how many slots there are.
-        let slots = if lane.slots() > 0 { lane.slots() } else { limits.concurrency.min(8) };
-        (2 * slots + slots.min(BEING_RECORDED)) as usize
+        self.lane().worth_in_hand(limits.concurrency, now)
     }
 
     /// Keeps the lease for as long as the process runs or calls are under way.

@@ -22,10 +22,16 @@ impl Store {
         retried("change what all workers share", || async {
             let mut transaction = self.begin().await?;
             let connection = &mut *transaction;
-            let first = "INSERT INTO shared_state (name, state) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
-            sqlx::query(first).bind(name).bind(json(&T::default())?).execute(&mut *connection).await?;
             let read = format!("SELECT state FROM shared_state WHERE name = $1{}", self.dialect.lock());
-            let row = sqlx::query(AssertSqlSafe(read)).bind(name).fetch_one(&mut *connection).await?;
+            let read = || sqlx::query(AssertSqlSafe(read.clone())).bind(name);
+            let row = match read().fetch_optional(&mut *connection).await? {
+                Some(row) => row,
+                None => {
+                    let first = "INSERT INTO shared_state (name, state) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING";
+                    sqlx::query(first).bind(name).bind(json(&T::default())?).execute(&mut *connection).await?;
+                    read().fetch_one(&mut *connection).await?
+                }
+            };
             let mut value: T = parse_json(row.try_get("state")?)?;
             let answer = change(&mut value);
             let write = "UPDATE shared_state SET state = $2 WHERE name = $1";

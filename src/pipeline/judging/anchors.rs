@@ -18,7 +18,7 @@ use crate::pipeline::metered::MeteredAsker;
 /// Anchors in one claim at most. They are asked about one by one, so that they ride along with traffic.
 const LARGEST_CLAIM: usize = 8;
 /// How often due anchors are looked for.
-const IDLE: Duration = Duration::from_secs(1);
+const IDLE: Duration = Duration::from_secs(5);
 /// When an anchor without an answer is asked about again, within its round.
 const AGAIN: Duration = Duration::from_mins(5);
 
