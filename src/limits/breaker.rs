@@ -103,12 +103,14 @@ impl Breaker {
         }
     }
 
-    /// What a worker with calls to make may do. `patience` is how long a probe may take.
-    pub fn allow(&mut self, worker: &str, now: Timestamp, patience: Duration) -> Allowed {
+    /// What a worker with calls to make may do. `patience` is how long a probe may take; one that has no slot for it
+    /// leaves it to another.
+    pub fn allow(&mut self, worker: &str, has_slot: bool, now: Timestamp, patience: Duration) -> Allowed {
         match self {
             Self::Closed { .. } => Allowed::All,
             Self::Probing { worker: probing, until, .. } if probing == worker && now < *until => Allowed::Probe,
             Self::Open { until, .. } | Self::Probing { until, .. } if now < *until => Allowed::None(*until),
+            Self::Open { .. } | Self::Probing { .. } if !has_slot => Allowed::None(now),
             Self::Open { times, .. } | Self::Probing { times, .. } => {
                 *self = Self::Probing { worker: worker.to_owned(), until: now.plus(patience), times: *times };
                 Allowed::Probe
@@ -156,23 +158,24 @@ mod tests {
         for worker in ["a", "b", "a", "b"] {
             breaker.observe(worker, FAILED, at(0));
         }
-        assert_eq!(breaker.allow("c", at(0), PATIENCE), Allowed::All);
+        assert_eq!(breaker.allow("c", true, at(0), PATIENCE), Allowed::All);
         breaker.observe("c", ANSWERED, at(0));
         breaker.observe("c", Evidence { answered: false, failures: 4 }, at(0));
-        assert_eq!(breaker.allow("c", at(0), PATIENCE), Allowed::All);
+        assert_eq!(breaker.allow("c", true, at(0), PATIENCE), Allowed::All);
         breaker.observe("a", FAILED, at(1));
-        assert_eq!(breaker.allow("c", at(1), PATIENCE), Allowed::None(at(6)));
+        assert_eq!(breaker.allow("c", true, at(1), PATIENCE), Allowed::None(at(6)));
     }
 
     #[test]
     fn one_worker_probes_and_the_others_wait_for_it() {
         let mut breaker = opened();
-        assert_eq!(breaker.allow("a", at(4), PATIENCE), Allowed::None(at(5)));
-        assert_eq!(breaker.allow("a", at(5), PATIENCE), Allowed::Probe);
-        assert_eq!(breaker.allow("b", at(5), PATIENCE), Allowed::None(at(65)));
+        assert_eq!(breaker.allow("a", true, at(4), PATIENCE), Allowed::None(at(5)));
+        assert_eq!(breaker.allow("c", false, at(5), PATIENCE), Allowed::None(at(5)), "it could not");
+        assert_eq!(breaker.allow("a", true, at(5), PATIENCE), Allowed::Probe);
+        assert_eq!(breaker.allow("b", true, at(5), PATIENCE), Allowed::None(at(65)));
         breaker.observe("b", FAILED, at(6));
         breaker.observe("a", ANSWERED, at(7));
-        assert_eq!(breaker.allow("b", at(7), PATIENCE), Allowed::All);
+        assert_eq!(breaker.allow("b", true, at(7), PATIENCE), Allowed::All);
     }
 
     #[test]
@@ -182,7 +185,7 @@ mod tests {
             let Breaker::Open { until, .. } = breaker else { panic!("{breaker:?}") };
             assert_eq!(until, now.plus(Duration::from_secs(wait)));
             now = until;
-            assert_eq!(breaker.allow("a", now, PATIENCE), Allowed::Probe);
+            assert_eq!(breaker.allow("a", true, now, PATIENCE), Allowed::Probe);
             breaker.observe("a", FAILED, now);
         }
     }
@@ -190,8 +193,8 @@ mod tests {
     #[test]
     fn a_prober_that_died_is_replaced() {
         let mut breaker = opened();
-        assert_eq!(breaker.allow("a", at(5), PATIENCE), Allowed::Probe);
-        assert_eq!(breaker.allow("b", at(66), PATIENCE), Allowed::Probe);
+        assert_eq!(breaker.allow("a", true, at(5), PATIENCE), Allowed::Probe);
+        assert_eq!(breaker.allow("b", true, at(66), PATIENCE), Allowed::Probe);
         breaker.observe("a", FAILED, at(67));
         assert_eq!(breaker.as_str(), "probing", "the one that was given up no longer decides");
     }

@@ -3,7 +3,8 @@
 //! The provider counts over some minute; which one is unknown, so the limit must hold over all of them. What is leased
 //! may be used up to [`HOLD`] later. In any minute no more is used than was leased in that minute and the hold before
 //! it, which is at most a full bucket and what flows in meanwhile: `burst + rate * (60 s + HOLD)`. The rate is chosen so
-//! that this stays under the limit plus one.
+//! that this stays under the limit plus one. A call that needs more tokens than a full bucket holds is lent them, so that
+//! a minute may see more by as much as the largest of them needs beyond it.
 
 use std::time::Duration;
 
@@ -61,8 +62,8 @@ impl Bucket {
         self.level.max(0.0).floor() as u64
     }
 
-    /// Takes whole units, as many as there are up to `wanted`, of which less than `least` is of no use. What is more than a full bucket is lent when the
-    /// bucket is full: a call that is larger than the burst would otherwise never be made.
+    /// Takes whole units, as many as there are up to `wanted`, of which less than `least` is of no use. What is more than
+    /// a full bucket is lent when the bucket is full: a call that is larger than the burst would otherwise never be made.
     pub fn take_at_least(&mut self, least: u64, wanted: u64, limit: PerMinute) -> u64 {
         let needed = (least as f64).min(limit.burst());
         if self.level < needed {

@@ -62,8 +62,8 @@ pub struct Grant {
     pub closed_until: Timestamp,
     /// Calls may be started until then.
     pub until: Timestamp,
-    /// For so long another lease would bring no more.
-    pub rest: Duration,
+    /// For so long another lease would bring no more, as far as is known.
+    pub no_more_for: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,29 +87,32 @@ pub struct FleetState {
 impl FleetState {
     /// Renews a worker's lease.
     pub fn lease(&mut self, worker: &str, asking: &Asking, limits: &Limits, now: Timestamp) -> Grant {
-        self.workers.retain(|_, slots| slots.until > now);
+        self.forget_the_dead(worker, now);
         self.breaker.observe(worker, asking.evidence, now);
         self.paused_until = self.paused_until.max(asking.paused_until).min(now.plus(LONGEST_ASKED));
         if !asking.is_active {
             self.refill(asking, limits, now);
             return self.rest(worker, asking.in_flight, now);
         }
-        let (most, closed_until) = match self.breaker.allow(worker, now, limits.timeout + LEASE) {
+        let share = self.share(worker, limits.concurrency, now);
+        let (most, closed_until) = match self.breaker.allow(worker, share > 0, now, limits.timeout + LEASE) {
             Allowed::All => (limits.concurrency, self.paused_until),
             Allowed::Probe => (1, self.paused_until),
             Allowed::None(until) => (0, until.max(self.paused_until)),
         };
-        let slots = self.hold_slots(worker, asking.in_flight, most, limits.concurrency, now);
+        let slots = share.min(most);
+        // What is under way beyond the share stays held, but is not granted: it would be filled again before it is ever
+        // given up.
+        self.workers.insert(worker.to_owned(), Slots { held: slots.max(asking.in_flight), until: now.plus(LEASE) });
         let sharers = self.workers.len().max(1) as u64;
         let is_closed = closed_until > now || slots == 0;
-        // Who has none though there are enough for all gets some as soon as the others have made room.
-        let is_left_out = slots == 0 && (limits.concurrency as usize) < self.workers.len();
-        let mut rest = if is_left_out { RENEWAL } else { Duration::ZERO };
+        // Others make room when their calls end.
+        let mut no_more_for = if is_closed { RENEWAL / 2 } else { Duration::ZERO };
         let mut take = |(bucket, limit): (&mut Bucket, PerMinute), least: u64| {
             if is_closed {
                 return 0;
             }
-            rest = rest.max(bucket.time_until(least, limit));
+            no_more_for = no_more_for.max(bucket.time_until(least.saturating_mul(sharers), limit));
             bucket.take_at_least(least, bucket_share(bucket, sharers), limit)
         };
         let (requests, tokens) = self.refill(asking, limits, now);
@@ -119,7 +122,7 @@ impl FleetState {
             tokens: tokens.map(|tokens| take(tokens, asking.least_tokens)),
             closed_until,
             until: now.plus(HOLD),
-            rest,
+            no_more_for,
         }
     }
 
@@ -140,18 +143,24 @@ impl FleetState {
         Grant { slots: in_flight, requests: Some(0), tokens: Some(0), until: now, ..Grant::default() }
     }
 
-    /// An equal share for every active worker, as far as the others have made room, and no more than `most`. What is
-    /// under way beyond that stays held, but is not granted: it would be filled again before it is ever given up.
-    fn hold_slots(&mut self, worker: &str, in_flight: u32, most: u32, concurrency: u32, now: Timestamp) -> u32 {
+    /// Takes back the slots of workers that gave no sign of life in time. A worker that could give none itself has been cut
+    /// off from the store, and so may the others have been: they are given time to say what they have under way.
+    fn forget_the_dead(&mut self, worker: &str, now: Timestamp) {
+        if self.workers.get(worker).is_some_and(|slots| slots.until <= now) {
+            self.workers.values_mut().for_each(|slots| slots.until = slots.until.max(now.plus(LEASE)));
+        }
+        self.workers.retain(|_, slots| slots.until > now);
+    }
+
+    /// An equal share of the slots for every active worker, as far as the others have made room.
+    fn share(&mut self, worker: &str, concurrency: u32, now: Timestamp) -> u32 {
         self.workers.entry(worker.to_owned()).or_insert(Slots { held: 0, until: now.plus(LEASE) });
         let count = u32::try_from(self.workers.len()).unwrap_or(u32::MAX);
         let place = self.workers.keys().position(|name| name == worker).unwrap_or_default();
         let has_one_more = u32::try_from(place).is_ok_and(|place| place < concurrency % count);
         let fair = concurrency / count + u32::from(has_one_more);
         let by_others: u32 = self.workers.iter().filter(|(name, _)| *name != worker).map(|(_, slots)| slots.held).sum();
-        let slots = fair.min(concurrency.saturating_sub(by_others)).min(most);
-        self.workers.insert(worker.to_owned(), Slots { held: slots.max(in_flight), until: now.plus(LEASE) });
-        slots
+        fair.min(concurrency.saturating_sub(by_others))
     }
 }
 
@@ -249,20 +258,48 @@ mod tests {
     }
 
     #[test]
+    fn after_the_store_was_away_nobody_gets_the_slots_of_calls_that_are_still_under_way() {
+        let mut fleet = FleetState::default();
+        let busy = Asking { in_flight: 4, ..ACTIVE };
+        fleet.lease("a", &ACTIVE, &LIMITS, at(0));
+        fleet.lease("b", &ACTIVE, &LIMITS, at(0));
+        assert_eq!(fleet.lease("a", &busy, &LIMITS, at(1)).slots, 4);
+        assert_eq!(fleet.lease("b", &ACTIVE, &LIMITS, at(1)).slots, 4);
+        assert_eq!(
+            fleet.lease("a", &busy, &LIMITS, at(31)).slots,
+            4,
+            "the first that is back leaves the other its own"
+        );
+        assert_eq!(fleet.lease("b", &busy, &LIMITS, at(32)).slots, 4);
+        assert_eq!(fleet.lease("a", &ACTIVE, &LIMITS, at(40)).slots, 4);
+        assert_eq!(fleet.lease("a", &ACTIVE, &LIMITS, at(42)).slots, 8, "b has died since");
+    }
+
+    #[test]
     fn who_would_get_no_more_is_told_for_how_long() {
         let mut fleet = FleetState::default();
-        let two = Limits { concurrency: 2, ..LIMITS };
-        let rests = ["a", "b", "c"].map(|name| fleet.lease(name, &ACTIVE, &two, at(0)).rest);
-        assert_eq!(rests, [Duration::ZERO, Duration::ZERO, RENEWAL], "a makes room for b, and c is one too many");
+        let all = ["a", "b"].map(|name| fleet.lease(name, &ACTIVE, &LIMITS, at(0)).no_more_for);
+        assert_eq!(all, [Duration::ZERO, RENEWAL / 2], "a makes room for b");
 
         let mut fleet = FleetState::default();
         let seldom = Limits { requests: Some(PerMinute(10)), ..LIMITS };
         let first = fleet.lease("a", &ACTIVE, &seldom, at(0));
-        assert_eq!((first.requests, first.rest), (Some(1), Duration::ZERO));
+        assert_eq!((first.requests, first.no_more_for), (Some(1), Duration::ZERO));
         let second = fleet.lease("a", &ACTIVE, &seldom, at(0));
         assert_eq!(second.requests, Some(0));
-        let there = Timestamp(0).plus(second.rest + Duration::from_millis(1));
+        let there = Timestamp(0).plus(second.no_more_for + Duration::from_millis(1));
         assert_eq!(fleet.lease("a", &ACTIVE, &seldom, there).requests, Some(1));
+    }
+
+    #[test]
+    fn a_worker_without_a_slot_leaves_the_probe_to_one_that_has_one() {
+        let mut fleet = FleetState::default();
+        let one = Limits { concurrency: 1, ..LIMITS };
+        fleet.lease("a", &ACTIVE, &one, at(0));
+        fleet.lease("b", &ACTIVE, &one, at(0));
+        fleet.lease("a", &Asking { evidence: Evidence { answered: false, failures: 5 }, ..ACTIVE }, &one, at(1));
+        assert_eq!(fleet.lease("b", &ACTIVE, &one, at(6)).slots, 0);
+        assert_eq!(fleet.lease("a", &ACTIVE, &one, at(6)).slots, 1);
     }
 
     #[test]

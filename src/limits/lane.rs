@@ -6,8 +6,8 @@ use super::breaker::{Evidence, FAILURES};
 use super::fleet::{Asking, Grant};
 use crate::domain::time::Timestamp;
 
-/// Calls of so long a time are in hand, where they are few: a claim of one job, and each commit on its way, costs us as much
-/// as one of many. What is in hand waits for this process alone, so it is not long.
+/// About as many calls as ended in so long are in hand: a claim of one job, and each commit on its way, costs us as much as
+/// one of many. What is in hand waits for this process alone, so it is not long.
 const AHEAD: Duration = Duration::from_secs(4);
 /// So many calls ahead at most: each holds a trace.
 const MOST_AHEAD: u32 = 64;
@@ -15,8 +15,6 @@ const MOST_AHEAD: u32 = 64;
 const BEING_RECORDED: u32 = 256;
 /// Calls in hand while it is not known how many may be under way.
 const FIRST: u32 = 8;
-/// How much the last call counts for how long one takes.
-const WEIGHT_OF_LAST: f64 = 0.1;
 
 /// Whether a call may start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +38,6 @@ pub struct Ended {
     pub tokens: Option<u64>,
     /// The provider asked for a pause until then.
     pub paused_until: Option<Timestamp>,
-    /// How long it took.
-    pub took: Duration,
 }
 
 /// A judge model as this process uses it.
@@ -54,8 +50,9 @@ pub struct Lane {
     /// Tokens used beyond what was leased for them, or, below zero, not used.
     overdrawn: i64,
     least_tokens: u64,
-    /// How long a call takes: a moving average in seconds.
-    typical: Option<f64>,
+    /// Calls that were answered until `counted_at`; each counts less the longer ago it was.
+    answered: f64,
+    counted_at: Timestamp,
 }
 
 impl Lane {
@@ -79,10 +76,18 @@ impl Lane {
             return 0;
         }
         // Before the first lease, and after a rest, a few jobs find out how many slots there are.
-        let slots = if self.grant.slots > 0 { self.grant.slots } else { concurrency.min(FIRST) };
-        let calls = |typical| (f64::from(slots) * AHEAD.as_secs_f64() / typical) as u32;
-        let ahead = self.typical.map_or(0, calls).min(MOST_AHEAD);
+        let slots = match self.grant.slots {
+            0 if now < self.grant.until => 1,
+            0 => concurrency.min(FIRST),
+            slots => slots,
+        };
+        let ahead = (self.answered_lately(now) as u32).min(MOST_AHEAD);
         (slots + ahead.max(slots + slots.min(BEING_RECORDED))) as usize
+    }
+
+    /// At a steady rate, as many as are answered in [`AHEAD`].
+    fn answered_lately(&self, now: Timestamp) -> f64 {
+        self.answered * (-now.seconds_since(self.counted_at).max(0.0) / AHEAD.as_secs_f64()).exp()
     }
 
     /// Starts a call that takes about so many tokens, or says what it has to wait for.
@@ -109,11 +114,11 @@ impl Lane {
     }
 
     /// Takes note of the end of a call that was thought to take so many tokens.
-    pub fn end(&mut self, thought: u64, ended: Ended) {
+    pub fn end(&mut self, thought: u64, ended: Ended, now: Timestamp) {
         self.in_flight = self.in_flight.saturating_sub(1);
         self.evidence.add(ended.answered);
-        let took = ended.took.as_secs_f64();
-        self.typical = Some(self.typical.map_or(took, |typical| typical + WEIGHT_OF_LAST * (took - typical)));
+        self.answered = self.answered_lately(now) + f64::from(u8::from(ended.answered));
+        self.counted_at = now;
         self.paused_until = self.paused_until.max(ended.paused_until.unwrap_or_default());
         if self.grant.tokens.is_some() {
             let signed = |tokens: u64| i64::try_from(tokens).unwrap_or(i64::MAX);
@@ -140,6 +145,15 @@ impl Lane {
         }
     }
 
+    /// Takes back what was asked for and may not have been heard: what was spent and has failed, not what was left.
+    pub fn was_not_heard(&mut self, asking: &Asking) {
+        self.overdrawn = self.overdrawn.saturating_sub(asking.unused_tokens.min(0));
+        if !self.evidence.answered {
+            let failures = self.evidence.failures + asking.evidence.failures;
+            self.evidence = Evidence { answered: asking.evidence.answered, failures };
+        }
+    }
+
     /// Takes a new lease.
     pub fn take(&mut self, grant: Grant) {
         self.grant = grant;
@@ -150,7 +164,7 @@ impl Lane {
 mod tests {
     use super::*;
 
-    const OK: Ended = Ended { answered: true, tokens: Some(10), paused_until: None, took: Duration::ZERO };
+    const OK: Ended = Ended { answered: true, tokens: Some(10), paused_until: None };
 
     fn leased(requests: Option<u64>, tokens: Option<u64>) -> Lane {
         let mut lane = Lane::default();
@@ -163,7 +177,7 @@ mod tests {
         let mut lane = leased(None, None);
         assert_eq!([lane.start(5, Timestamp(1)), lane.start(5, Timestamp(1))], [Start::Now; 2]);
         assert_eq!(lane.start(5, Timestamp(1)), Start::AfterAnother);
-        lane.end(5, OK);
+        lane.end(5, OK, Timestamp(1));
         assert_eq!(lane.start(5, Timestamp(1)), Start::Now);
     }
 
@@ -172,7 +186,7 @@ mod tests {
         let mut lane = leased(Some(3), Some(100));
         lane.start(60, Timestamp(1));
         assert_eq!(lane.start(60, Timestamp(1)), Start::AfterLease);
-        lane.end(60, OK);
+        lane.end(60, OK, Timestamp(1));
         let asking = lane.ask(true, Timestamp(2));
         assert_eq!((asking.unused_requests, asking.unused_tokens, asking.least_tokens), (2, 40 + 50, 60));
         assert_eq!(lane.start(1, Timestamp(2)), Start::AfterLease, "it is handed back, not used twice");
@@ -184,7 +198,7 @@ mod tests {
         lane.start(5, Timestamp(1));
         assert_eq!(lane.ask(true, Timestamp(2)).in_flight, 1);
         assert_eq!(lane.start(5, Timestamp(2)), Start::AfterAnother);
-        lane.end(5, OK);
+        lane.end(5, OK, Timestamp(1));
         assert_eq!(lane.start(5, Timestamp(2)), Start::Now, "the one that was told of");
     }
 
@@ -196,30 +210,52 @@ mod tests {
     }
 
     #[test]
-    fn calls_of_some_seconds_are_in_hand_and_no_fewer_than_keep_the_slots_busy() {
-        let in_hand = |milliseconds: &[u64]| {
+    fn as_many_calls_are_in_hand_as_end_in_some_seconds_and_no_fewer_than_keep_the_slots_busy() {
+        let in_hand = |calls_a_second: i64, answered: bool| {
             let mut lane = leased(None, None);
-            for took in milliseconds {
-                lane.end(5, Ended { took: Duration::from_millis(*took), ..OK });
+            let mut now = Timestamp(0);
+            for call in 0..60 * calls_a_second {
+                now = Timestamp(call * 1_000_000_000 / calls_a_second);
+                lane.end(5, Ended { answered, ..OK }, now);
             }
-            lane.worth_in_hand(16, Timestamp(1))
+            lane.worth_in_hand(16, now)
         };
-        assert_eq!(in_hand(&[]), 6, "two are asked, two are ready, two are recorded");
-        assert_eq!(in_hand(&[500]), 2 + 16);
-        assert_eq!(in_hand(&[500; 20]), 2 + 16);
-        assert_eq!(in_hand(&[30_000]), 6);
-        assert_eq!(in_hand(&[1]), 2 + 64);
-        assert_eq!(Lane::default().worth_in_hand(16, Timestamp(1)), 24, "nothing is leased yet");
+        assert_eq!(in_hand(0, true), 6, "two are asked, two are ready, two are recorded");
+        assert_eq!(in_hand(1, true), 2 + 4);
+        assert_eq!(in_hand(8, true), 2 + 32);
+        assert_eq!(in_hand(100, true), 2 + 64);
+        assert_eq!(in_hand(8, false), 6, "failures come fast");
+    }
+
+    #[test]
+    fn before_its_first_lease_a_worker_has_some_in_hand_and_without_a_slot_hardly_any() {
+        let mut lane = Lane::default();
+        assert_eq!(lane.worth_in_hand(16, Timestamp(1)), 24);
+        lane.take(Grant { until: Timestamp(100), ..Grant::default() });
+        assert_eq!(lane.worth_in_hand(16, Timestamp(1)), 3);
+        assert_eq!(lane.worth_in_hand(16, Timestamp(100)), 24, "it asks anew");
+    }
+
+    #[test]
+    fn what_was_not_heard_is_told_again_but_for_what_was_left() {
+        let mut lane = leased(Some(3), Some(100));
+        lane.start(60, Timestamp(1));
+        lane.end(60, Ended { answered: false, tokens: Some(260), ..OK }, Timestamp(1));
+        let asking = lane.ask(true, Timestamp(2));
+        assert_eq!((asking.unused_requests, asking.unused_tokens), (2, 40 - 200));
+        lane.was_not_heard(&asking);
+        let again = lane.ask(true, Timestamp(2));
+        assert_eq!((again.unused_requests, again.unused_tokens, again.evidence.failures), (0, -160, 1));
     }
 
     #[test]
     fn a_pause_and_a_row_of_failures_stop_this_process_at_once() {
         let mut lane = leased(None, None);
         lane.start(5, Timestamp(1));
-        lane.end(5, Ended { paused_until: Some(Timestamp(50)), ..OK });
+        lane.end(5, Ended { paused_until: Some(Timestamp(50)), ..OK }, Timestamp(1));
         assert_eq!(lane.start(5, Timestamp(2)), Start::At(Timestamp(50)));
         for _ in 0..FAILURES {
-            lane.end(5, Ended { answered: false, tokens: None, ..OK });
+            lane.end(5, Ended { answered: false, tokens: None, ..OK }, Timestamp(1));
         }
         assert_eq!(lane.start(5, Timestamp(60)), Start::AfterLease);
         assert_eq!(lane.ask(true, Timestamp(60)).evidence.failures, FAILURES);

@@ -51,7 +51,7 @@ impl Worker {
 }
 
 fn ended(answered: bool) -> Ended {
-    Ended { answered, tokens: None, paused_until: None, took: Duration::ZERO }
+    Ended { answered, tokens: None, paused_until: None }
 }
 
 /// A hundred workers ask one model for some minutes; some die and others take their place. Gives when calls started,
@@ -71,7 +71,7 @@ fn hammer(limits: &Limits, seed: u64, mortality: f64) -> (Vec<i64>, usize) {
             worker.ends.retain(|end| {
                 let is_over = *end <= milliseconds;
                 if is_over {
-                    worker.lane.end(0, ended(true));
+                    worker.lane.end(0, ended(true), now);
                 }
                 !is_over
             });
@@ -216,7 +216,7 @@ fn a_provider_that_is_down_is_asked_seldom_and_found_back_soon() {
         let (now, is_up) = (Timestamp(tick * 100 * MILLISECOND), tick >= 3_000);
         for (number, lane) in lanes.iter_mut().enumerate() {
             if lane.start(0, now) == Start::Now {
-                lane.end(0, ended(is_up));
+                lane.end(0, ended(is_up), now);
                 asked_while_down += u32::from(!is_up);
                 first_answer = first_answer.or(is_up.then_some(tick - 3_000));
             } else {

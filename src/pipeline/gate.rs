@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::Shared;
+use crate::backends::store::StoreError;
 use crate::domain::time::Timestamp;
+use crate::limits::bucket::HOLD;
 use crate::limits::fleet::{FleetState, Limits, RENEWAL};
 use crate::limits::lane::{Ended, Lane, Start};
 use crate::telemetry::metrics::JudgeModelLabels;
@@ -44,8 +46,10 @@ impl Gate {
     pub(super) async fn enter(&self, shared: &Shared, tokens: u64, deadline: Timestamp) -> bool {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let has_turn = tokio::select! {
-            has_turn = self.turn(shared, tokens, deadline) => has_turn,
+            // No call may start when the lease is no longer kept.
+            biased;
             () = shared.stop.cancelled() => false,
+            has_turn = self.turn(shared, tokens, deadline) => has_turn,
         };
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         has_turn
@@ -83,8 +87,8 @@ impl Gate {
     }
 
     /// Ends a call that was let through.
-    pub(super) fn leave(&self, thought: u64, ended: Ended) {
-        self.lane().end(thought, ended);
+    pub(super) fn leave(&self, thought: u64, ended: Ended, now: Timestamp) {
+        self.lane().end(thought, ended, now);
         self.turn.notify_one();
     }
 
@@ -109,6 +113,9 @@ impl Gate {
                 holds = is_active;
             }
         }
+        if holds {
+            self.renew(shared, worker, model, limits, false).await;
+        }
     }
 
     /// Renews the lease; for how long another would bring no more.
@@ -116,19 +123,23 @@ impl Gate {
         let now = shared.now();
         let asking = self.lane().ask(is_active, now);
         let name = fleet_name(model);
-        let leased = shared.store.change_shared(&name, |fleet: &mut FleetState| {
+        // Not tried again by itself: what was left of the last lease would be handed back twice.
+        let leased = shared.store.try_change_shared(&name, |fleet: &mut FleetState| {
             let grant = fleet.lease(worker, &asking, limits, now);
             (grant, fleet.breaker.as_str())
         });
-        match leased.await {
+        // A lease that takes longer is over when it comes.
+        let leased = timeout(HOLD, leased).await.unwrap_or(Err(StoreError::Late { seconds: HOLD.as_secs() }));
+        match leased {
             Ok((grant, breaker)) => {
                 self.lane().take(grant);
                 self.turn.notify_one();
                 let labels = JudgeModelLabels { to: model.to_owned() };
                 shared.metrics.judge_breaker_open.get_or_create(&labels).set(i64::from(breaker != "closed"));
-                grant.rest
+                grant.no_more_for
             }
             Err(error) => {
+                self.lane().was_not_heard(&asking);
                 tracing::warn!(model, %error, "judge calls wait until their limits can be read");
                 Duration::ZERO
             }

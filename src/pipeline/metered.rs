@@ -71,16 +71,14 @@ impl MeteredAsker<'_> {
     async fn send(&self, request: &JudgeRequest, thought: u64) -> Result<JudgeAnswer, JudgeError> {
         let started = Instant::now();
         let asked = self.client.complete(request).await;
-        let took = started.elapsed();
-        self.shared.metrics.judge_seconds.observe(took.as_secs_f64());
+        self.shared.metrics.judge_seconds.observe(started.elapsed().as_secs_f64());
         let tokens = usage(&asked).map(|usage| usage.input.saturating_add(usage.output));
         let ended = Ended {
             answered: asked.as_ref().map_or_else(JudgeError::has_answered, |_| true),
             tokens,
             paused_until: pause(&asked).map(|pause| self.shared.now().plus(pause)),
-            took,
         };
-        self.gate.leave(thought, ended);
+        self.gate.leave(thought, ended, self.shared.now());
         asked
     }
 

@@ -257,8 +257,8 @@ fn lines_of(archive: &Path) -> Vec<TraceId> {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_while_it_archives_a_service_loses_no_run_and_archives_none_twice() {
     let archiving = points().into_iter().filter(|point| point.starts_with(ARCHIVE) || point.starts_with("purge."));
-    let rounds = archiving.flat_map(|point| [(point.clone(), false), (point, true)]);
-    let rounds = rounds.map(async |(point, is_fleet)| {
+    let rounds: Vec<(String, bool)> = archiving.flat_map(|point| [(point.clone(), false), (point, true)]).collect();
+    let rounds = rounds.into_iter().map(async |(point, is_fleet)| {
         let (found, wanted) = archived(&point, is_fleet).await;
         assert!(wanted.len() > 3, "{point}: {wanted:?}");
         assert_eq!(found, wanted, "{point}, fleet: {is_fleet}");

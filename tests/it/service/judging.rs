@@ -15,6 +15,7 @@ use driftline::domain::evaluation::{AnnotatorKind, Outcome};
 use driftline::domain::money::NanoUsd;
 use driftline::domain::time::Timestamp;
 use driftline::simulate::SimulatedTrace;
+use driftline::telemetry::metrics::CallLabels;
 use serde_json::{Value, json};
 
 use super::fake::{Asked, Fake, status};
@@ -225,6 +226,26 @@ async fn counting(pause: Duration) -> (Fake, Arc<AtomicUsize>) {
         Some(Response::new(Body::from_stream(body)))
     });
     (fake.await, most)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_that_are_both_busy_get_their_share_of_three_slots_and_no_more_are_ever_used() {
+    let (fake, most) = counting(Duration::from_millis(150)).await;
+    let url = postgres().database().await;
+    let settings = |settings: &mut Settings| {
+        settings.store.url = url.clone();
+        judging(settings, JudgeModelSettings { concurrency: 3, ..model(Provider::Openai, &fake.url) });
+    };
+    let (one, two) = (Running::start(settings).await, Running::start(settings).await);
+    let traces = simulated("healthy", 40, START, HOUR);
+    accept(&one, &traces).await;
+    let rows = judgements(&one.store, &traces).await;
+    assert_eq!(count(&rows, Outcome::Failed), 0, "{rows:?}");
+    assert_eq!(most.load(Ordering::SeqCst), 3);
+    let answered = CallLabels { to: "default".to_owned(), result: "ok".to_owned() };
+    let by_each = [one, two].map(|it| it.metrics.judge_calls.get_or_create(&answered).get() as usize);
+    assert_eq!(by_each.iter().sum::<usize>(), fake.asked().len());
+    assert!(by_each.iter().all(|calls| *calls >= fake.asked().len() / 5), "{by_each:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
