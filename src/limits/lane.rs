@@ -10,7 +10,7 @@ use crate::domain::time::Timestamp;
 /// one of many. What is in hand waits for this process alone, so it is not long.
 const AHEAD: Duration = Duration::from_secs(4);
 /// So many calls ahead at most: each holds a trace.
-const MOST_AHEAD: u32 = 64;
+const MOST_AHEAD: u32 = 32;
 /// Answers that are being recorded at once, at most, for which others are to be in hand.
 const BEING_RECORDED: u32 = 256;
 /// Calls in hand while it is not known how many may be under way.
@@ -222,8 +222,8 @@ mod tests {
         };
         assert_eq!(in_hand(0, true), 6, "two are asked, two are ready, two are recorded");
         assert_eq!(in_hand(1, true), 2 + 4);
-        assert_eq!(in_hand(8, true), 2 + 32);
-        assert_eq!(in_hand(100, true), 2 + 64);
+        assert_eq!(in_hand(5, true), 2 + 20);
+        assert_eq!(in_hand(100, true), 2 + 32);
         assert_eq!(in_hand(8, false), 6, "failures come fast");
     }
 

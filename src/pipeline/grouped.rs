@@ -4,15 +4,12 @@
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
 
 /// Writes in one transaction at most: the other stages want the writer too.
 const LARGEST_GROUP: usize = 256;
-/// How long the first of a group waits for others, unless there are enough. Each statement wakes a thread and each commit
-/// syncs a file, which is most of what a judgement costs us; beside a model's answer it is little.
-const LINGER: Duration = Duration::from_millis(50);
-/// So many share what a commit costs: more of them save hardly anything.
-const ENOUGH: usize = 32;
+/// How long the first of a group waits for others. Each statement wakes a thread and each commit syncs a file, which is
+/// most of what a judgement costs us; beside a model's answer it is nothing.
+const LINGER: Duration = Duration::from_millis(20);
 
 /// The way in.
 #[derive(Debug)]
@@ -48,14 +45,11 @@ impl<T, A> Entries<T, A> {
     /// The next group, and those who wait for it; `None` when every way in is gone.
     pub(super) async fn next(&mut self) -> Option<(Vec<T>, Waiting<A>)> {
         let mut group = vec![self.entries.recv().await?];
-        let until = Instant::now() + LINGER;
-        while group.len() < ENOUGH {
-            let room = LARGEST_GROUP - group.len();
-            let more = self.entries.recv_many(&mut group, room);
-            // None come any more when every way in is gone, or it is time.
-            if matches!(timeout_at(until, more).await, Ok(0) | Err(_)) {
-                break;
-            }
+        if self.entries.len() + 1 < LARGEST_GROUP {
+            tokio::time::sleep(LINGER).await;
+        }
+        if !self.entries.is_empty() {
+            self.entries.recv_many(&mut group, LARGEST_GROUP - 1).await;
         }
         let (entries, waiting) = group.into_iter().unzip();
         Some((entries, Waiting(waiting)))

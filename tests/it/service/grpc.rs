@@ -307,7 +307,7 @@ async fn asked_to_stop_it_waits_for_no_idle_or_unfinished_call_and_keeps_what_it
     let stopping = Instant::now();
     let status = tokio::task::block_in_place(|| serve.terminate());
     assert_eq!(status.code(), Some(0), "{}", serve.log());
-    assert!(stopping.elapsed() < Duration::from_secs(20), "{:?}", stopping.elapsed());
+    assert!(stopping.elapsed() < Duration::from_secs(40), "{:?}", stopping.elapsed());
     assert!(answer.await.is_err(), "what never arrived is not accepted");
     drop(idle);
 

@@ -94,17 +94,18 @@ async fn a_judgement_that_cannot_be_made_is_failed_and_never_a_zero() {
     let rambling = Fake::start(|_| completion("I would rather not say, but it is 0 out of 10")).await;
     let html = Fake::start(|_| Some("<html>gateway</html>".into_response())).await;
     let refusing = Fake::start(|_| status(401)).await;
+    let (soon, late) = (Duration::from_millis(300), Duration::from_secs(30));
     tokio::join!(
-        is_failed(&silent, "did not answer", 2),
-        is_failed(&rambling, "verdict", 2),
-        is_failed(&html, "no chat completion", 2),
-        is_failed(&refusing, "401", 1),
+        is_failed(&silent, soon, "did not answer", 2),
+        is_failed(&rambling, late, "verdict", 2),
+        is_failed(&html, late, "no chat completion", 2),
+        is_failed(&refusing, late, "401", 1),
     );
 }
 
 /// Every judgement of a trace fails for this reason after so many attempts, and leaves nothing that counts.
-async fn is_failed(model: &Fake, reason: &str, attempts: usize) {
-    let running = Running::start(|settings| judging(settings, &model.url, Duration::from_millis(300), 2)).await;
+async fn is_failed(model: &Fake, timeout: Duration, reason: &str, attempts: usize) {
+    let running = Running::start(|settings| judging(settings, &model.url, timeout, 2)).await;
     let trace = judgeable();
     running.accept(&trace.request).await;
     let rows = running.judged(trace.truth.trace_id).await;

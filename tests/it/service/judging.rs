@@ -32,7 +32,7 @@ pub(super) fn model(provider: Provider, url: &str) -> JudgeModelSettings {
     JudgeModelSettings {
         input_usd_per_mtok: Some(PRICES.0),
         output_usd_per_mtok: Some(PRICES.1),
-        timeout: Duration::from_secs(2),
+        timeout: Duration::from_secs(30),
         ..JudgeModelSettings::new(provider, format!("{url}/v1"), "m")
     }
 }
@@ -172,7 +172,7 @@ async fn a_judge_whose_time_runs_out_between_its_samples_does_not_pay_for_the_fi
     let folder = tempfile::tempdir().unwrap();
     let running = Running::start(|settings| {
         judging(settings, model(Provider::Openai, &quick.url));
-        let timeout = Duration::from_millis(500);
+        let timeout = Duration::from_secs(5);
         let one = JudgeModelSettings { requests_per_minute: Some(1), timeout, ..model(Provider::Openai, &slow.url) };
         settings.judge.models.insert("other".to_owned(), one);
         settings.judge.attempts = 1;

@@ -161,14 +161,14 @@ async fn a_record_with_half_an_id_is_rejected_alone_and_one_without_any_is_not_o
 
 #[tokio::test(flavor = "multi_thread")]
 async fn log_records_alone_wait_for_their_spans_and_then_go_without_a_trace() {
-    let running = Running::start(|settings| settings.complete.max_age = Duration::from_secs(2)).await;
+    let running = Running::start(|settings| settings.complete.max_age = Duration::from_secs(8)).await;
     running.accept_logs(&logs("s", conversation(&call(0)))).await;
     running.accept_logs(&logs("s", conversation(&call(1)))).await;
     assert_eq!(running.store.counts().await.unwrap().chunks, 2);
     // Quiet for long enough to be complete, if there were a span.
     let asked = async || {
         let pending = running.store.pending_trace(trace_id(1)).await.unwrap()?;
-        (pending.due_at == pending.first_seen_at.plus(Duration::from_secs(2))).then_some(())
+        (pending.due_at == pending.first_seen_at.plus(Duration::from_secs(8))).then_some(())
     };
     eventually("the trace to be looked at", asked).await;
     running.accept(&request("s", vec![call(1)])).await;

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::body::Body;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use driftline::backends::judge::Provider;
+use driftline::backends::judge::{JudgeModelSettings, Provider};
 use driftline::backends::store::{CostDimension, CostRow, CostSelection};
 use driftline::domain::evaluation::Outcome;
 use driftline::domain::money::NanoUsd;
@@ -96,7 +96,8 @@ async fn whatever_it_does(provider: Provider) {
     let bad = Fake::start(move |asked| misbehave(provider, asked)).await;
     let (good, folder) = (Fake::start(yes).await, tempfile::tempdir().unwrap());
     let running = Running::start(|settings| {
-        judging(settings, model(provider, &bad.url));
+        // Some of what it does is to hang.
+        judging(settings, JudgeModelSettings { timeout: Duration::from_secs(2), ..model(provider, &bad.url) });
         settings.judge.models.insert("other".to_owned(), model(Provider::Openai, &good.url));
         settings.judge.attempts = 3;
         own_judge(folder.path(), settings);

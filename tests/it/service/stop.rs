@@ -139,7 +139,7 @@ async fn asked_to_stop_under_load_it_answers_what_is_under_way_and_loses_nothing
     let stopping = Instant::now();
     let status = tokio::task::block_in_place(|| serve.terminate());
     assert_eq!(status.code(), Some(0), "{}", serve.log());
-    assert!(stopping.elapsed() < Duration::from_secs(20), "{:?}", stopping.elapsed());
+    assert!(stopping.elapsed() < Duration::from_secs(40), "{:?}", stopping.elapsed());
     while let Some(sent) = senders.join_next().await {
         accepted.extend(sent.unwrap().into_iter().flatten());
     }
@@ -175,7 +175,7 @@ async fn a_sender_that_never_ends_its_request_and_a_judge_that_never_answers_do_
     let stopping = Instant::now();
     let status = tokio::task::block_in_place(|| serve.terminate());
     assert_eq!(status.code(), Some(0), "{}", serve.log());
-    assert!(stopping.elapsed() < Duration::from_secs(20), "{:?}", stopping.elapsed());
+    assert!(stopping.elapsed() < Duration::from_secs(40), "{:?}", stopping.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -81,8 +81,9 @@ impl Serve {
         self.process = Some(command.spawn().unwrap());
         self.starts += 1;
         let deadline = Instant::now() + PATIENCE;
-        let is_receiving = self.roles.is_empty() || self.roles.contains("receive");
-        let listens_on = if is_receiving { self.receives_on } else { self.web_on };
+        // What is bound last, where it has that role.
+        let has_web = self.roles.is_empty() || self.roles.contains("web");
+        let listens_on = if has_web { self.web_on } else { self.receives_on };
         while TcpStream::connect(listens_on).is_err() {
             let ended = self.process.as_mut().and_then(|process| process.try_wait().unwrap());
             if ended.is_some() && may_die {
