@@ -141,7 +141,7 @@ impl Gate {
             Err(error) => {
                 self.lane().was_not_heard(&asking);
                 tracing::warn!(model, %error, "judge calls wait until their limits can be read");
-                Duration::ZERO
+                RENEWAL
             }
         }
     }
