@@ -12,7 +12,7 @@ use driftline::otlp::{AnyValue, ExportTraceServiceRequest, KeyValue, Resource, S
 use prost::Message as _;
 use tokio::time::{Instant, sleep};
 
-use crate::service::fixtures::{JSON, PROTOBUF, post, request, span, trace_id};
+use crate::service::fixtures::{JSON, PROTOBUF, eventually, post, request, span, trace_id};
 use crate::support::serve::Serve;
 
 /// Largest body that is accepted.
@@ -31,10 +31,7 @@ impl Target {
     async fn start() -> Self {
         let _installed_before = rustls::crypto::ring::default_provider().install_default();
         let serve = Serve::start("[store]\nurl = \"sqlite://{folder}/driftline.db\"\n");
-        let ready = format!("http://{}/readyz", serve.web_on);
-        while !reqwest::get(&ready).await.is_ok_and(|answer| answer.status() == 200) {
-            sleep(POLL).await;
-        }
+        eventually("readiness", async || serve.readiness().await.filter(|(is_ready, _)| *is_ready)).await;
         let store = Store::open(&serve.sqlite_url(), true).await.unwrap();
         let url = format!("http://{}", serve.receives_on);
         Self { serve, store, url }

@@ -205,11 +205,7 @@ async fn archived(point: &str, is_fleet: bool) -> (Vec<TraceId>, Vec<TraceId>) {
     sleep(Duration::from_secs(2)).await;
     serve.kill();
     tokio::task::block_in_place(|| serve.restart_to_crash_at(point));
-    let deadline = Instant::now() + PATIENCE;
-    while !serve.has_ended() {
-        assert!(Instant::now() < deadline, "{point} is not reached\n{}", serve.log());
-        sleep(Duration::from_millis(100)).await;
-    }
+    serve.wait_for_end(point).await;
     tokio::task::block_in_place(|| serve.restart());
     let wanted = wanted(&store, &traces).await;
     for id in &wanted {

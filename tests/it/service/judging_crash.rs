@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use axum::Json;
 use axum::response::IntoResponse;
@@ -71,11 +70,7 @@ async fn after(death: Death) -> Left {
     let body = requests(&traces, TRACES).remove(0).encode_to_vec();
     assert_eq!(post(&receiver, &[("content-type", PROTOBUF)], body).await.status(), 200);
     match death {
-        Death::At(_) => {
-            while !serve.has_ended() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        }
+        Death::At(point) => serve.wait_for_end(point).await,
         Death::Sent => eventually("a question", async || (!fake.asked().is_empty()).then_some(())).await,
     }
     serve.kill();

@@ -5,7 +5,7 @@ use lapin::options::{BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions}
 use lapin::types::AMQPValue;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
 
-use tokio::time::{Duration, Instant, sleep};
+use tokio::time::{Duration, Instant, sleep, timeout};
 
 use super::services::rabbitmq;
 
@@ -35,7 +35,7 @@ impl Other {
     pub(crate) async fn publish(&self, queue: &str, bodies: &[&[u8]]) {
         let deadline = Instant::now() + PATIENCE;
         for body in bodies {
-            while !self.is_taken(queue, body).await {
+            while !timeout(PATIENCE, self.is_taken(queue, body)).await.unwrap() {
                 assert!(Instant::now() < deadline, "nobody declares the queue {queue}");
                 sleep(POLL).await;
             }

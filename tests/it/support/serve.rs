@@ -12,7 +12,7 @@ use driftline::web::Readiness;
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(20);
 
 /// A service with a folder and ports of its own.
@@ -136,6 +136,15 @@ impl Serve {
     /// Whether the process has ended by itself.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.process.as_mut().is_some_and(|process| process.try_wait().unwrap().is_some())
+    }
+
+    /// Waits until the process has ended by itself, as it is to for this reason.
+    pub(crate) async fn wait_for_end(&mut self, reason: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.has_ended() {
+            assert!(Instant::now() < deadline, "serve does not end at {reason}:\n{}", self.log());
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     /// `kill -9`: no handler runs, nothing is flushed.

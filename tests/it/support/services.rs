@@ -16,6 +16,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use tokio::time::Instant;
 
 const ATTEMPTS: u32 = 3;
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -64,7 +65,9 @@ impl Postgres {
         let mut connection = PgConnection::connect(&url).await.unwrap();
         let process: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await.unwrap();
         assert!(Command::new("kill").args(["-KILL", &process.to_string()]).status().unwrap().success());
+        let deadline = Instant::now() + PATIENCE;
         while connection.ping().await.is_ok() || PgConnection::connect(&url).await.is_err() {
+            assert!(Instant::now() < deadline, "the database does not come back");
             tokio::time::sleep(POLL).await;
         }
     }
@@ -193,11 +196,13 @@ impl RabbitMq {
 
     /// What `rabbitmqctl` answers; it must succeed.
     pub(crate) fn ctl(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new(find("rabbitmqctl", "/usr/lib/rabbitmq/bin", "rabbitmq-server"));
+        let mut command = Command::new("timeout");
+        command.arg(PATIENCE.as_secs().to_string());
+        command.arg(find("rabbitmqctl", "/usr/lib/rabbitmq/bin", "rabbitmq-server"));
         command.env("HOME", &self.service.folder).env("ERL_EPMD_PORT", self.epmd_port.to_string());
         command.env("RABBITMQ_CONF_ENV_FILE", "/dev/null").args(["-q", "-n", &self.node]).args(arguments);
         let output = command.output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
 }
