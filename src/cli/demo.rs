@@ -1,5 +1,6 @@
 //! `driftline demo`.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
@@ -30,7 +31,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
     logs::start("error");
-    let stop = stop_signal()?;
+    let mut stop = pin!(stop_signal()?);
     let folder = tempfile::Builder::new().prefix("driftline-demo-").tempdir();
     let folder = folder.map_err(|error| Failure::could_not("make a temporary folder", &error))?;
     // Nobody will look at the pages of a demo that ends by itself.
@@ -42,9 +43,12 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
         folder: folder.path().to_owned(),
     };
     let bar = super::progress::bar(u64::from(arguments.traces), "traces");
-    let given = demo(&plan, |step| show(&bar, step)).await;
+    let given = tokio::select! {
+        given = demo(&plan, |step| show(&bar, step)) => given.map_err(|error| failure(&error)),
+        () = &mut stop => Err(Failure::CouldNot("the demo was stopped before it had its results".to_owned())),
+    };
     bar.finish_and_clear();
-    let given = given.map_err(|error| failure(&error))?;
+    let given = given?;
     let mut output = Output::new();
     if context.json {
         output.json(&given.report)?;

@@ -1,6 +1,8 @@
 //! The demo, as someone who has just cloned the repository runs it.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -9,6 +11,30 @@ fn the_demo_finds_what_was_planted_and_nothing_else_and_the_gate_fails_the_relea
     let report = demo(&[]);
     assert!(report["found"].as_u64().unwrap() >= 10, "{report}");
     assert_eq!(report["false_alarms"], 0, "{report}");
+}
+
+#[test]
+fn a_demo_that_is_stopped_before_it_has_results_ends_at_once_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let entries = || std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_driftline"));
+    command.args(["demo", "--exit", "--traces", "100000"]).env("TMPDIR", folder.path());
+    let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until(|| entries().first().is_some_and(|demo| demo.join("driftline.db").exists()));
+    assert!(Command::new("kill").arg("-INT").arg(process.id().to_string()).status().unwrap().success());
+    until(|| process.try_wait().unwrap().is_some());
+    let output = process.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(4));
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "error: the demo was stopped before it had its results\n");
+    assert_eq!((output.stdout, entries()), (Vec::new(), Vec::new()));
+}
+
+fn until(mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not within a minute");
+        sleep(Duration::from_millis(20));
+    }
 }
 
 /// `cargo test --test it -- --ignored twenty_demos`
