@@ -17,11 +17,20 @@ use crate::domain::time::Timestamp;
 pub const NANOS_PER_DAY: i64 = 24 * Timestamp::NANOS_PER_HOUR;
 /// The scope of all services together.
 pub const ALL_SERVICES: &str = "";
+/// The detector that tells of what agents have spent.
+pub const AGENT_BUDGET: &str = "agent_budget";
 
 /// Days since the Unix epoch, in UTC: a budget's day.
 #[must_use]
 pub const fn day_of(now: Timestamp) -> i64 {
     now.0.div_euclid(NANOS_PER_DAY)
+}
+
+/// What identifies the alert about a scope's budget of a day: a detector raises one.
+#[must_use]
+pub fn alert_fingerprint(detector: &str, scope: &str, day: i64) -> String {
+    let identity = digest(&SHA256, format!("{detector}:{scope}:{day}").as_bytes());
+    hex::encode(&identity.as_ref()[..8])
 }
 
 /// What a day may cost, and how it is spent.

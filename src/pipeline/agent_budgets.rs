@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use super::Shared;
 use super::budget_alert::{Spent, spent_alert};
-use super::notify::AGENT_BUDGET;
+use super::leadership::Leadership;
 use crate::backends::store::{AgentBudgetDay, AlertFilter, StoreError};
 use crate::domain::alert::{Alert, AlertState, Severity};
 use crate::domain::money::NanoUsd;
 use crate::domain::time::Timestamp;
-use crate::limits::budget::day_of;
+use crate::limits::budget::{AGENT_BUDGET, day_of};
 use crate::watch::budgets::{AgentBudget, AgentBudgets, WARNING_PART};
 
 /// How often spending is looked at.
@@ -23,8 +23,10 @@ const SHOWN: usize = 10;
 
 /// Looks at the day's spending until the process is to end.
 pub async fn guard_budgets(shared: Shared, budgets: AgentBudgets) {
+    // Two whose clocks differ would raise and end the alerts of a day in turn around midnight.
+    let mut leadership = Leadership::of("budgets");
     while !shared.is_stopping() {
-        let step = step(&shared, &budgets).await.map(|()| false);
+        let step = leadership.lead(&shared, async { step(&shared, &budgets).await.map(|()| false) }).await;
         shared.rest("budgets", INTERVAL, step).await;
     }
 }

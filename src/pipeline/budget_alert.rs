@@ -1,13 +1,11 @@
 //! Alerts that a day's budget is spent: counted, not estimated.
 
-use ring::digest::{SHA256, digest};
-
 use super::notify::JUDGE_BUDGET as DETECTOR;
 use crate::domain::alert::{Alert, AlertState, Severity};
 use crate::domain::explanation::Evidence;
 use crate::domain::money::NanoUsd;
 use crate::domain::time::Timestamp;
-use crate::limits::budget::{ALL_SERVICES, day_of};
+use crate::limits::budget::{ALL_SERVICES, alert_fingerprint, day_of};
 
 /// The alert of a scope whose budget has refused a call. One a scope and day.
 pub(super) fn budget_alert(scope: &str, limit: NanoUsd, committed: NanoUsd, now: Timestamp) -> Alert {
@@ -48,9 +46,8 @@ pub(super) struct Spent<'a> {
 
 /// Its alert. One a detector, scope and day.
 pub(super) fn spent_alert(of: Spent<'_>, now: Timestamp) -> Alert {
-    let identity = digest(&SHA256, format!("{}:{}:{}", of.detector, of.scope, day_of(now)).as_bytes());
     Alert {
-        fingerprint: hex::encode(&identity.as_ref()[..8]),
+        fingerprint: alert_fingerprint(of.detector, of.scope, day_of(now)),
         state: AlertState::Pending,
         severity: of.severity,
         service: of.service.to_owned(),

@@ -2,9 +2,10 @@
 
 use std::process::{Command, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 #[test]
 fn the_demo_finds_what_was_planted_and_nothing_else_and_the_gate_fails_the_release() {

@@ -13,6 +13,7 @@ use super::dialect::Dialect;
 use super::retry::retried;
 use super::selection::Selection;
 use super::statement::{Statement, for_keys};
+use super::usage::{budget_days, forget_budgets, uncharge};
 use super::{Store, StoreError};
 use crate::domain::access::{Action, NewLogEntry};
 use crate::domain::ids::TraceId;
@@ -107,6 +108,7 @@ impl Store {
             }
             self.erase_traces(&trace_ids, &mut erased, now).await?;
         }
+        self.erase_budgets(selection).await?;
         let subject = format!("sha256:{}", hex::encode(digest(&SHA256, whose.as_bytes())));
         let entry = NewLogEntry { action: Action::Erase, subject, detail: format!("{} traces", erased.traces) };
         self.note(&[entry], now).await?;
@@ -153,6 +155,9 @@ impl Store {
             remove(connection, trace_ids, &mut batch).await?;
             forget(connection, self.dialect, trace_ids, now).await?;
             forget_sums(connection).await?;
+            let mut emptied = uncharge(connection, trace_ids).await?;
+            emptied.retain(|(_, scope)| !scope.split_once('=').is_some_and(|(dimension, _)| is_of_many(dimension)));
+            forget_budgets(connection, &emptied).await?;
             if let Some(archive) = &self.archive {
                 batch.archived = erase_archived(archive, connection, self.dialect, trace_ids).await?;
             }
@@ -161,6 +166,23 @@ impl Store {
         });
         erased.add(batch.await?);
         Ok(())
+    }
+
+    /// Removes what was summed up for the budget of someone by name, also of days whose traces have gone since.
+    async fn erase_budgets(&self, selection: &Selection) -> Result<(), StoreError> {
+        let owners = [("user", &selection.user), ("conversation", &selection.conversation)];
+        retried("erase what was spent", || async {
+            let mut transaction = self.begin().await?;
+            write_over(&mut transaction, self.dialect, true).await?;
+            for (dimension, name) in owners {
+                if let Some(name) = name {
+                    let days = budget_days(&mut transaction, &format!("{dimension}={name}")).await?;
+                    forget_budgets(&mut transaction, &days).await?;
+                }
+            }
+            transaction.commit().await
+        })
+        .await
     }
 
     /// Writes the log of changes into the file, so that no old page is left in it.
@@ -253,13 +275,18 @@ async fn forget_sums(connection: &mut AnyConnection) -> Result<(), sqlx::Error> 
     Ok(())
 }
 
-/// A record of which only what is counted is left. What splits many traces into few parts is no one's name.
+/// Whether a dimension splits many traces into few parts, so that its values are no one's name.
+fn is_of_many(dimension: &str) -> bool {
+    matches!(
+        dimension,
+        "service" | "model" | "release" | "environment" | "agent" | "prompt_version" | "agent_version" | "tier"
+    )
+}
+
+/// A record of which only what is counted is left.
 fn without_owner(record: TraceRecord) -> TraceRecord {
-    let is_kept = |dimension: &str| {
-        matches!(dimension, "model" | "release" | "environment" | "agent" | "prompt_version" | "agent_version" | "tier")
-    };
     let segments: BTreeMap<String, String> =
-        record.segments.into_iter().filter(|(dimension, _)| is_kept(dimension)).collect();
+        record.segments.into_iter().filter(|(dimension, _)| is_of_many(dimension)).collect();
     TraceRecord { conversation: record.trace_id.to_string(), segments, notes: Vec::new(), ..record }
 }
 

@@ -17,7 +17,7 @@ use super::{Store, StoreError};
 use crate::domain::ids::TraceId;
 use crate::domain::money::NanoUsd;
 use crate::domain::usage::{ModelUsage, ToolUsage};
-use crate::limits::budget::day_of;
+use crate::limits::budget::{AGENT_BUDGET, alert_fingerprint, day_of};
 
 /// The most that one trace counts for, however many it stands for.
 const MOST_CHARGE: f64 = 1e15;
@@ -160,6 +160,59 @@ fn charges(it: &RecordedTrace) -> impl Iterator<Item = Charge> {
     let (cost, day, trace_id) = (weighted.round() as i64, day_of(it.trace.ended_at), it.trace.trace_id);
     let scopes: BTreeSet<String> = it.budgets.iter().map(|scope| key(scope)).collect();
     scopes.into_iter().map(move |scope| Charge { trace_id, scope, day, cost })
+}
+
+/// Takes what traces count for in budgets off them; gives the days and scopes for which nothing counts any more.
+pub(super) async fn uncharge(
+    connection: &mut AnyConnection,
+    trace_ids: &[TraceId],
+) -> Result<BTreeSet<(i64, String)>, sqlx::Error> {
+    let mut emptied: BTreeSet<(i64, String)> = BTreeSet::new();
+    for row in
+        for_keys(connection, "DELETE FROM agent_charge WHERE trace_id IN", trace_ids, " RETURNING day, scope").await?
+    {
+        emptied.insert((row.try_get("day")?, row.try_get("scope")?));
+    }
+    for (day, scope) in emptied.clone() {
+        let sql = "SELECT 1 FROM agent_charge WHERE scope = $1 AND day = $2 LIMIT 1";
+        if sqlx::query(sql).bind(scope.as_str()).bind(day).fetch_optional(&mut *connection).await?.is_some() {
+            emptied.remove(&(day, scope));
+        }
+    }
+    Ok(emptied)
+}
+
+/// The days of which there is a sum of a scope.
+pub(super) async fn budget_days(
+    connection: &mut AnyConnection,
+    scope: &str,
+) -> Result<BTreeSet<(i64, String)>, sqlx::Error> {
+    let query = sqlx::query("SELECT day, scope FROM agent_budget_day WHERE scope = $1").bind(key(scope));
+    let rows = query.fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((row.try_get("day")?, row.try_get("scope")?))).collect()
+}
+
+/// Removes sums, with what was said and is still to be said of them.
+pub(super) async fn forget_budgets(
+    connection: &mut AnyConnection,
+    budgets: &BTreeSet<(i64, String)>,
+) -> Result<(), sqlx::Error> {
+    for (day, scope) in budgets {
+        let sql = "DELETE FROM agent_budget_day WHERE day = $1 AND scope = $2";
+        sqlx::query(sql).bind(*day).bind(scope.as_str()).execute(&mut *connection).await?;
+    }
+    let fingerprints: Vec<String> =
+        budgets.iter().map(|(day, scope)| alert_fingerprint(AGENT_BUDGET, scope, *day)).collect();
+    let fingerprints: Vec<&str> = fingerprints.iter().map(String::as_str).collect();
+    for told in [
+        "alert WHERE fingerprint",
+        "alert_event WHERE fingerprint",
+        "alert_notice WHERE fingerprint",
+        "outbox WHERE lane",
+    ] {
+        for_keys(connection, &format!("DELETE FROM {told} IN"), &fingerprints, "").await?;
+    }
+    Ok(())
 }
 
 /// Adds to the sums, in one order everywhere.

@@ -27,6 +27,7 @@ use crate::backends::store::{NewOutboxItem, Notice, NoticeCommit, Noticing, Stor
 use crate::domain::alert::{Alert, AlertState, Amendment, Transition};
 use crate::domain::silence::Silence;
 use crate::domain::time::Timestamp;
+use crate::limits::budget::AGENT_BUDGET;
 use crate::telemetry::metrics::SeverityLabels;
 use channel::Channel;
 use message::{Links, Message, Reason};
@@ -38,8 +39,6 @@ pub const WEBHOOK: &str = "webhook";
 pub const LOG: &str = "log";
 /// The detector whose alerts are counted, and need no data to go on.
 pub const JUDGE_BUDGET: &str = "judge_budget";
-/// The detector of agents' budgets, whose alerts are counted likewise.
-pub const AGENT_BUDGET: &str = "agent_budget";
 /// The detector of judges in doubt. Control questions come when there is traffic, and silence says nothing of the judge.
 pub const JUDGE_CONTROL: &str = "judge_control";
 

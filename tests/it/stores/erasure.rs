@@ -6,15 +6,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use driftline::backends::archive::Archive;
-use driftline::backends::store::{BodyPlace, Chunk, RecordedTrace, Selection, Store, StoreError, StoredTrace};
+use driftline::backends::store::{
+    AlertFilter, BodyPlace, Chunk, RecordedTrace, Selection, Store, StoreError, StoredTrace,
+};
+use driftline::domain::alert::{Alert, AlertState};
 use driftline::domain::evaluation::AnnotatorKind;
 use driftline::domain::external_score::{ExternalScore, NewExternalScore};
+use driftline::domain::money::NanoUsd;
+use driftline::domain::usage::{ModelUsage, Usage};
+use driftline::limits::budget::{AGENT_BUDGET, alert_fingerprint};
 use driftline::otlp::{ExportTraceServiceRequest, ResourceSpans, ScopeSpans, Span, pack, split_by_trace};
 use sqlx::{AnyConnection, Connection as _, Executor as _};
 
 use super::contract;
 use super::external_scores::{new, score};
-use super::fixtures::{LEASE, POLICY, TestStore, judge_job, recorded, seconds, stored_evaluation, trace_id};
+use super::fixtures::{
+    LEASE, POLICY, TestStore, alert, judge_job, plain, recorded, seconds, stored_evaluation, trace_id,
+};
 
 contract!(
     flagged_runs_and_decisions_go_into_the_archive_and_are_read_from_it,
@@ -24,6 +32,7 @@ contract!(
     into_another_stores_archive_nothing_is_put_and_nothing_of_it_removed,
     an_archive_of_before_is_adopted_by_the_store_that_knows_its_files,
     what_someone_left_behind_is_erased_everywhere_and_what_was_counted_stays,
+    of_whom_there_were_budgets_neither_sums_nor_alerts_are_left,
     of_what_is_erased_nothing_is_taken_in_again,
     archived_traces_are_not_erased_half_by_who_does_not_know_the_archive,
 );
@@ -224,6 +233,48 @@ async fn what_someone_left_behind_is_erased_everywhere_and_what_was_counted_stay
     let [file] = <[Vec<u8>; 1]>::try_from(files(folder.path())).unwrap();
     let text = String::from_utf8(zstd::decode_all(file.as_slice()).unwrap()).unwrap();
     assert_eq!(text.lines().count(), 1, "the archive is readable, and holds bob's alone");
+}
+
+/// The day of plain traces.
+const DAY: i64 = 20_000;
+const BUDGETS: [&str; 4] = ["user=ann", "user=bob", "conversation=shared", "service=shop"];
+
+/// A run that counts for the budgets of its user, of a conversation and of its service.
+fn charged(number: u64, user: &str) -> RecordedTrace {
+    let RecordedTrace { trace, .. } = plain(number);
+    let trace = StoredTrace { user_id: Some(user.to_owned()), ..trace };
+    let model = ModelUsage { calls: 1, cost: NanoUsd(5), ..ModelUsage::default() };
+    let usage = Usage { models: [("m".to_owned(), model)].into(), ..Usage::default() };
+    let budgets = [&format!("user={user}"), BUDGETS[2], BUDGETS[3]].map(str::to_owned).into();
+    RecordedTrace { trace, usage, budgets, ..plain(number) }
+}
+
+/// Of which budgets there is a sum, and of which an alert.
+async fn budgets_left(store: &Store) -> [Vec<&'static str>; 2] {
+    let days = store.agent_budget_day(DAY, None, NanoUsd(0), 10).await.unwrap();
+    let alerts = store.alerts(&AlertFilter::default()).await.unwrap();
+    let has_sum = |scope: &&str| days.iter().any(|day| day.scope == *scope);
+    let has_alert = |scope: &&str| alerts.iter().any(|alert| alert.segment == *scope);
+    [BUDGETS.into_iter().filter(has_sum).collect(), BUDGETS.into_iter().filter(has_alert).collect()]
+}
+
+async fn of_whom_there_were_budgets_neither_sums_nor_alerts_are_left(it: TestStore) {
+    it.store.record_traces(&[charged(1, "ann"), charged(2, "bob")], seconds(6)).await.unwrap();
+    for scope in BUDGETS {
+        let alert = alert(&alert_fingerprint(AGENT_BUDGET, scope, DAY), "all", AlertState::Firing, seconds(6));
+        it.store.put_alert(&Alert { segment: scope.to_owned(), ..alert }, seconds(6)).await.unwrap();
+    }
+    assert_eq!(budgets_left(&it.store).await, [&BUDGETS; 2]);
+    it.store.erase(&ann(), "user=ann", seconds(7)).await.unwrap();
+    assert_eq!(budgets_left(&it.store).await, [&BUDGETS[1..]; 2], "others count for the conversation");
+    assert_eq!(it.store.dearest_traces(DAY, BUDGETS[2], 10).await.unwrap(), [trace_id(2)]);
+
+    // Bob's trace goes by itself; what it came to does not.
+    it.store.purge(seconds(2_000)).await.unwrap();
+    it.store.purge_records(seconds(9_999)).await.unwrap();
+    let bob = Selection { user: Some("bob".to_owned()), ..Selection::default() };
+    it.store.erase(&bob, "user=bob", seconds(10_000)).await.unwrap();
+    assert_eq!(budgets_left(&it.store).await, [&BUDGETS[2..]; 2]);
 }
 
 async fn of_what_is_erased_nothing_is_taken_in_again(it: TestStore) {
