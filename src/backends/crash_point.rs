@@ -1,11 +1,22 @@
 //! Named places where a test lets the process die, as `kill -9` would. They are in no release build.
 //!
-//! There is one before and one after every commit, acknowledgement and send. `tests/it/fleet/crash_points.rs` finds them
-//! in the code and dies at each.
+//! There is one after every operation of the store, named as the store names it, so that no commit is without; and one
+//! before and one after each acknowledgement, send and commit on a trace's way. `tests/it/fleet/crash_points.rs` dies at
+//! each.
 
-/// Dies here when `DRIFTLINE_CRASH_AT` names this point.
+use std::fs::File;
+use std::io::Write as _;
+
+/// Dies here when `DRIFTLINE_CRASH_AT` names this point. The file that `DRIFTLINE_CRASH_LIST` names gets a line of it.
 pub(crate) fn crash_point(name: &str) {
-    if cfg!(debug_assertions) && std::env::var("DRIFTLINE_CRASH_AT").is_ok_and(|at| at == name) {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    if let Some(list) = std::env::var_os("DRIFTLINE_CRASH_LIST") {
+        let list = File::options().create(true).append(true).open(list);
+        drop(list.and_then(|mut list| writeln!(list, "{name}")));
+    }
+    if std::env::var("DRIFTLINE_CRASH_AT").is_ok_and(|at| at == name) {
         std::process::abort();
     }
 }

@@ -126,7 +126,6 @@ impl Bookkeeping {
             while let Some((jobs, waiting)) = ends.next().await {
                 crash_point("judge.record");
                 let recorded = finish(shared, &jobs).await;
-                crash_point("judge.recorded");
                 waiting.answer(recorded);
             }
         };

@@ -144,11 +144,7 @@ async fn settle(
     let result = if sent.is_ok() { "ok" } else { "retry" };
     let labels = CallLabels { to: destination.name.clone(), result: result.to_owned() };
     shared.metrics.deliveries.get_or_create(&labels).inc_by(items.len() as u64);
-    let Err(error) = sent else {
-        shared.store.delivered(&ids).await?;
-        crash_point("deliver.settled");
-        return Ok(());
-    };
+    let Err(error) = sent else { return shared.store.delivered(&ids).await };
     let attempts = items.iter().map(|item| item.attempts).max().unwrap_or(1);
     let reason = destination.reason(&error);
     if destination.gives_up(&error, attempts) {

@@ -85,7 +85,6 @@ pub async fn count_versions(shared: &Shared) -> Result<Vec<VersionHour>, StoreEr
     crash_point("releases.count");
     for (service, hour) in shared.store.uncounted_hours().await? {
         counted.extend(shared.store.count_versions(&service, hour, started).await?);
-        crash_point("releases.counted");
     }
     shared.store.note_counted(started).await?;
     Ok(counted)

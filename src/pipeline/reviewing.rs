@@ -72,7 +72,6 @@ async fn step(shared: &Shared, policy: &ReviewPolicy) -> Result<bool, StoreError
             flags_since: now.minus(policy.window).floor(DAY),
         };
         shared.store.offer(offered, now).await?;
-        crash_point("review.drawn");
     }
     if !has_more {
         shared.store.change_shared(DRAWN_UNTIL, |until: &mut Timestamp| *until = (*until).max(now)).await?;

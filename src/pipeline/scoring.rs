@@ -126,9 +126,7 @@ async fn step(shared: &Shared, scoring: &Arc<Scoring>, memory: &mut Memory) -> R
     let recording = async {
         memory.versions.admit(shared, &mut recorded, now).await?;
         crash_point("score.record");
-        let report = shared.store.record_traces(&recorded, shared.now()).await;
-        crash_point("score.recorded");
-        report
+        shared.store.record_traces(&recorded, shared.now()).await
     };
     let report = match recording.await {
         Ok(report) => report,

@@ -227,7 +227,6 @@ impl Watching {
         let commit = commit(&seen, previous_state, &detectors, alerts);
         crash_point("watch.commit");
         let is_first = shared.store.commit_hour(&commit, shared.now()).await?;
-        crash_point("watch.committed");
         if is_first {
             shared.metrics.hours_watched.inc();
         }

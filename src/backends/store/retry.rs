@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::error::{StoreError, is_transient};
+use crate::backends::crash_point::crash_point;
 
 const ATTEMPTS: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -37,7 +38,10 @@ async fn retried_within<T, A: Future<Output = Result<T, sqlx::Error>>>(
     operation: &'static str,
     attempt: impl Fn() -> A,
 ) -> Result<T, StoreError> {
-    let attempt = async || timeout(limit, attempt()).await.unwrap_or_else(|_| Err(silent()));
+    let attempt = async || {
+        let result = timeout(limit, attempt()).await.unwrap_or_else(|_| Err(silent()));
+        result.inspect(|_| crash_point(operation))
+    };
     let mut pause = FIRST_PAUSE;
     for _ in 1..ATTEMPTS {
         match attempt().await {

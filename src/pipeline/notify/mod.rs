@@ -99,7 +99,6 @@ impl Notifying {
         if let Some(plan) = self.plan(noticing, around) {
             crash_point("notify.commit");
             was_busy = shared.store.commit_notice(&plan.commit, now).await?;
-            crash_point("notify.committed");
             if was_busy {
                 plan.log.iter().for_each(log);
                 count_raised(shared, noticing);

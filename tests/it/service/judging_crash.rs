@@ -114,14 +114,14 @@ fn holds(death: Death, left: &Left) {
     match death {
         Death::At("judge.reserve") => assert_eq!(lost, 0, "nothing was under way: {ledger:?}"),
         // Others may have been under way, or not.
-        Death::At("judge.recorded") => {}
+        Death::At("record judgements") => {}
         Death::At(_) | Death::Sent => assert!(lost > 0, "{death:?} {ledger:?}"),
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_step_of_a_request_it_is_paid_for_in_full_and_each_judgement_made_once() {
-    let points = ["judge.reserve", "judge.send", "judge.answer", "judge.record", "judge.recorded"];
+    let points = ["judge.reserve", "judge.send", "judge.answer", "judge.record", "record judgements"];
     let deaths = points.map(Death::At).into_iter().chain([Death::Sent]);
     futures_util::future::join_all(deaths.map(async |death| holds(death, &after(death).await))).await;
 }

@@ -49,7 +49,7 @@ async fn a_first_count_that_was_interrupted_is_taken_up_again_however_old_the_tr
     let log = fs::File::options().append(true).open(folder.join("log")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_driftline"));
     command.arg("serve").current_dir(folder).stderr(log);
-    let dying = command.env("DRIFTLINE_CRASH_AT", "releases.counted").spawn().unwrap();
+    let dying = command.env("DRIFTLINE_CRASH_AT", "keep counted versions").spawn().unwrap();
     let dying = RefCell::new(dying);
     eventually("that it died", async || dying.borrow_mut().try_wait().unwrap()).await;
     let store = Store::open(&url, true).await.unwrap();

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::Mutex;
 use std::thread::sleep;
@@ -63,6 +64,11 @@ impl Serve {
     /// The same, but only on a message that holds this text.
     pub(crate) fn restart_to_crash_on(&mut self, point: &str, text: &str) {
         self.launch(&[("DRIFTLINE_CRASH_AT", point), ("DRIFTLINE_CRASH_ON", text)], !point.is_empty());
+    }
+
+    /// Starts the process, and lets it write the name of each crash point that it passes into a file.
+    pub(crate) fn restart_listing_crash_points(&mut self, list: &Path) {
+        self.launch(&[("DRIFTLINE_CRASH_LIST", list.to_str().unwrap())], false);
     }
 
     /// Starts the process, and lets it log every statement that it sends to its database, and what that remarks.
