@@ -10,7 +10,7 @@ use super::label_files;
 use super::output::Output;
 use super::output_file::write_text;
 use super::problems::Problems;
-use super::service::{Asked, Place, answer};
+use super::service::{Asked, Place, answer, shown};
 use crate::backends::clock::{Clock as _, SystemClock};
 use crate::backends::store::Store;
 use crate::domain::label::{Label, Origin};
@@ -69,7 +69,9 @@ impl Arguments {
         match self.place.open(context).await? {
             Asked::Store(store) => {
                 let since = answer(instant("since", &self.since, SystemClock.now()).map_err(Into::into))?;
-                answer(calibration(&store, self.judge.as_deref(), since).await)
+                let found = answer(calibration(&store, self.judge.as_deref(), since).await)?;
+                shown(&store, &found.quoted(usize::MAX)).await?;
+                Ok(found)
             }
             Asked::Service(service) => {
                 let mut parameters = vec![("since".to_owned(), self.since.clone())];

@@ -6,8 +6,11 @@ use serde::Serialize;
 use super::Context;
 use super::failure::{Exit, Failure};
 use super::output::{Output, counted};
+use super::sources::{now, open};
 use super::table::Table;
+use crate::app::settings::Settings;
 use crate::backends::rabbitmq::{DeadLetter, DeadLetters, RabbitMqError};
+use crate::queries::audit::letters_shown;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -35,7 +38,8 @@ enum Command {
 }
 
 pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit, Failure> {
-    let queue = context.settings()?.queue;
+    let settings = context.settings()?;
+    let queue = &settings.queue;
     if queue.is_embedded() {
         let why = "the embedded queue has no dead letters: what cannot be read is refused to its sender";
         return Err(Failure::Usage(format!("{why}; set queue.url to the RabbitMQ that is meant")));
@@ -45,6 +49,7 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Exit,
     match arguments.command {
         Command::List { limit } => {
             let (found, behind) = letters.list(limit).await.map_err(|error| failed(&error))?;
+            note_shown(&found, &settings).await?;
             let rows: Vec<Row> = (1..).zip(&found).map(|(position, letter)| Row::new(position, letter)).collect();
             if context.json {
                 rows.iter().try_for_each(|row| output.json(row))?;
@@ -76,12 +81,25 @@ fn is_meant(letter: &DeadLetter, reason: Option<&str>) -> bool {
     reason.is_none_or(|wanted| letter.reason.as_ref().is_some_and(|reason| reason.contains(wanted)))
 }
 
+/// Notes in the configured store which letters are about to be shown.
+async fn note_shown(letters: &[DeadLetter], settings: &Settings) -> Result<(), Failure> {
+    if letters.is_empty() {
+        return Ok(());
+    }
+    let store = open(settings, true).await?;
+    let digests = letters.iter().map(|letter| letter.digest.clone());
+    let noted = letters_shown(&store, &settings.queue.name, digests, now()).await;
+    noted.map_err(|error| Failure::could_not("note in the audit log what is to be shown", &error))
+}
+
 /// A dead letter as it is shown.
 #[derive(Debug, Serialize)]
 struct Row {
     position: usize,
     bytes: usize,
     reason: Option<String>,
+    /// What the audit log calls it.
+    digest: String,
     /// How the body begins, every byte outside printable ASCII escaped.
     start: String,
 }
@@ -89,7 +107,7 @@ struct Row {
 impl Row {
     fn new(position: usize, letter: &DeadLetter) -> Self {
         let start = letter.start.escape_ascii().to_string();
-        Self { position, bytes: letter.bytes, reason: letter.reason.clone(), start }
+        Self { position, bytes: letter.bytes, reason: letter.reason.clone(), digest: letter.digest.clone(), start }
     }
 }
 

@@ -1,5 +1,7 @@
-//! `driftline evaluators preview`: what the evaluators would do to some traces. Nothing is stored, no model is asked.
+//! `driftline evaluators preview`: what the evaluators would do to some traces. Nothing is stored, no model is asked; of stored runs
+//! it is noted whose explanations are shown.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -9,8 +11,11 @@ use super::Context;
 use super::failure::{Exit, Failure};
 use super::output::Output;
 use super::runs::each_run;
+use super::service;
+use super::sources::{Source, open};
 use super::table::{Table, number};
 use crate::app::settings::Settings;
+use crate::domain::ids::TraceId;
 use crate::domain::time::Timestamp;
 use crate::domain::trace::Trace;
 use crate::evaluate::preview::{Count, Preview, Questions};
@@ -78,6 +83,9 @@ pub(super) async fn run(
     });
     problems.await?.report();
     let previews: Vec<Preview> = previews.into_iter().map(|(_, preview)| preview).collect();
+    if let Source::Stored(_) = Source::parse(&arguments.from)? {
+        service::shown(&open(&settings, true).await?, &quoted(&previews)).await?;
+    }
     let costs: Vec<Cost> = previews.iter().filter_map(|preview| cost(preview, &volume, &settings)).collect();
     if context.json {
         let days = volume.days();
@@ -86,6 +94,12 @@ pub(super) async fn run(
         show(&previews, &costs, &volume, output)?;
     }
     Ok(Exit::Done)
+}
+
+/// The traces whose explanations are shown.
+fn quoted(previews: &[Preview]) -> Vec<TraceId> {
+    let samples = previews.iter().flat_map(|preview| &preview.samples);
+    samples.map(|sample| sample.trace_id).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 impl Volume {

@@ -190,9 +190,31 @@ pub async fn audit(store: &Store, of: &AuditOf, limit: usize, reading: Reading<'
 /// # Errors
 /// The store failed; then nothing must be shown.
 pub async fn shown(store: &Store, trace_ids: &[TraceId], now: Timestamp) -> Result<(), StoreError> {
-    let entry =
-        |trace_id: &TraceId| NewLogEntry { action: Action::Read, subject: trace_id.to_string(), detail: String::new() };
-    let entries: Vec<NewLogEntry> = trace_ids.iter().map(entry).collect();
+    note_reads(store, trace_ids.iter().map(ToString::to_string), "", now).await
+}
+
+/// Notes that the beginnings of dead letters are about to be shown, by the digests of their bodies: which traces are in
+/// them nobody could read.
+///
+/// # Errors
+/// The store failed; then nothing must be shown.
+pub async fn letters_shown(
+    store: &Store,
+    queue: &str,
+    digests: impl Iterator<Item = String>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    note_reads(store, digests, &format!("dead letter of {queue}"), now).await
+}
+
+async fn note_reads(
+    store: &Store,
+    subjects: impl Iterator<Item = String>,
+    detail: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let entry = |subject| NewLogEntry { action: Action::Read, subject, detail: detail.to_owned() };
+    let entries: Vec<NewLogEntry> = subjects.map(entry).collect();
     if entries.is_empty() { Ok(()) } else { store.note(&entries, now).await }
 }
 

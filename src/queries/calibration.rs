@@ -1,9 +1,12 @@
 //! Judges against people: the report of `calibrate`, and which judges are not calibrated.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::{QueryError, compute};
 use crate::backends::store::{Store, StoreError, StoredEvaluation};
+use crate::domain::ids::TraceId;
 use crate::domain::label::{AnchorScore, Judgement, Label, LabelledCount, RevisionSum};
 use crate::domain::time::Timestamp;
 use crate::watch::calibration::{self, Calibration, calibrations};
@@ -18,6 +21,15 @@ pub const DEFAULT_SINCE: &str = "30d";
 pub struct CalibrationReport {
     /// By judge and revision.
     pub judges: Vec<JudgeCalibration>,
+}
+
+impl CalibrationReport {
+    /// The traces about which it quotes what judges and people said, where so many disagreements of each judge are shown.
+    #[must_use]
+    pub fn quoted(&self, disagreements: usize) -> Vec<TraceId> {
+        let quoted = self.judges.iter().flat_map(|judge| judge.calibration.disagreements.iter().take(disagreements));
+        quoted.map(|one| one.trace_id).collect::<BTreeSet<_>>().into_iter().collect()
+    }
 }
 
 /// A judge's revision against people, and over time.

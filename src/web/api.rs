@@ -263,7 +263,9 @@ pub(super) async fn calibration(
     parameters.finish()?;
     let since = since.unwrap_or_else(|| queries::calibration::DEFAULT_SINCE.to_owned());
     let since = instant("since", &since, state.clock.now()).map_err(QueryError::from)?;
-    Ok(Json(queries::calibration::calibration(&state.store, judge.as_deref(), since).await?))
+    let found = queries::calibration::calibration(&state.store, judge.as_deref(), since).await?;
+    state.shown(&found.quoted(usize::MAX)).await?;
+    Ok(Json(found))
 }
 
 pub(super) async fn baselines(State(state): State<WebState>, parameters: Parameters) -> Answer<Baselines> {

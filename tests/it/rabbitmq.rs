@@ -9,11 +9,14 @@ use std::time::Duration;
 use driftline::backends::rabbitmq::{
     DeadLetter, DeadLetters, Delivery, NewMessage, RabbitMqConsumer, RabbitMqError, RabbitMqPublisher,
 };
+use driftline::domain::access::Action;
+use driftline::domain::time::Timestamp;
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{FieldTable, ShortString};
 use tokio::net::TcpListener;
 
 use crate::service::fixtures::eventually;
+use crate::stores::fixtures::TestStore;
 use crate::support::broker::Other;
 use crate::support::proxy::Proxy;
 use crate::support::services::{RabbitMq, TlsRabbitMq, fresh_name, rabbitmq};
@@ -192,13 +195,14 @@ async fn a_broker_that_reads_nothing_more_is_not_waited_for_and_the_dead_letter_
     assert!(matches!(replayed, Err(RabbitMqError::Timeout)), "{replayed:?}");
 }
 
-/// What `driftline dead-letters` says, with this queue in its settings.
-fn dead_letters_command(queue: &str, arguments: &[&str]) -> String {
+/// What `driftline dead-letters` says, with this queue and this store in its settings.
+fn dead_letters_command(queue: &str, store: &str, arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_driftline"))
         .arg("dead-letters")
         .args(arguments)
         .env("DRIFTLINE__QUEUE__URL", &rabbitmq().amqp_url)
         .env("DRIFTLINE__QUEUE__NAME", queue)
+        .env("DRIFTLINE__STORE__URL", store)
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -208,17 +212,30 @@ fn dead_letters_command(queue: &str, arguments: &[&str]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_lists_dead_letters_without_letting_them_touch_the_terminal_and_puts_them_back() {
     let queue = queue_with_dead_letters(&["\x1b[2Jred", "broken"]).await;
-    let listed = dead_letters_command(&queue, &["list"]);
+    let store = TestStore::sqlite().await;
+    let command = |arguments: &[&str]| dead_letters_command(&queue, &store.url, arguments);
+    let listed = command(&["list"]);
     assert!(listed.contains("broken") && listed.contains("\\x1b[2Jred"), "{listed}");
     assert!(!listed.contains('\x1b'), "{listed:?}");
-    let limited = dead_letters_command(&queue, &["list", "--limit", "1"]);
+    let limited = command(&["list", "--limit", "1"]);
     assert!(limited.contains("1 more behind"), "{limited}");
-    assert_eq!(
-        dead_letters_command(&queue, &["replay", "--reason", "broken"]),
-        format!("1 message went back into {queue}\n")
-    );
-    assert_eq!(dead_letters_command(&queue, &["replay"]), format!("1 message went back into {queue}\n"));
-    assert_eq!(dead_letters_command(&queue, &["list"]), format!("no dead letters: {queue}.dead is empty\n"));
+    assert_eq!(command(&["replay", "--reason", "broken"]), format!("1 message went back into {queue}\n"));
+    assert_eq!(command(&["replay"]), format!("1 message went back into {queue}\n"));
+    assert_eq!(command(&["list"]), format!("no dead letters: {queue}.dead is empty\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_dead_letters_begin_is_noted_by_their_digests_before_it_is_shown() {
+    let queue = queue_with_dead_letters(&["one", "two"]).await;
+    let store = TestStore::sqlite().await;
+    let listed = dead_letters_command(&queue, &store.url, &["list", "--json"]);
+    let log = store.store.audit_log(Timestamp(0), 10).await.unwrap();
+    let noted: Vec<_> = log.iter().rev().map(|entry| (entry.action, entry.subject.as_str(), &*entry.detail)).collect();
+    let detail = format!("dead letter of {queue}");
+    // printf one | sha256sum
+    let one = "sha256:7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed";
+    assert_eq!((noted.len(), noted[0]), (2, (Action::Read, one, detail.as_str())));
+    assert!(noted.iter().all(|(_, digest, _)| listed.contains(digest)), "{listed}");
 }
 
 #[tokio::test]

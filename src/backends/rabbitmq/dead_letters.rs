@@ -6,6 +6,7 @@
 use lapin::message::BasicGetMessage;
 use lapin::options::{BasicAckOptions, BasicGetOptions};
 use lapin::{Channel, Connection};
+use ring::digest::{SHA256, digest};
 use tokio::time::timeout;
 
 use super::connection::{CONNECT_TIMEOUT, Published, close, confirming_channel, open, properties, publish};
@@ -21,6 +22,8 @@ pub struct DeadLetter {
     pub reason: Option<String>,
     /// How the body begins, whatever it is.
     pub start: Vec<u8>,
+    /// `sha256:` and the body's digest, by which the letter is known wherever it stands in the queue.
+    pub digest: String,
 }
 
 /// How much of a body is shown.
@@ -113,7 +116,8 @@ impl DeadLetters {
 
 fn describe(message: &BasicGetMessage) -> DeadLetter {
     let start = message.data.get(..START).unwrap_or(&message.data).to_vec();
-    DeadLetter { bytes: message.data.len(), reason: reason(message), start }
+    let digest = format!("sha256:{}", hex::encode(digest(&SHA256, &message.data)));
+    DeadLetter { bytes: message.data.len(), reason: reason(message), start, digest }
 }
 
 /// The reason that we wrote, else the one of the broker.

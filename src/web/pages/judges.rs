@@ -30,6 +30,7 @@ pub(in crate::web) async fn judges(
     let from = instant("since", &since, now).map_err(QueryError::from)?;
     let report = calibration(&state.store, None, from).await?;
     let controls = controls(&state.store, &state.evaluators, now).await?;
+    state.shown(&report.quoted(DISAGREEMENTS)).await?;
     Ok(page(
         "Judges",
         "/judges",

@@ -1,10 +1,14 @@
 //! Decisions rebuilt, over the API, as pages and by the command.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 
-use serde_json::json;
+use driftline::backends::store::StoredEvaluation;
+use driftline::domain::ids::TraceId;
+use serde_json::{Value, json};
 
 use super::fixtures::{START, Service, fill, hostile};
+use crate::stores::fixtures::stored_evaluation;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_is_found_by_trace_conversation_and_user_and_told_whole() {
@@ -50,8 +54,9 @@ async fn an_empty_answer_and_a_run_of_which_only_the_record_remains_say_so() {
 
 #[tokio::test]
 async fn every_time_that_text_is_shown_is_noted() {
-    let service = Service::with_traffic().await;
+    let service = Service::with_judged_traffic(passed).await;
     let id = service.trace_ids[0].to_string();
+    label_failing(&service, &id).await;
     let paths = [
         format!("/api/v1/traces/{id}"),
         format!("/api/v1/traces/{id}/explain"),
@@ -60,15 +65,64 @@ async fn every_time_that_text_is_shown_is_noted() {
         format!("/api/v1/audit?id={id}"),
         format!("/traces/{id}"),
         format!("/audit?id={id}"),
+        "/api/v1/calibration".to_owned(),
+        "/judges".to_owned(),
     ];
     for (number, path) in paths.iter().enumerate() {
         assert_eq!(service.get(path).await.status(), 200, "{path}");
-        let log = service.answer("/api/v1/audit/log?since=2020-01-01").await;
-        let entries = log["entries"].as_array().unwrap();
-        assert_eq!(entries.len(), number + 1, "{path}");
-        assert_eq!((&entries[0]["actor"], &entries[0]["subject"]), (&json!("local"), &json!(id)));
+        let reads = reads(&service).await;
+        assert_eq!(reads.len(), number + 1, "{path}");
+        assert_eq!((&reads[0]["actor"], &reads[0]["subject"]), (&json!("local"), &json!(id)));
     }
     assert!(service.page("/audit/log?since=2020-01-01").await.contains(&id));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_time_that_a_command_on_the_store_shows_text_is_noted() {
+    let service = Service::with_judged_traffic(passed).await;
+    let id = service.trace_ids[0].to_string();
+    label_failing(&service, &id).await;
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_driftline"));
+        command.args(arguments).arg("--json").current_dir(folder.path());
+        let output = command.env("DRIFTLINE__STORE__URL", &service.store.url).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        serde_json::from_slice::<Value>(&output.stdout).unwrap_or_else(|_| panic!("{said}"))
+    };
+    let found = run(&["calibrate", "--since", "2020-01-01"]);
+    assert_eq!(found["judges"][0]["disagreements"][0]["trace_id"], json!(id));
+    assert_eq!(subjects(&reads(&service).await), BTreeSet::from([json!(id).to_string()]));
+
+    let preview = ["evaluators", "preview", "--only", "loop", "--from"];
+    let found = run(&[&preview[..], &["where:service=support-agent"]].concat());
+    let samples = found["evaluators"][0]["samples"].as_array().unwrap();
+    let shown: BTreeSet<String> = samples.iter().map(|sample| sample["trace_id"].to_string()).collect();
+    assert!(!shown.is_empty(), "{found}");
+    let noted = reads(&service).await;
+    assert_eq!((subjects(&noted[..noted.len() - 1]), noted.len()), (shown.clone(), shown.len() + 1));
+}
+
+/// What a judge says that passes everything.
+fn passed(trace_id: TraceId, _: usize) -> StoredEvaluation {
+    stored_evaluation(trace_id, "grounded", Some(1.0))
+}
+
+async fn label_failing(service: &Service, id: &str) {
+    let label = json!({ "trace_id": id, "evaluator": "grounded", "label": "fail", "reviewer": "anna" });
+    let (status, kept) =
+        service.post("/api/v1/labels", "application/json", &json!({ "labels": [label] }).to_string()).await;
+    assert_eq!(status, 200, "{kept}");
+}
+
+/// The lines of the log about what was shown, newest first.
+async fn reads(service: &Service) -> Vec<Value> {
+    let log = service.answer("/api/v1/audit/log?since=2020-01-01").await;
+    log["entries"].as_array().unwrap().iter().filter(|entry| entry["action"] == "read").cloned().collect()
+}
+
+fn subjects(entries: &[Value]) -> BTreeSet<String> {
+    entries.iter().map(|entry| entry["subject"].to_string()).collect()
 }
 
 #[tokio::test]
