@@ -13,7 +13,7 @@ use super::crash_point::crash_point;
 use super::retry::delay;
 use super::scoring::{Scoring, count};
 use crate::backends::http::{HttpSender, SendError};
-use crate::backends::store::{NewOutboxItem, OutboxItem, ServiceAnswer, StoreError, StoredEvaluation};
+use crate::backends::store::{ExpiredItem, NewOutboxItem, OutboxItem, ServiceAnswer, StoreError, StoredEvaluation};
 use crate::domain::evaluation::{AnnotatorKind, Evaluation, Outcome};
 use crate::domain::ids::TraceId;
 use crate::domain::trace::Trace;
@@ -84,8 +84,11 @@ pub(super) fn question(trace_id: TraceId, trace_version: i64, task: &ServiceTask
     NewOutboxItem { destination: destination(&evaluator), key, payload }
 }
 
+/// How the names of these queues begin in the outbox.
+pub(super) const QUEUE: &str = "evaluator ";
+
 fn destination(evaluator: &str) -> String {
-    format!("evaluator {evaluator}")
+    format!("{QUEUE}{evaluator}")
 }
 
 /// Asks a service once.
@@ -161,10 +164,10 @@ async fn answer(shared: &Shared, asking: &Asking, item: &OutboxItem) -> Result<(
     };
     let current = asking.service().filter(|(definition, _)| definition.revision == question.revision);
     let Some((definition, service)) = current else {
-        return give_up(shared, asking, item, &question, "the evaluator has changed").await;
+        return give_up(shared, &asking.evaluator, item.id, &question, "the evaluator has changed").await;
     };
     let Some(trace) = asking.scoring.read(shared, question.trace_id).await? else {
-        return give_up(shared, asking, item, &question, "the body of the trace is gone").await;
+        return give_up(shared, &asking.evaluator, item.id, &question, "the body of the trace is gone").await;
     };
     crash_point("ask.send");
     let evaluation = match ask(&asking.sender, &trace).await {
@@ -181,20 +184,28 @@ async fn answer(shared: &Shared, asking: &Asking, item: &OutboxItem) -> Result<(
     record(shared, asking, item, &question, (&trace, definition, evaluation)).await
 }
 
+/// Ends a question that has waited too long with a row that says so; whether it was one.
+pub(super) async fn give_up_expired(shared: &Shared, item: &ExpiredItem) -> Result<bool, StoreError> {
+    let question = item.payload.as_deref().and_then(|payload| serde_json::from_slice::<Question>(payload).ok());
+    let (Some(evaluator), Some(question)) = (item.destination.strip_prefix(QUEUE), question) else { return Ok(false) };
+    give_up(shared, evaluator, item.id, &question, "it was not asked for as long as whole traces are kept").await?;
+    Ok(true)
+}
+
 async fn give_up(
     shared: &Shared,
-    asking: &Asking,
-    item: &OutboxItem,
+    evaluator: &str,
+    item: i64,
     question: &Question,
     reason: &str,
 ) -> Result<(), StoreError> {
     let Some(stored) = shared.store.trace(question.trace_id).await? else {
-        return shared.store.delivered(&[item.id]).await;
+        return shared.store.delivered(&[item]).await;
     };
     let evaluation = Evaluation {
         trace_id: question.trace_id,
         span_id: stored.root_span_id,
-        evaluator: asking.evaluator.clone(),
+        evaluator: evaluator.to_owned(),
         revision: question.revision.clone(),
         annotator_kind: AnnotatorKind::Code,
         outcome: Outcome::Failed,
@@ -206,7 +217,7 @@ async fn give_up(
     };
     let Question { trace_version, probability, .. } = *question;
     let evaluation = StoredEvaluation { evaluation, trace_version, probability };
-    let answer = ServiceAnswer { item: item.id, evaluation, flags: false, outbox: Vec::new() };
+    let answer = ServiceAnswer { item, evaluation, flags: false, outbox: Vec::new() };
     if shared.store.record_answer(&answer, shared.now()).await? {
         count(&shared.metrics, [&answer.evaluation.evaluation]);
     }
@@ -233,7 +244,6 @@ async fn record(
     };
     crash_point("ask.record");
     let is_recorded = shared.store.record_answer(&answer, now).await?;
-    crash_point("ask.recorded");
     if is_recorded {
         count(&shared.metrics, [&answer.evaluation.evaluation]);
     }

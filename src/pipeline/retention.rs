@@ -1,13 +1,17 @@
 //! Forgets bodies, verdicts to known questions, single requests to judges, steps of alerts and, after months, what was
-//! recorded of single traces. What hours, days and alerts came to stays.
+//! recorded of single traces; and gives up what waits to be sent for longer than bodies are kept. What hours, days and
+//! alerts came to stays.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Shared;
+use super::asking::{QUEUE, give_up_expired};
 use super::crash_point::crash_point;
 use super::leadership::Leadership;
 use crate::backends::store::StoreError;
 use crate::domain::time::Timestamp;
+use crate::telemetry::metrics::CallLabels;
 
 /// How often expired bodies are looked for.
 const INTERVAL: Duration = Duration::from_mins(1);
@@ -36,7 +40,7 @@ pub struct Retention {
     pub alert_steps: Duration,
     /// Archived traces.
     pub archive: Duration,
-    /// Bodies, but for those that something else keeps longer.
+    /// Bodies, but for those that something else keeps longer, and what waits to be sent.
     pub bodies: Duration,
     /// Records and scores of traces that have no body any more, and others' scores of traces that never came.
     pub records: Duration,
@@ -70,6 +74,7 @@ async fn step(shared: &Shared, retention: Retention, due: &mut Due) -> Result<bo
     if due.scores <= now && !has_more_scores {
         due.scores = now.plus(SCORES_INTERVAL);
     }
+    let has_more_items = give_up_waiting(shared, now.minus(retention.bodies)).await?;
     store.turn_days(now, retention.bodies).await?;
     crash_point("purge.commit");
     let has_more_bodies = store.purge(now).await?.traces > 0;
@@ -81,7 +86,32 @@ async fn step(shared: &Shared, retention: Retention, due: &mut Due) -> Result<bo
     Ok(has_more_bodies
         || has_more_records
         || has_more_scores
+        || has_more_items
         || has_more_verdicts
         || has_more_requests
         || has_more_steps)
+}
+
+/// Gives up what waits to be sent since before `before`: it holds texts of traces, and a destination that was taken out
+/// of the settings, or is away for good, never takes it. Whether there may be more.
+async fn give_up_waiting(shared: &Shared, before: Timestamp) -> Result<bool, StoreError> {
+    let items = shared.store.expired_outbox(before, QUEUE).await?;
+    let (mut ids, mut given_up) = (Vec::new(), BTreeMap::<&str, u64>::new());
+    for item in &items {
+        if !give_up_expired(shared, item).await? {
+            ids.push(item.id);
+        }
+        *given_up.entry(&item.destination).or_default() += 1;
+    }
+    shared.store.delivered(&ids).await?;
+    for (destination, items) in given_up {
+        let labels = CallLabels { to: destination.to_owned(), result: "failed".to_owned() };
+        shared.metrics.deliveries.get_or_create(&labels).inc_by(items);
+        tracing::warn!(
+            destination,
+            items,
+            "deliveries are given up: they waited for longer than whole traces are kept"
+        );
+    }
+    Ok(!items.is_empty())
 }

@@ -170,6 +170,11 @@ const CHANGES: &[Change] = &[
         sqlite: include_str!("../../../migrations/sqlite/0031_pending_again.sql"),
         postgres: include_str!("../../../migrations/postgres/0031_pending_again.sql"),
     },
+    Change {
+        description: "outbox age",
+        sqlite: include_str!("../../../migrations/sqlite/0032_outbox_age.sql"),
+        postgres: include_str!("../../../migrations/postgres/0032_outbox_age.sql"),
+    },
 ];
 
 const NEWEST: i64 = CHANGES.len() as i64;

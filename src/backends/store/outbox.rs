@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
 use super::columns::{count, key, limit, text};
@@ -34,6 +35,20 @@ pub struct OutboxItem {
     pub attempts: u32,
 }
 
+/// An item that has waited too long, whoever it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpiredItem {
+    /// Names the item to [`Store::delivered`].
+    pub id: i64,
+    /// Name of the destination.
+    pub destination: String,
+    /// What was to be sent, where it was asked for.
+    pub payload: Option<Vec<u8>>,
+}
+
+/// Items that one call of [`Store::expired_outbox`] gives at most.
+const EXPIRED_BATCH: usize = 200;
+
 impl Store {
     /// Claims due items of a destination, longest due first. No one else gets them before `now + lease`. Of a lane only
     /// the first item can be claimed: the others wait until it is delivered.
@@ -48,8 +63,9 @@ impl Store {
         items: usize,
     ) -> Result<Vec<OutboxItem>, StoreError> {
         let sql = format!(
-            "UPDATE outbox SET due_at = $1, attempts = attempts + 1 WHERE id IN (SELECT id FROM outbox \
-             WHERE destination = $2 AND due_at <= $3 AND (lane IS NULL OR id = (SELECT min(id) FROM outbox AS ahead \
+            "UPDATE outbox SET due_at = $1, attempts = attempts + 1, created_at = coalesce(created_at, $3) \
+             WHERE id IN (SELECT id FROM outbox WHERE destination = $2 AND due_at <= $3 \
+             AND (lane IS NULL OR id = (SELECT min(id) FROM outbox AS ahead \
              WHERE ahead.destination = outbox.destination AND ahead.lane = outbox.lane)) \
              ORDER BY due_at, id LIMIT $4{}) \
              RETURNING id, key, payload, attempts",
@@ -59,7 +75,7 @@ impl Store {
             let query = sqlx::query(AssertSqlSafe(sql.as_str())).bind(now.plus(lease)).bind(key(destination));
             let rows = query.bind(now).bind(limit(items)).fetch_all(&self.writers).await?;
             let item = |row| -> Result<OutboxItem, sqlx::Error> {
-                let row: &sqlx::any::AnyRow = row;
+                let row: &AnyRow = row;
                 Ok(OutboxItem {
                     id: row.try_get("id")?,
                     key: row.try_get("key")?,
@@ -74,7 +90,29 @@ impl Store {
         .await
     }
 
-    /// Forgets items that the destination has taken.
+    /// Some of the oldest items that have waited since before `before`, also those that no one claims any more; with
+    /// their payloads where the destination's name begins like that: whole traces are not read for nothing.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn expired_outbox(&self, before: Timestamp, with_payload: &str) -> Result<Vec<ExpiredItem>, StoreError> {
+        // Ids grow with time, so that the oldest are found without an index that every claim would have to keep.
+        let sql = "SELECT id, destination, CASE WHEN destination LIKE $1 THEN payload END AS payload FROM \
+                   (SELECT id, destination, payload, coalesce(created_at, due_at) AS since FROM outbox \
+                   ORDER BY id LIMIT $2) AS oldest WHERE since < $3 ORDER BY id";
+        promptly("look for what has waited too long to be sent", || async {
+            let query = sqlx::query(sql).bind(format!("{with_payload}%")).bind(limit(EXPIRED_BATCH)).bind(before);
+            let rows = query.fetch_all(&self.readers).await?;
+            let item = |row: &AnyRow| {
+                let (id, destination) = (row.try_get("id")?, row.try_get("destination")?);
+                Ok(ExpiredItem { id, destination, payload: row.try_get("payload")? })
+            };
+            rows.iter().map(item).collect()
+        })
+        .await
+    }
+
+    /// Forgets items that the destination has taken, or that are given up.
     ///
     /// # Errors
     /// The database failed; then the items will be sent again.
@@ -113,11 +151,11 @@ pub(super) async fn insert_in_order(
 ) -> Result<(), sqlx::Error> {
     insert(
         connection,
-        "outbox (destination, key, payload, due_at, attempts, lane)",
+        "outbox (destination, key, payload, due_at, created_at, attempts, lane)",
         items,
         |row, item| {
             row.bind(key(&item.destination)).bind(key(&item.key)).bind(item.payload.as_slice());
-            row.bind(now).bind(0_i64).bind(key(lane));
+            row.bind(now).bind(now).bind(0_i64).bind(key(lane));
         },
         "ON CONFLICT (destination, key) DO NOTHING",
     )
@@ -133,11 +171,11 @@ pub(super) async fn insert_outbox(
 ) -> Result<(), sqlx::Error> {
     insert(
         connection,
-        "outbox (destination, key, payload, due_at, attempts)",
+        "outbox (destination, key, payload, due_at, created_at, attempts)",
         items,
         |row, item| {
             row.bind(key(&item.destination)).bind(key(&item.key)).bind(item.payload.as_slice());
-            row.bind(now).bind(0_i64);
+            row.bind(now).bind(now).bind(0_i64);
         },
         "ON CONFLICT (destination, key) DO NOTHING",
     )

@@ -12,7 +12,7 @@ use driftline::domain::money::NanoUsd;
 use driftline::domain::time::Timestamp;
 use driftline::domain::usage::{ModelUsage, Usage};
 use driftline::pipeline::Shared;
-use driftline::pipeline::agent_budgets::step;
+use driftline::pipeline::agent_budgets::{guard_budgets, step};
 use driftline::telemetry::metrics::Metrics;
 use driftline::watch::budgets::{AgentBudget, AgentBudgets};
 use driftline::watch::segments::SegmentPattern;
@@ -102,18 +102,39 @@ async fn spend(store: &TestStore, number: u64, usd: f64, at: Timestamp) {
     store.store.record_traces(&[trace], at).await.unwrap();
 }
 
+fn shared(store: &TestStore, clock: &Arc<ManualClock>) -> Shared {
+    Shared {
+        store: store.store.clone(),
+        clock: Arc::clone(clock) as Arc<dyn Clock>,
+        metrics: Arc::new(Metrics::default()),
+        stop: CancellationToken::new(),
+        worker: "test".into(),
+    }
+}
+
+#[tokio::test]
+async fn one_process_at_a_time_guards_budgets() {
+    let store = TestStore::sqlite().await;
+    let noon = Timestamp(12 * Timestamp::NANOS_PER_HOUR);
+    let shared = shared(&store, &Arc::new(ManualClock::new(noon)));
+    spend(&store, 1, 9.0, noon).await;
+    let guarding = tokio::spawn(guard_budgets(shared.clone(), budgets("user=*", 10.0)));
+    let raised = async || {
+        let alerts = store.store.alerts(&AlertFilter::default()).await.unwrap();
+        (!alerts.is_empty()).then_some(())
+    };
+    eventually("a warning", raised).await;
+    assert!(!store.store.hold_lease("budgets", "another", noon, Duration::from_secs(20)).await.unwrap());
+    shared.stop.cancel();
+    guarding.await.unwrap();
+}
+
 #[tokio::test]
 async fn a_warning_gets_louder_when_the_budget_closes_and_is_over_the_next_day() {
     let store = TestStore::sqlite().await;
     let noon = Timestamp(12 * Timestamp::NANOS_PER_HOUR);
     let clock = Arc::new(ManualClock::new(noon));
-    let shared = Shared {
-        store: store.store.clone(),
-        clock: Arc::clone(&clock) as Arc<dyn Clock>,
-        metrics: Arc::new(Metrics::default()),
-        stop: CancellationToken::new(),
-        worker: "test".into(),
-    };
+    let shared = shared(&store, &clock);
     let budgets = budgets("user=*", 10.0);
     let alerts = async || -> Vec<Alert> {
         step(&shared, &budgets).await.unwrap();

@@ -1,16 +1,25 @@
 //! A user's own service that scores runs: answered, hanging, and writing nonsense.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use driftline::app::settings::Settings;
-use driftline::backends::store::{Selection, StoredEvaluation};
+use driftline::backends::clock::ManualClock;
+use driftline::backends::store::{NewOutboxItem, RecordedTrace, Selection, StoredEvaluation};
 use driftline::domain::evaluation::{AnnotatorKind, FailureClass, Outcome};
 use driftline::domain::measurement::{SeriesKind, Value as Measured};
+use driftline::pipeline::Shared;
+use driftline::pipeline::retention::{Retention, purge};
+use driftline::telemetry::metrics::{CallLabels, Metrics};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 use super::fake::{Fake, status};
 use super::fixtures::{Running, eventually, judgeable};
+use crate::stores::fixtures::{TestStore, plain, seconds};
 
 /// A folder with an evaluator `orders` that asks the service at `url`.
 fn orders(url: &str, table: &str) -> TempDir {
@@ -83,4 +92,41 @@ async fn a_service_that_hangs_keeps_no_rule_waiting_and_fails_with_its_cause() {
     assert_eq!((row.outcome, row.value), (Outcome::Failed, None));
     let why = row.explanation.unwrap();
     assert!(why.contains("did not answer") && why.ends_with("(attempt 1 of 1)"), "{why}");
+}
+
+#[tokio::test]
+async fn what_waits_longer_than_traces_are_kept_is_given_up_and_counted_and_a_question_ends_with_a_row() {
+    let it = TestStore::sqlite().await;
+    let trace = plain(1);
+    let id = trace.trace.trace_id;
+    let question = json!({"trace_id": id, "trace_version": trace.trace.version, "revision": "r1", "probability": 1.0});
+    let waiting = |destination: &str, payload: &Value| NewOutboxItem {
+        destination: destination.to_owned(),
+        key: "a".to_owned(),
+        payload: payload.to_string().into_bytes(),
+    };
+    let outbox = vec![waiting("evaluator orders", &question), waiting("removed", &json!({}))];
+    it.store.record_traces(&[RecordedTrace { outbox, ..trace }], seconds(0)).await.unwrap();
+    let shared = Shared {
+        store: it.store.clone(),
+        clock: Arc::new(ManualClock::new(seconds(86_401))),
+        metrics: Arc::new(Metrics::default()),
+        stop: CancellationToken::new(),
+        worker: "test".into(),
+    };
+    let [day, year] = [Duration::from_hours(24), Duration::from_hours(365 * 24)];
+    let retention =
+        Retention { verdicts: year, ledger: year, alert_steps: year, archive: year, bodies: day, records: year };
+    let purging = tokio::spawn(purge(shared.clone(), retention));
+    let is_empty = async || (it.store.queue_depths(seconds(0)).await.unwrap().outbox == 0).then_some(());
+    eventually("everything to be given up", is_empty).await;
+    shared.stop.cancel();
+    purging.await.unwrap();
+    let rows = it.store.evaluations(id).await.unwrap();
+    let row = rows.into_iter().find(|row| row.evaluation.evaluator == "orders").unwrap().evaluation;
+    assert_eq!((row.outcome, row.revision.as_str()), (Outcome::Failed, "r1"));
+    for to in ["evaluator orders", "removed"] {
+        let labels = CallLabels { to: to.to_owned(), result: "failed".to_owned() };
+        assert_eq!(shared.metrics.deliveries.get_or_create(&labels).get(), 1, "{to}");
+    }
 }

@@ -8,6 +8,7 @@ contract!(
     an_item_that_was_not_taken_is_sent_again_later,
     a_key_waits_only_once_for_each_destination,
     two_senders_at_once_never_share_an_item,
+    what_waits_too_long_is_found_whoever_it_is_for_and_however_often_it_was_tried,
 );
 
 async fn fill(it: &TestStore, items: &[(&str, &str)]) {
@@ -48,6 +49,29 @@ async fn a_key_waits_only_once_for_each_destination(it: TestStore) {
     again.outbox = vec![item("phoenix", "a")];
     it.store.record_traces(&[again], seconds(0)).await.unwrap();
     assert_eq!(it.store.queue_depths(seconds(0)).await.unwrap().outbox, 2);
+}
+
+async fn what_waits_too_long_is_found_whoever_it_is_for_and_however_often_it_was_tried(it: TestStore) {
+    fill(&it, &[("removed", "a"), ("away", "b"), ("evaluator x", "c")]).await;
+    let mut later = plain(2);
+    later.outbox = vec![item("removed", "d")];
+    it.store.record_traces(&[later], seconds(10)).await.unwrap();
+    let tried = it.store.claim_outbox("away", seconds(5), LEASE, 10).await.unwrap();
+    it.store.retry_outbox(&[tried[0].id], seconds(900), "503").await.unwrap();
+
+    let expired = async |before| it.store.expired_outbox(seconds(before), "evaluator ").await.unwrap();
+    assert!(expired(0).await.is_empty());
+    let found = expired(10).await;
+    let told: Vec<_> = found.iter().map(|item| (&*item.destination, item.payload.as_deref())).collect();
+    assert_eq!(told, [("removed", None), ("away", None), ("evaluator x", Some(b"c".as_slice()))]);
+    it.store.delivered(&found.iter().map(|item| item.id).collect::<Vec<_>>()).await.unwrap();
+    assert_eq!((expired(10).await.len(), expired(11).await.len()), (0, 1));
+
+    // As a process of the release before leaves it: its age is known from when it is claimed.
+    it.forge("UPDATE outbox SET created_at = NULL").await;
+    assert_eq!((expired(10).await.len(), expired(11).await.len()), (0, 1));
+    it.store.claim_outbox("removed", seconds(20), LEASE, 10).await.unwrap();
+    assert_eq!((expired(20).await.len(), expired(21).await.len()), (0, 1));
 }
 
 async fn two_senders_at_once_never_share_an_item(it: TestStore) {
