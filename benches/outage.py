@@ -10,12 +10,10 @@ during and after, the most memory of each process, and how long after the load i
 that was accepted must then be in the store, judged and delivered. Needs Linux, cargo, Python 3.9, PostgreSQL, RabbitMQ.
 """
 
-import http.server
 import sys
-import threading
 import time
 
-from stand import Sampler, free_port, parser, queue, stand, store
+from stand import Backend, Sampler, parser, queue, stand, store
 
 ALL = "[complete]\nroot_grace = \"200ms\"\n[sampling]\nhealthy_rate = 1.0\n"
 ROLES = ("receive,web", "evaluate,judge,deliver,watch,web")
@@ -34,49 +32,11 @@ def main():
             outage(at, broker, neighbours, name, arguments.rate, arguments.minutes * 60)
 
 
-class Backend:
-    """A tracing backend that takes everything, and can go away and come back."""
-
-    def __init__(self):
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-
-    def __enter__(self):
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), Taking)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        return self
-
-    def stop(self):
-        self.server.is_away = True
-        self.server.shutdown()
-        self.server.server_close()
-
-    def __exit__(self, *_):
-        self.stop()
-
-
-class Taking(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers.get("content-length", 0)))
-        # Connections that are kept alive outlive the server.
-        if getattr(self.server, "is_away", False):
-            self.close_connection = True
-            return
-        self.send_response(200)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
-
-
 def outage(at, broker, neighbours, name, rate, seconds):
     postgres, database = neighbours["database"], name.replace("-", "_")
-    write_back = f'[[write_back]]\nkind = "otlp"\nendpoint = "{neighbours["write-back"].url}"\n'
     url = postgres.database(database)
-    settings = ALL + store(url) + queue(broker) + f'name = "{name}"\n' + neighbours["provider"].settings() + write_back
+    settings = ALL + store(url) + queue(broker) + f'name = "{name}"\n' + neighbours["provider"].settings() \
+        + neighbours["write-back"].settings()
     services = [at.service(settings, roles) for roles in ROLES]
     receiver, worker = [service.__enter__() for service in services]
     load = at.load(receiver, int(rate * seconds * 2), rate)

@@ -6,6 +6,7 @@ of `serve`, all on free loopback ports. Everything is ended with the block that 
 
 import argparse
 import contextlib
+import http.server
 import json
 import os
 import pwd
@@ -254,7 +255,7 @@ class Service(Process):
     """`serve` with some of its roles, `web` among them, in a folder of its own."""
 
     def __init__(self, binary, folder, settings, roles, environment):
-        self.folder, self.environment = folder, environment
+        self.folder, self.settings, self.environment = folder, settings, environment
         self.receiver, self.web = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         listening = f'[receive]\nhttp = "{self.receiver}"\ngrpc = ""\n[web]\nlisten = "{self.web}"\n'
         (folder / "driftline.toml").write_text(listening + settings)
@@ -298,6 +299,47 @@ def cpu_seconds(pid):
 def memory(pid, what):
     """Bytes: `VmRSS` now, `VmHWM` at most so far."""
     return int(re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[1]) * 1024
+
+
+class Backend:
+    """A tracing backend that takes everything, and can go away and come back."""
+
+    def __init__(self):
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self):
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), Taking)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self
+
+    def settings(self):
+        return f'[[write_back]]\nkind = "otlp"\nendpoint = "{self.url}"\n'
+
+    def stop(self):
+        self.server.is_away = True
+        self.server.shutdown()
+        self.server.server_close()
+
+    def __exit__(self, *_):
+        self.stop()
+
+
+class Taking(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        # Connections that are kept alive outlive the server.
+        if getattr(self.server, "is_away", False):
+            self.close_connection = True
+            return
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
 
 
 class Sampler:

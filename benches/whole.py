@@ -6,7 +6,8 @@ worker between RabbitMQ and PostgreSQL with the same; with what others need for 
 
 Builds the binary that is shipped, makes N traces of 12 spans and about 25 KB, and prints, for each round, traces per
 CPU-second (user and system, of our processes alone) and peak resident memory. `serve` is timed from its start until all
-traces are evaluated; it listens on loopback, in a folder that is removed afterwards. CPU-seconds repeat where wall time
+traces are evaluated, and their scores delivered to a tracing backend that takes everything; `stored` is the same without
+such a backend. It listens on loopback, in a folder that is removed afterwards. CPU-seconds repeat where wall time
 does not, so they are what to compare. `--fleet` adds RabbitMQ and PostgreSQL. `--peers` adds Phoenix, installed below
 `target/`, storing the same traces, and the floor: the bare prost decode of the same bytes. `--latency` sends at
 half the rate that was reached for so many seconds: the time to the answer, beside what this disk alone takes for as many
@@ -24,7 +25,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from stand import REPOSITORY, Process, cpu_seconds, free_port, get, installed, memory, parser, queue, stand, store, tool
+from stand import REPOSITORY, Backend, Process, cpu_seconds, free_port, get, installed, memory, parser, queue, stand, store, tool
 
 GRACE_SECONDS = 0.2
 SETTINGS = f'[complete]\nroot_grace = "{GRACE_SECONDS * 1000:.0f}ms"\n'
@@ -36,19 +37,22 @@ def main():
     with stand(arguments) as at:
         traces = make_traces(arguments.profile, arguments.traces, at.folder / "traces.jsonl")
         print(f"{arguments.traces} traces, {traces.stat().st_size / 1e6:.1f} MB as OTLP/JSON, {os.cpu_count()} cores")
+        backend = at.start(Backend())
         postgres, broker = (at.postgres(), at.rabbitmq()) if arguments.fleet else (None, None)
         for number in range(arguments.rounds):
             work = at.folder / str(number)
             work.mkdir()
             report("evaluate", arguments.traces, *evaluate(at.binary, traces, arguments.traces, work))
-            embedded = [at.service(SETTINGS + store("sqlite://driftline.db"))]
-            rates = {"serve": serve(at, "serve", embedded, traces, arguments)}
+            serve(at, "stored", embedded(at), traces, arguments)
+            rates = {"serve": serve(at, "serve", embedded(at, backend), traces, arguments)}
             if arguments.fleet:
-                rates["fleet"] = serve(at, "fleet", fleet(at, postgres, broker, f"round_{number}"), traces, arguments)
+                services = fleet(at, postgres, broker, f"round_{number}", backend)
+                rates["fleet"] = serve(at, "fleet", services, traces, arguments)
         if arguments.latency:
-            latency(at, "serve", [at.service(SETTINGS + store("sqlite://driftline.db"))], rates["serve"], arguments)
+            latency(at, "serve", embedded(at, backend), rates["serve"], arguments)
             if arguments.fleet:
-                latency(at, "fleet", fleet(at, postgres, broker, "latency"), rates["fleet"], arguments, postgres)
+                services = fleet(at, postgres, broker, "latency", backend)
+                latency(at, "fleet", services, rates["fleet"], arguments, postgres)
         if arguments.peers:
             phoenix(at, traces, arguments.traces)
             floor()
@@ -64,9 +68,14 @@ def parse_arguments():
     return made.parse_args()
 
 
-def fleet(at, postgres, broker, name):
-    """A receiver and a worker."""
-    settings = SETTINGS + store(postgres.database(name)) + queue(broker) + f'name = "{name}"\n'
+def embedded(at, backend=None):
+    """One process, which delivers scores to the backend if there is one."""
+    return [at.service(SETTINGS + store("sqlite://driftline.db") + (backend.settings() if backend else ""))]
+
+
+def fleet(at, postgres, broker, name, backend):
+    """A receiver and a worker, which delivers."""
+    settings = SETTINGS + store(postgres.database(name)) + queue(broker) + f'name = "{name}"\n' + backend.settings()
     return [at.service(settings, roles) for roles in ("receive,web", "evaluate,deliver,watch,web")]
 
 
@@ -92,19 +101,25 @@ def evaluate(binary, traces, count, work):
 
 
 def serve(at, name, services, traces, arguments):
-    """Prints what the services cost from their start until all traces are evaluated; gives traces a second."""
+    """Prints what the services cost from their start until all is done; gives traces a second."""
     with Started(services) as (receiver, worker):
         # What scrapers are told is estimated once in a quarter of an hour, which is none of a run of seconds.
         worker.metric("evaluated_traces_total")
         started = time.monotonic()
         replay(at, traces, receiver)
-        worker.wait(lambda: (worker.metric("evaluated_traces_total") or 0) >= arguments.traces, "all is evaluated",
-                    PATIENCE_SECONDS)
+        finish(worker, arguments.traces)
         seconds = time.monotonic() - started
         cpu = sum(service.cpu_seconds() for service in services)
         peak = sum(service.memory("VmHWM") for service in services)
         report(name, arguments.traces, cpu, seconds, peak)
         return arguments.traces / seconds
+
+
+def finish(worker, count):
+    """Waits until so many traces are evaluated, and delivered where they are to be."""
+    counters = ["evaluated_traces_total"] + ["deliveries_total"] * ("[[write_back]]" in worker.settings)
+    worker.wait(lambda: all((worker.metric(counter) or 0) >= count for counter in counters), "all is done",
+                PATIENCE_SECONDS)
 
 
 class Started:
@@ -128,8 +143,7 @@ def latency(at, name, services, rate, arguments, postgres=None):
     with Started(services) as (receiver, worker):
         idle = sum(service.cpu_seconds() for service in services)
         said = at.load(receiver, int(rate / 2 * arguments.latency), rate / 2).result()
-        worker.wait(lambda: worker.metric("evaluated_traces_total") >= said["accepted"], "all is evaluated",
-                    PATIENCE_SECONDS)
+        finish(worker, said["accepted"])
         cpu = sum(service.cpu_seconds() for service in services) - idle
         delays = sorted(seconds_to_scores(worker, postgres))
     over = delays[int(len(delays) * 0.95)] - GRACE_SECONDS
@@ -158,7 +172,7 @@ def disk_p99(file, rate, seconds):
 def seconds_to_scores(worker, postgres):
     """Of each trace, as its store has it."""
     statement = "SELECT recorded_at - ended_at FROM trace"
-    address = re.search(r'url = "(.+)"', (worker.folder / "driftline.toml").read_text())[1]
+    address = re.search(r'url = "(.+)"', worker.settings)[1]
     if address.startswith("sqlite://"):
         with sqlite3.connect(worker.folder / "driftline.db") as database:
             return [nanos / 1e9 for nanos, in database.execute(statement)]
