@@ -82,7 +82,7 @@ pub async fn examine(settings: &Settings, now: Timestamp) -> Vec<Check> {
     if let Some(path) = settings.store.url.strip_prefix("sqlite://") {
         checks.extend(disk::examine(Path::new(path)));
     }
-    checks.extend(archive(settings).await);
+    checks.push(archive(settings).await);
     checks.push(queue(settings).await);
     let addresses = addresses(settings, &mut checks);
     let mut reached = Vec::new();
@@ -127,14 +127,15 @@ async fn store(url: &str) -> Check {
     }
 }
 
-/// The archive, where there is to be one.
-async fn archive(settings: &Settings) -> Option<Check> {
+/// The archive; without one, what it would have kept.
+async fn archive(settings: &Settings) -> Check {
     let directory = &settings.archive.directory;
     let looked = match settings.archive() {
-        Ok(archive) => owned(archive?, &settings.store.url).await,
+        Ok(None) => return without_archive(settings),
+        Ok(Some(archive)) => owned(archive, &settings.store.url).await,
         Err(error) => Err(causes(&error)),
     };
-    Some(match looked {
+    match looked {
         Ok(true) => Check::ok("archive", format!("{directory} can be read")),
         Ok(false) => {
             let remedy = "give each store an archive of its own: set archive.directory to an empty place";
@@ -144,7 +145,13 @@ async fn archive(settings: &Settings) -> Option<Check> {
             let remedy = "check archive.directory, and of a bucket the AWS_ variables and what its keys may do";
             Check::fail("archive", format!("{directory} cannot be read: {problem}"), remedy)
         }
-    })
+    }
+}
+
+fn without_archive(settings: &Settings) -> Check {
+    let kept = humantime::format_duration(settings.retention.traces);
+    let finding = format!("there is none: flagged and failed runs are deleted with all others after {kept}");
+    Check::warn("archive", finding, "set archive.directory to a folder or a bucket, if they are to be kept for longer")
 }
 
 /// Whether an archive that can be read is this store's, or may become it.

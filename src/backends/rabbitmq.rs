@@ -27,7 +27,6 @@ pub use mover::Mover;
 pub use publisher::{NewMessage, RabbitMqPublisher};
 use tokio::time::{Instant, timeout_at};
 
-use connection::CONNECT_TIMEOUT;
 use queues::QueueNames;
 
 /// Why RabbitMQ did not do what it was asked. None of it names the broker's address, which holds a password.
@@ -51,7 +50,7 @@ pub enum RabbitMqError {
     #[error("not connected to RabbitMQ; see the log for why")]
     NotConnected,
     /// No answer.
-    #[error("RabbitMQ did not answer within {} s", CONNECT_TIMEOUT.as_secs())]
+    #[error("RabbitMQ did not answer in time")]
     Timeout,
     /// The queue's name is longer than AMQP allows.
     #[error("queue name {queue:?} is longer than 255 bytes, with the .retry that is added")]

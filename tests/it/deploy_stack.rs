@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use clap::ValueEnum;
 use driftline::app::service::Role;
-use driftline::app::settings;
+use driftline::app::settings::{self, Settings};
 use driftline::backends::rabbitmq::RabbitMqConsumer;
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ use crate::deploy::{exposed_metrics, metric_names, repository, run};
 use crate::deploy_gates::yaml_documents;
 use crate::service::fixtures::eventually;
 use crate::support::serve::free_address;
-use crate::support::services::{find, rabbitmq};
+use crate::support::services::{RabbitMq, find, rabbitmq};
 use crate::web::fixtures::client;
 
 const COLLECTORS: [&str; 4] =
@@ -128,6 +128,99 @@ fn the_compose_stack_mounts_files_that_are_there_and_pins_its_images() {
     }
     let dockerfile = text("deploy/Dockerfile");
     assert!(dockerfile.contains("\nUSER 65532:65532\n") && !dockerfile.contains(":latest"));
+}
+
+#[test]
+fn every_variable_of_the_compose_stacks_example_is_used_and_no_other() {
+    let (example, compose) = (text("deploy/compose/example.env"), text("deploy/compose/compose.yaml"));
+    let given: BTreeSet<&str> = example
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.split_once('=').unwrap_or_else(|| panic!("{line} is no variable")).0)
+        .collect();
+    let used = compose.split("${").skip(1).map(|after| after.split([':', '}']).next().unwrap());
+    // A secret names its variable.
+    let secrets = compose.split("{environment: ").skip(1).map(|after| after.split('}').next().unwrap());
+    assert_eq!(used.chain(secrets).collect::<BTreeSet<&str>>(), given);
+}
+
+#[test]
+fn the_judge_model_of_the_compose_stack_is_good_once_it_is_uncommented_and_gets_its_key() {
+    let shipped = text("deploy/compose/driftline.toml");
+    let (before, block) = shipped.split_once("# [judge.models.default]\n").unwrap();
+    let lines = block.lines().take_while(|line| line.starts_with("# ")).map(|line| line[2..].to_owned() + "\n");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), format!("{before}[judge.models.default]\n{}", lines.collect::<String>())).unwrap();
+    let settings = settings::load(Some(file.path())).unwrap();
+    let variable = settings.judge.models["default"].api_key_env.clone().unwrap();
+    assert!(settings.judge.budget.daily_usd.is_finite(), "a day has a limit");
+    let compose = yaml_documents("compose/compose.yaml").remove(0);
+    assert_eq!(compose["services"]["driftline"]["environment"][&variable], format!("${{{variable}}}"));
+}
+
+#[test]
+fn flagged_runs_outlive_the_others_in_every_set_up_that_is_shipped() {
+    let directory = |path: &str| settings::load(Some(&repository(path))).unwrap().archive.directory;
+    let in_volume = directory("deploy/compose/driftline.toml");
+    let compose = yaml_documents("compose/compose.yaml").remove(0);
+    assert!(list(&compose["services"]["driftline"]["volumes"]).contains(&json!(format!("archive:{in_volume}"))));
+    assert!(
+        text("deploy/Dockerfile").contains(&format!("--chown=65532:65532 /empty {in_volume}\n")),
+        "it may write there"
+    );
+
+    let unit = text("deploy/driftline.service");
+    let state = unit.lines().find_map(|line| line.strip_prefix("StateDirectory=")).unwrap();
+    let of_machine = directory("deploy/driftline.toml");
+    assert!(of_machine.starts_with(&format!("/var/lib/{state}/")), "{of_machine} is nothing that the unit may write");
+
+    let manifests = yaml_documents("kubernetes/driftline.yaml");
+    let variable = json!({
+        "name": "DRIFTLINE__ARCHIVE__DIRECTORY",
+        "valueFrom": {"secretKeyRef": {"name": "driftline", "key": "DRIFTLINE__ARCHIVE__DIRECTORY"}},
+    });
+    for deployment in manifests.iter().filter(|it| it["kind"] == "Deployment") {
+        let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+        assert!(list(&container["env"]).contains(&variable), "a pod has to share the archive of the others");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rabbitmq_tells_prometheus_what_the_alerts_ask_of_its_queues() {
+    let plugins = text("deploy/compose/rabbitmq-plugins");
+    let mounted = "./rabbitmq-plugins:/etc/rabbitmq/enabled_plugins:ro";
+    assert!(plugins.contains("rabbitmq_prometheus") && text("deploy/compose/compose.yaml").contains(mounted));
+    let (broker, scraped) = tokio::task::block_in_place(RabbitMq::start_scraped);
+    let queue = settings::load(Some(&repository("deploy/driftline.toml"))).unwrap().queue.name;
+    let consumer = RabbitMqConsumer::connect(&broker.amqp_url, &queue, 1).await.unwrap();
+    consumer.close().await.unwrap();
+    let scrape = |file: &str, port: &str| {
+        let configured = yaml_documents(file).remove(0);
+        let jobs = list(&configured["scrape_configs"]).clone();
+        let job = jobs.into_iter().find(|job| job["job_name"] == "rabbitmq").unwrap();
+        let target = job["static_configs"][0]["targets"][0].as_str().unwrap();
+        assert!(target.ends_with(port), "{file}: {target}");
+        let (path, family) = (&job["metrics_path"], &job["params"]["family"][0]);
+        format!("http://{scraped}{}?family={}", path.as_str().unwrap(), family.as_str().unwrap())
+    };
+    let url = scrape("prometheus.yml", ":15692");
+    assert_eq!(url, scrape("compose/prometheus.yml", "rabbitmq:15692"));
+    let rules = text("deploy/prometheus-rules.yml");
+    let asked: BTreeSet<&str> = rules
+        .split(|part: char| !part.is_ascii_alphanumeric() && part != '_')
+        .filter(|word| word.starts_with("rabbitmq_"))
+        .collect();
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    let told = async || {
+        let text = client().get(&url).send().await.ok()?.text().await.ok()?;
+        let is_told = |metric: &str, queue: &str| {
+            let label = format!("queue=\"{queue}\"");
+            text.lines().any(|line| line.starts_with(&format!("{metric}{{")) && line.contains(&label))
+        };
+        let queues = [queue.clone(), format!("{queue}.dead")];
+        asked.iter().all(|metric| queues.iter().all(|queue| is_told(metric, queue))).then_some(())
+    };
+    eventually("what the alerts ask for", told).await;
 }
 
 #[test]
@@ -259,6 +352,56 @@ fn the_kubernetes_manifests_fit_together_and_their_settings_are_accepted() {
     let query = scaling[0]["spec"]["triggers"][1]["metadata"]["query"].as_str().unwrap();
     let exposed = exposed_metrics();
     assert!(metric_names(query).all(|name| exposed.contains(name)), "{query}");
+}
+
+/// What PostgreSQL lets in unless it is told otherwise, without what it keeps for its administrators
+/// (`max_connections` and `superuser_reserved_connections` in its manual).
+const POSTGRES_LETS_IN: u64 = 100 - 3;
+
+fn number(value: &Value) -> u64 {
+    value.as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+/// Seconds after which a process that is told to stop has let go of the store: what it drains for, and its leave.
+fn gone_after(settings: &Settings) -> u64 {
+    settings.service.drain.as_secs() + 4
+}
+
+/// Pods of a deployment at once: an update adds some, and each that is replaced is still ending for a while.
+fn most_pods(deployment: &Value, replicas: u64, settings: &Settings) -> u64 {
+    let update = &deployment["spec"]["strategy"]["rollingUpdate"];
+    assert_eq!(number(&update["maxUnavailable"]), 0, "one that ends is replaced before it has ended");
+    let ready_for = deployment["spec"].get("minReadySeconds").map_or(0, number);
+    assert!(replicas == 1 || ready_for > gone_after(settings), "several are ending at once");
+    let ending = u64::from(replicas > 1);
+    replicas + number(&update["maxSurge"]) + ending
+}
+
+#[test]
+fn the_processes_that_are_deployed_and_a_command_are_let_in_by_a_database_as_it_is_shipped() {
+    let one_command = settings::defaults().unwrap().store.connections;
+    let documents = yaml_documents("kubernetes/driftline.yaml");
+    let config = tempfile::NamedTempFile::new().unwrap();
+    let of_kind = |kind: &'static str| documents.iter().filter(move |it| it["kind"] == kind);
+    let map = of_kind("ConfigMap").next().unwrap();
+    fs::write(config.path(), map["data"]["driftline.toml"].as_str().unwrap()).unwrap();
+    let settings = settings::load(Some(config.path())).unwrap();
+    let scaling = &yaml_documents("kubernetes/scaling.yaml")[0]["spec"];
+    let pods = of_kind("Deployment").map(|deployment| {
+        let is_scaled = deployment["metadata"]["name"] == scaling["scaleTargetRef"]["name"];
+        let replicas = if is_scaled { &scaling["maxReplicaCount"] } else { &deployment["spec"]["replicas"] };
+        most_pods(deployment, number(replicas), &settings)
+    });
+    let connections = pods.sum::<u64>() * u64::from(settings.store.connections) + u64::from(one_command);
+    assert!(connections <= POSTGRES_LETS_IN, "{connections} connections in Kubernetes");
+
+    let compose = yaml_documents("compose/compose.yaml").remove(0);
+    let services = compose["services"].as_object().unwrap();
+    let processes = services.values().filter(|service| service.get("build").is_some()).count();
+    assert!(services["postgres"].get("command").is_none() && processes > 0);
+    let settings = settings::load(Some(&repository("deploy/compose/driftline.toml"))).unwrap();
+    let connections = processes as u64 * u64::from(settings.store.connections) + u64::from(one_command);
+    assert!(connections <= POSTGRES_LETS_IN, "{connections} connections in compose");
 }
 
 #[test]

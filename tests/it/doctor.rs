@@ -52,6 +52,14 @@ fn what_cannot_be_reached_fails_each_by_its_name_and_secrets_are_not_repeated() 
 }
 
 #[test]
+fn flagged_runs_that_retention_will_delete_are_told_until_there_is_an_archive_for_them() {
+    let (code, report) = examined("[retention]\ntraces = \"3d\"\n");
+    assert_eq!((code, health(&report, "archive")), (0, "warn"), "{report}");
+    assert!(report.to_string().contains("flagged and failed runs are deleted with all others after 3days"), "{report}");
+    assert_eq!(health(&examined("[archive]\ndirectory = \"archive\"\n").1, "archive"), "ok");
+}
+
+#[test]
 fn an_archive_that_another_store_wrote_is_told() {
     let archive = tempfile::tempdir().unwrap();
     let settings = format!("[archive]\ndirectory = \"{}\"\n", archive.path().display());

@@ -1,9 +1,11 @@
-//! Stands between a client and a server, and cuts what goes through it, or lets it go nowhere.
+//! Stands between a client and a server, and cuts what goes through it, holds it up, or lets it go nowhere.
 
+use std::io;
 use std::sync::{Arc, Mutex};
 
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 /// A way to a server that can be cut.
@@ -12,6 +14,7 @@ pub(crate) struct Proxy {
     address: String,
     connections: Arc<Mutex<JoinSet<()>>>,
     silence: Arc<Notify>,
+    is_partitioned: watch::Sender<bool>,
     _accepting: JoinSet<()>,
 }
 
@@ -22,16 +25,19 @@ impl Proxy {
         let address = listener.local_addr().unwrap().to_string();
         let connections = Arc::new(Mutex::new(JoinSet::new()));
         let silence = Arc::<Notify>::default();
+        let is_partitioned = watch::Sender::new(false);
         let mut accepting = JoinSet::new();
         accepting.spawn({
             let (connections, silence, target) = (Arc::clone(&connections), Arc::clone(&silence), target.to_owned());
+            let partition = is_partitioned.subscribe();
             async move {
                 while let Ok((client, _)) = listener.accept().await {
-                    connections.lock().unwrap().spawn(pass_through(client, target.clone(), Arc::clone(&silence)));
+                    let passing = pass_through(client, target.clone(), Arc::clone(&silence), partition.clone());
+                    connections.lock().unwrap().spawn(passing);
                 }
             }
         });
-        Self { target: target.to_owned(), address, connections, silence, _accepting: accepting }
+        Self { target: target.to_owned(), address, connections, silence, is_partitioned, _accepting: accepting }
     }
 
     /// The server's URL, but through here.
@@ -51,14 +57,51 @@ impl Proxy {
     pub(crate) fn silence(&self) {
         self.silence.notify_waiters();
     }
+
+    /// From now on nothing gets from one side to the other, old connections and new ones, and neither side is told: as
+    /// when a network is partitioned.
+    pub(crate) fn partition(&self) {
+        self.is_partitioned.send_replace(true);
+    }
+
+    /// What the sides have sent meanwhile arrives, as it does by TCP's repeats: also that they have hung up.
+    pub(crate) fn heal(&self) {
+        self.is_partitioned.send_replace(false);
+    }
 }
 
-async fn pass_through(mut client: TcpStream, target: String, silence: Arc<Notify>) {
+async fn pass_through(mut client: TcpStream, target: String, silence: Arc<Notify>, partition: watch::Receiver<bool>) {
+    healed(partition.clone()).await;
     if let Ok(mut server) = TcpStream::connect(&target).await {
+        // Borrowed: in silence both stay open.
+        let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
+        let asked = carry(from_client, to_server, partition.clone());
+        let answered = carry(from_server, to_client, partition);
         tokio::select! {
             // An error here is one side hanging up.
-            passed = tokio::io::copy_bidirectional(&mut client, &mut server) => drop(passed),
+            passed = async { tokio::try_join!(asked, answered) } => drop(passed),
             () = silence.notified() => std::future::pending().await,
         }
     }
+}
+
+async fn carry(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    partition: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let mut bytes = vec![0; 64 * 1024];
+    loop {
+        let read = from.read(&mut bytes).await;
+        healed(partition.clone()).await;
+        match read? {
+            0 => return to.shutdown().await,
+            count => to.write_all(&bytes[..count]).await?,
+        }
+    }
+}
+
+async fn healed(mut partition: watch::Receiver<bool>) {
+    // Without its proxy there is no partition any longer.
+    drop(partition.wait_for(|is_partitioned| !is_partitioned).await);
 }

@@ -166,7 +166,17 @@ impl RabbitMq {
         Self::start_with("")
     }
 
-    /// The same, which the script has written `settings.conf` for.
+    /// The same, and the address on which it tells Prometheus of itself.
+    pub(crate) fn start_scraped() -> (Self, String) {
+        let port = free_port();
+        let script = format!(
+            "cat >settings.conf <<END\nprometheus.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {port}\nEND\n\
+             echo '[rabbitmq_prometheus].' >plugins\n"
+        );
+        (Self::start_with(&script), format!("127.0.0.1:{port}"))
+    }
+
+    /// The same, which the script has written `settings.conf` for, and `plugins` if it wants any.
     fn start_with(script: &str) -> Self {
         let server = find("rabbitmq-server", "/usr/lib/rabbitmq/bin", "rabbitmq-server");
         retry_other_port("RabbitMQ", |port| {
@@ -182,7 +192,7 @@ impl RabbitMq {
                  export RABBITMQ_ENABLED_PLUGINS_FILE=\"$PWD/plugins\" RABBITMQ_CONFIG_FILE=\"$PWD/settings\"\n\
                  export RABBITMQ_ADVANCED_CONFIG_FILE=\"$PWD/none\" RABBITMQ_CONF_ENV_FILE=/dev/null\n\
                  export RABBITMQ_PID_FILE=\"$PWD/pid\" RUNNING_UNDER_SYSTEMD=true\n\
-                 echo '[].' >plugins\n\
+                 [ -e plugins ] || echo '[].' >plugins\n\
                  epmd -port {epmd_port} -address 127.0.0.1 >log 2>&1 & others=$!\n\
                  '{server}' >>log 2>&1 &\n",
                 server = server.display()
