@@ -398,7 +398,8 @@ fn retention(settings: &Settings) -> Retention {
 
 /// The store, with its archive.
 async fn open_store(settings: &Settings) -> Result<Store, StoreError> {
-    Ok(Store::open(&settings.store.url, false).await?.with_archive(settings.archive()?))
+    let store = Store::open_for_service(&settings.store.url, settings.store.connections).await?;
+    Ok(store.with_archive(settings.archive()?))
 }
 
 /// The evaluating stage as the settings want it.

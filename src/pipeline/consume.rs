@@ -176,14 +176,16 @@ impl Worker<'_> {
     /// Takes a message that may have taken a worker down: it is noted first, so that it cannot go on for ever.
     async fn take_alone(self, queue: &mut Draining, delivery: Delivery) {
         let message = name_of(&delivery);
-        let begun = self.insist(|| self.shared.store.begin_message(&message, self.shared.now()));
+        let begun = || async { self.intake.noted(self.shared.store.begin_message(&message, self.shared.now()).await) };
+        let begun = self.insist(begun);
         let Some(begun) = begun.await else { return };
         if begun > self.source.attempts {
             let reason = format!("begun {} times and never ended: it takes its worker down", begun - 1);
             return self.bury(queue, delivery, reason);
         }
         self.take(queue, vec![delivery]).await;
-        self.insist(|| self.shared.store.end_message(&message, self.shared.now())).await;
+        let ended = || async { self.intake.noted(self.shared.store.end_message(&message, self.shared.now()).await) };
+        self.insist(ended).await;
     }
 
     /// Reads a message, or tells why it cannot be read.

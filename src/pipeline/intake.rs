@@ -5,7 +5,7 @@
 //! committed, not before: what was accepted is never lost. What waits to be stored is bounded in bytes, and what waits to be
 //! evaluated in traces; beyond that a source is told to come back.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -20,6 +20,7 @@ use super::invariant::{Invariant, adds_up};
 use super::redaction::Redaction;
 use super::room::{Room, Rooms};
 use super::work::{HEAVY, work_on};
+use super::writing::{Writable, Writing};
 use crate::backends::store::{AppendReport, Chunk, CompletionPolicy, StoreError};
 use crate::domain::external_score::NewExternalScore;
 use crate::limits::budget::day_of;
@@ -37,8 +38,6 @@ const GATHERING: Duration = Duration::from_millis(3);
 /// How long a commit may take, with its repeats. Senders give up after ten seconds and send again; a database that has gone
 /// silent is known by nothing else.
 const LIMIT: Duration = Duration::from_secs(30);
-/// A commit that takes longer than this has senders wait in vain.
-const SLOW: Duration = Duration::from_secs(5);
 
 /// What a source hands in at once.
 #[derive(Debug, Clone, Default)]
@@ -97,11 +96,8 @@ pub struct Intake {
     redaction: Option<Arc<Redaction>>,
     backlog: Backlog,
     metrics: Arc<Metrics>,
-    writing: Writing,
+    writing: Arc<Writing>,
 }
-
-/// Since when the commit that is under way is, if one is.
-type Writing = Arc<Mutex<Option<Instant>>>;
 
 struct Submission {
     chunks: Vec<Chunk>,
@@ -130,7 +126,7 @@ impl Intake {
         max_waiting_bytes: usize,
     ) -> (Self, impl Future<Output = ()> + Send) {
         let (submissions, waiting) = mpsc::unbounded_channel();
-        let (metrics, writing) = (Arc::clone(&shared.metrics), Writing::default());
+        let (metrics, writing) = (Arc::clone(&shared.metrics), Arc::<Writing>::default());
         let (rooms, backlog) = (Rooms::new(max_waiting_bytes), Backlog::default());
         let way_in = Self { submissions, rooms, redaction: None, backlog, metrics, writing: Arc::clone(&writing) };
         (way_in, write(shared, policy, waiting, writing))
@@ -148,11 +144,15 @@ impl Intake {
         Self { backlog, ..self }
     }
 
-    /// Whether commits are done in a time that senders wait for.
+    /// Whether what is received can be written, as far as the last commits tell.
     #[must_use]
-    pub fn is_writing_in_time(&self) -> bool {
-        let writing = *self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        writing.is_none_or(|since| since.elapsed() < SLOW)
+    pub fn is_writable(&self) -> Writable {
+        self.writing.is_writable()
+    }
+
+    /// Takes note of how a write ended that stands before a commit.
+    pub(super) fn noted<T>(&self, written: Result<T, StoreError>) -> Result<T, StoreError> {
+        written.inspect(|_| self.writing.succeeded()).inspect_err(|_| self.writing.failed())
     }
 
     /// Room, of which nothing is taken yet.
@@ -205,9 +205,8 @@ async fn write(
     shared: Shared,
     policy: CompletionPolicy,
     mut waiting: mpsc::UnboundedReceiver<Submission>,
-    writing: Writing,
+    writing: Arc<Writing>,
 ) {
-    let set_writing = |since| *writing.lock().unwrap_or_else(PoisonError::into_inner) = since;
     let mut gathering = Duration::ZERO;
     while let Some(first) = waiting.recv().await {
         let mut group = vec![first];
@@ -217,10 +216,10 @@ async fn write(
             take_waiting(&mut waiting, &mut group);
         }
         let (started, is_shared) = (Instant::now(), group.len() > 1);
-        set_writing(Some(started));
-        store(&shared, &policy, group).await;
+        writing.begin();
+        store(&shared, &policy, &writing, group).await;
         gathering = gathering_after(is_shared, started.elapsed());
-        set_writing(None);
+        writing.end();
     }
 }
 
@@ -244,11 +243,11 @@ fn rows(group: &[Submission]) -> usize {
 }
 
 /// Commits a group; when the store refuses something in it, each by itself, so that none fails for another's sake.
-async fn store(shared: &Shared, policy: &CompletionPolicy, mut group: Vec<Submission>) {
-    let result = commit(shared, policy, &mut group).await;
+async fn store(shared: &Shared, policy: &CompletionPolicy, writing: &Writing, mut group: Vec<Submission>) {
+    let result = commit(shared, policy, writing, &mut group).await;
     if result == Err(NotStored::Refused) && group.len() > 1 {
         for mut alone in group {
-            let result = commit(shared, policy, std::slice::from_mut(&mut alone)).await;
+            let result = commit(shared, policy, writing, std::slice::from_mut(&mut alone)).await;
             alone.answer(result);
         }
         return;
@@ -257,16 +256,21 @@ async fn store(shared: &Shared, policy: &CompletionPolicy, mut group: Vec<Submis
 }
 
 /// Commits what is in the submissions, which have it still when that fails.
-async fn commit(shared: &Shared, policy: &CompletionPolicy, group: &mut [Submission]) -> Result<(), NotStored> {
+async fn commit(
+    shared: &Shared,
+    policy: &CompletionPolicy,
+    writing: &Writing,
+    group: &mut [Submission],
+) -> Result<(), NotStored> {
     let counts: Vec<(usize, usize)> = group.iter().map(|one| (one.chunks.len(), one.scores.len())).collect();
     let chunks: Vec<Chunk> = group.iter_mut().flat_map(|one| std::mem::take(&mut one.chunks)).collect();
     let scores: Vec<NewExternalScore> = group.iter_mut().flat_map(|one| std::mem::take(&mut one.scores)).collect();
     crash_point("intake.commit");
     let late = |_| Err(StoreError::Late { seconds: LIMIT.as_secs() });
     let appended = timeout(LIMIT, append(shared, policy, &chunks, &scores)).await.unwrap_or_else(late);
-    crash_point("intake.committed");
     match appended {
         Ok(report) => {
+            writing.succeeded();
             Invariant::EveryPieceIsAccountedFor.check(&shared.metrics, adds_up(report, chunks.len()));
             count(shared, report, scores.len());
             Ok(())
@@ -279,7 +283,11 @@ async fn commit(shared: &Shared, policy: &CompletionPolicy, group: &mut [Submiss
                 one.chunks = chunks.by_ref().take(pieces).collect();
                 one.scores = scores.by_ref().take(scored).collect();
             }
-            Err(if error.refuses_data() { NotStored::Refused } else { NotStored::Failed })
+            if error.refuses_data() {
+                return Err(NotStored::Refused);
+            }
+            writing.failed();
+            Err(NotStored::Failed)
         }
     }
 }

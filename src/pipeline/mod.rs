@@ -40,6 +40,7 @@ pub mod scoring;
 pub mod summing;
 pub mod watching;
 pub mod write_back;
+pub mod writing;
 
 mod agent_metrics;
 mod budget_alert;

@@ -1,5 +1,6 @@
 //! Alive, ready, and metrics.
 
+use std::iter;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -7,6 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 
 use super::{WebState, estimates};
@@ -18,6 +20,8 @@ use crate::telemetry::metrics::{CONTENT_TYPE, Metrics, QueueLabels, SeverityLabe
 const PATIENCE: Duration = Duration::from_secs(2);
 
 const STORE: &str = "store";
+/// The name of the check whether what is received can be stored.
+pub const STORE_WRITE: &str = "store (write)";
 
 /// Something that the service cannot work without.
 #[async_trait]
@@ -59,20 +63,19 @@ pub(super) async fn alive() -> &'static str {
     "alive\n"
 }
 
-/// Whether each dependency answers, the store first.
+/// Whether each dependency answers, the store first. They are asked together: who asks us does not wait long.
 pub(super) async fn dependencies(state: &WebState) -> Vec<Dependency> {
     let ping = async { state.store.ping().await.map_err(|error| error.to_string()) };
-    let mut dependencies = vec![dependency(STORE, ping).await];
-    for check in &state.checks {
-        dependencies.push(dependency(check.name(), check.check()).await);
-    }
-    dependencies
+    let others = join_all(state.checks.iter().map(|check| dependency(check.name(), check.check())));
+    let (store, others) = tokio::join!(dependency(STORE, ping), others);
+    iter::once(store).chain(others).collect()
 }
 
 pub(super) async fn ready(State(state): State<WebState>) -> impl IntoResponse {
     let dependencies = dependencies(&state).await;
     let waits_elsewhere = state.checks.iter().any(|check| check.stands_before_store());
-    let ready = dependencies.iter().all(|it| it.ready || (it.name == STORE && waits_elsewhere));
+    let may_be_away = |name: &str| waits_elsewhere && [STORE, STORE_WRITE].contains(&name);
+    let ready = dependencies.iter().all(|it| it.ready || may_be_away(&it.name));
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready, dependencies }))
 }

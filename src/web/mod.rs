@@ -48,7 +48,7 @@ use crate::watch::budgets::AgentBudgets;
 use crate::watch::rules::Objective;
 use crate::watch::segments::SegmentPattern;
 use error::WebError;
-pub use health::{Dependency, Readiness, ReadinessCheck};
+pub use health::{Dependency, Readiness, ReadinessCheck, STORE_WRITE};
 pub use pages::{audit_document, standalone};
 
 /// What the web listener answers from.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -18,7 +19,8 @@ use crate::pipeline::intake::Intake;
 use crate::pipeline::publish::{Outgoing, QueueLimits};
 use crate::pipeline::receive::{Receiver, WayIn, grpc_router, guarded, http_router};
 use crate::pipeline::redaction::{Redaction, largest_redacted};
-use crate::web::ReadinessCheck;
+use crate::pipeline::writing::Writable;
+use crate::web::{ReadinessCheck, STORE_WRITE};
 
 impl Service {
     /// Receivers, the queue's consumer, and the ways into the store and the queue.
@@ -39,7 +41,7 @@ impl Service {
         let intake = intake.with_redaction(redaction.clone());
         if consumes || stores {
             self.parts.spawn(writing);
-            checks.push(Arc::new(WriterCheck { intake: intake.clone() }));
+            checks.push(Arc::new(WriterCheck { intake: intake.clone(), shared: shared.clone() }));
         }
         if consumes {
             checks.push(self.consume(settings, shared, intake.clone()));
@@ -120,20 +122,36 @@ const fn completion(settings: &Settings) -> CompletionPolicy {
     }
 }
 
+const REFUSED: &str = "the store takes nothing that is written; the log says why";
+
 /// Whether what comes in is stored.
 struct WriterCheck {
     intake: Intake,
+    shared: Shared,
+}
+
+impl WriterCheck {
+    /// Writes something small, where no one else may write for a while: nobody sends to a process that is not ready.
+    async fn attempt(&self) -> Result<(), String> {
+        let (holder, now) = (&self.shared.worker, self.shared.now());
+        let held = self.shared.store.hold_lease(STORE_WRITE, holder, now, Duration::ZERO).await;
+        held.map(drop).map_err(|_| REFUSED.to_owned())
+    }
 }
 
 #[async_trait]
 impl ReadinessCheck for WriterCheck {
     fn name(&self) -> &str {
-        "store (write)"
+        STORE_WRITE
     }
 
     async fn check(&self) -> Result<(), String> {
-        let waits = || "what was received waits for a commit that takes long".to_owned();
-        self.intake.is_writing_in_time().then_some(()).ok_or_else(waits)
+        match self.intake.is_writable() {
+            Writable::Yes => Ok(()),
+            Writable::Slow => Err("what was received waits for a commit that takes long".to_owned()),
+            Writable::No => Err(REFUSED.to_owned()),
+            Writable::Unknown => self.attempt().await,
+        }
     }
 }
 

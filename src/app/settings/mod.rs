@@ -79,7 +79,7 @@ macro_rules! section {
     };
 }
 
-section!(StoreSettings { url: String });
+section!(StoreSettings { url: String, connections: u32 });
 section!(ServiceSettings {
     #[serde(deserialize_with = "duration")]
     drain: Duration,
@@ -335,6 +335,15 @@ mod tests {
         assert!(mistakes[0].starts_with("driftline.toml:2: archive.directory: name the bucket"), "{mistakes:#?}");
         assert!(mistakes[1].starts_with("driftline.toml:4: queue.url: cacertfile checks a broker"), "{mistakes:#?}");
         assert!(parse("[archive]\ndirectory = \"s3://runs\"").is_ok());
+    }
+
+    #[test]
+    fn a_service_has_a_few_connections_to_its_database_and_not_thousands() {
+        assert_eq!(parse("").unwrap().store.connections, 10);
+        for wrong in [1, 1_001] {
+            let SettingsError(mistakes) = parse(&format!("[store]\nconnections = {wrong}\n")).unwrap_err();
+            assert_eq!(mistakes, ["driftline.toml:2: store.connections: at least 2, at most 1000"]);
+        }
     }
 
     #[test]

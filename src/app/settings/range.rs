@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::Settings;
@@ -18,6 +19,10 @@ const SHORTEST_LEDGER: Duration = Duration::from_hours(48);
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 /// People and machines are told at every one.
 const SHORTEST_REMINDER: Duration = Duration::from_secs(1);
+
+/// What waits for a lock holds one, and who asks whether the service is ready needs another. The upper end is more than any
+/// server has for one process.
+const STORE_CONNECTIONS: RangeInclusive<u32> = 2..=1_000;
 
 /// A round of anchors costs money.
 const SHORTEST_ROUND: Duration = Duration::from_mins(1);
@@ -110,7 +115,9 @@ fn addresses(settings: &Settings) -> Vec<Problem> {
 fn amounts(settings: &Settings) -> Vec<Problem> {
     let budget = settings.alerts.budget_per_30_days;
     let least = "at least 1";
+    let has_connections = STORE_CONNECTIONS.contains(&settings.store.connections);
     let problems = [
+        require(has_connections, "store.connections", "at least 2, at most 1000"),
         require(settings.queue.prefetch > 0, "queue.prefetch", least),
         require(settings.queue.attempts > 0, "queue.attempts", least),
         require(settings.queue.max_waiting > 0, "queue.max_waiting", least),

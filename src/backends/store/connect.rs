@@ -20,7 +20,6 @@ use super::{Store, migrations};
 
 /// SQLite readers run beside the writer; more than a few only compete for the disk.
 const SQLITE_READERS: u32 = 4;
-const POSTGRES_CONNECTIONS: u32 = 10;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an idle connection may take to say that it is there; what is left of [`ACQUIRE_TIMEOUT`] is for a new one.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
@@ -38,14 +37,14 @@ const SQLITE_READER: &str = "PRAGMA busy_timeout = 5000; PRAGMA query_only = ON;
 const POSTGRES_WRITER: &str = "SET application_name = 'driftline'; SET idle_in_transaction_session_timeout = '60s'";
 const POSTGRES_READER: &str = "SET application_name = 'driftline'; SET default_transaction_read_only = on";
 
-/// See [`Store::open`].
-pub(super) async fn open(url: &str, read_only: bool) -> Result<Store, StoreError> {
+/// See [`Store::open`]; a SQLite file has its own number of connections.
+pub(super) async fn open(url: &str, read_only: bool, connections: u32) -> Result<Store, StoreError> {
     sqlx::any::install_default_drivers();
     if let Some(path) = url.strip_prefix("sqlite://") {
         return open_sqlite(url, Path::new(path), read_only).await;
     }
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return open_postgres(url, read_only).await;
+        return open_postgres(url, read_only, connections).await;
     }
     Err(StoreError::Address { url: without_password(url) })
 }
@@ -78,9 +77,9 @@ async fn open_sqlite(url: &str, path: &Path, read_only: bool) -> Result<Store, S
     Ok(Store { dialect: Dialect::Sqlite, writers, readers, moving, archive: None, beside: None, _lock: lock })
 }
 
-async fn open_postgres(url: &str, read_only: bool) -> Result<Store, StoreError> {
+async fn open_postgres(url: &str, read_only: bool, connections: u32) -> Result<Store, StoreError> {
     let greeting = if read_only { POSTGRES_READER } else { POSTGRES_WRITER };
-    let pool = connect(url, of_a_server(), POSTGRES_CONNECTIONS, greeting).await?;
+    let pool = connect(url, of_a_server(), connections, greeting).await?;
     if read_only {
         migrations::check(&pool).await?;
     } else {
@@ -233,7 +232,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("text.db");
         std::fs::write(&path, "this is no database, however long one looks at it").unwrap();
-        let error = open(&format!("sqlite://{}", path.display()), false).await.unwrap_err();
+        let error = open(&format!("sqlite://{}", path.display()), false, 1).await.unwrap_err();
         let source = std::error::Error::source(&error).unwrap().to_string();
         assert!(source.contains("file is not a database"), "{source}");
     }
@@ -243,7 +242,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("store.db");
         let url = format!("sqlite://{}", path.display());
-        let store = open(&url, false).await.unwrap();
+        let store = open(&url, false, 1).await.unwrap();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         for suffix in ["", ".lock", "-wal", "-shm"] {
             let mut file = path.clone().into_os_string();
@@ -253,7 +252,7 @@ mod tests {
         store.close().await;
         drop(store);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-        open(&url, false).await.unwrap();
+        open(&url, false, 1).await.unwrap();
         assert_eq!(mode(&path), 0o640);
     }
 
@@ -261,7 +260,7 @@ mod tests {
     async fn a_store_may_live_in_a_folder_with_a_strange_name() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("50% of #1 ?").join("store.db");
-        open(&format!("sqlite://{}", path.display()), false).await.unwrap();
+        open(&format!("sqlite://{}", path.display()), false, 1).await.unwrap();
         assert!(path.exists());
     }
 }

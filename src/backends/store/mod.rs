@@ -85,7 +85,7 @@ pub use judge_models::JudgeModelSeen;
 pub use labels::{NewLabel, Undrawn};
 pub use lag::Lag;
 pub use ledger::{BudgetDay, JudgeCall, NOT_SENT, Reservations, Settled};
-pub use outbox::{NewOutboxItem, OutboxItem};
+pub use outbox::{ExpiredItem, NewOutboxItem, OutboxItem};
 pub use outcomes::OutcomeCount;
 pub use read::{Counts, Place, QueueDepths, ServiceCount, WeightSums};
 pub use review::{MOST_COUNTED, ReviewFilter, ReviewItem, Stream};
@@ -102,6 +102,9 @@ use super::archive::Archive;
 use connect::Address;
 use dialect::Dialect;
 use retry::retried;
+
+/// Connections to PostgreSQL that a command opens at most, and no more than it has statements under way.
+const CONNECTIONS: u32 = 10;
 
 /// A handle on the database; clones share its connections.
 #[derive(Debug, Clone)]
@@ -128,7 +131,15 @@ impl Store {
     /// The address is not one of ours, another process has the file open, the schema is newer than this program (or,
     /// with `read_only`, older), or the database cannot be reached.
     pub async fn open(url: &str, read_only: bool) -> Result<Self, StoreError> {
-        connect::open(url, read_only).await
+        connect::open(url, read_only, CONNECTIONS).await
+    }
+
+    /// The same for a service, which writes, and opens so many connections to PostgreSQL at most.
+    ///
+    /// # Errors
+    /// As of [`Store::open`].
+    pub async fn open_for_service(url: &str, connections: u32) -> Result<Self, StoreError> {
+        connect::open(url, false, connections).await
     }
 
     /// The same store with an archive beside it.

@@ -36,6 +36,12 @@ async fn accepted(to: &Serve, traces: &[SimulatedTrace]) {
     eventually("room", async || (send(to, traces).await.0 == 200).then_some(())).await;
 }
 
+/// Waits until it says that nothing can be written; whether it `is_ready` all the same.
+async fn refused_writes(serve: &Serve, is_ready: bool) {
+    let told = async || serve.readiness().await.filter(|(_, away)| *away == ["store (write)"]);
+    assert_eq!(eventually("the truth of readyz", told).await.0, is_ready);
+}
+
 /// Lets the database say that its disk is full, whatever is put into a table.
 const FILL_DISK: &str = "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
                          RAISE EXCEPTION USING ERRCODE = '53100', MESSAGE = 'no space left on device'; END $$; \
@@ -57,18 +63,62 @@ async fn messages_for_a_database_whose_disk_is_full_wait_in_the_broker_and_none_
     for part in traces.chunks(3) {
         accepted(&serve, part).await;
     }
-    sleep(Duration::from_secs(4)).await;
+    // What it is sent waits in the broker, so that it is ready all the same.
+    refused_writes(&serve, true).await;
     let store = Store::open(&url, true).await.unwrap();
     assert_eq!(store.counts().await.unwrap().chunks, 0);
     database.execute("DROP TRIGGER full_disk ON chunk").await.unwrap();
     let pieces = async || (store.counts().await.unwrap().chunks == 9).then_some(());
     eventually("every piece", pieces).await;
+    assert_eq!(serve.readiness().await, Some((true, Vec::new())));
     sleep(Duration::from_secs(2)).await;
     assert_eq!(store.counts().await.unwrap().traces, 0, "there is no room for a score yet");
     database.execute("DROP TRIGGER full_disk ON trace").await.unwrap();
     scored(&store, &traces).await;
     let letters = DeadLetters::open(broker, &queue).await.unwrap();
     assert_eq!(letters.list(10).await.unwrap().0, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_insists_on_a_commit_is_not_ready_until_that_succeeds() {
+    let (url, queue) = (postgres().database().await, fresh_name("insists"));
+    let settings =
+        format!("[store]\nurl = \"{url}\"\n[queue]\nurl = \"{}\"\nname = \"{queue}\"\n", rabbitmq().amqp_url);
+    let worker = tokio::task::block_in_place(|| Serve::start_roles("evaluate,web", &settings));
+    ready(&worker).await;
+    let mut database = PgConnection::connect(&url).await.unwrap();
+    database.execute(FILL_DISK).await.unwrap();
+    let body = requests(&simulated("healthy", 1, START, HOUR), 1).remove(0).encode_to_vec();
+    Other::connect().await.publish(&queue, &[&body]).await;
+    refused_writes(&worker, false).await;
+    database.execute("DROP TRIGGER full_disk ON chunk").await.unwrap();
+    ready(&worker).await;
+}
+
+/// What a database is that another has taken over from: each connection from now on may only read.
+async fn stand_by(database: &mut PgConnection, only_reads: &str) {
+    let name: String = sqlx::query_scalar("SELECT current_database()").fetch_one(&mut *database).await.unwrap();
+    let change = format!("ALTER DATABASE \"{name}\" SET default_transaction_read_only = {only_reads}");
+    database.execute(sqlx::AssertSqlSafe(change)).await.unwrap();
+    let others = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                  WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    database.execute(others).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_whose_database_may_only_be_read_is_not_ready_and_is_again_though_nobody_sends() {
+    let url = postgres().database().await;
+    let serve = tokio::task::block_in_place(|| Serve::start(&format!("[store]\nurl = \"{url}\"\n")));
+    ready(&serve).await;
+    let mut database = PgConnection::connect(&url).await.unwrap();
+    stand_by(&mut database, "on").await;
+    let traces = simulated("healthy", 3, START, HOUR);
+    eventually("a refusal", async || (send(&serve, &traces).await == (503, true)).then_some(())).await;
+    // No one has sent since, and it finds out by itself.
+    refused_writes(&serve, false).await;
+    stand_by(&mut database, "off").await;
+    ready(&serve).await;
+    accepted(&serve, &traces).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -282,9 +332,14 @@ async fn an_embedded_store_on_a_full_disk_turns_senders_away_and_goes_on_when_th
         }
     }
     assert!(turned_away > 3, "{} traces were taken by a full disk", taken.len());
-    assert!(serve.readiness().await.is_some(), "it still answers");
+    let told = async || {
+        assert_ne!(send(&serve, after).await.0, 200, "the disk is full");
+        serve.readiness().await.filter(|(is_ready, away)| !is_ready && *away == ["store (write)"])
+    };
+    eventually("the truth of readyz", told).await;
     std::fs::remove_file(disk.ballast()).unwrap();
     accepted(&serve, after).await;
+    assert_eq!(serve.readiness().await, Some((true, Vec::new())), "as soon as one commit succeeds");
     taken.extend_from_slice(after);
     let store = Store::open(&format!("sqlite://{path}/driftline.db"), true).await.unwrap();
     scored(&store, &taken).await;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use driftline::backends::store::Store;
+use futures_util::future::join_all;
 use sqlx::{Connection as _, PgConnection, Row as _};
 use tokio::time::{Instant, sleep};
 
@@ -48,6 +49,29 @@ async fn processes_that_are_replaced_one_by_one_under_load_lose_nothing() {
     for trace in &traces {
         assert_eq!(store.trace(trace.truth.trace_id).await.unwrap().unwrap().version, 1);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_opens_no_more_connections_than_its_settings_say_and_two_are_enough_for_all_it_does() {
+    let url = postgres().database().await;
+    let serve = Serve::start(&format!("[store]\nurl = \"{url}\"\nconnections = 2\n"));
+    ready(&serve).await;
+    let traces = simulated("healthy", 60, START, HOUR);
+    let bodies: Vec<Vec<u8>> = requests(&traces, 1).iter().map(prost::Message::encode_to_vec).collect();
+    let to = format!("http://{}/v1/traces", serve.receives_on);
+    let senders = bodies.chunks(10).map(|part| tokio::spawn(send(to.clone(), part.to_vec(), Duration::ZERO)));
+    let sending = tokio::spawn(join_all(senders.collect::<Vec<_>>()));
+    let mut database = PgConnection::connect(&url).await.unwrap();
+    let mut most = 0_i64;
+    while !sending.is_finished() {
+        let others =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        most = most.max(sqlx::query_scalar(others).fetch_one(&mut database).await.unwrap());
+    }
+    assert_eq!(most, 2);
+    sending.await.unwrap().into_iter().for_each(Result::unwrap);
+    scored(&Store::open(&url, true).await.unwrap(), &traces).await;
+    ready(&serve).await;
 }
 
 const LEASES: &str = "SELECT name, holder FROM lease WHERE name IN ('watch', 'notify', 'review') ORDER BY name";
