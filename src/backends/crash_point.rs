@@ -14,7 +14,8 @@ pub(crate) fn crash_point(name: &str) {
     }
     if let Some(list) = std::env::var_os("DRIFTLINE_CRASH_LIST") {
         let list = File::options().create(true).append(true).open(list);
-        drop(list.and_then(|mut list| writeln!(list, "{name}")));
+        // In one write, so that threads do not mix their lines.
+        drop(list.and_then(|mut list| list.write_all(format!("{name}\n").as_bytes())));
     }
     if std::env::var("DRIFTLINE_CRASH_AT").is_ok_and(|at| at == name) {
         std::process::abort();

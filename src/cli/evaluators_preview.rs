@@ -1,5 +1,5 @@
-//! `driftline evaluators preview`: what the evaluators would do to some traces. Nothing is stored, no model is asked; of stored runs
-//! it is noted whose explanations are shown.
+//! `driftline evaluators preview`: what the evaluators would do to some traces. Nothing is stored, no model is asked; of
+//! stored runs it is noted whose explanations are shown.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -13,6 +13,8 @@ use crate::backends::store::StoreError;
 use crate::domain::time::Timestamp;
 use crate::telemetry::metrics::CallLabels;
 
+/// So long a destination may be away however short bodies are kept.
+const LEAST_WAIT: Duration = Duration::from_hours(24);
 /// How often expired bodies are looked for.
 const INTERVAL: Duration = Duration::from_mins(1);
 /// How often the archive is looked through: its files are kept by the day, and a bucket bills each look.
@@ -74,11 +76,11 @@ async fn step(shared: &Shared, retention: Retention, due: &mut Due) -> Result<bo
     if due.scores <= now && !has_more_scores {
         due.scores = now.plus(SCORES_INTERVAL);
     }
-    let has_more_items = give_up_waiting(shared, now.minus(retention.bodies)).await?;
     store.turn_days(now, retention.bodies).await?;
     crash_point("purge.commit");
     let has_more_bodies = store.purge(now).await?.traces > 0;
     crash_point("purge.committed");
+    let has_more_items = give_up_waiting(shared, now.minus(retention.bodies.max(LEAST_WAIT))).await?;
     if due.archive <= now {
         store.purge_archive(now.minus(retention.archive), now).await?;
         due.archive = now.plus(ARCHIVE_INTERVAL);

@@ -75,7 +75,9 @@ impl Commits {
     }
 
     fn fail(&mut self, now: Instant) {
-        let first = self.failing.map_or(now, |failing| failing.first);
+        // One that was long ago has nothing to do with this one.
+        let before = self.failing.filter(|failing| now.duration_since(failing.last) < RECENT);
+        let first = before.map_or(now, |failing| failing.first);
         self.failing = Some(Failing { first, last: now });
     }
 
@@ -119,7 +121,8 @@ mod tests {
     fn a_single_failure_and_one_that_was_long_ago_say_too_little() {
         assert_eq!(after_failures_at(&[0], 6), Writable::Unknown);
         assert_eq!(after_failures_at(&[0, 3, 6], 21), Writable::Unknown);
-        assert_eq!(after_failures_at(&[0, 3, 6, 900], 900), Writable::No);
+        assert_eq!(after_failures_at(&[0, 3, 6, 900], 900), Writable::Yes);
+        assert_eq!(after_failures_at(&[0, 3, 6, 900, 906], 906), Writable::No);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::dialect::Dialect;
 use super::retry::retried;
 use super::selection::Selection;
 use super::statement::{Statement, for_keys};
-use super::usage::{budget_days, forget_budgets, uncharge};
+use super::usage::{budgets_of, forget_budgets, uncharge};
 use super::{Store, StoreError};
 use crate::domain::access::{Action, NewLogEntry};
 use crate::domain::ids::TraceId;
@@ -155,9 +155,9 @@ impl Store {
             remove(connection, trace_ids, &mut batch).await?;
             forget(connection, self.dialect, trace_ids, now).await?;
             forget_sums(connection).await?;
-            let mut emptied = uncharge(connection, trace_ids).await?;
-            emptied.retain(|(_, scope)| !scope.split_once('=').is_some_and(|(dimension, _)| is_of_many(dimension)));
-            forget_budgets(connection, &emptied).await?;
+            let mut budgets = uncharge(connection, trace_ids).await?;
+            budgets.retain(|(_, scope)| !scope.split_once('=').is_some_and(|(dimension, _)| is_of_many(dimension)));
+            forget_budgets(connection, self.dialect, budgets).await?;
             if let Some(archive) = &self.archive {
                 batch.archived = erase_archived(archive, connection, self.dialect, trace_ids).await?;
             }
@@ -168,18 +168,22 @@ impl Store {
         Ok(())
     }
 
-    /// Removes what was summed up for the budget of someone by name, also of days whose traces have gone since.
+    /// Removes what was summed up for the budgets of those who are named, also of days whose traces have gone since.
     async fn erase_budgets(&self, selection: &Selection) -> Result<(), StoreError> {
         let owners = [("user", &selection.user), ("conversation", &selection.conversation)];
+        let owners = owners.into_iter().filter_map(|(dimension, name)| Some((dimension, name.as_ref()?)));
+        let further = selection.attributes.iter().map(|(dimension, name)| (dimension.as_str(), name));
+        let named = owners.chain(further).filter(|(dimension, _)| !is_of_many(dimension));
+        let scopes: Vec<String> = named.map(|(dimension, name)| format!("{dimension}={name}")).collect();
         retried("erase what was spent", || async {
             let mut transaction = self.begin().await?;
-            write_over(&mut transaction, self.dialect, true).await?;
-            for (dimension, name) in owners {
-                if let Some(name) = name {
-                    let days = budget_days(&mut transaction, &format!("{dimension}={name}")).await?;
-                    forget_budgets(&mut transaction, &days).await?;
-                }
+            let connection = &mut *transaction;
+            write_over(connection, self.dialect, true).await?;
+            let mut budgets = BTreeSet::new();
+            for scope in &scopes {
+                budgets.extend(budgets_of(connection, scope).await?);
             }
+            forget_budgets(connection, self.dialect, budgets).await?;
             transaction.commit().await
         })
         .await

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row};
+use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
 use super::columns::{key, limit};
 use super::dialect::Dialect;
@@ -162,55 +162,60 @@ fn charges(it: &RecordedTrace) -> impl Iterator<Item = Charge> {
     scopes.into_iter().map(move |scope| Charge { trace_id, scope, day, cost })
 }
 
-/// Takes what traces count for in budgets off them; gives the days and scopes for which nothing counts any more.
+/// A day's budget of a scope.
+pub(super) type BudgetKey = (i64, String);
+
+/// Takes what traces count for in budgets off them; gives the budgets.
 pub(super) async fn uncharge(
     connection: &mut AnyConnection,
     trace_ids: &[TraceId],
-) -> Result<BTreeSet<(i64, String)>, sqlx::Error> {
-    let mut emptied: BTreeSet<(i64, String)> = BTreeSet::new();
-    for row in
-        for_keys(connection, "DELETE FROM agent_charge WHERE trace_id IN", trace_ids, " RETURNING day, scope").await?
-    {
-        emptied.insert((row.try_get("day")?, row.try_get("scope")?));
-    }
-    for (day, scope) in emptied.clone() {
-        let sql = "SELECT 1 FROM agent_charge WHERE scope = $1 AND day = $2 LIMIT 1";
-        if sqlx::query(sql).bind(scope.as_str()).bind(day).fetch_optional(&mut *connection).await?.is_some() {
-            emptied.remove(&(day, scope));
-        }
-    }
-    Ok(emptied)
+) -> Result<BTreeSet<BudgetKey>, sqlx::Error> {
+    let returning = " RETURNING day, scope";
+    let rows = for_keys(connection, "DELETE FROM agent_charge WHERE trace_id IN", trace_ids, returning).await?;
+    rows.iter().map(read_key).collect()
 }
 
-/// The days of which there is a sum of a scope.
-pub(super) async fn budget_days(
+/// The budgets of a scope of which there is a sum.
+pub(super) async fn budgets_of(
     connection: &mut AnyConnection,
     scope: &str,
-) -> Result<BTreeSet<(i64, String)>, sqlx::Error> {
+) -> Result<BTreeSet<BudgetKey>, sqlx::Error> {
     let query = sqlx::query("SELECT day, scope FROM agent_budget_day WHERE scope = $1").bind(key(scope));
-    let rows = query.fetch_all(connection).await?;
-    rows.iter().map(|row| Ok((row.try_get("day")?, row.try_get("scope")?))).collect()
+    query.fetch_all(connection).await?.iter().map(read_key).collect()
 }
 
-/// Removes sums, with what was said and is still to be said of them.
+fn read_key(row: &AnyRow) -> Result<BudgetKey, sqlx::Error> {
+    Ok((row.try_get("day")?, row.try_get("scope")?))
+}
+
+/// Removes the sums of those budgets for which no trace counts any more, with what was said and is still to be said of
+/// them.
 pub(super) async fn forget_budgets(
     connection: &mut AnyConnection,
-    budgets: &BTreeSet<(i64, String)>,
+    dialect: Dialect,
+    budgets: BTreeSet<BudgetKey>,
 ) -> Result<(), sqlx::Error> {
+    let mut fingerprints = Vec::new();
     for (day, scope) in budgets {
-        let sql = "DELETE FROM agent_budget_day WHERE day = $1 AND scope = $2";
-        sqlx::query(sql).bind(*day).bind(scope.as_str()).execute(&mut *connection).await?;
+        // Who counts a trace for it meanwhile holds this row, and is seen afterwards.
+        let sum = format!("SELECT spent FROM agent_budget_day WHERE day = $1 AND scope = $2{}", dialect.lock());
+        sqlx::query(AssertSqlSafe(sum)).bind(day).bind(scope.as_str()).fetch_optional(&mut *connection).await?;
+        let charge = "SELECT cost FROM agent_charge WHERE scope = $1 AND day = $2 LIMIT 1";
+        let charge = sqlx::query(charge).bind(scope.as_str()).bind(day).fetch_optional(&mut *connection).await?;
+        if charge.is_none() {
+            let sql = "DELETE FROM agent_budget_day WHERE day = $1 AND scope = $2";
+            sqlx::query(sql).bind(day).bind(scope.as_str()).execute(&mut *connection).await?;
+            fingerprints.push(alert_fingerprint(AGENT_BUDGET, &scope, day));
+        }
     }
-    let fingerprints: Vec<String> =
-        budgets.iter().map(|(day, scope)| alert_fingerprint(AGENT_BUDGET, scope, *day)).collect();
     let fingerprints: Vec<&str> = fingerprints.iter().map(String::as_str).collect();
-    for told in [
+    for column in [
         "alert WHERE fingerprint",
         "alert_event WHERE fingerprint",
         "alert_notice WHERE fingerprint",
         "outbox WHERE lane",
     ] {
-        for_keys(connection, &format!("DELETE FROM {told} IN"), &fingerprints, "").await?;
+        for_keys(connection, &format!("DELETE FROM {column} IN"), &fingerprints, "").await?;
     }
     Ok(())
 }

@@ -246,6 +246,7 @@ async fn messages_that_cannot_be_read_or_take_the_worker_down_harm_no_other_and_
     worker.restart();
     let letters = DeadLetters::open(&rabbitmq().amqp_url, &fleet.queue).await.unwrap();
     let is_poison = |letter: &DeadLetter| letter.reason.as_ref().is_some_and(|it| it.contains("takes its worker down"));
+    // Twice where it was buried by a worker that died, of another message, before the acknowledgement.
     assert!(letters.replay(10, is_poison).await.unwrap() >= 1);
     letters.close().await.unwrap();
     eventually("the mended message", async || store.trace(trace_id(77)).await.unwrap()).await;

@@ -113,8 +113,8 @@ async fn connections_that_are_cut_again_and_again_lose_nothing_and_score_nothing
 /// How soon a receiver knows that the broker answers nothing any longer: it asks each second and waits for eight.
 const RECEIVER_KNOWS: Duration = Duration::from_secs(15);
 /// How soon a worker knows, who only listens: two heartbeats of ten seconds have to be missed, which is looked for
-/// every five.
-const WORKER_KNOWS: Duration = Duration::from_secs(30);
+/// every five. The rest is for a slow machine.
+const WORKER_KNOWS: Duration = Duration::from_secs(45);
 /// How soon both are at work again: a connection that was begun meanwhile goes on, or a second's pause and another one.
 const RESUMED: Duration = Duration::from_secs(15);
 

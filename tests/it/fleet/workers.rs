@@ -64,9 +64,10 @@ async fn a_process_opens_no_more_connections_than_its_settings_say_and_two_are_e
     let mut database = PgConnection::connect(&url).await.unwrap();
     let mut most = 0_i64;
     while !sending.is_finished() {
-        let others =
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                      AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
         most = most.max(sqlx::query_scalar(others).fetch_one(&mut database).await.unwrap());
+        sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(most, 2);
     sending.await.unwrap().into_iter().for_each(Result::unwrap);
