@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use prost::Message as _;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::queue::{HOUR, START, ready, scored};
 use crate::service::fixtures::{PROTOBUF, eventually, post, requests, simulated};
@@ -71,7 +71,7 @@ async fn a_receiver_goes_on_taking_traces_into_the_queue_while_the_database_is_a
     let mut requests = requests(&traces, 1).into_iter();
     let mut send_next = async || {
         let sent = send(&receiver, requests.next().unwrap().encode_to_vec());
-        tokio::time::timeout(Duration::from_secs(20), sent).await.expect("an answer").0
+        timeout(Duration::from_secs(20), sent).await.expect("an answer").0
     };
     assert_eq!(send_next().await, 200);
     drop(way);
@@ -104,7 +104,8 @@ async fn connections_that_are_cut_again_and_again_lose_nothing_and_score_nothing
         eventually("an answer that it is taken", accepted).await;
     }
     proxy.cut();
-    scored(&store, &traces).await;
+    let all_scored = timeout(Duration::from_secs(50), scored(&store, &traces)).await;
+    assert!(all_scored.is_ok(), "of the worker:\n{}\nof the receiver:\n{}", worker.log(), receiver.log());
     ready(&receiver).await;
     ready(&worker).await;
     scored_once(&store, &traces).await;
