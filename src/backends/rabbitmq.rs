@@ -25,9 +25,12 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Connection, Consumer};
 pub use mover::Mover;
 pub use publisher::{NewMessage, RabbitMqPublisher};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use queues::QueueNames;
+
+/// How long an acknowledgement may take to be on its way.
+const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why RabbitMQ did not do what it was asked. None of it names the broker's address, which holds a password.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +69,7 @@ pub enum RabbitMqError {
         /// What the broker said.
         source: lapin::Error,
     },
-    /// The broker has ended the consumer: the queue was deleted, or the connection could not be taken up again.
+    /// The connection is lost, or the broker has ended the consumer: the queue was deleted.
     #[error("queue {queue:?} gives no more messages")]
     Ended {
         /// The queue.
@@ -159,13 +162,20 @@ impl RabbitMqConsumer {
     /// it is.
     ///
     /// # Errors
-    /// The broker cannot be reached, or refuses the queue.
+    /// The broker cannot be reached, does not answer in time, or refuses the queue.
+    // The client library can take up a lost connection by itself. One that is lost again before its consumer is back (lapin
+    // 4.12) comes back without it, says that it is connected, and gives nothing more. Whoever consumes connects anew.
     pub async fn connect(url: &str, queue: &str, prefetch: u16) -> Result<Self, RabbitMqError> {
+        let begun = timeout(connection::CONNECT_TIMEOUT, Self::begin(url, queue, prefetch)).await;
+        begun.unwrap_or(Err(RabbitMqError::Timeout))
+    }
+
+    async fn begin(url: &str, queue: &str, prefetch: u16) -> Result<Self, RabbitMqError> {
         let queue = QueueNames::of(queue)?;
         queue.declare(url).await?;
 
         let mover = Mover::connect(url, &queue).await?;
-        let connection = connection::open(url, connection::properties().enable_auto_recover()).await?;
+        let connection = connection::open(url, connection::properties()).await?;
         let failed = |source| RabbitMqError::Queue { queue: queue.live.to_string(), source };
         let channel = connection.create_channel().await.map_err(failed)?;
         channel.basic_qos(prefetch, BasicQosOptions::default()).await.map_err(failed)?;
@@ -175,10 +185,10 @@ impl RabbitMqConsumer {
         Ok(Self { queue, connection, channel, messages, mover })
     }
 
-    /// Whether messages can come: not while a lost connection is being taken up again.
+    /// Whether messages can come: not over a lost connection.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.connection.status().connected() && self.channel.status().connected()
+        self.connection.status().connected() && self.channel.status().connected() && self.mover.is_connected()
     }
 
     /// Waits up to `max_wait` for a message, and takes with it what else has arrived, up to `max`: batches grow with
@@ -187,6 +197,9 @@ impl RabbitMqConsumer {
     /// # Errors
     /// The consumer has ended and has to be connected anew.
     pub async fn next_batch(&mut self, max: usize, max_wait: Duration) -> Result<Vec<Delivery>, RabbitMqError> {
+        if !self.is_connected() {
+            return Err(self.ended(None));
+        }
         let mut batch = Vec::new();
         let deadline = Instant::now() + max_wait;
         while batch.len() < max {
@@ -209,10 +222,7 @@ impl RabbitMqConsumer {
                 // What was fetched before a connection was lost will come again.
                 Some(Ok(message)) if !message.acker.usable() => {}
                 Some(Ok(mut message)) => return Ok(Delivery { body: std::mem::take(&mut message.data), message }),
-                Some(Err(error)) => {
-                    tracing::warn!(queue = %self.queue.live, %error, "RabbitMQ connection is lost and will be taken up again");
-                    self.channel.wait_for_recovery(error).await.map_err(|error| self.ended(Some(error)))?;
-                }
+                Some(Err(error)) => return Err(self.ended(Some(error))),
                 None => return Err(self.ended(None)),
             }
         }
@@ -225,7 +235,9 @@ impl RabbitMqConsumer {
     /// Acknowledges messages whose effect is committed, and counts those that the broker will hear of. The rest were
     /// delivered over a connection that is lost: they come again, which is no error.
     pub async fn ack<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>) -> usize {
-        join_all(deliveries.into_iter().map(Delivery::ack)).await.into_iter().filter(|is_acked| *is_acked).count()
+        // What the client library is told at the moment in which it loses a connection it may never answer.
+        let acks = deliveries.into_iter().map(|delivery| timeout(ACK_TIMEOUT, delivery.ack()));
+        join_all(acks).await.into_iter().filter(|is_acked| *is_acked == Ok(true)).count()
     }
 
     /// The way of its messages into the queues beside it; clones share it.

@@ -14,6 +14,7 @@ use driftline::domain::time::Timestamp;
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{FieldTable, ShortString};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 
 use crate::service::fixtures::eventually;
 use crate::stores::fixtures::TestStore;
@@ -81,24 +82,34 @@ async fn no_more_than_the_prefetch_is_out_at_a_time() {
     assert_eq!(bodies(&receive(&mut consumer, 1).await), [b"3"]);
 }
 
+/// Waits until a consumer says that it gives nothing more.
+async fn lost(consumer: &mut RabbitMqConsumer) {
+    let told = async { while consumer.next_batch(1, MOMENT).await.is_ok() {} };
+    assert!(timeout(PATIENCE, told).await.is_ok(), "a lost connection is not told of");
+}
+
 #[tokio::test]
 async fn what_was_not_acknowledged_comes_again_when_the_connection_is_cut() {
     let queue = fresh_name("queue");
     let proxy = Proxy::start(&rabbitmq().address).await;
-    let mut consumer = RabbitMqConsumer::connect(&proxy.instead_of(&rabbitmq().amqp_url), &queue, 100).await.unwrap();
+    let url = proxy.instead_of(&rabbitmq().amqp_url);
+    let mut cut_off = RabbitMqConsumer::connect(&url, &queue, 100).await.unwrap();
     let other = Other::connect().await;
     other.publish(&queue, &[b"done", b"lost"]).await;
-    let deliveries = receive(&mut consumer, 2).await;
-    assert_eq!(consumer.ack(&deliveries[..1]).await, 1);
+    let deliveries = receive(&mut cut_off, 2).await;
+    assert_eq!(cut_off.ack(&deliveries[..1]).await, 1);
     // The acknowledgement has reached the broker once it has let the next message through.
     other.publish(&queue, &[b"fence"]).await;
-    receive(&mut consumer, 1).await;
+    receive(&mut cut_off, 1).await;
 
     proxy.cut();
+    lost(&mut cut_off).await;
+    assert!(!cut_off.is_connected());
+    let mut consumer = RabbitMqConsumer::connect(&url, &queue, 100).await.unwrap();
     let mut again = receive(&mut consumer, 2).await;
     again.sort_by(|a, b| a.body.cmp(&b.body));
     assert_eq!(bodies(&again), [b"fence", b"lost".as_slice()]);
-    assert_eq!(consumer.ack(&deliveries[1..]).await, 0, "the old acknowledgement is void");
+    assert_eq!(cut_off.ack(&deliveries[1..]).await, 0, "the old acknowledgement is void");
     assert_eq!(consumer.ack(&again).await, 2);
     other.publish(&queue, &[b"after"]).await;
     assert_eq!(bodies(&receive(&mut consumer, 1).await), [b"after"]);
@@ -239,13 +250,18 @@ async fn how_dead_letters_begin_is_noted_by_their_digests_before_it_is_shown() {
 }
 
 #[tokio::test]
-async fn dead_letters_are_still_taken_after_the_connection_was_cut() {
+async fn a_dead_letter_that_a_cut_connection_did_not_take_comes_again_and_is_taken_then() {
     let queue = fresh_name("queue");
     let proxy = Proxy::start(&rabbitmq().address).await;
-    let mut consumer = RabbitMqConsumer::connect(&proxy.instead_of(&rabbitmq().amqp_url), &queue, 100).await.unwrap();
-    proxy.cut();
+    let url = proxy.instead_of(&rabbitmq().amqp_url);
+    let mut cut_off = RabbitMqConsumer::connect(&url, &queue, 100).await.unwrap();
     let other = Other::connect().await;
     other.publish(&queue, &[b"bad"]).await;
+    let deliveries = receive(&mut cut_off, 1).await;
+    proxy.cut();
+    lost(&mut cut_off).await;
+    cut_off.mover().dead_letter(&deliveries[0], "bad").await.unwrap_err();
+    let mut consumer = RabbitMqConsumer::connect(&url, &queue, 100).await.unwrap();
     let deliveries = receive(&mut consumer, 1).await;
     consumer.mover().dead_letter(&deliveries[0], "bad").await.unwrap();
     assert_eq!(other.take(&format!("{queue}.dead")).await, Some((b"bad".to_vec(), Some("bad".to_owned()))));
@@ -327,7 +343,6 @@ async fn a_broker_is_known_by_its_authority_over_tls_also_when_the_connection_wa
     let proxy = Proxy::start(&broker.address).await;
     let known_by = |path: &Path| format!("{}?cacertfile={}", proxy.instead_of(&broker.url), path.display());
     let url = known_by(&broker.authority);
-    let mut consumer = RabbitMqConsumer::connect(&url, "queue", 10).await.unwrap();
     let publisher = Arc::new(RabbitMqPublisher::new(&url, "queue").unwrap());
     let connecting = Arc::clone(&publisher);
     let staying = tokio::spawn(async move {
@@ -342,6 +357,7 @@ async fn a_broker_is_known_by_its_authority_over_tls_also_when_the_connection_wa
             publisher.publish(NewMessage { content, content_type, name, body: body.to_vec() }).await.ok()
         };
         eventually("a way to the broker", publish).await;
+        let mut consumer = RabbitMqConsumer::connect(&url, "queue", 10).await.unwrap();
         // An acknowledgement that the cut overtook leaves its message with the broker, which then delivers it again.
         loop {
             let deliveries = receive(&mut consumer, 1).await;

@@ -23,7 +23,7 @@ pub struct Mover {
 
 impl Mover {
     pub(super) async fn connect(url: &str, queue: &QueueNames) -> Result<Self, RabbitMqError> {
-        let connection = connection::open(url, connection::properties().enable_auto_recover()).await?;
+        let connection = connection::open(url, connection::properties()).await?;
         let failed = |source| RabbitMqError::Queue { queue: queue.dead.to_string(), source };
         let channel = confirming_channel(&connection).await.map_err(failed)?;
         Ok(Self { queue: queue.clone(), connection: Arc::new(connection), channel })
@@ -38,6 +38,11 @@ impl Mover {
         let failed = |source| RabbitMqError::Queue { queue: self.queue.dead.to_string(), source };
         let channel = confirming_channel(&self.connection).await.map_err(failed)?;
         Ok(Self { channel, ..self })
+    }
+
+    /// Whether messages can leave: not over a lost connection.
+    pub(super) fn is_connected(&self) -> bool {
+        self.connection.status().connected()
     }
 
     /// Whether the broker has no memory or disk left, so that nothing moves until it has.
@@ -74,13 +79,7 @@ impl Mover {
         properties: BasicProperties,
     ) -> Result<(), RabbitMqError> {
         let failed = |source| RabbitMqError::Publish { queue: queue.to_string(), source };
-        let publish = || connection::publish(&self.channel, queue, &delivery.body, properties.clone());
-        let mut published = publish().await;
-        if let Err(error) = published {
-            // A lost connection is taken up again.
-            self.channel.wait_for_recovery(error).await.map_err(|error| failed(Some(error)))?;
-            published = publish().await;
-        }
+        let published = connection::publish(&self.channel, queue, &delivery.body, properties).await;
         if published.map_err(|error| failed(Some(error)))? != Published::Taken {
             return Err(failed(None));
         }
