@@ -1,7 +1,8 @@
 //! Consumes messages from a RabbitMQ quorum queue: at least once, and never more at a time than the prefetch.
 //!
-//! It knows nothing of what is in a message (`publisher` puts them there, `queues` says where). A lost connection is taken up again by the client library; what was not
-//! acknowledged by then is delivered again, and its old acknowledgement is quietly void.
+//! It knows nothing of what is in a message (`publisher` puts them there, `queues` says where). A consumer ends with its
+//! connection, and whoever consumes connects anew: what was not acknowledged by then is delivered again, and its old
+//! acknowledgement is quietly void.
 
 mod connection;
 mod counts;
@@ -25,12 +26,10 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Connection, Consumer};
 pub use mover::Mover;
 pub use publisher::{NewMessage, RabbitMqPublisher};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
+use connection::in_time;
 use queues::QueueNames;
-
-/// How long an acknowledgement may take to be on its way.
-const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why RabbitMQ did not do what it was asked. None of it names the broker's address, which holds a password.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +142,7 @@ impl Delivery {
     }
 
     async fn ack(&self) -> bool {
-        matches!(self.message.ack(BasicAckOptions::default()).await, Ok(true))
+        matches!(in_time(self.message.ack(BasicAckOptions::default())).await, Ok(Ok(true)))
     }
 }
 
@@ -166,23 +165,17 @@ impl RabbitMqConsumer {
     // The client library can take up a lost connection by itself. One that is lost again before its consumer is back (lapin
     // 4.12) comes back without it, says that it is connected, and gives nothing more. Whoever consumes connects anew.
     pub async fn connect(url: &str, queue: &str, prefetch: u16) -> Result<Self, RabbitMqError> {
-        let begun = timeout(connection::CONNECT_TIMEOUT, Self::begin(url, queue, prefetch)).await;
-        begun.unwrap_or(Err(RabbitMqError::Timeout))
-    }
-
-    async fn begin(url: &str, queue: &str, prefetch: u16) -> Result<Self, RabbitMqError> {
         let queue = QueueNames::of(queue)?;
-        queue.declare(url).await?;
-
         let mover = Mover::connect(url, &queue).await?;
         let connection = connection::open(url, connection::properties()).await?;
-        let failed = |source| RabbitMqError::Queue { queue: queue.live.to_string(), source };
-        let channel = connection.create_channel().await.map_err(failed)?;
-        channel.basic_qos(prefetch, BasicQosOptions::default()).await.map_err(failed)?;
-        let (tag, options) = (ShortString::default(), BasicConsumeOptions::default());
-        let consuming = channel.basic_consume(queue.live.clone(), tag, options, FieldTable::default());
-        let messages = consuming.await.map_err(failed)?;
-        Ok(Self { queue, connection, channel, messages, mover })
+        match begin(&connection, &queue, prefetch).await {
+            Ok((channel, messages)) => Ok(Self { queue, connection, channel, messages, mover }),
+            Err(error) => {
+                // An answer that came later would make a consumer of which no one knows, and which keeps what it is given.
+                let _ended = connection::close(&connection).await;
+                Err(error)
+            }
+        }
     }
 
     /// Whether messages can come: not over a lost connection.
@@ -235,9 +228,7 @@ impl RabbitMqConsumer {
     /// Acknowledges messages whose effect is committed, and counts those that the broker will hear of. The rest were
     /// delivered over a connection that is lost: they come again, which is no error.
     pub async fn ack<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>) -> usize {
-        // What the client library is told at the moment in which it loses a connection it may never answer.
-        let acks = deliveries.into_iter().map(|delivery| timeout(ACK_TIMEOUT, delivery.ack()));
-        join_all(acks).await.into_iter().filter(|is_acked| *is_acked == Ok(true)).count()
+        join_all(deliveries.into_iter().map(Delivery::ack)).await.into_iter().filter(|is_acked| *is_acked).count()
     }
 
     /// The way of its messages into the queues beside it; clones share it.
@@ -254,4 +245,20 @@ impl RabbitMqConsumer {
         let moved_on = self.mover.close().await;
         connection::close(&self.connection).await.and(moved_on)
     }
+}
+
+/// Declares the queues and starts to consume.
+async fn begin(
+    connection: &Connection,
+    queue: &QueueNames,
+    prefetch: u16,
+) -> Result<(Channel, Consumer), RabbitMqError> {
+    queue.declare(connection).await?;
+    let failed = |source| RabbitMqError::Queue { queue: queue.live.to_string(), source };
+    let channel = in_time(connection.create_channel()).await?.map_err(failed)?;
+    in_time(channel.basic_qos(prefetch, BasicQosOptions::default())).await?.map_err(failed)?;
+    let (tag, options) = (ShortString::default(), BasicConsumeOptions::default());
+    let consuming = channel.basic_consume(queue.live.clone(), tag, options, FieldTable::default());
+    let messages = in_time(consuming).await?.map_err(failed)?;
+    Ok((channel, messages))
 }

@@ -250,6 +250,18 @@ async fn how_dead_letters_begin_is_noted_by_their_digests_before_it_is_shown() {
 }
 
 #[tokio::test]
+async fn a_consumer_whose_dead_letters_cannot_leave_ends() {
+    let proxy = Proxy::start(&rabbitmq().address).await;
+    let url = proxy.instead_of(&rabbitmq().amqp_url);
+    let mut consumer = RabbitMqConsumer::connect(&url, &fresh_name("queue"), 100).await.unwrap();
+    assert!(consumer.is_connected());
+    // What leaves has a connection of its own, which is made before the other.
+    proxy.cut_first();
+    lost(&mut consumer).await;
+    assert!(!consumer.is_connected());
+}
+
+#[tokio::test]
 async fn a_dead_letter_that_a_cut_connection_did_not_take_comes_again_and_is_taken_then() {
     let queue = fresh_name("queue");
     let proxy = Proxy::start(&rabbitmq().address).await;

@@ -14,7 +14,10 @@ use tokio::time::timeout;
 
 use super::RabbitMqError;
 
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long an answer of the broker may take: exporters give up after ten seconds.
+const PATIENCE: Duration = Duration::from_secs(8);
 
 /// A peer that says nothing for so long is gone, in seconds. Without it a broker behind a cut cable is alive for minutes.
 const HEARTBEAT_SECONDS: u16 = 10;
@@ -51,6 +54,12 @@ async fn authority(url: &str) -> Result<Option<String>, RabbitMqError> {
         return Err(unusable(io::Error::new(io::ErrorKind::InvalidData, "there is no PEM certificate in it")));
     }
     Ok(Some(certificates))
+}
+
+/// What the broker says, if it says it in time. What the client library (lapin 4.12) is asked at the moment in which it
+/// loses its connection, it may never answer.
+pub(super) async fn in_time<T>(said: impl Future<Output = T>) -> Result<T, RabbitMqError> {
+    timeout(PATIENCE, said).await.map_err(|_| RabbitMqError::Timeout)
 }
 
 /// Takes leave of the broker.

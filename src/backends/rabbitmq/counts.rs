@@ -4,7 +4,7 @@ use lapin::Channel;
 use serde::{Deserialize, Serialize};
 
 use super::RabbitMqError;
-use super::connection::{close, open, properties};
+use super::connection::{close, in_time, open, properties};
 use super::queues::{QueueNames, look_at};
 
 /// Messages that wait, and are out at no worker.
@@ -35,7 +35,7 @@ impl BrokerQueue {
     pub async fn counts(&self) -> Result<QueueCounts, RabbitMqError> {
         let names = QueueNames::of(&self.name)?;
         let connection = open(&self.url, properties()).await?;
-        let channel = connection.create_channel().await.map_err(RabbitMqError::Connect)?;
+        let channel = in_time(connection.create_channel()).await?.map_err(RabbitMqError::Connect)?;
         let counts = counts(&channel, &names).await;
         // What was counted holds, whether or not the broker takes leave.
         let _left = close(&connection).await;
@@ -46,7 +46,7 @@ impl BrokerQueue {
 async fn counts(channel: &Channel, names: &QueueNames) -> Result<QueueCounts, RabbitMqError> {
     let count = async |queue| {
         let failed = |source| RabbitMqError::Queue { queue: ToString::to_string(queue), source };
-        look_at(channel, queue).await.map(|found| found.message_count()).map_err(failed)
+        in_time(look_at(channel, queue)).await?.map(|found| found.message_count()).map_err(failed)
     };
     Ok(QueueCounts {
         waiting: count(&names.live).await?,

@@ -7,9 +7,8 @@ use lapin::message::BasicGetMessage;
 use lapin::options::{BasicAckOptions, BasicGetOptions};
 use lapin::{Channel, Connection};
 use ring::digest::{SHA256, digest};
-use tokio::time::timeout;
 
-use super::connection::{CONNECT_TIMEOUT, Published, close, confirming_channel, open, properties, publish};
+use super::connection::{Published, close, confirming_channel, in_time, open, properties, publish};
 use super::queues::{QueueNames, declare_dead_queue};
 use super::{RabbitMqError, envelope};
 
@@ -46,7 +45,7 @@ impl DeadLetters {
         let connection = open(url, properties()).await?;
         declare_dead_queue(&connection, &queue.dead).await?;
         let failed = |source| RabbitMqError::Queue { queue: queue.dead.to_string(), source };
-        let channel = confirming_channel(&connection).await.map_err(failed)?;
+        let channel = in_time(confirming_channel(&connection)).await?.map_err(failed)?;
         Ok(Self { queue, connection, channel })
     }
 
@@ -86,7 +85,7 @@ impl DeadLetters {
     }
 
     async fn take(&self) -> Result<Option<BasicGetMessage>, RabbitMqError> {
-        let taken = self.channel.basic_get(self.queue.dead.clone(), BasicGetOptions::default()).await;
+        let taken = in_time(self.channel.basic_get(self.queue.dead.clone(), BasicGetOptions::default())).await?;
         taken.map_err(|source| RabbitMqError::Queue { queue: self.queue.dead.to_string(), source })
     }
 
@@ -94,11 +93,10 @@ impl DeadLetters {
         let failed = |source| RabbitMqError::Publish { queue: self.queue.live.to_string(), source };
         let properties = envelope::of_replay(&message.properties);
         // A broker without memory or disk reads nothing, and says nothing.
-        let published =
-            timeout(CONNECT_TIMEOUT, publish(&self.channel, &self.queue.live, &message.data, properties)).await;
-        match published.map_err(|_| RabbitMqError::Timeout)?.map_err(|error| failed(Some(error)))? {
+        let published = in_time(publish(&self.channel, &self.queue.live, &message.data, properties)).await?;
+        match published.map_err(|error| failed(Some(error)))? {
             Published::Taken => {
-                let acknowledged = message.ack(BasicAckOptions::default()).await;
+                let acknowledged = in_time(message.ack(BasicAckOptions::default())).await?;
                 acknowledged.map(|_| ()).map_err(|error| failed(Some(error)))
             }
             Published::Refused | Published::Returned => Err(failed(None)),

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::types::ShortString;
-use lapin::{BasicProperties, Channel, Connection};
+use lapin::{Channel, Connection};
 
-use super::connection::{self, Published, confirming_channel};
+use super::connection::{self, Published, confirming_channel, in_time};
 use super::queues::QueueNames;
 use super::{Delivery, RabbitMqError, envelope};
 
@@ -18,26 +18,30 @@ use super::{Delivery, RabbitMqError, envelope};
 pub struct Mover {
     queue: QueueNames,
     connection: Arc<Connection>,
-    channel: Channel,
+    to_dead: Channel,
+    to_retry: Channel,
 }
 
 impl Mover {
     pub(super) async fn connect(url: &str, queue: &QueueNames) -> Result<Self, RabbitMqError> {
-        let connection = connection::open(url, connection::properties()).await?;
-        let failed = |source| RabbitMqError::Queue { queue: queue.dead.to_string(), source };
-        let channel = confirming_channel(&connection).await.map_err(failed)?;
-        Ok(Self { queue: queue.clone(), connection: Arc::new(connection), channel })
+        Self::over(Arc::new(connection::open(url, connection::properties()).await?), queue).await
     }
 
-    /// The same over another channel. Of one to which it has refused a message, the broker goes on to refuse them, even when
+    /// Over channels of their own: whose queue is gone is told of the next message on its channel, whichever that was for.
+    async fn over(connection: Arc<Connection>, queue: &QueueNames) -> Result<Self, RabbitMqError> {
+        let failed = |source| RabbitMqError::Queue { queue: queue.dead.to_string(), source };
+        let channel = async || in_time(confirming_channel(&connection)).await?.map_err(failed);
+        let (to_dead, to_retry) = (channel().await?, channel().await?);
+        Ok(Self { queue: queue.clone(), connection, to_dead, to_retry })
+    }
+
+    /// The same over other channels. Of one to which it has refused a message, the broker goes on to refuse them, even when
     /// the limit of the queue was lifted meanwhile.
     ///
     /// # Errors
     /// The connection is lost.
     pub async fn anew(self) -> Result<Self, RabbitMqError> {
-        let failed = |source| RabbitMqError::Queue { queue: self.queue.dead.to_string(), source };
-        let channel = confirming_channel(&self.connection).await.map_err(failed)?;
-        Ok(Self { channel, ..self })
+        Self::over(self.connection, &self.queue).await
     }
 
     /// Whether messages can leave: not over a lost connection.
@@ -58,7 +62,8 @@ impl Mover {
     /// The dead-letter queue did not take it; it can be tried again, or it comes again with the next connection.
     pub async fn dead_letter(&self, delivery: &Delivery, reason: &str) -> Result<(), RabbitMqError> {
         let properties = envelope::of_dead_letter(&delivery.message.properties, reason);
-        self.move_to(&self.queue.dead, delivery, properties).await
+        let published = connection::publish(&self.to_dead, &self.queue.dead, &delivery.body, properties).await;
+        moved(&self.queue.dead, published, delivery).await
     }
 
     /// Lets a message come again after `wait`, with one more failed attempt to its name. While [`Self::is_blocked`], that
@@ -69,26 +74,26 @@ impl Mover {
     pub async fn retry_later(&self, delivery: &Delivery, wait: Duration) -> Result<(), RabbitMqError> {
         let failed_attempts = delivery.failed_attempts().saturating_add(1);
         let properties = envelope::of_retry(&delivery.message.properties, failed_attempts, wait);
-        self.move_to(&self.queue.retry, delivery, properties).await
-    }
-
-    async fn move_to(
-        &self,
-        queue: &ShortString,
-        delivery: &Delivery,
-        properties: BasicProperties,
-    ) -> Result<(), RabbitMqError> {
-        let failed = |source| RabbitMqError::Publish { queue: queue.to_string(), source };
-        let published = connection::publish(&self.channel, queue, &delivery.body, properties).await;
-        if published.map_err(|error| failed(Some(error)))? != Published::Taken {
-            return Err(failed(None));
-        }
-        delivery.ack().await;
-        Ok(())
+        let published = connection::publish(&self.to_retry, &self.queue.retry, &delivery.body, properties).await;
+        moved(&self.queue.retry, published, delivery).await
     }
 
     pub(super) async fn close(&self) -> Result<(), RabbitMqError> {
         // A broker that reads nothing would hear of it only when it has room again.
         if self.is_blocked() { Ok(()) } else { connection::close(&self.connection).await }
     }
+}
+
+/// Acknowledges what is in the other queue for sure.
+async fn moved(
+    queue: &ShortString,
+    published: Result<Published, lapin::Error>,
+    delivery: &Delivery,
+) -> Result<(), RabbitMqError> {
+    let failed = |source| RabbitMqError::Publish { queue: queue.to_string(), source };
+    if published.map_err(|error| failed(Some(error)))? != Published::Taken {
+        return Err(failed(None));
+    }
+    delivery.ack().await;
+    Ok(())
 }

@@ -4,14 +4,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use lapin::{Channel, ConnectionStatus};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use super::connection::{Published, confirming_channel, open, properties, publish};
+use super::connection::{Published, confirming_channel, in_time, open, properties, publish};
 use super::queues::{QueueNames, look_at};
 use super::{RabbitMqError, envelope};
 
-/// How long an answer of the broker may take: exporters give up after ten seconds.
-const PATIENCE: Duration = Duration::from_secs(8);
 /// How often the broker is asked how many messages wait.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -62,11 +60,11 @@ impl RabbitMqPublisher {
     /// # Errors
     /// Always: why it is not connected any longer.
     pub async fn stay_connected(&self) -> Result<std::convert::Infallible, RabbitMqError> {
-        self.queue.declare(&self.url).await?;
         let (asking, publishing) = (open(&self.url, properties()).await?, open(&self.url, properties()).await?);
+        self.queue.declare(&asking).await?;
         let _closed_at_the_end = Closing(self);
         let failed = |source| RabbitMqError::Queue { queue: self.queue.live.to_string(), source };
-        let asked = asking.create_channel().await.map_err(failed)?;
+        let asked = in_time(asking.create_channel()).await?.map_err(failed)?;
         let mut channel = in_time(confirming_channel(&publishing)).await?.map_err(failed)?;
         loop {
             let waiting = in_time(look_at(&asked, &self.queue.live)).await?.map_err(failed)?.message_count();
@@ -116,11 +114,6 @@ impl RabbitMqPublisher {
     fn set(&self, open: Option<Open>) {
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = open;
     }
-}
-
-/// What the broker says, if it says it in time.
-async fn in_time<T>(said: impl Future<Output = T>) -> Result<T, RabbitMqError> {
-    timeout(PATIENCE, said).await.map_err(|_| RabbitMqError::Timeout)
 }
 
 /// Takes the way away when its connection ends, however that comes.

@@ -14,7 +14,8 @@ use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Connection, Queue};
 
-use super::{RabbitMqError, connection};
+use super::RabbitMqError;
+use super::connection::in_time;
 
 /// The broker dead-letters what was delivered this often without being acknowledged. Workers count for themselves which
 /// message takes them down, and act much earlier; this is for what they do not live to count.
@@ -42,14 +43,13 @@ impl QueueNames {
         })
     }
 
-    /// Declares all three over a connection of its own: one that recovers would repeat a refused declaration.
-    pub(super) async fn declare(&self, url: &str) -> Result<(), RabbitMqError> {
-        let connection = connection::open(url, connection::properties()).await?;
-        declare_dead_queue(&connection, &self.dead).await?;
-        declare_queue(&connection, &self.retry, moving_on_to(&self.live)).await?;
+    /// Declares all three.
+    pub(super) async fn declare(&self, connection: &Connection) -> Result<(), RabbitMqError> {
+        declare_dead_queue(connection, &self.dead).await?;
+        declare_queue(connection, &self.retry, moving_on_to(&self.live)).await?;
         let mut arguments = moving_on_to(&self.dead);
         arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(DELIVERY_LIMIT));
-        declare_queue(&connection, &self.live, arguments).await
+        declare_queue(connection, &self.live, arguments).await
     }
 }
 
@@ -81,13 +81,12 @@ fn moving_on_to(queue: &ShortString) -> FieldTable {
 /// Declares a queue, or makes sure that it exists, with other arguments than ours.
 async fn declare_queue(connection: &Connection, queue: &ShortString, ours: FieldTable) -> Result<(), RabbitMqError> {
     let failed = |source| RabbitMqError::Queue { queue: queue.to_string(), source };
-    let channel = connection.create_channel().await.map_err(failed)?;
-    let Err(error) = channel.queue_declare(queue.clone(), QueueDeclareOptions::durable(), ours).await else {
-        return Ok(());
-    };
+    let channel = in_time(connection.create_channel()).await?.map_err(failed)?;
+    let declared = in_time(channel.queue_declare(queue.clone(), QueueDeclareOptions::durable(), ours)).await?;
+    let Err(error) = declared else { return Ok(()) };
     // The refusal has closed the channel.
-    let channel = connection.create_channel().await.map_err(failed)?;
-    look_at(&channel, queue).await.map_err(failed)?;
+    let channel = in_time(connection.create_channel()).await?.map_err(failed)?;
+    in_time(look_at(&channel, queue)).await?.map_err(failed)?;
     tracing::warn!(%queue, %error, "queue exists with other arguments and is used as it is");
     Ok(())
 }
