@@ -39,8 +39,9 @@ class Recorder:
         return [value for found, values in sent if found == trace_id for value in values]
 
     def was_sent(self, trace_id, needle):
-        """Whether a text, or a number, was part of any value of a trace."""
-        pattern = rf"(?<!\d){needle}(?!\d)" if isinstance(needle, int) else re.escape(needle)
+        """Whether a text, or a number by itself and not in a name, a time or a fraction, was part of any value of a trace."""
+        alone = rf"(?<!\w)(?<!\d[.:-]){needle}(?!\w)(?![.:-]\d)"
+        pattern = alone if isinstance(needle, int) else re.escape(needle)
         return any(re.search(pattern, str(value)) for value in self.values(trace_id))
 
 
