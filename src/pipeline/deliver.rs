@@ -9,6 +9,7 @@ use prost::Message as _;
 use super::Shared;
 use super::crash_point::crash_point;
 use super::forward::together;
+use super::invariant::{Invariant, is_claimed_once};
 use super::notify::format::Format;
 use super::notify::message::Message;
 use super::retry::delay;
@@ -91,6 +92,7 @@ async fn step(shared: &Shared, destination: &Destination) -> Result<bool, StoreE
     if items.is_empty() {
         return Ok(false);
     }
+    Invariant::ItemsAreClaimedOnce.check(&shared.metrics, is_claimed_once(&items));
     let items = match destination.protocol {
         Protocol::Scores(_) => without_superseded(shared, items).await?,
         Protocol::Otlp | Protocol::Forward | Protocol::Alerts(_) => items,

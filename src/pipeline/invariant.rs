@@ -3,9 +3,13 @@
 //! A violation is a mistake in driftline, or in what it builds on, and not in what it is sent. It stops nothing: `driftline_invariant_violations`
 //! says that it happened, the log says when, and the rule in `deploy/prometheus-rules.yml` tells someone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::backends::store::{AppendReport, JudgeCall, NewJudgeJob, Reservations, StoredEvaluation};
+use crate::backends::store::{
+    AppendReport, Flag, JudgeCall, NewJudgeJob, OutboxItem, Reservations, StoredEvaluation, Undrawn,
+};
+use crate::domain::alert::{AlertEvent, Transition};
+use crate::domain::label::Draw;
 use crate::domain::money::NanoUsd;
 use crate::limits::budget::{ALL_SERVICES, Admission};
 use crate::telemetry::metrics::{InvariantLabels, Metrics};
@@ -23,15 +27,27 @@ pub enum Invariant {
     BudgetIsKept,
     /// A request costs no more than was reserved for it.
     ReservedCoversCharged,
+    /// A detector remembers each hour of its series once, in their order.
+    HoursAreObservedOnce,
+    /// An alert begins when it is over or new, ends when it is open, and its steps are numbered in their order.
+    AlertStepsAreLegal,
+    /// A judgement is drawn for people once and flagged once, and nothing is drawn that had no chance to be.
+    ReviewsAreOfferedOnce,
+    /// Of what waits to be sent, a claim has each item once.
+    ItemsAreClaimedOnce,
 }
 
 impl Invariant {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 9] = [
         Self::EveryPieceIsAccountedFor,
         Self::OneAnswerOfEachEvaluator,
         Self::ScoresAreInBounds,
         Self::BudgetIsKept,
         Self::ReservedCoversCharged,
+        Self::HoursAreObservedOnce,
+        Self::AlertStepsAreLegal,
+        Self::ReviewsAreOfferedOnce,
+        Self::ItemsAreClaimedOnce,
     ];
 
     const fn name(self) -> &'static str {
@@ -41,6 +57,10 @@ impl Invariant {
             Self::ScoresAreInBounds => "scores_are_in_bounds",
             Self::BudgetIsKept => "budget_is_kept",
             Self::ReservedCoversCharged => "reserved_covers_charged",
+            Self::HoursAreObservedOnce => "hours_are_observed_once",
+            Self::AlertStepsAreLegal => "alert_steps_are_legal",
+            Self::ReviewsAreOfferedOnce => "reviews_are_offered_once",
+            Self::ItemsAreClaimedOnce => "items_are_claimed_once",
         }
     }
 
@@ -73,9 +93,7 @@ pub(super) const fn adds_up(report: AppendReport, pieces: usize) -> bool {
 pub(super) fn is_answered_once(rows: &[StoredEvaluation], asked: &[NewJudgeJob]) -> bool {
     let answered = rows.iter().map(|row| row.evaluation.evaluator.as_str());
     let asked = asked.iter().map(|job| job.evaluator.as_str());
-    let mut evaluators: Vec<&str> = answered.chain(asked).collect();
-    evaluators.sort_unstable();
-    evaluators.array_windows().all(|[left, right]| left != right)
+    are_distinct(answered.chain(asked))
 }
 
 /// Whether a row's score and probability are possible.
@@ -100,10 +118,40 @@ pub(super) fn is_covered(call: &JudgeCall) -> bool {
     call.settled.as_ref().is_none_or(|settled| settled.charged <= call.reserved)
 }
 
+/// Whether the steps of one alert can follow one another.
+pub(super) fn are_legal(steps: &[AlertEvent]) -> bool {
+    let is_open = |step: &AlertEvent| step.alert.state.is_open();
+    let follows = |[before, after]: &[AlertEvent; 2]| {
+        before.id < after.id && is_open(before) != (after.transition == Transition::Pending)
+    };
+    steps.iter().all(|step| is_open(step) != (step.transition == Transition::Resolved))
+        && steps.array_windows().all(follows)
+}
+
+/// Whether no judgement is drawn or flagged twice, and each draw is possible.
+pub(super) fn is_offered_once(draws: &[(Undrawn, Draw)], flags: &[Flag]) -> bool {
+    let is_possible =
+        |draw: &Draw| (0.0..=1.0).contains(&draw.probability) && (!draw.is_drawn || draw.probability > 0.0);
+    draws.iter().all(|(_, draw)| is_possible(draw))
+        && are_distinct(draws.iter().map(|(of, _)| (of.trace_id, &of.evaluator, &of.revision)))
+        && are_distinct(flags.iter().map(|Flag { of, .. }| (of.trace_id, &of.evaluator, &of.revision)))
+}
+
+/// Whether a claim has no item twice, by its number or by its key.
+pub(super) fn is_claimed_once(items: &[OutboxItem]) -> bool {
+    are_distinct(items.iter().map(|item| item.id)) && are_distinct(items.iter().map(|item| &item.key))
+}
+
+fn are_distinct<T: Ord>(mut items: impl Iterator<Item = T>) -> bool {
+    let mut seen = BTreeSet::new();
+    items.all(|item| seen.insert(item))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backends::store::Settled;
+    use crate::backends::store::{Settled, Unflagged};
+    use crate::domain::alert::{Alert, AlertState};
     use crate::domain::evaluation::{AnnotatorKind, Evaluation, Outcome};
     use crate::domain::ids::{SpanId, TraceId};
     use crate::domain::judge::TokenUsage;
@@ -206,5 +254,71 @@ mod tests {
         assert!(is_answered_once(&[row("a", None, 1.0), row("b", None, 1.0)], &[job("c")]));
         assert!(!is_answered_once(&[row("a", None, 1.0), row("a", None, 1.0)], &[]));
         assert!(!is_answered_once(&[row("a", None, 1.0)], &[job("a")]));
+    }
+
+    fn step(id: i64, transition: Transition) -> AlertEvent {
+        let state = if transition == Transition::Resolved { AlertState::Resolved } else { AlertState::Firing };
+        AlertEvent { id, at: Timestamp(0), transition, alert: Alert { state, ..Alert::example() } }
+    }
+
+    #[test]
+    fn an_alert_that_begins_or_ends_twice_is_seen() {
+        use Transition::{Firing, Louder, Pending, Resolved};
+        let are_legal = |steps: &[Transition]| {
+            let steps: Vec<_> = (1..).zip(steps).map(|(id, transition)| step(id, *transition)).collect();
+            are_legal(&steps)
+        };
+        assert!(are_legal(&[]) && are_legal(&[Pending, Firing, Louder, Resolved, Pending, Resolved]));
+        assert!(are_legal(&[Louder, Resolved]), "what came before was told before");
+        for steps in [[Pending, Pending], [Resolved, Resolved], [Firing, Pending], [Resolved, Firing]] {
+            assert!(!are_legal(&steps), "{steps:?}");
+        }
+    }
+
+    #[test]
+    fn steps_out_of_order_or_beside_their_alert_are_seen() {
+        assert!(!are_legal(&[step(2, Transition::Pending), step(1, Transition::Firing)]));
+        assert!(!are_legal(&[AlertEvent { transition: Transition::Resolved, ..step(1, Transition::Firing) }]));
+    }
+
+    #[test]
+    fn a_judgement_that_is_offered_twice_or_had_no_chance_is_seen() {
+        let trace_id = TraceId::from_bytes(&[1; 16]).unwrap();
+        let draw = |revision: &str, probability, is_drawn| {
+            let (evaluator, revision) = ("groundedness".to_owned(), revision.to_owned());
+            (Undrawn { trace_id, evaluator, revision, passed: true }, Draw { probability, is_drawn })
+        };
+        assert!(is_offered_once(&[draw("a", 0.5, true), draw("b", 0.0, false)], &[]));
+        assert!(!is_offered_once(&[draw("a", 0.5, true), draw("a", 0.5, false)], &[]));
+        assert!(!is_offered_once(&[draw("a", 0.0, true)], &[]) && !is_offered_once(&[draw("a", 1.5, true)], &[]));
+        let flag = |revision: &str| Flag {
+            of: Unflagged {
+                trace_id,
+                evaluator: "loop".to_owned(),
+                revision: revision.to_owned(),
+                service: "a".to_owned(),
+                evaluated_at: Timestamp(0),
+                fails: true,
+                failures: 1,
+            },
+            day: Timestamp(0),
+            severity: 1,
+        };
+        assert!(is_offered_once(&[], &[flag("a"), flag("b")]) && !is_offered_once(&[], &[flag("a"), flag("a")]));
+    }
+
+    #[test]
+    fn an_item_that_is_claimed_twice_is_seen() {
+        let item = |id, key: &str| OutboxItem { id, key: key.to_owned(), payload: Vec::new(), attempts: 1 };
+        assert!(is_claimed_once(&[item(1, "a"), item(2, "b")]));
+        assert!(!is_claimed_once(&[item(1, "a"), item(1, "b")]) && !is_claimed_once(&[item(1, "a"), item(2, "a")]));
+    }
+
+    #[test]
+    fn the_architecture_names_each() {
+        let architecture = include_str!("../../ARCHITECTURE.md");
+        for invariant in Invariant::ALL {
+            assert!(architecture.contains(&format!("`{}`", invariant.name())), "{}", invariant.name());
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Shared;
 use super::crash_point::crash_point;
+use super::invariant::{Invariant, is_offered_once};
 use super::leadership::Leadership;
 use crate::backends::store::{Flag, Offered, StoreError, Undrawn, Unflagged};
 use crate::domain::label::Draw;
@@ -72,6 +73,7 @@ async fn step(shared: &Shared, policy: &ReviewPolicy) -> Result<bool, StoreError
             flags_since: now.minus(policy.window).floor(DAY),
         };
         shared.store.offer(offered, now).await?;
+        Invariant::ReviewsAreOfferedOnce.check(&shared.metrics, is_offered_once(&draws, &flags));
     }
     if !has_more {
         shared.store.change_shared(DRAWN_UNTIL, |until: &mut Timestamp| *until = (*until).max(now)).await?;

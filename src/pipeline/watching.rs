@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::Shared;
 use super::crash_point::crash_point;
 use super::hour_alerts::HourAlerts;
+use super::invariant::Invariant;
 use super::leadership::Leadership;
 use crate::backends::store::{HourCommit, Selection, StoreError};
 use crate::domain::alert::Alert;
@@ -228,6 +229,8 @@ impl Watching {
         crash_point("watch.commit");
         let is_first = shared.store.commit_hour(&commit, shared.now()).await?;
         if is_first {
+            let holds = detectors.streams.values().all(StreamState::is_in_order);
+            Invariant::HoursAreObservedOnce.check(&shared.metrics, holds);
             shared.metrics.hours_watched.inc();
         }
         Ok(is_first)

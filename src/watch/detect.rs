@@ -315,6 +315,14 @@ impl StreamState {
         self.watches.iter().any(|watch| watch.alarm.is_some())
     }
 
+    /// Whether it remembers each hour once, in their order.
+    #[must_use]
+    pub fn is_in_order(&self) -> bool {
+        let is_in_order =
+            |hours: &VecDeque<Hour>| hours.iter().zip(hours.iter().skip(1)).all(|(one, next)| one.at < next.at);
+        self.watches.iter().all(|watch| is_in_order(&watch.hours))
+    }
+
     fn watch(&mut self, direction: Direction) -> &mut Watch {
         let index = self.watches.iter().position(|watch| watch.direction == direction).unwrap_or_else(|| {
             let (detector, hours) = (Detector::default(), VecDeque::new());

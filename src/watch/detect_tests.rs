@@ -123,6 +123,22 @@ fn unchanged_streams_of_every_kind_stay_within_the_alert_budget() {
 }
 
 #[test]
+fn an_hour_that_a_detector_observed_twice_or_out_of_order_is_seen() {
+    let mut rng = Rng::with_seed(60);
+    let budget = AlertBudget { false_alarms: 1.0, windows: 720.0, detectors: 50 };
+    let baseline = summary(SeriesKind::Boolean, -50, 50, &mut rng, |rng| boolean(false, rng));
+    let watched = WatchedStream::new(&baseline, baseline.over_dispersion, &budget);
+    for (last, is_in_order) in [(2, true), (1, false), (0, false)] {
+        let mut stream = StreamState::default();
+        for hour in [0, 1, last] {
+            let window = summary(SeriesKind::Boolean, hour, 1, &mut rng, |rng| boolean(false, rng));
+            stream.observe(at(hour), &window, &Mix::new(), &watched);
+        }
+        assert_eq!(stream.is_in_order(), is_in_order, "{last}");
+    }
+}
+
+#[test]
 fn planted_changes_of_every_kind_are_found_within_hours_with_their_onset() {
     let mut rng = Rng::with_seed(62);
     let budget = AlertBudget { false_alarms: 1.0, windows: 720.0, detectors: 50 };

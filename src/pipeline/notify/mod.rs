@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use super::Shared;
 use super::crash_point::crash_point;
+use super::invariant::{Invariant, are_legal};
 use super::leadership::Leadership;
 use crate::backends::store::{NewOutboxItem, Notice, NoticeCommit, Noticing, StoreError};
 use crate::domain::alert::{Alert, AlertState, Amendment, Transition};
@@ -102,6 +103,7 @@ impl Notifying {
             if was_busy {
                 plan.log.iter().for_each(log);
                 count_raised(shared, noticing);
+                Invariant::AlertStepsAreLegal.check(&shared.metrics, are_legal(&noticing.events));
             }
         }
         if alert.state == AlertState::Pending {

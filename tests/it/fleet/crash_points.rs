@@ -26,6 +26,8 @@ use crate::support::broker::Other;
 use crate::support::serve::Serve;
 use crate::support::services::{durable_postgres, fresh_name, rabbitmq};
 
+/// Some of it is flagged.
+const TRAFFIC: &str = "structural_faults";
 const TRACES: usize = 9;
 const PATIENCE: Duration = Duration::from_secs(180);
 /// How the points begin at which bodies go into the archive, long after everything else.
@@ -146,7 +148,7 @@ impl Round {
 
 /// The operations of the store that change something while the same is done without a death.
 async fn operations(is_fleet: bool, baseline: &str) -> BTreeSet<String> {
-    let (traces, folder) = (simulated("healthy", TRACES, START, HOUR), tempfile::tempdir().unwrap());
+    let (traces, folder) = (simulated(TRAFFIC, TRACES, START, HOUR), tempfile::tempdir().unwrap());
     let list = folder.path().join("list");
     let mut round = Round::prepare("none", is_fleet, baseline).await;
     tokio::task::block_in_place(|| round.serve.restart_listing_crash_points(&list));
@@ -176,11 +178,11 @@ async fn refuse_once(url: &str) {
 }
 
 async fn dies_and_recovers(point: String, is_fleet: bool, baseline: Arc<str>) -> Option<String> {
-    let traces = simulated("healthy", TRACES, START, HOUR);
+    let traces = simulated(TRAFFIC, TRACES, START, HOUR);
     let mut round = Round::start(&point, is_fleet, &baseline).await;
     round.send(&traces).await;
     round.finish(&traces).await;
-    let found = effects(&round.url, &traces, &round.neighbours).await;
+    let found = effects(&round.url, &traces, &round.neighbours, std::slice::from_ref(&round.serve)).await;
     (found != Effects::default()).then(|| format!("{point}: {found:?}"))
 }
 

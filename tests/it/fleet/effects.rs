@@ -11,7 +11,10 @@ use driftline::domain::evaluation::{AnnotatorKind, Outcome};
 use driftline::domain::ids::TraceId;
 use driftline::domain::money::NanoUsd;
 use driftline::domain::time::Timestamp;
+use driftline::evaluate::flagging::FlagPolicy;
+use driftline::evaluate::run::Evaluators;
 use driftline::limits::budget::day_of;
+use driftline::pipeline::notify::JUDGE_BUDGET;
 use driftline::simulate::{Agent, SimulatedTrace};
 use driftline::watch::baseline::Baseline;
 use serde_json::{Value, json};
@@ -23,6 +26,7 @@ use crate::crash::Backend;
 use crate::service::fake::{Fake, status};
 use crate::service::fixtures::{Running, simulated};
 use crate::service::judging::{PRICES, YES, bill, chat};
+use crate::support::serve::Serve;
 
 /// Everyone that a service talks to: a judge model, a user's own evaluator, a tracing backend and a webhook.
 pub(super) struct Neighbours {
@@ -96,11 +100,12 @@ pub(super) async fn insert_baseline(url: &str, baseline: &str) {
     store.close().await;
 }
 
-/// Effects that are not there, and that are there more than once.
+/// Effects that are not there, and that are there more than once; and what the processes say did not hold.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Effects {
     pub(super) lost: Vec<String>,
     pub(super) doubled: Vec<String>,
+    violations: Vec<String>,
 }
 
 impl Effects {
@@ -115,7 +120,13 @@ impl Effects {
     }
 }
 
-/// Whether nothing is left to do: every trace is there, judged, drawn, watched and told of.
+/// The evaluators that put a trace before people when it fails them.
+fn flagging() -> Vec<String> {
+    let evaluators = Evaluators::load(None, BTreeMap::new()).unwrap();
+    FlagPolicy::of(&evaluators, 0).evaluators.into_keys().collect()
+}
+
+/// Whether nothing is left to do: every trace is there, judged, drawn, flagged, watched and told of.
 pub(super) async fn is_done(store: &Store, traces: &[SimulatedTrace]) -> bool {
     for trace in traces {
         if store.trace(trace.truth.trace_id).await.unwrap().is_none() {
@@ -126,13 +137,23 @@ pub(super) async fn is_done(store: &Store, traces: &[SimulatedTrace]) -> bool {
     let is_watched = store.unwatched_hours(SystemClock.now()).await.unwrap().is_empty();
     let is_noticed = store.noticing().await.unwrap().iter().all(|noticing| noticing.events.is_empty());
     let is_drawn = store.undrawn(Timestamp(0), 1).await.unwrap().is_empty();
-    depths.pending + depths.judge_jobs + depths.outbox == 0 && is_watched && is_noticed && is_drawn
+    let flagging = flagging();
+    let flagging: Vec<&str> = flagging.iter().map(String::as_str).collect();
+    let is_flagged = store.unflagged(Timestamp(0), &flagging, 1).await.unwrap().is_empty();
+    let is_offered = is_drawn && is_flagged;
+    depths.pending + depths.judge_jobs + depths.outbox == 0 && is_watched && is_noticed && is_offered
 }
 
 /// Looks for each effect of each trace.
-pub(super) async fn effects(url: &str, traces: &[SimulatedTrace], neighbours: &Neighbours) -> Effects {
+pub(super) async fn effects(
+    url: &str,
+    traces: &[SimulatedTrace],
+    neighbours: &Neighbours,
+    processes: &[Serve],
+) -> Effects {
     let store = Store::open(url, true).await.unwrap();
-    let mut effects = Effects::default();
+    let violations = processes.iter().flat_map(Serve::violations).collect();
+    let mut effects = Effects { violations, ..Effects::default() };
     let rows = rows(&store, traces, &mut effects).await;
     series(&store, traces.len(), &mut effects).await;
     spend(&store, neighbours, &mut effects).await;
@@ -141,6 +162,13 @@ pub(super) async fn effects(url: &str, traces: &[SimulatedTrace], neighbours: &N
         row.evaluation.annotator_kind == AnnotatorKind::Llm && row.evaluation.outcome == Outcome::Scored
     };
     effects.count("review draws", rows.iter().filter(judged).count(), rows_of(url, "review_draw").await);
+    let flagging = flagging();
+    let flagged = |row: &&StoredEvaluation| {
+        flagging.contains(&row.evaluation.evaluator) && row.evaluation.value.is_some_and(|value| value < 0.5)
+    };
+    let flags = rows.iter().filter(flagged).count();
+    assert!(flags > 0, "nothing in this traffic is flagged");
+    effects.count("review flags", flags, rows_of(url, "review_flag").await);
     let told = rows.iter().filter(|row| row.evaluation.value.is_some()).count();
     effects.count("deliveries", told, neighbours.backend.identities());
     store.close().await;
@@ -199,7 +227,7 @@ async fn spend(store: &Store, neighbours: &Neighbours, effects: &mut Effects) {
 /// The one budget alert was raised once, and each of its steps told under one identity.
 async fn alerts(store: &Store, neighbours: &Neighbours, effects: &mut Effects) {
     let alerts = store.alerts(&AlertFilter { open_only: false, service: None }).await.unwrap();
-    let budget = alerts.iter().filter(|alert| alert.service == Agent::Invoice.service());
+    let budget = alerts.iter().filter(|alert| alert.detector == JUDGE_BUDGET);
     let fingerprints: BTreeSet<&str> = budget.map(|alert| alert.fingerprint.as_str()).collect();
     effects.count("budget alerts", 1, fingerprints.len());
     let told = neighbours.told.lock().unwrap();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use driftline::backends::store::Store;
 use driftline::domain::ids::TraceId;
-use driftline::simulate::{Plan, SCENARIOS, SimulatedTrace, simulate};
+use driftline::simulate::{Plan, Scenario, SimulatedTrace, simulate};
 use fastrand::Rng;
 use tokio::time::{Instant, sleep};
 
@@ -125,10 +125,10 @@ pub(super) async fn send(url: String, bodies: Vec<Vec<u8>>, rest: Duration) {
     }
 }
 
-/// Traffic of a round: the same agents at work, under trace ids of the round's own.
+/// Traffic of a round: the same agents at work, some of it flagged, under trace ids of the round's own.
 fn traffic(round: usize) -> Vec<SimulatedTrace> {
     let plan = Plan {
-        scenario: &SCENARIOS[0],
+        scenario: Scenario::find("structural_faults").unwrap(),
         traces: TRACES_A_ROUND,
         seed: round as u64 + 1_000,
         start: START,
@@ -157,7 +157,7 @@ async fn run(rounds: usize, seed: u64) {
     let ids: std::collections::BTreeSet<TraceId> = traces.iter().map(|trace| trace.truth.trace_id).collect();
     assert_eq!(ids.len(), traces.len(), "each round has traces of its own");
     fleet.finish(&traces).await;
-    let found = effects(&fleet.url, &traces, &fleet.neighbours).await;
+    let found = effects(&fleet.url, &traces, &fleet.neighbours, &fleet.processes).await;
     eprintln!(
         "seed {seed}, {rounds} rounds, {} traces: {} lost, {} doubled",
         traces.len(),

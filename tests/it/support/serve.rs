@@ -190,6 +190,11 @@ impl Serve {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
+    /// What the service has said of invariants that did not hold.
+    pub(crate) fn violations(&self) -> Vec<String> {
+        self.log().lines().filter(|line| line.contains("an invariant does not hold")).map(str::to_owned).collect()
+    }
+
     /// Address of the SQLite store, when the settings name `sqlite://{folder}/driftline.db`.
     pub(crate) fn sqlite_url(&self) -> String {
         format!("sqlite://{}/driftline.db", self.folder.path().display())
