@@ -309,7 +309,9 @@ async fn leave(shared: Shared, mut mover: Mover, delivery: Delivery, to: Elsewhe
             (Err(error @ RabbitMqError::Publish { source: None, .. }), _) => {
                 tracing::warn!(error = causes(&error), "message cannot leave its queue and will be tried again");
                 shared.pause(PAUSE_AFTER_REFUSAL).await;
-                mover = mover.anew().await?;
+                if !mover.is_blocked() {
+                    mover = mover.anew().await?;
+                }
             }
             (Ok(()), Elsewhere::Dead(_)) => {
                 crash_point("consume.dead_lettered");

@@ -9,7 +9,7 @@ use prost::Message as _;
 use super::Shared;
 use super::crash_point::crash_point;
 use super::forward::together;
-use super::invariant::{Invariant, is_claimed_once};
+use super::invariant::{Invariant, are_told_apart};
 use super::notify::format::Format;
 use super::notify::message::Message;
 use super::retry::delay;
@@ -92,13 +92,12 @@ async fn step(shared: &Shared, destination: &Destination) -> Result<bool, StoreE
     if items.is_empty() {
         return Ok(false);
     }
-    Invariant::ItemsAreClaimedOnce.check(&shared.metrics, is_claimed_once(&items));
     let items = match destination.protocol {
         Protocol::Scores(_) => without_superseded(shared, items).await?,
         Protocol::Otlp | Protocol::Forward | Protocol::Alerts(_) => items,
     };
     crash_point("deliver.send");
-    let sent = destination.send(&items, shared.now()).await;
+    let sent = destination.send(shared, &items).await;
     crash_point("deliver.sent");
     match sent {
         Err(error) if items.len() > 1 && destination.protocol.is_about_body(&error) => {
@@ -129,7 +128,7 @@ async fn without_superseded(shared: &Shared, items: Vec<OutboxItem>) -> Result<V
 
 async fn deliver_one(shared: &Shared, destination: &Destination, item: &OutboxItem) -> Result<(), StoreError> {
     let item = std::slice::from_ref(item);
-    settle(shared, destination, item, destination.send(item, shared.now()).await).await
+    settle(shared, destination, item, destination.send(shared, item).await).await
 }
 
 /// Forgets what was taken, and puts off what was not.
@@ -165,6 +164,13 @@ async fn settle(
     shared.store.retry_outbox(&ids, shared.now().plus(wait), &reason).await
 }
 
+/// What is in items that are sent together.
+fn write_backs(shared: &Shared, items: &[OutboxItem]) -> Vec<WriteBack> {
+    let write_backs: Vec<WriteBack> = items.iter().filter_map(read).collect();
+    Invariant::WriteBacksAreToldApart.check(&shared.metrics, are_told_apart(&write_backs));
+    write_backs
+}
+
 /// An item that this program wrote; one that it cannot read back is told and left out.
 fn read(item: &OutboxItem) -> Option<WriteBack> {
     let write_back = serde_json::from_slice(&item.payload);
@@ -174,17 +180,17 @@ fn read(item: &OutboxItem) -> Option<WriteBack> {
 }
 
 impl Destination {
-    async fn send(&self, items: &[OutboxItem], now: Timestamp) -> Result<(), SendError> {
+    async fn send(&self, shared: &Shared, items: &[OutboxItem]) -> Result<(), SendError> {
         match &self.protocol {
-            Protocol::Otlp => self.send_otlp(items).await,
+            Protocol::Otlp => self.send_otlp(&write_backs(shared, items)).await,
             Protocol::Forward => {
                 let body = together(items.iter().map(|item| item.payload.as_slice()));
                 self.sender.post_below("v1/traces", "application/x-protobuf", body).await
             }
-            Protocol::Scores(api) => api.send(&self.sender, &items.iter().filter_map(read).collect::<Vec<_>>()).await,
+            Protocol::Scores(api) => api.send(&self.sender, &write_backs(shared, items)).await,
             Protocol::Alerts(format) => {
                 for item in items {
-                    self.send_alert(format, item, now).await?;
+                    self.send_alert(format, item, shared.now()).await?;
                 }
                 Ok(())
             }
@@ -222,11 +228,10 @@ impl Destination {
     }
 
     /// Spans first: a backend that takes no logs still shows the scores.
-    async fn send_otlp(&self, items: &[OutboxItem]) -> Result<(), SendError> {
-        let write_backs: Vec<WriteBack> = items.iter().filter_map(read).collect();
+    async fn send_otlp(&self, write_backs: &[WriteBack]) -> Result<(), SendError> {
         let protobuf = "application/x-protobuf";
-        self.sender.post_below("v1/traces", protobuf, spans(&write_backs).encode_to_vec()).await?;
-        match self.sender.post_below("v1/logs", protobuf, events(&write_backs).encode_to_vec()).await {
+        self.sender.post_below("v1/traces", protobuf, spans(write_backs).encode_to_vec()).await?;
+        match self.sender.post_below("v1/logs", protobuf, events(write_backs).encode_to_vec()).await {
             Err(SendError::Refused { status: 404 | 405 | 501, .. }) => {
                 tracing::debug!(destination = self.name, "destination takes no logs; it has the evaluation spans");
                 Ok(())

@@ -5,14 +5,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::backends::store::{
-    AppendReport, Flag, JudgeCall, NewJudgeJob, OutboxItem, Reservations, StoredEvaluation, Undrawn,
-};
+use super::judge_spans::CallSpan;
+use super::write_back::WriteBack;
+use crate::backends::store::{AppendReport, Flag, JudgeCall, NewJudgeJob, Reservations, StoredEvaluation, Undrawn};
 use crate::domain::alert::{AlertEvent, Transition};
 use crate::domain::label::Draw;
 use crate::domain::money::NanoUsd;
 use crate::limits::budget::{ALL_SERVICES, Admission};
 use crate::telemetry::metrics::{InvariantLabels, Metrics};
+
+/// What the log says of one that did not hold.
+pub const VIOLATED: &str = "an invariant does not hold; this is a mistake in driftline";
 
 /// Something that always holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,14 +30,14 @@ pub enum Invariant {
     BudgetIsKept,
     /// A request costs no more than was reserved for it.
     ReservedCoversCharged,
-    /// A detector remembers each hour of its series once, in their order.
+    /// A detector observes each hour of its series once, in their order.
     HoursAreObservedOnce,
-    /// An alert begins when it is over or new, ends when it is open, and its steps are numbered in their order.
+    /// An alert begins when it is over or new, and ends when it is open.
     AlertStepsAreLegal,
-    /// A judgement is drawn for people once and flagged once, and nothing is drawn that had no chance to be.
+    /// Whoever looks for what people are to be asked about finds each judgement once, and draws none that had no chance.
     ReviewsAreOfferedOnce,
-    /// Of what waits to be sent, a claim has each item once.
-    ItemsAreClaimedOnce,
+    /// Of what is sent together, no two scores and no two requests to judges have one identity.
+    WriteBacksAreToldApart,
 }
 
 impl Invariant {
@@ -47,7 +50,7 @@ impl Invariant {
         Self::HoursAreObservedOnce,
         Self::AlertStepsAreLegal,
         Self::ReviewsAreOfferedOnce,
-        Self::ItemsAreClaimedOnce,
+        Self::WriteBacksAreToldApart,
     ];
 
     const fn name(self) -> &'static str {
@@ -60,14 +63,14 @@ impl Invariant {
             Self::HoursAreObservedOnce => "hours_are_observed_once",
             Self::AlertStepsAreLegal => "alert_steps_are_legal",
             Self::ReviewsAreOfferedOnce => "reviews_are_offered_once",
-            Self::ItemsAreClaimedOnce => "items_are_claimed_once",
+            Self::WriteBacksAreToldApart => "write_backs_are_told_apart",
         }
     }
 
     /// Counts a violation unless it holds.
     pub(super) fn check(self, metrics: &Metrics, holds: bool) {
         if !holds {
-            tracing::error!(invariant = self.name(), "an invariant does not hold; this is a mistake in driftline");
+            tracing::error!(invariant = self.name(), "{VIOLATED}");
             metrics.invariant_violations.get_or_create(&self.labels()).inc();
         }
     }
@@ -118,14 +121,14 @@ pub(super) fn is_covered(call: &JudgeCall) -> bool {
     call.settled.as_ref().is_none_or(|settled| settled.charged <= call.reserved)
 }
 
-/// Whether the steps of one alert can follow one another.
-pub(super) fn are_legal(steps: &[AlertEvent]) -> bool {
+/// Whether the steps of one alert can follow one another, and what came `before` them, where that is still known.
+pub(super) fn are_legal(before: Option<&AlertEvent>, steps: &[AlertEvent]) -> bool {
     let is_open = |step: &AlertEvent| step.alert.state.is_open();
-    let follows = |[before, after]: &[AlertEvent; 2]| {
-        before.id < after.id && is_open(before) != (after.transition == Transition::Pending)
-    };
+    let follows =
+        |(before, after): (&AlertEvent, &AlertEvent)| is_open(before) != (after.transition == Transition::Pending);
+    let earlier = before.into_iter().chain(steps);
     steps.iter().all(|step| is_open(step) != (step.transition == Transition::Resolved))
-        && steps.array_windows().all(follows)
+        && earlier.zip(steps.iter().skip(usize::from(before.is_none()))).all(follows)
 }
 
 /// Whether no judgement is drawn or flagged twice, and each draw is possible.
@@ -137,9 +140,12 @@ pub(super) fn is_offered_once(draws: &[(Undrawn, Draw)], flags: &[Flag]) -> bool
         && are_distinct(flags.iter().map(|Flag { of, .. }| (of.trace_id, &of.evaluator, &of.revision)))
 }
 
-/// Whether a claim has no item twice, by its number or by its key.
-pub(super) fn is_claimed_once(items: &[OutboxItem]) -> bool {
-    are_distinct(items.iter().map(|item| item.id)) && are_distinct(items.iter().map(|item| &item.key))
+/// Whether no score and no request to a judge is in them twice.
+pub(super) fn are_told_apart(write_backs: &[WriteBack]) -> bool {
+    let scores = write_backs.iter().flat_map(|of| {
+        of.evaluations.iter().map(|row| (row.trace_id, of.trace_version, &row.evaluator, &row.revision))
+    });
+    are_distinct(scores) && are_distinct(write_backs.iter().flat_map(|of| &of.calls).map(CallSpan::id))
 }
 
 fn are_distinct<T: Ord>(mut items: impl Iterator<Item = T>) -> bool {
@@ -256,29 +262,23 @@ mod tests {
         assert!(!is_answered_once(&[row("a", None, 1.0)], &[job("a")]));
     }
 
-    fn step(id: i64, transition: Transition) -> AlertEvent {
+    fn step(transition: Transition) -> AlertEvent {
         let state = if transition == Transition::Resolved { AlertState::Resolved } else { AlertState::Firing };
-        AlertEvent { id, at: Timestamp(0), transition, alert: Alert { state, ..Alert::example() } }
+        AlertEvent { id: 1, at: Timestamp(0), transition, alert: Alert { state, ..Alert::example() } }
     }
 
     #[test]
     fn an_alert_that_begins_or_ends_twice_is_seen() {
         use Transition::{Firing, Louder, Pending, Resolved};
-        let are_legal = |steps: &[Transition]| {
-            let steps: Vec<_> = (1..).zip(steps).map(|(id, transition)| step(id, *transition)).collect();
-            are_legal(&steps)
-        };
-        assert!(are_legal(&[]) && are_legal(&[Pending, Firing, Louder, Resolved, Pending, Resolved]));
-        assert!(are_legal(&[Louder, Resolved]), "what came before was told before");
-        for steps in [[Pending, Pending], [Resolved, Resolved], [Firing, Pending], [Resolved, Firing]] {
-            assert!(!are_legal(&steps), "{steps:?}");
+        let all = [Pending, Firing, Louder, Resolved, Pending, Resolved].map(step);
+        assert!(are_legal(None, &[]) && are_legal(None, &all) && are_legal(Some(&step(Resolved)), &all));
+        assert!(are_legal(None, &[step(Louder)]), "what came before is known no longer");
+        for [before, after] in [[Pending, Pending], [Resolved, Resolved], [Firing, Pending], [Resolved, Firing]] {
+            assert!(!are_legal(None, &[step(before), step(after)]), "{before:?} {after:?}");
+            assert!(!are_legal(Some(&step(before)), &[step(after)]), "{before:?} {after:?}");
         }
-    }
-
-    #[test]
-    fn steps_out_of_order_or_beside_their_alert_are_seen() {
-        assert!(!are_legal(&[step(2, Transition::Pending), step(1, Transition::Firing)]));
-        assert!(!are_legal(&[AlertEvent { transition: Transition::Resolved, ..step(1, Transition::Firing) }]));
+        let beside = AlertEvent { transition: Resolved, ..step(Firing) };
+        assert!(!are_legal(None, &[beside]), "an alert that is open has not ended");
     }
 
     #[test]
@@ -308,10 +308,23 @@ mod tests {
     }
 
     #[test]
-    fn an_item_that_is_claimed_twice_is_seen() {
-        let item = |id, key: &str| OutboxItem { id, key: key.to_owned(), payload: Vec::new(), attempts: 1 };
-        assert!(is_claimed_once(&[item(1, "a"), item(2, "b")]));
-        assert!(!is_claimed_once(&[item(1, "a"), item(1, "b")]) && !is_claimed_once(&[item(1, "a"), item(2, "a")]));
+    fn a_score_or_request_that_is_written_back_twice_is_seen() {
+        let request = |id| {
+            let call = JudgeCall { id: [id; 16], ..call(1) };
+            CallSpan::new(&call, "m", SpanId::from_bytes(&[1; 8]).unwrap())
+        };
+        let write_back = |evaluator: &str, trace_version, calls: &[u8]| WriteBack {
+            service: "a".to_owned(),
+            trace_version,
+            evaluated_at: Timestamp(0),
+            conversation_id: None,
+            evaluations: vec![row(evaluator, Some(1.0), 1.0).evaluation],
+            calls: calls.iter().filter_map(|id| request(*id)).collect(),
+        };
+        let first = write_back("a", 1, &[1]);
+        assert!(are_told_apart(&[first.clone(), write_back("b", 1, &[2]), write_back("a", 2, &[])]));
+        assert!(!are_told_apart(&[first.clone(), write_back("a", 1, &[])]));
+        assert!(!are_told_apart(&[first, write_back("b", 1, &[1])]));
     }
 
     #[test]

@@ -315,11 +315,14 @@ impl StreamState {
         self.watches.iter().any(|watch| watch.alarm.is_some())
     }
 
-    /// Whether it remembers each hour once, in their order.
+    /// Whether the hour that came last is later than the one before it.
     #[must_use]
     pub fn is_in_order(&self) -> bool {
-        let is_in_order =
-            |hours: &VecDeque<Hour>| hours.iter().zip(hours.iter().skip(1)).all(|(one, next)| one.at < next.at);
+        let is_in_order = |hours: &VecDeque<Hour>| {
+            let mut latest = hours.iter().rev().map(|hour| hour.at);
+            let last = latest.next();
+            last.is_none() || last > latest.next()
+        };
         self.watches.iter().all(|watch| is_in_order(&watch.hours))
     }
 

@@ -40,7 +40,7 @@ class Recorder:
 
     def was_sent(self, trace_id, needle):
         """Whether a text, or a number by itself and not in a name, a time or a fraction, was part of any value of a trace."""
-        alone = rf"(?<!\w)(?<!\d[.:-]){needle}(?!\w)(?![.:-]\d)"
+        alone = rf"(?<!\w)(?<!\d[.:-]){needle}(?!\w)(?!\.\d*[1-9])(?![:-]\d)"
         pattern = alone if isinstance(needle, int) else re.escape(needle)
         return any(re.search(pattern, str(value)) for value in self.values(trace_id))
 

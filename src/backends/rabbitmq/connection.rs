@@ -59,7 +59,12 @@ async fn authority(url: &str) -> Result<Option<String>, RabbitMqError> {
 /// What the broker says, if it says it in time. What the client library (lapin 4.12) is asked at the moment in which it
 /// loses its connection, it may never answer.
 pub(super) async fn in_time<T>(said: impl Future<Output = T>) -> Result<T, RabbitMqError> {
-    timeout(PATIENCE, said).await.map_err(|_| RabbitMqError::Timeout)
+    within(PATIENCE, said).await
+}
+
+/// The same with another deadline.
+pub(super) async fn within<T>(limit: Duration, said: impl Future<Output = T>) -> Result<T, RabbitMqError> {
+    timeout(limit, said).await.map_err(|_| RabbitMqError::Timeout)
 }
 
 /// Takes leave of the broker.

@@ -3,12 +3,14 @@
 //! Messages are taken one by one and not acknowledged while they are looked at, so each is seen once, and those that
 //! are only looked at are given back, in their order, when the connection ends.
 
+use std::time::Duration;
+
 use lapin::message::BasicGetMessage;
 use lapin::options::{BasicAckOptions, BasicGetOptions};
 use lapin::{Channel, Connection};
 use ring::digest::{SHA256, digest};
 
-use super::connection::{Published, close, confirming_channel, in_time, open, properties, publish};
+use super::connection::{Published, close, confirming_channel, in_time, open, properties, publish, within};
 use super::queues::{QueueNames, declare_dead_queue};
 use super::{RabbitMqError, envelope};
 
@@ -24,6 +26,9 @@ pub struct DeadLetter {
     /// `sha256:` and the body's digest, by which the letter is known wherever it stands in the queue.
     pub digest: String,
 }
+
+/// How long a letter may be under way: it may be large, and the way to the broker slow.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How much of a body is shown.
 const START: usize = 64;
@@ -85,7 +90,8 @@ impl DeadLetters {
     }
 
     async fn take(&self) -> Result<Option<BasicGetMessage>, RabbitMqError> {
-        let taken = in_time(self.channel.basic_get(self.queue.dead.clone(), BasicGetOptions::default())).await?;
+        let taking = self.channel.basic_get(self.queue.dead.clone(), BasicGetOptions::default());
+        let taken = within(PATIENCE, taking).await?;
         taken.map_err(|source| RabbitMqError::Queue { queue: self.queue.dead.to_string(), source })
     }
 
@@ -93,7 +99,8 @@ impl DeadLetters {
         let failed = |source| RabbitMqError::Publish { queue: self.queue.live.to_string(), source };
         let properties = envelope::of_replay(&message.properties);
         // A broker without memory or disk reads nothing, and says nothing.
-        let published = in_time(publish(&self.channel, &self.queue.live, &message.data, properties)).await?;
+        let publishing = publish(&self.channel, &self.queue.live, &message.data, properties);
+        let published = within(PATIENCE, publishing).await?;
         match published.map_err(|error| failed(Some(error)))? {
             Published::Taken => {
                 let acknowledged = in_time(message.ack(BasicAckOptions::default())).await?;

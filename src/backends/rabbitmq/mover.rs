@@ -29,9 +29,11 @@ impl Mover {
 
     /// Over channels of their own: whose queue is gone is told of the next message on its channel, whichever that was for.
     async fn over(connection: Arc<Connection>, queue: &QueueNames) -> Result<Self, RabbitMqError> {
-        let failed = |source| RabbitMqError::Queue { queue: queue.dead.to_string(), source };
-        let channel = async || in_time(confirming_channel(&connection)).await?.map_err(failed);
-        let (to_dead, to_retry) = (channel().await?, channel().await?);
+        let channel_to = async |queue: &ShortString| {
+            let failed = |source| RabbitMqError::Queue { queue: queue.to_string(), source };
+            in_time(confirming_channel(&connection)).await?.map_err(failed)
+        };
+        let (to_dead, to_retry) = (channel_to(&queue.dead).await?, channel_to(&queue.retry).await?);
         Ok(Self { queue: queue.clone(), connection, to_dead, to_retry })
     }
 
@@ -39,7 +41,7 @@ impl Mover {
     /// the limit of the queue was lifted meanwhile.
     ///
     /// # Errors
-    /// The connection is lost.
+    /// The connection is lost, or [`Self::is_blocked`].
     pub async fn anew(self) -> Result<Self, RabbitMqError> {
         Self::over(self.connection, &self.queue).await
     }

@@ -36,6 +36,8 @@ pub struct Noticing {
     pub confirmed_at: Option<Timestamp>,
     /// Its steps that have not been considered yet, in order.
     pub events: Vec<AlertEvent>,
+    /// The step before them, where there are any, and it is still kept.
+    pub considered: Option<AlertEvent>,
     /// What has been told of it.
     pub notice: Option<Notice>,
 }
@@ -185,10 +187,19 @@ impl Store {
             for row in statement.fetch(&mut *connection).await? {
                 let notice = read_notice(&row)?;
                 let after = notice.as_ref().map_or(0, |notice| notice.last_event);
+                let new = events(connection, row.try_get("fingerprint")?, after).await?;
+                let considered = match new.first() {
+                    Some(step) => {
+                        let all = events(connection, &step.alert.fingerprint, after - 1).await?;
+                        all.into_iter().next().filter(|step| step.id == after)
+                    }
+                    None => None,
+                };
                 found.push(Noticing {
                     alert: parse_json(row.try_get("alert")?)?,
                     confirmed_at: row.try_get("confirmed_at")?,
-                    events: events(connection, row.try_get("fingerprint")?, after).await?,
+                    events: new,
+                    considered,
                     notice,
                 });
             }

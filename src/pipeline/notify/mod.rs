@@ -103,7 +103,8 @@ impl Notifying {
             if was_busy {
                 plan.log.iter().for_each(log);
                 count_raised(shared, noticing);
-                Invariant::AlertStepsAreLegal.check(&shared.metrics, are_legal(&noticing.events));
+                let holds = are_legal(noticing.considered.as_ref(), &noticing.events);
+                Invariant::AlertStepsAreLegal.check(&shared.metrics, holds);
             }
         }
         if alert.state == AlertState::Pending {
@@ -251,7 +252,7 @@ mod tests {
             ..Alert::example()
         };
         let event = AlertEvent { id: 1, at: Timestamp(0), transition: Transition::Pending, alert: alert.clone() };
-        Noticing { alert, confirmed_at: None, events: vec![event], notice: None }
+        Noticing { alert, confirmed_at: None, events: vec![event], considered: None, notice: None }
     }
 
     /// The messages about each alert, of a channel that hears everything.

@@ -1,7 +1,7 @@
 //! What a trace does in the world, and how each of its effects is found again: once, lost, or doubled.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use axum::Json;
 use axum::response::IntoResponse;
@@ -105,7 +105,7 @@ pub(super) async fn insert_baseline(url: &str, baseline: &str) {
 pub(super) struct Effects {
     pub(super) lost: Vec<String>,
     pub(super) doubled: Vec<String>,
-    violations: Vec<String>,
+    pub(super) violations: Vec<String>,
 }
 
 impl Effects {
@@ -121,10 +121,10 @@ impl Effects {
 }
 
 /// The evaluators that put a trace before people when it fails them.
-fn flagging() -> Vec<String> {
+static FLAGGING: LazyLock<Vec<String>> = LazyLock::new(|| {
     let evaluators = Evaluators::load(None, BTreeMap::new()).unwrap();
     FlagPolicy::of(&evaluators, 0).evaluators.into_keys().collect()
-}
+});
 
 /// Whether nothing is left to do: every trace is there, judged, drawn, flagged, watched and told of.
 pub(super) async fn is_done(store: &Store, traces: &[SimulatedTrace]) -> bool {
@@ -137,8 +137,7 @@ pub(super) async fn is_done(store: &Store, traces: &[SimulatedTrace]) -> bool {
     let is_watched = store.unwatched_hours(SystemClock.now()).await.unwrap().is_empty();
     let is_noticed = store.noticing().await.unwrap().iter().all(|noticing| noticing.events.is_empty());
     let is_drawn = store.undrawn(Timestamp(0), 1).await.unwrap().is_empty();
-    let flagging = flagging();
-    let flagging: Vec<&str> = flagging.iter().map(String::as_str).collect();
+    let flagging: Vec<&str> = FLAGGING.iter().map(String::as_str).collect();
     let is_flagged = store.unflagged(Timestamp(0), &flagging, 1).await.unwrap().is_empty();
     let is_offered = is_drawn && is_flagged;
     depths.pending + depths.judge_jobs + depths.outbox == 0 && is_watched && is_noticed && is_offered
@@ -162,9 +161,8 @@ pub(super) async fn effects(
         row.evaluation.annotator_kind == AnnotatorKind::Llm && row.evaluation.outcome == Outcome::Scored
     };
     effects.count("review draws", rows.iter().filter(judged).count(), rows_of(url, "review_draw").await);
-    let flagging = flagging();
     let flagged = |row: &&StoredEvaluation| {
-        flagging.contains(&row.evaluation.evaluator) && row.evaluation.value.is_some_and(|value| value < 0.5)
+        FLAGGING.contains(&row.evaluation.evaluator) && row.evaluation.value.is_some_and(|value| value < 0.5)
     };
     let flags = rows.iter().filter(flagged).count();
     assert!(flags > 0, "nothing in this traffic is flagged");

@@ -159,10 +159,11 @@ async fn run(rounds: usize, seed: u64) {
     fleet.finish(&traces).await;
     let found = effects(&fleet.url, &traces, &fleet.neighbours, &fleet.processes).await;
     eprintln!(
-        "seed {seed}, {rounds} rounds, {} traces: {} lost, {} doubled",
+        "seed {seed}, {rounds} rounds, {} traces: {} lost, {} doubled, {} violations of invariants",
         traces.len(),
         found.lost.len(),
-        found.doubled.len()
+        found.doubled.len(),
+        found.violations.len()
     );
     assert_eq!(found, Effects::default());
 }

@@ -8,11 +8,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
+/// What goes through, and how to cut each, the earliest first.
+#[derive(Default)]
+struct Connections {
+    tasks: JoinSet<()>,
+    cuts: Vec<AbortHandle>,
+}
+
 /// A way to a server that can be cut.
 pub(crate) struct Proxy {
     target: String,
     address: String,
-    connections: Arc<Mutex<(JoinSet<()>, Vec<AbortHandle>)>>,
+    connections: Arc<Mutex<Connections>>,
     silence: Arc<Notify>,
     is_partitioned: watch::Sender<bool>,
     _accepting: JoinSet<()>,
@@ -23,7 +30,7 @@ impl Proxy {
     pub(crate) async fn start(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let connections = Arc::<Mutex<(JoinSet<()>, Vec<AbortHandle>)>>::default();
+        let connections = Arc::<Mutex<Connections>>::default();
         let silence = Arc::<Notify>::default();
         let is_partitioned = watch::Sender::new(false);
         let mut accepting = JoinSet::new();
@@ -33,8 +40,8 @@ impl Proxy {
             async move {
                 while let Ok((client, _)) = listener.accept().await {
                     let passing = pass_through(client, target.clone(), Arc::clone(&silence), partition.clone());
-                    let (tasks, handles) = &mut *connections.lock().unwrap();
-                    handles.push(tasks.spawn(passing));
+                    let Connections { tasks, cuts } = &mut *connections.lock().unwrap();
+                    cuts.push(tasks.spawn(passing));
                 }
             }
         });
@@ -50,12 +57,12 @@ impl Proxy {
 
     /// Cuts every connection, in the middle of whatever goes through it; new ones are let through.
     pub(crate) fn cut(&self) {
-        self.connections.lock().unwrap().0.abort_all();
+        self.connections.lock().unwrap().tasks.abort_all();
     }
 
     /// Cuts the connection that was made first.
     pub(crate) fn cut_first(&self) {
-        self.connections.lock().unwrap().1[0].abort();
+        self.connections.lock().unwrap().cuts[0].abort();
     }
 
     /// From now on nothing goes through the connections that there are, which stay open, as after a failover that neither

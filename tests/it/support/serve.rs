@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::thread::sleep;
 use std::time::Duration;
 
+use driftline::pipeline::invariant::VIOLATED;
 use driftline::web::Readiness;
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -192,7 +193,7 @@ impl Serve {
 
     /// What the service has said of invariants that did not hold.
     pub(crate) fn violations(&self) -> Vec<String> {
-        self.log().lines().filter(|line| line.contains("an invariant does not hold")).map(str::to_owned).collect()
+        self.log().lines().filter(|line| line.contains(VIOLATED)).map(str::to_owned).collect()
     }
 
     /// Address of the SQLite store, when the settings name `sqlite://{folder}/driftline.db`.
