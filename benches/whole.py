@@ -6,9 +6,9 @@ worker between RabbitMQ and PostgreSQL with the same; with what others need for 
 
 Builds the binary that is shipped, makes N traces of 12 spans and about 25 KB, and prints, for each round, traces per
 CPU-second (user and system, of our processes alone) and peak resident memory. `serve` is timed from its start until all
-traces are evaluated, and their scores delivered to a tracing backend that takes everything; `stored` is the same without
-such a backend. It listens on loopback, in a folder that is removed afterwards. CPU-seconds repeat where wall time
-does not, so they are what to compare. `--fleet` adds RabbitMQ and PostgreSQL. `--peers` adds Phoenix, installed below
+traces are evaluated, and their scores delivered to a tracing backend that takes everything; of `written` they are in the
+outbox for a backend that answers nothing, and of `stored` there is no backend. It listens on loopback, in a folder that
+is removed afterwards. CPU-seconds repeat where wall time does not, so they are what to compare. `--fleet` adds RabbitMQ and PostgreSQL. `--peers` adds Phoenix, installed below
 `target/`, storing the same traces, and the floor: the bare prost decode of the same bytes. `--latency` sends at
 half the rate that was reached for so many seconds: the time to the answer, beside what this disk alone takes for as many
 small commits, and from the end of a trace to its scores.
@@ -18,6 +18,7 @@ Needs Linux, cargo and Python 3.9; Phoenix needs 3.11.
 import json
 import os
 import re
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -37,13 +38,14 @@ def main():
     with stand(arguments) as at:
         traces = make_traces(arguments.profile, arguments.traces, at.folder / "traces.jsonl")
         print(f"{arguments.traces} traces, {traces.stat().st_size / 1e6:.1f} MB as OTLP/JSON, {os.cpu_count()} cores")
-        backend = at.start(Backend())
+        backend, mute = at.start(Backend()), at.start(Mute())
         postgres, broker = (at.postgres(), at.rabbitmq()) if arguments.fleet else (None, None)
         for number in range(arguments.rounds):
             work = at.folder / str(number)
             work.mkdir()
             report("evaluate", arguments.traces, *evaluate(at.binary, traces, arguments.traces, work))
-            serve(at, "stored", embedded(at), traces, arguments)
+            serve(at, "stored", embedded(at), traces, arguments, [])
+            serve(at, "written", embedded(at, mute), traces, arguments, [])
             rates = {"serve": serve(at, "serve", embedded(at, backend), traces, arguments)}
             if arguments.fleet:
                 services = fleet(at, postgres, broker, f"round_{number}", backend)
@@ -100,14 +102,15 @@ def evaluate(binary, traces, count, work):
     return usage.ru_utime + usage.ru_stime, seconds, usage.ru_maxrss * 1024
 
 
-def serve(at, name, services, traces, arguments):
-    """Prints what the services cost from their start until all is done; gives traces a second."""
+def serve(at, name, services, traces, arguments, beside=("deliveries_total",)):
+    """Prints what the services cost from their start until all is evaluated, and what is `beside` that, is counted; gives
+    traces a second."""
     with Started(services) as (receiver, worker):
         # What scrapers are told is estimated once in a quarter of an hour, which is none of a run of seconds.
         worker.metric("evaluated_traces_total")
         started = time.monotonic()
         replay(at, traces, receiver)
-        finish(worker, arguments.traces)
+        finish(worker, arguments.traces, beside)
         seconds = time.monotonic() - started
         cpu = sum(service.cpu_seconds() for service in services)
         peak = sum(service.memory("VmHWM") for service in services)
@@ -115,9 +118,9 @@ def serve(at, name, services, traces, arguments):
         return arguments.traces / seconds
 
 
-def finish(worker, count):
-    """Waits until so many traces are evaluated, and delivered where they are to be."""
-    counters = ["evaluated_traces_total"] + ["deliveries_total"] * ("[[write_back]]" in worker.settings)
+def finish(worker, count, beside):
+    """Waits until so many traces are evaluated, and what is beside that is counted."""
+    counters = ["evaluated_traces_total", *beside]
     worker.wait(lambda: all((worker.metric(counter) or 0) >= count for counter in counters), "all is done",
                 PATIENCE_SECONDS)
 
@@ -143,7 +146,7 @@ def latency(at, name, services, rate, arguments, postgres=None):
     with Started(services) as (receiver, worker):
         idle = sum(service.cpu_seconds() for service in services)
         said = at.load(receiver, int(rate / 2 * arguments.latency), rate / 2).result()
-        finish(worker, said["accepted"])
+        finish(worker, said["accepted"], ["deliveries_total"])
         cpu = sum(service.cpu_seconds() for service in services) - idle
         delays = sorted(seconds_to_scores(worker, postgres))
     over = delays[int(len(delays) * 0.95)] - GRACE_SECONDS
@@ -177,6 +180,20 @@ def seconds_to_scores(worker, postgres):
         with sqlite3.connect(worker.folder / "driftline.db") as database:
             return [nanos / 1e9 for nanos, in database.execute(statement)]
     return [int(nanos) / 1e9 for nanos in postgres.sql(address.rpartition("/")[2], statement).splitlines()]
+
+
+class Mute:
+    """A tracing backend that takes connections, and answers nothing."""
+
+    def __enter__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        return self
+
+    def settings(self):
+        return f'[[write_back]]\nkind = "otlp"\nendpoint = "http://127.0.0.1:{self.listener.getsockname()[1]}"\n'
+
+    def __exit__(self, *_):
+        self.listener.close()
 
 
 class Phoenix(Process):
