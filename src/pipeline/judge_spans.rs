@@ -52,6 +52,11 @@ impl CallSpan {
         })
     }
 
+    /// The trace that was judged.
+    pub(super) const fn trace_id(&self) -> TraceId {
+        self.trace_id
+    }
+
     /// What tells this request from every other.
     pub(super) fn id(&self) -> &str {
         &self.id

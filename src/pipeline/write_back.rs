@@ -82,17 +82,26 @@ impl WriteBack {
         self.evaluations.first().map(|row| (row.trace_id, self.trace_version))
     }
 
+    /// Begins with the trace, so that what is erased is not sent.
     fn key(&self) -> Option<String> {
         let Some(first) = self.evaluations.first() else {
-            return self.calls.first().map(|call| format!("call:{}", call.id()));
+            return self.calls.first().map(|call| format!("{}:call:{}", call.trace_id(), call.id()));
         };
         let part = match first.annotator_kind {
             AnnotatorKind::Code => "rules".to_owned(),
             AnnotatorKind::Llm | AnnotatorKind::Human | AnnotatorKind::External => {
-                format!("{}@{}", first.evaluator, first.revision)
+                format!("{}@{}{}", first.evaluator, first.revision, failed(first))
             }
         };
         Some(format!("{}:{}:{part}", first.trace_id, self.trace_version))
+    }
+}
+
+/// Tells a judgement that failed from the score that a later attempt makes of it.
+const fn failed(row: &Evaluation) -> &'static str {
+    match row.outcome {
+        Outcome::Failed => ":failed",
+        _ => "",
     }
 }
 
@@ -234,6 +243,7 @@ fn span_id(write_back: &WriteBack, row: &Evaluation) -> [u8; 8] {
         context.update(&(name.len() as u64).to_be_bytes());
         context.update(name.as_bytes());
     }
+    context.update(failed(row).as_bytes());
     let hash = context.finish();
     let mut id = [0; 8];
     id.copy_from_slice(&hash.as_ref()[..8]);
@@ -330,6 +340,19 @@ mod tests {
         let later = WriteBack { trace_version: 2, ..write_back() };
         assert_eq!(span_id(&write_back(), &row), span_id(&write_back(), &row));
         assert_ne!(span_id(&write_back(), &row), span_id(&later, &row));
+    }
+
+    #[test]
+    fn a_judgement_that_failed_and_the_score_that_a_later_attempt_makes_are_both_told() {
+        let of = |outcome| {
+            let row = &write_back().evaluations[0];
+            let row = Evaluation { annotator_kind: AnnotatorKind::Llm, outcome, ..row.clone() };
+            WriteBack { evaluations: vec![row], ..write_back() }
+        };
+        let (failed, scored) = (of(Outcome::Failed), of(Outcome::Scored));
+        assert_eq!(scored.key().unwrap(), "65888dddb25592422df09b0e4b474df2:1:loop@r1");
+        assert_ne!(failed.key(), scored.key());
+        assert_ne!(span_id(&failed, &failed.evaluations[0]), span_id(&scored, &scored.evaluations[0]));
     }
 
     #[test]
