@@ -68,7 +68,10 @@ pub enum RabbitMqError {
         /// What the broker said.
         source: lapin::Error,
     },
-    /// The connection is lost, or the broker has ended the consumer: the queue was deleted.
+    /// A connection is lost.
+    #[error("the connection to RabbitMQ is lost")]
+    Lost,
+    /// The broker has ended the consumer: the queue was deleted, or the connection is lost.
     #[error("queue {queue:?} gives no more messages")]
     Ended {
         /// The queue.
@@ -178,7 +181,7 @@ impl RabbitMqConsumer {
         }
     }
 
-    /// Whether messages can come: not over a lost connection.
+    /// Whether messages can come, and leave for other queues: not over a lost connection.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.connection.status().connected() && self.channel.status().connected() && self.mover.is_connected()
@@ -191,7 +194,7 @@ impl RabbitMqConsumer {
     /// The consumer has ended and has to be connected anew.
     pub async fn next_batch(&mut self, max: usize, max_wait: Duration) -> Result<Vec<Delivery>, RabbitMqError> {
         if !self.is_connected() {
-            return Err(self.ended(None));
+            return Err(RabbitMqError::Lost);
         }
         let mut batch = Vec::new();
         let deadline = Instant::now() + max_wait;

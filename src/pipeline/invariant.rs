@@ -3,7 +3,7 @@
 //! A violation is a mistake in driftline, or in what it builds on, and not in what it is sent. It stops nothing: `driftline_invariant_violations`
 //! says that it happened, the log says when, and the rule in `deploy/prometheus-rules.yml` tells someone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::judge_spans::CallSpan;
 use super::write_back::WriteBack;
@@ -121,7 +121,7 @@ pub(super) fn is_covered(call: &JudgeCall) -> bool {
     call.settled.as_ref().is_none_or(|settled| settled.charged <= call.reserved)
 }
 
-/// Whether the steps of one alert can follow one another, and what came `before` them, where that is still known.
+/// Whether the steps of one alert can follow one another, and the step `before` them, where that is still known.
 pub(super) fn are_legal(before: Option<&AlertEvent>, steps: &[AlertEvent]) -> bool {
     let is_open = |step: &AlertEvent| step.alert.state.is_open();
     let follows =
@@ -143,14 +143,16 @@ pub(super) fn is_offered_once(draws: &[(Undrawn, Draw)], flags: &[Flag]) -> bool
 /// Whether no score and no request to a judge is in them twice.
 pub(super) fn are_told_apart(write_backs: &[WriteBack]) -> bool {
     let scores = write_backs.iter().flat_map(|of| {
-        of.evaluations.iter().map(|row| (row.trace_id, of.trace_version, &row.evaluator, &row.revision))
+        let rows = of.evaluations.iter();
+        rows.map(|row| (row.trace_id, of.trace_version, &row.evaluator, &row.revision, row.outcome))
     });
     are_distinct(scores) && are_distinct(write_backs.iter().flat_map(|of| &of.calls).map(CallSpan::id))
 }
 
-fn are_distinct<T: Ord>(mut items: impl Iterator<Item = T>) -> bool {
-    let mut seen = BTreeSet::new();
-    items.all(|item| seen.insert(item))
+fn are_distinct<T: Ord>(items: impl Iterator<Item = T>) -> bool {
+    let mut items: Vec<T> = items.collect();
+    items.sort_unstable();
+    items.array_windows().all(|[one, next]| one != next)
 }
 
 #[cfg(test)]

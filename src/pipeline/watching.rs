@@ -229,7 +229,7 @@ impl Watching {
         crash_point("watch.commit");
         let is_first = shared.store.commit_hour(&commit, shared.now()).await?;
         if is_first {
-            let holds = !is_news || detectors.streams.values().all(StreamState::is_in_order);
+            let holds = !is_news || detectors.streams.values().all(|stream| stream.is_in_order(hour));
             Invariant::HoursAreObservedOnce.check(&shared.metrics, holds);
             shared.metrics.hours_watched.inc();
         }

@@ -315,15 +315,15 @@ impl StreamState {
         self.watches.iter().any(|watch| watch.alarm.is_some())
     }
 
-    /// Whether the hour that came last is later than the one before it.
+    /// Whether all that was observed before the hour `at` had ended by then; also of a stream that has not observed it.
     #[must_use]
-    pub fn is_in_order(&self) -> bool {
-        let is_in_order = |hours: &VecDeque<Hour>| {
-            let mut latest = hours.iter().rev().map(|hour| hour.at);
-            let last = latest.next();
-            last.is_none() || last > latest.next()
-        };
-        self.watches.iter().all(|watch| is_in_order(&watch.hours))
+    pub fn is_in_order(&self, at: Timestamp) -> bool {
+        let last_of = |hour: &Hour| hour.test.map_or(hour.at, |test| test.until);
+        self.watches.iter().all(|watch| {
+            let mut latest = watch.hours.iter().rev();
+            let observed = latest.next().filter(|hour| last_of(hour) == at);
+            observed.zip(latest.next()).is_none_or(|(hour, before)| last_of(before) < hour.at)
+        })
     }
 
     fn watch(&mut self, direction: Direction) -> &mut Watch {

@@ -134,7 +134,7 @@ fn an_hour_that_a_detector_observed_twice_or_out_of_order_is_seen() {
             let window = summary(SeriesKind::Boolean, hour, 1, &mut rng, |rng| boolean(false, rng));
             stream.observe(at(hour), &window, &Mix::new(), &watched);
         }
-        assert_eq!(stream.is_in_order(), is_in_order, "{last}");
+        assert_eq!(stream.is_in_order(at(last)), is_in_order, "{last}");
     }
 }
 

@@ -27,7 +27,8 @@ impl Mover {
         Self::over(Arc::new(connection::open(url, connection::properties()).await?), queue).await
     }
 
-    /// Over channels of their own: whose queue is gone is told of the next message on its channel, whichever that was for.
+    /// Each queue has a channel of its own: a message that is returned because its queue is gone the client library (lapin
+    /// 4.12) gives to whichever message of the channel is confirmed next.
     async fn over(connection: Arc<Connection>, queue: &QueueNames) -> Result<Self, RabbitMqError> {
         let channel_to = async |queue: &ShortString| {
             let failed = |source| RabbitMqError::Queue { queue: queue.to_string(), source };

@@ -85,6 +85,7 @@ async fn there_is_something_to_notice_until_it_is_told_to_the_end(it: TestStore)
     it.store.put_alert(&pending("f"), seconds(2)).await.unwrap();
     let found = it.store.noticing().await.unwrap().remove(0);
     assert_eq!((found.alert, found.confirmed_at, found.notice), (pending("f"), Some(seconds(2)), None));
+    assert_eq!(found.considered, None);
     let first = commit(None, found.events[0].id, true, &["firing"]);
     assert!(it.store.commit_notice(&first, seconds(2)).await.unwrap());
 
@@ -93,6 +94,7 @@ async fn there_is_something_to_notice_until_it_is_told_to_the_end(it: TestStore)
     let over = Alert { state: AlertState::Resolved, ..pending("f") };
     it.store.put_alert(&over, seconds(3)).await.unwrap();
     let last = it.store.noticing().await.unwrap().remove(0);
+    assert_eq!(last.considered.as_ref(), found.events.first());
     let second = commit(Some(first.after), last.events[0].id, true, &[]);
     assert!(it.store.commit_notice(&second, seconds(3)).await.unwrap());
     assert_eq!(it.store.noticing().await.unwrap().len(), 1, "someone waits to be told the end");
